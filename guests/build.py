@@ -1,0 +1,308 @@
+#!/usr/bin/env python3
+"""Builds the guests of this folder and keeps guests.lock, which says what the committed .wasm files were made of.
+
+    python3 guests/build.py                     # all guests, each .wasm beside its source
+    python3 guests/build.py echo classify       # some of them
+    python3 guests/build.py --out /tmp/guests   # DIR/NAME/NAME.wasm, the checkout stays as it is
+    python3 guests/build.py --lock              # build, then write guests.lock
+    python3 guests/build.py --check             # build nothing: do sources and .wasm files match guests.lock?
+
+A C guest is NAME/NAME.c, built with clang and wasi-libc. A Rust guest is a member of the cargo workspace, built with
+a rustc that has the wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which
+carries the standard library as source only (install-toolchain.sh installs it). Another toolchain gives other bytes:
+`--check` compares what is committed and never rebuilds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LOCK = HERE / "guests.lock"
+LABELS = HERE / "classify" / "imagenet-labels.json"
+TARGET = "wasm32-wasip1"
+
+DEBIAN_RUSTC = Path("/usr/bin/rustc")
+DEBIAN_CARGO = Path("/usr/bin/cargo")
+DEBIAN_STD_SOURCE = Path("/usr/lib/rustlib/src/rust/library")
+DEBIAN_WASI_LIBC = Path("/usr/lib/wasm32-wasi")
+
+SOURCE_SUFFIXES = {".c", ".h", ".rs", ".toml", ".json", ".tflite"}
+C_FLAGS = ["--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Werror"]
+C_STACK = 65_536
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One folder of this one. `also` names the files outside it that go into its module."""
+
+    name: str
+    language: str  # "c" or "rust"
+    also: tuple[str, ...]
+    stack: int = C_STACK
+    command: bool = False  # a program with `_start`; else a library (a WASI reactor)
+
+    @property
+    def committed(self) -> Path:
+        return HERE / self.name / f"{self.name}.wasm"
+
+    def sources(self) -> list[Path]:
+        own = (path for path in (HERE / self.name).rglob("*") if path.suffix in SOURCE_SUFFIXES)
+        return sorted([*own, *(HERE / name for name in self.also)])
+
+
+SDK = "sdk/guesthouse.h"
+CARGO = ("Cargo.toml", "Cargo.lock")
+GUESTS = {
+    guest.name: guest
+    for guest in (
+        Guest("echo", "c", (SDK,)),
+        Guest("classify_c", "c", (SDK, "classify/imagenet-labels.json")),
+        Guest("tensor", "c", (SDK,)),
+        Guest("classify", "rust", CARGO, stack=131_072),
+        Guest("person", "rust", CARGO, stack=131_072),
+        # The JPEG and PNG decoders keep their tables on the stack.
+        Guest("grayscale", "rust", CARGO, stack=1_048_576, command=True),
+    )
+}
+
+
+class BuildError(Exception):
+    """What the user reads when a build cannot go on: what is missing or failed, and what to do."""
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path = HERE) -> None:
+    try:
+        subprocess.run([str(part) for part in command], check=True, cwd=cwd, env={**os.environ, **(env or {})})
+    except FileNotFoundError as error:
+        raise BuildError(f"{command[0]} is not there: run guests/install-toolchain.sh") from error
+    except subprocess.CalledProcessError as error:
+        raise BuildError(f"{Path(command[0]).name} ended with exit code {error.returncode}") from error
+
+
+def output_of(*command: str | Path) -> str:
+    """The first line of what a command prints; empty when it is missing or fails."""
+    try:
+        result = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, cwd=HERE)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.partition("\n")[0].strip()
+
+
+def debian_version(package: str) -> str:
+    return output_of("dpkg-query", "--show", "--showformat=${Version}", package)
+
+
+# ---- C ----
+
+
+class Clang:
+    """$CLANG, else clang-19, else clang. Debian's and wasi-sdk's find wasi-libc by themselves."""
+
+    def __init__(self, work: Path) -> None:
+        name = os.environ.get("CLANG") or next(filter(shutil.which, ("clang-19", "clang")), None)
+        if name is None or not shutil.which(name):
+            raise BuildError(
+                f"no clang ({name or 'clang-19'}): run guests/install-toolchain.sh, "
+                "or set CLANG to a clang with a wasm target and wasi-libc (wasi-sdk has one)"
+            )
+        self.clang = name
+        self.work = work
+        libc = debian_version("wasi-libc")
+        self.provenance = output_of(name, "--version") + (f", wasi-libc {libc}" if libc else "")
+
+    def build(self, guest: Guest) -> Path:
+        folder = self.work / "c" / guest.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if LABELS.relative_to(HERE).as_posix() in guest.also:
+            (folder / "labels.h").write_text(labels_header(), encoding="utf-8")
+        wasm = folder / f"{guest.name}.wasm"
+        includes = [f"-I{HERE / 'sdk'}", f"-I{folder}"]
+        source = HERE / guest.name / f"{guest.name}.c"
+        run(self.clang, *C_FLAGS, *includes, source, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
+        return wasm
+
+
+def labels_header() -> str:
+    """The class names as C strings that hold JSON strings, so that a C guest has nothing left to escape."""
+    literals = [json.dumps(label, ensure_ascii=False) for label in json.loads(LABELS.read_text(encoding="utf-8"))]
+    lines = [f"    {json.dumps(literal, ensure_ascii=False)}," for literal in literals]
+    longest = max(len(literal.encode()) for literal in literals)
+    return "\n".join(
+        [
+            "/* Generated by build.py from imagenet-labels.json. */",
+            f"enum {{ LONGEST_LABEL = {longest} }};",
+            "static const char *const labels[] = {",
+            *lines,
+            "};",
+            "",
+        ]
+    )
+
+
+# ---- Rust ----
+
+
+class Rust:
+    """One cargo workspace. The link arguments go to each guest's own crate (`cargo rustc`), never to RUSTFLAGS: they
+    differ between libraries and programs, and the standard library would be built once for each."""
+
+    def __init__(self, work: Path, toolchain: str) -> None:
+        if toolchain == "auto":
+            toolchain = "rustup" if rustc_has_target() else "debian"
+        if toolchain == "rustup" and not rustc_has_target():
+            raise BuildError(f"the rustc in PATH has no {TARGET}: run rustup target add {TARGET}")
+        if toolchain == "debian":
+            missing = [path for path in (DEBIAN_RUSTC, DEBIAN_CARGO, DEBIAN_STD_SOURCE) if not path.exists()]
+            missing += [path for path in (DEBIAN_WASI_LIBC / "libc.a",) if not path.exists()]
+            if missing:
+                raise BuildError(
+                    f"no Rust for {TARGET} ({missing[0]} is not there): run guests/install-toolchain.sh, "
+                    f"or, where rustup is used, rustup target add {TARGET}"
+                )
+        self.debian = toolchain == "debian"
+        self.cargo: str | Path = DEBIAN_CARGO if self.debian else "cargo"
+        self.target_dir = work / f"cargo-{toolchain}"
+        self.env = {"CARGO_TARGET_DIR": str(self.target_dir)}
+        flags = []
+        if self.debian:
+            # RUSTC_BOOTSTRAP allows -Zbuild-std, which is how this compiler gets a standard library for wasm.
+            self.env |= {"RUSTC": str(DEBIAN_RUSTC), "RUSTC_BOOTSTRAP": "1"}
+            flags += [f"-Lnative={DEBIAN_WASI_LIBC}", "-Clink-self-contained=no"]
+        # Panic messages hold source paths; those of the machine that built are of no use to anybody else.
+        run(self.cargo, "fetch", "--quiet", "--locked", "--target", TARGET, env=self.env)
+        flags += [f"--remap-path-prefix={folder}=crates" for folder in registry_sources()]
+        flags += [f"--remap-path-prefix={HERE}=guests"]
+        self.env["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(flags)
+        version = output_of(DEBIAN_RUSTC if self.debian else "rustc", "--version")
+        libc = f", std from source, wasi-libc {debian_version('wasi-libc')}" if self.debian else f", std of {TARGET}"
+        self.provenance = version + libc
+
+    def build(self, guest: Guest) -> Path:
+        command = [self.cargo, "rustc", "--quiet", "--release", "--locked", "--target", TARGET, "-p", guest.name]
+        link = [f"-zstack-size={guest.stack}"]
+        if self.debian:
+            command.append("-Zbuild-std=std,panic_abort")
+            start = "crt1-command.o" if guest.command else "crt1-reactor.o"
+            link += [str(DEBIAN_WASI_LIBC / start)] + ([] if guest.command else ["--export=_initialize"])
+        run(*command, "--", *(f"-Clink-arg={argument}" for argument in link), env=self.env)
+        return self.target_dir / TARGET / "release" / f"{guest.name}.wasm"
+
+
+def rustc_has_target() -> bool:
+    sysroot = output_of("rustc", "--print", "sysroot")
+    folder = Path(sysroot) / "lib" / "rustlib" / TARGET / "lib"
+    return bool(sysroot) and any(folder.glob("libstd-*.rlib"))
+
+
+def registry_sources() -> list[Path]:
+    home = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
+    return sorted(path for path in (home / "registry" / "src").glob("*") if path.is_dir())
+
+
+# ---- the lock ----
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sources_digest(guest: Guest) -> str:
+    """One digest over the sorted source files: a line `path sha256` for each."""
+    lines = [f"{path.relative_to(HERE).as_posix()} {sha256(path.read_bytes())}\n" for path in guest.sources()]
+    return sha256("".join(lines).encode())
+
+
+def write_lock(provenance: dict[str, str]) -> None:
+    lock = read_lock() if LOCK.exists() else {}
+    for name, built_with in provenance.items():
+        wasm = GUESTS[name].committed.read_bytes()
+        lock[name] = {
+            "sources": sources_digest(GUESTS[name]),
+            "wasm": sha256(wasm),
+            "size": len(wasm),
+            "built_with": built_with,
+        }
+    kept = {name: lock[name] for name in sorted(lock) if name in GUESTS}
+    LOCK.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def read_lock() -> dict[str, dict[str, str | int]]:
+    return json.loads(LOCK.read_text(encoding="utf-8"))
+
+
+def check(names: list[str]) -> list[str]:
+    """What does not match guests.lock, a line for each fault."""
+    faults = []
+    lock = read_lock() if LOCK.exists() else {}
+    for name in names:
+        guest, entry = GUESTS[name], lock.get(name)
+        if entry is None:
+            faults.append(f"{name}: not in guests.lock; run guests/build.py --lock {name}")
+            continue
+        if sources_digest(guest) != entry["sources"]:
+            faults.append(f"{name}: the sources changed since the .wasm was built; run guests/build.py --lock {name}")
+        if not guest.committed.exists():
+            faults.append(f"{name}: {name}.wasm is missing; run guests/build.py --lock {name}")
+        elif sha256(guest.committed.read_bytes()) != entry["wasm"]:
+            faults.append(f"{name}: {name}.wasm is not the one in guests.lock; run guests/build.py --lock {name}")
+    return faults
+
+
+def build(names: list[str], toolchain: str, out: Path | None) -> dict[str, str]:
+    """Builds the guests and puts each .wasm where it belongs; name -> what built it."""
+    work = Path(os.environ.get("GUESTHOUSE_BUILD") or Path.home() / ".cache" / "guesthouse" / "guests-build")
+    toolchains: dict[str, Clang | Rust] = {}
+    provenance = {}
+    for name in names:
+        guest = GUESTS[name]
+        if guest.language not in toolchains:
+            toolchains[guest.language] = Clang(work) if guest.language == "c" else Rust(work, toolchain)
+        started = time.monotonic()
+        built = toolchains[guest.language].build(guest)
+        goal = out / name / f"{name}.wasm" if out else guest.committed
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(built, goal)
+        provenance[name] = toolchains[guest.language].provenance
+        print(f"{name}: {goal.stat().st_size:,} bytes in {time.monotonic() - started:.1f} s -> {goal}")
+    return provenance
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Builds the guests of this folder, or checks them against guests.lock.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"guests to build (all: {', '.join(GUESTS)})")
+    parser.add_argument("--toolchain", choices=("auto", "rustup", "debian"), default="auto", help="which Rust")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--out", type=Path, metavar="DIR", help="write DIR/NAME/NAME.wasm, not beside the sources")
+    action.add_argument("--lock", action="store_true", help="build, then write guests.lock")
+    action.add_argument("--check", action="store_true", help="build nothing, compare with guests.lock")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.names) - set(GUESTS))
+    if unknown:
+        parser.error(f"no guest named {unknown[0]}; there are {', '.join(GUESTS)}")
+    names = arguments.names or list(GUESTS)
+    if arguments.check:
+        faults = check(names)
+        print("\n".join(faults) or f"{len(names)} guests match guests.lock", file=sys.stderr if faults else sys.stdout)
+        return 1 if faults else 0
+    try:
+        provenance = build(names, arguments.toolchain, arguments.out)
+    except BuildError as error:
+        print(f"build.py: {error}", file=sys.stderr)
+        return 1
+    if arguments.lock:
+        write_lock(provenance)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
