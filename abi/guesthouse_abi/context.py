@@ -1,0 +1,117 @@
+"""The state of one call into a guest, as host functions see it: its memory, deadline, grants, services and budget.
+
+One per event, made by the sandbox, handed to every host function as the first argument; gone with the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import HostError, TooMuch
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.memory import Memory
+from guesthouse_abi.services import Services
+
+S = TypeVar("S")
+
+Variables = Callable[[], Sequence[tuple[str, str]]]
+
+
+def _nothing() -> Sequence[tuple[str, str]]:
+    return ()
+
+
+class Context:
+    """What one event's host functions work on. Used by one thread at a time."""
+
+    __slots__ = (
+        "_logged",
+        "_memory",
+        "_states",
+        "arguments",
+        "deadline",
+        "grants",
+        "held",
+        "held_peak",
+        "host_seconds",
+        "inference_seconds",
+        "input_at",
+        "limits",
+        "services",
+        "stdin",
+        "stdout",
+        "variables",
+    )
+
+    def __init__(
+        self,
+        deadline: Deadline,
+        grants: Grants,
+        limits: Limits,
+        services: Services,
+        *,
+        stdin: bytes = b"",
+        arguments: Sequence[str] = (),
+        variables: Variables = _nothing,
+    ) -> None:
+        self.deadline = deadline
+        self.grants = grants
+        self.limits = limits
+        self.services = services
+        self.stdin = stdin  # standard input, and how far it was read
+        self.input_at = 0
+        self.stdout: bytearray | None = None  # collected by a command; None: standard output is log lines
+        self.arguments = arguments  # argv, the program's name first
+        self.variables = variables  # the environment: asked for only when the guest asks
+        self.host_seconds = 0.0  # in host functions, inference included
+        self.inference_seconds = 0.0
+        self.held = 0  # bytes of host memory held on the guest's behalf
+        self.held_peak = 0
+        self._memory: Memory | None = None
+        self._states: dict[type[Any], Any] = {}
+        self._logged = 0
+
+    @property
+    def memory(self) -> Memory:
+        """The guest's memory. Raises `HostError` for a guest that exports none, and while it is being instantiated."""
+        if self._memory is None:
+            raise HostError("the guest has no memory that the host could read")
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: Memory | None) -> None:
+        self._memory = memory
+
+    def state(self, kind: type[S]) -> S:
+        """An import module's own state for this call, made (without arguments) when first asked for."""
+        state = self._states.get(kind)
+        if state is None:
+            state = self._states[kind] = kind()
+        found: S = state
+        return found
+
+    def hold(self, count: int) -> None:
+        """Account for `count` bytes kept on the guest's behalf. Raises `TooMuch` beyond the limit."""
+        held = self.held + count
+        if held > self.limits.host_memory:
+            raise TooMuch(
+                f"{held} bytes of host memory for one event; the limit host_memory is {self.limits.host_memory}"
+            )
+        self.held = held
+        self.held_peak = max(self.held_peak, held)
+
+    def release(self, count: int) -> None:
+        """Give back what `hold` took."""
+        self.held -= count
+
+    def log(self, stream: str, text: str) -> None:
+        """A line of the guest's, or (stream "host") of the host's about it; dropped beyond the limit `log`."""
+        left = self.limits.log - self._logged
+        if left <= 0:
+            return
+        self._logged += len(text) + 1
+        if len(text) >= left:
+            text = text[:left] + " … (the guest's log limit is reached)"
+        self.services.log.line(stream, text)

@@ -1,0 +1,39 @@
+"""What one guest may use and how much of it: plain frozen values, filled from the manifest by the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MiB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one guest. Bytes and seconds."""
+
+    memory: int = 128 * MiB
+    time: float = 5.0
+    concurrency: int = 4
+    queue: int = 64
+    queue_wait: float = 5.0
+    input: int = 16 * MiB
+    output: int = 16 * MiB
+    pixels: int = 50_000_000
+    host_memory: int = 256 * MiB
+    log: int = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What is behind the imports for one guest. Imports always link; without the grant they answer with an error.
+
+    `image` is the WasmEdge version whose picture decoding is wanted ("0.14" or "0.15"); None: by the generation of
+    the import (v1: 0.14, v2: 0.15).
+    """
+
+    models: frozenset[str] = frozenset()
+    env: tuple[tuple[str, str], ...] = ()
+    args: tuple[str, ...] = ()
+    image: str | None = None
+    scale: bool = False
+    allow_guest_models: bool = False

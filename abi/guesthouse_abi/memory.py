@@ -1,0 +1,129 @@
+"""Every access to a guest's memory, checked. Nothing else may touch it.
+
+Base address and size are asked for anew at each access (any call into the guest may move or grow the memory), and no
+view of it outlives a call here: reads copy out, writes copy in. All integers are little-endian.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import struct
+from collections.abc import Callable
+from ctypes import memmove, string_at
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guesthouse_abi.errors import BadText, OutOfBounds
+
+#: What an engine supplies: the memory's present host address and its size in bytes.
+RawMemory = Callable[[], tuple[int, int]]
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_memcmp.restype = ctypes.c_int
+
+_U16 = struct.Struct("<H")
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+
+
+class Memory:
+    """A guest's memory 0. Pointers and lengths are unsigned numbers as the guest gave them; anything may be in them.
+
+    Every method raises `OutOfBounds` when a range does not lie wholly inside the memory.
+    """
+
+    __slots__ = ("_locate",)
+
+    def __init__(self, locate: RawMemory) -> None:
+        self._locate = locate
+
+    @property
+    def size(self) -> int:
+        """Bytes that the memory has now."""
+        return self._locate()[1]
+
+    def check(self, pointer: int, length: int) -> None:
+        """Raise `OutOfBounds` unless the range lies inside the memory."""
+        size = self._locate()[1]
+        if pointer < 0 or length < 0 or pointer + length > size:
+            raise OutOfBounds(pointer, length, size)
+
+    def read(self, pointer: int, length: int) -> bytes:
+        """A copy of `length` bytes."""
+        base, size = self._locate()
+        if pointer < 0 or length < 0 or pointer + length > size:
+            raise OutOfBounds(pointer, length, size)
+        return string_at(base + pointer, length)
+
+    def write(self, pointer: int, data: bytes) -> None:
+        """Copy `data` into the guest."""
+        base, size = self._locate()
+        length = len(data)
+        if pointer < 0 or pointer + length > size:
+            raise OutOfBounds(pointer, length, size)
+        memmove(base + pointer, data, length)
+
+    def text(self, pointer: int, length: int, most: int = 4096) -> str:
+        """A UTF-8 string of at most `most` bytes. Raises `BadText`."""
+        if length > most:
+            raise BadText(f"a string of {length} bytes; at most {most} are read here")
+        try:
+            return self.read(pointer, length).decode()
+        except UnicodeDecodeError:
+            raise BadText("a string that is not UTF-8") from None
+
+    def unpack(self, layout: struct.Struct, pointer: int) -> tuple[Any, ...]:
+        """The fields of a record at `pointer`."""
+        return layout.unpack(self.read(pointer, layout.size))
+
+    def u8(self, pointer: int) -> int:
+        return self.read(pointer, 1)[0]
+
+    def u32(self, pointer: int) -> int:
+        value: int = _U32.unpack(self.read(pointer, 4))[0]
+        return value
+
+    def set_u16(self, pointer: int, value: int) -> None:
+        self.write(pointer, _U16.pack(value))
+
+    def set_u32(self, pointer: int, value: int) -> None:
+        self.write(pointer, _U32.pack(value))
+
+    def set_u64(self, pointer: int, value: int) -> None:
+        self.write(pointer, _U64.pack(value))
+
+    def array(self, pointer: int, count: int, dtype: np.dtype[Any] | type[Any]) -> NDArray[Any]:
+        """A copy of `count` elements as a fresh one-dimensional array (little-endian, any alignment)."""
+        base, size = self._locate()
+        length = count * np.dtype(dtype).itemsize
+        if pointer < 0 or count < 0 or pointer + length > size:
+            raise OutOfBounds(pointer, length, size)
+        result = np.empty(count, dtype)
+        memmove(result.ctypes.data, base + pointer, length)
+        return result
+
+    def write_array(self, pointer: int, array: NDArray[Any]) -> None:
+        """Copy a C-contiguous array's bytes into the guest."""
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array)
+        base, size = self._locate()
+        length = array.nbytes
+        if pointer < 0 or pointer + length > size:
+            raise OutOfBounds(pointer, length, size)
+        memmove(base + pointer, array.ctypes.data, length)
+
+    def equals(self, pointer: int, data: bytes) -> bool:
+        """Whether the guest's bytes at `pointer` are `data`, compared in place."""
+        base, size = self._locate()
+        length = len(data)
+        if pointer < 0 or pointer + length > size:
+            raise OutOfBounds(pointer, length, size)
+        return bool(_memcmp(base + pointer, data, length) == 0)
+
+    def sha256(self, pointer: int, length: int) -> str:
+        """The hexadecimal digest of a range, computed on a copy."""
+        return hashlib.sha256(self.read(pointer, length)).hexdigest()

@@ -1,0 +1,83 @@
+"""The Protocols that an embedder supplies to the import modules: inference and log.
+
+Tensors are numpy arrays, C-contiguous and owned by the receiver; no view of guest memory passes through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guesthouse_abi.deadline import Deadline
+
+Tensor = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A model's input or output: `shape` has None where the dimension is free; `dtype` is None for non-numeric types."""
+
+    name: str
+    dtype: np.dtype[Any] | None
+    shape: tuple[int | None, ...]
+
+
+class Model(Protocol):
+    """A model that the host serves. Shared by all guests, safe for any number of threads."""
+
+    @property
+    def name(self) -> str:
+        """The manifest's name for it (what a grant names)."""
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]: ...
+
+    @property
+    def outputs(self) -> Sequence[TensorInfo]: ...
+
+    def input(self, name: str) -> TensorInfo | None:
+        """The input that a guest calls `name`, after the manifest's renames; None when there is none."""
+
+    def output(self, name: str) -> TensorInfo | None:
+        """The output that a guest calls `name`, after the manifest's renames; None when there is none."""
+
+    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], deadline: Deadline) -> list[Tensor]:
+        """Run the network on `inputs` (by the model's own names) and return `outputs` in that order.
+
+        Raises `InferenceError` (names, types, shapes, the run itself), `DeadlineExceeded`, `Cancelled`.
+        """
+
+
+class Inference(Protocol):
+    """The host's models."""
+
+    def named(self, name: str) -> Model | None:
+        """The model of that name, None when the manifest has none."""
+
+    def standing_for(self, sha256: str) -> Model | None:
+        """The model that answers for model bytes with this digest (its own file's, or one of `stands_for`)."""
+
+    def open_bytes(self, data: bytes, deadline: Deadline) -> Model:
+        """A model made from a guest's own ONNX bytes (only for guests with `allow_guest_models`), bounded and cached.
+
+        Raises `InferenceError`.
+        """
+
+
+class Log(Protocol):
+    """Where a guest's own lines go."""
+
+    def line(self, stream: str, text: str) -> None:
+        """One line of the guest's, without its newline; `stream` is "stdout", "stderr" or "host"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that import modules may reach of the host."""
+
+    inference: Inference
+    log: Log

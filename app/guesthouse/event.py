@@ -1,0 +1,124 @@
+"""Event, Reply, Failure and the Outputs protocol: the only types that cross from a transport to a guest.
+
+No protobuf here and no Wasm. `Deadline` lives in `guesthouse_abi.deadline`, because host functions obey it too.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from guesthouse_abi.deadline import Deadline
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Trigger(str, enum.Enum):
+    """What set an event off."""
+
+    INVOKE = "invoke"
+    BINDING = "binding"
+    TOPIC = "topic"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing to be answered by a guest.
+
+    `name` is the method, the binding, `pubsub/topic` or the job; `path` the route that a topic's event matched (as the
+    sidecar reports it). `metadata` keys are lower case.
+    """
+
+    trigger: Trigger
+    name: str
+    body: bytes = b""
+    content_type: str = ""
+    verb: str = ""
+    query: str = ""
+    path: str = ""
+    id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an event cost. Seconds and bytes."""
+
+    queued: float = 0.0
+    guest: float = 0.0  # in the guest's own code
+    host: float = 0.0  # in host calls, without inference
+    inference: float = 0.0
+    total: float = 0.0  # from the start of the instance to the reply
+    memory: int = 0  # the guest's linear memory when it ended: it never shrinks, so its peak
+    host_memory: int = 0  # peak of what the host held for it
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A guest's answer."""
+
+    body: bytes
+    content_type: str = ""
+    guest: str = ""
+    cost: Cost = Cost()
+
+
+class Reason(str, enum.Enum):
+    """Why an event failed: the `reason` of `google.rpc.ErrorInfo`, and what a transport maps to its own status."""
+
+    TRAP = "TRAP"  # the engine stopped the guest
+    BAD_REPLY = "BAD_REPLY"  # the guest broke its calling convention
+    GUEST = "GUEST"  # the guest's own error
+    DEADLINE = "DEADLINE"
+    CANCELLED = "CANCELLED"  # the caller hung up
+    NOT_FOUND = "NOT_FOUND"  # no such method, binding, topic, path or job
+    FULL = "FULL"  # slots and queue are taken
+    TOO_LARGE = "TOO_LARGE"  # the body is over the guest's limit
+    MALFORMED = "MALFORMED"  # the event itself is at fault
+    TRY_AGAIN = "TRY_AGAIN"  # the guest asks for the event later
+    DRAINING = "DRAINING"
+    DENIED = "DENIED"  # wrong or missing token
+    OUTPUT = "OUTPUT"  # the reply could not be handed on to its output binding or state store
+    INTERNAL = "INTERNAL"  # the host's own fault
+
+
+class Failure(Exception):
+    """An event that was not answered. The text is for the caller: no path, no traceback."""
+
+    def __init__(self, reason: Reason, text: str, guest: str = "", cost: Cost | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.text = text
+        self.guest = guest
+        self.cost = cost
+
+    def __str__(self) -> str:
+        return f"guest {self.guest!r}: {self.text}" if self.guest else self.text
+
+
+class Destination(Protocol):
+    """Where a route's reply goes besides the caller (the manifest's `to` and `state`)."""
+
+    @property
+    def to(self) -> tuple[str, ...]: ...
+
+    @property
+    def state(self) -> tuple[str, str] | None:
+        """(store, key)."""
+
+
+class Outputs(Protocol):
+    """Hands a reply on to output bindings and state stores before its event is answered."""
+
+    def deliver(self, reply: Reply, event: Event, destination: Destination, deadline: Deadline) -> None:
+        """Raises `Failure` with `Reason.OUTPUT` when a destination did not accept the reply."""
+
+
+class Handler(Protocol):
+    """What a transport needs of the dispatcher."""
+
+    def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
+        """Answer one event; `deadline` is what the caller left, None for no bound. Raises `Failure`."""
