@@ -278,7 +278,9 @@ def build(names: list[str], toolchain: str, out: Path | None) -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Builds the guests of this folder, or checks them against guests.lock.")
+    parser = argparse.ArgumentParser(
+        description="Builds the guests of this folder, or checks them against guests.lock."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"guests to build (all: {', '.join(GUESTS)})")
     parser.add_argument("--toolchain", choices=("auto", "rustup", "debian"), default="auto", help="which Rust")
     action = parser.add_mutually_exclusive_group()

@@ -1,6 +1,6 @@
 """Host functions: a Python function with annotations becomes a Wasm import with a signature, checked at import time.
 
-Engine-neutral: an engine reads `HostFunction.type` when it links and calls `HostFunction.invoke` with raw numbers.
+Engine-neutral: an engine reads `HostFunction.signature` when it links and calls `HostFunction.invoke` with raw numbers.
 What the functions do lives in `imports/`, one file a module.
 """
 
@@ -63,7 +63,7 @@ class HostFunction:
 
     module: str
     name: str
-    type: FuncType
+    signature: FuncType
     kinds: tuple[Any, ...]  # the annotations of the parameters, in order: I32, U32 …
     body: Callable[..., Any]
     faults: Mapping[type[HostError], int] | None  # error numbers; None: every HostError is a trap

@@ -19,7 +19,7 @@ Tensor = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A model's input or output: `shape` has None where the dimension is free; `dtype` is None for non-numeric types."""
+    """A model's input or output: `shape` has None where free; `dtype` is None for non-numeric types."""
 
     name: str
     dtype: np.dtype[Any] | None
