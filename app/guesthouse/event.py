@@ -86,14 +86,21 @@ class Reason(str, enum.Enum):
 
 
 class Failure(Exception):
-    """An event that was not answered. The text is for the caller: no path, no traceback."""
+    """An event that was not answered. The text is for the caller: no path, no traceback.
 
-    def __init__(self, reason: Reason, text: str, guest: str = "", cost: Cost | None = None) -> None:
+    `drop`: the route asks (`on_error = "drop"`) that this event is not sent again. Set by the dispatcher, where the
+    guest is at fault (`TRAP`, `BAD_REPLY`, `GUEST`); a transport whose sender would retry acknowledges the event instead.
+    """
+
+    def __init__(
+        self, reason: Reason, text: str, guest: str = "", cost: Cost | None = None, *, drop: bool = False
+    ) -> None:
         super().__init__(text)
         self.reason = reason
         self.text = text
         self.guest = guest
         self.cost = cost
+        self.drop = drop
 
     def __str__(self) -> str:
         return f"guest {self.guest!r}: {self.text}" if self.guest else self.text
