@@ -88,8 +88,8 @@ class Reason(str, enum.Enum):
 class Failure(Exception):
     """An event that was not answered. The text is for the caller: no path, no traceback.
 
-    `drop`: the route asks (`on_error = "drop"`) that this event is not sent again. Set by the dispatcher, where the
-    guest is at fault (`TRAP`, `BAD_REPLY`, `GUEST`); a transport whose sender would retry acknowledges the event instead.
+    `drop`: the route asks (`on_error = "drop"`) that this event is not sent again. The dispatcher sets it where the
+    guest is at fault (`TRAP`, `BAD_REPLY`, `GUEST`); a transport whose sender would retry then acknowledges the event.
     """
 
     def __init__(
