@@ -1,0 +1,87 @@
+# What a person does with this checkout. Needs Python 3.10 or newer, make and a package registry, nothing else.
+
+VENV ?= .venv
+# PYTHON=... is used for the virtualenv, else the first of these that can make one.
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
+WORKERS ?= 2
+PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --require-hashes
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar would, print what came back
+	@$(VENV)/bin/python demo/demo.py
+
+.PHONY: test
+test: lint unit ## lint, types, import contracts and all tests (PYTEST="-k name" for some)
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: unit
+unit: $(VENV)/dev.stamp ## the tests alone
+	$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST)
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## the benchmarks, and their results page
+	$(VENV)/bin/python bench/run.py
+
+.PHONY: docs
+docs: $(VENV)/dev.stamp ## write the generated pages of docs/ again
+	$(VENV)/bin/python docs/generate.py
+
+.PHONY: guests
+guests: ## build the guests from source (guests/install-toolchain.sh installs the compilers on Debian)
+	python3 guests/build.py --lock
+
+.PHONY: lock
+lock: ## resolve the dependencies again (UPGRADE=1 for the newest); needs the registry
+	test -x .venv-lock/bin/uv || { $(VENV)/bin/python -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
+	$(LOCK) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements/runtime.txt
+	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+	@! grep -nE '://|^-' requirements/*.txt || { echo "a lock file names a registry"; exit 1; }
+
+# One lock for every Python from the oldest on, with environment markers; no registry's address in it.
+LOCK := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## remove what make has made here (the virtualenv, caches)
+	rm -rf .venv .venv-lock build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find app abi tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps are made once for each state of the lock files: a warm run installs nothing.
+$(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml
+	@$(MAKE_VENV)
+	@echo "installing what Guesthouse needs into $(VENV) (once)"
+	@$(PIP_INSTALL) -r requirements/runtime.txt -r requirements/build.txt
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
+	@echo "installing the developers' tools into $(VENV) (once)"
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+define MAKE_VENV
+$(VENV)/bin/python -c 'import pip' 2>/dev/null && exit; \
+for python in $(PYTHONS); do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
+	echo "making $(VENV) with $$($$python --version)"; \
+	$$python -m venv --clear $(VENV); exit; \
+done; \
+echo "error: no Python 3.10 or newer with venv here (tried: $(strip $(PYTHONS)))" >&2; \
+echo "       install one (Debian: apt install python3 python3-venv), or say which: make PYTHON=/path/to/python3" >&2; \
+exit 1
+endef
