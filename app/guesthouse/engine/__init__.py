@@ -1,0 +1,1 @@
+"""Engines: how Wasm is compiled, linked and called. `base` is the seam; nothing above this package names an engine."""

@@ -1,0 +1,113 @@
+"""The seam between Guesthouse and a Wasm engine.
+
+An engine compiles, links a module against host functions, and makes instances; it knows limits and deadlines, and
+nothing of Dapr, models, calling conventions or the manifest. Two kinds are meant to fit behind it: one that runs in
+this process on several threads and can be interrupted, and one that lives in worker processes.
+
+Life cycle: `Engine.load(artefact)` -> `Module.link(functions)` -> `Linked.instantiate(context)` -> `Instance.call` …
+-> `Instance.close`. Everything before `instantiate` happens once, at load, and runs no guest code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from guesthouse_abi.context import Context
+from guesthouse_abi.host import FuncType, HostFunction
+from guesthouse_abi.memory import Memory
+
+PAGE = 65536
+
+
+class EngineError(Exception):
+    """An engine refused a module or an artefact. The text is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternType:
+    """The type of an import or export. `function` is set for functions that use numbers only."""
+
+    kind: str  # "func", "memory", "table", "global", "tag"
+    function: FuncType | None = None
+    minimum: int = 0  # memory: pages; table: elements
+    maximum: int | None = None
+    text: str = ""  # for messages, where the rest cannot say it
+
+    def __str__(self) -> str:
+        if self.kind == "func":
+            return f"function {self.function or self.text}"
+        return f"{self.kind} {self.text}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What a module asks for."""
+
+    module: str
+    name: str
+    type: ExternType
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What an engine must know before it is made.
+
+    `instances`: how many may live at once. `memory`: the largest guest memory, bytes. `pooling`: keep that many
+    instance slots mapped ahead, where the engine can.
+    """
+
+    instances: int = 64
+    memory: int = 128 << 20
+    pooling: bool = True
+
+
+class Instance(Protocol):
+    """One sandbox. Belongs to the thread that made it; `close` is idempotent."""
+
+    memory: Memory | None
+
+    def call(self, export: str, *arguments: int) -> int:
+        """Call an exported function; numbers go in and come out as unsigned integers, 0 for no result.
+
+        Raises `CallError`: `Trap`, `DeadlineExceeded`, `Cancelled`, `Exit`, or what a host function raised.
+        """
+
+    def close(self) -> None: ...
+
+
+class Linked(Protocol):
+    """A module with its imports resolved."""
+
+    def instantiate(self, context: Context) -> Instance:
+        """A fresh instance under the context's limits and deadline. The start function runs here, so it may raise
+        `CallError` just as `Instance.call`."""
+
+
+class Module(Protocol):
+    """Compiled code."""
+
+    imports: Sequence[Import]
+    exports: Mapping[str, ExternType]
+
+    def link(self, functions: Sequence[HostFunction]) -> Linked:
+        """Resolve the imports. `functions` are those that the module imports, with the types that it imports."""
+
+
+class Engine(Protocol):
+    """A Wasm engine. `close` ends its threads; modules and instances must be gone by then."""
+
+    name: str
+    version: str
+    pooling: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """What an artefact depends on besides the module: engine, version, configuration, CPU."""
+
+    def load(self, artefact: Path | bytes) -> Module:
+        """Map an artefact that this engine's compiler made. Raises `EngineError`."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,107 @@
+"""Ahead-of-time code on disk, so that a module is compiled once per machine and not once per start.
+
+An artefact is native code that will be run: it is only ever read from a folder that nobody else can write. Files are
+written beside their final name and renamed, never changed in place; one that the engine refuses is made again. What
+compiles is `compiler.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from guesthouse.engine.base import Engine, EngineError, Module
+from guesthouse.engine.compiler import compile_module
+
+
+class CacheError(Exception):
+    """The cache folder cannot be trusted. The text says what is wrong and what to do."""
+
+
+def default_folder() -> Path:
+    """`$GUESTHOUSE_CACHE`, else `guesthouse` in the user's cache folder."""
+    named = os.environ.get("GUESTHOUSE_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "guesthouse"
+
+
+class CodeCache:
+    """Modules by their bytes: compiled in a child when unknown, mapped from the folder when known.
+
+    Raises `CacheError` when the folder belongs to someone else or others may write to it.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = (folder or default_folder()).absolute()
+        self._private: tempfile.TemporaryDirectory[str] | None = None
+        self.note = ""  # why the folder could not be used, if so
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            self._use_private(f"{self.folder}: {error.strerror}")
+            return
+        _check(self.folder)
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            self._use_private(f"{self.folder} cannot be written")
+
+    def _use_private(self, why: str) -> None:
+        self._private = tempfile.TemporaryDirectory(prefix="guesthouse-")
+        self.folder = Path(self._private.name)
+        self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
+
+    def load(self, engine: Engine, wasm: bytes) -> tuple[Module, bool]:
+        """The module compiled for `engine`, and whether it had to be compiled.
+
+        Raises `compiler.CompileError`, `EngineError`.
+        """
+        path = self.folder / f"{hashlib.sha256(wasm).hexdigest()}-{engine.name}-{engine.fingerprint}.cwasm"
+        if path.is_file():
+            with contextlib.suppress(EngineError, OSError):
+                return _map(engine, path), False
+        self._compile(engine, wasm, path)
+        return _map(engine, path), True
+
+    def _compile(self, engine: Engine, wasm: bytes, path: Path) -> None:
+        with _temporary(self.folder) as source, _temporary(self.folder) as target:
+            source.write_bytes(wasm)
+            compile_module(engine.name, source, target)
+            os.replace(target, path)
+
+    def close(self) -> None:
+        """Remove the private folder, if one was made."""
+        if self._private is not None:
+            self._private.cleanup()
+
+
+def _check(folder: Path) -> None:
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise CacheError(f"the code cache {folder} belongs to user {found.st_uid}: set GUESTHOUSE_CACHE to your own")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CacheError(f"others may write to the code cache {folder}: run chmod go-w on it, or set GUESTHOUSE_CACHE")
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=folder)
+    os.close(handle)
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _map(engine: Engine, path: Path) -> Module:
+    """Map the file; by its bytes where the file system forbids mapping code (noexec)."""
+    try:
+        return engine.load(path)
+    except EngineError:
+        return engine.load(path.read_bytes())

@@ -1,0 +1,81 @@
+"""Compiling in a bounded child process.
+
+`compile_module` starts this very file as a program: isolated, with an empty environment, its memory and time bounded,
+so that a module which is slow or huge to compile costs nobody else. It bounds resources; it is no defence against a
+flaw in the compiler itself. Where artefacts are kept is `cache.py`'s matter.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+TIME = 120.0  # seconds, wall clock
+MEMORY = 2 << 30  # bytes of data segment (RLIMIT_AS would break the engine's reservations)
+MESSAGE = 2000  # characters of the compiler's own words
+
+
+class CompileError(Exception):
+    """A module that does not compile, or not within the bounds. The text is for the operator."""
+
+
+def compile_module(engine: str, wasm: Path, artefact: Path, *, time: float = TIME, memory: int = MEMORY) -> None:
+    """Compile the file `wasm` for `engine` into the new file `artefact`, in a child process.
+
+    Raises `CompileError`: not Wasm, invalid, or beyond `time` (seconds) or `memory` (bytes).
+    """
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-I", __file__, str(root), _abi_root(), engine, str(wasm), str(artefact), str(memory)]
+    try:
+        done = subprocess.run(command, env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=time, check=False)
+    except subprocess.TimeoutExpired:
+        raise CompileError(f"compiling took longer than {time:g} s and was ended") from None
+    if done.returncode == 0:
+        return
+    text = done.stderr.decode("utf-8", "replace").strip()[-MESSAGE:]
+    if done.returncode == 2:
+        raise CompileError(text)
+    raise CompileError(f"the compiler ended with {_ending(done.returncode)} (memory limit {memory >> 20} MiB) {text}")
+
+
+def _abi_root() -> str:
+    import guesthouse_abi
+
+    return str(Path(guesthouse_abi.__file__).resolve().parents[1])
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def main(arguments: list[str]) -> int:
+    """The child: exit 0 with the artefact written, 2 with a message for an invalid module."""
+    *roots, engine, wasm, artefact, memory = arguments
+    sys.path[:0] = roots
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(TIME) * 4, int(TIME) * 4))  # several threads compile
+    resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+    if engine != "wasmtime":
+        print(f"no compiler for the engine {engine!r}", file=sys.stderr)
+        return 2
+    import wasmtime
+
+    from guesthouse.engine.wasmtime import configure
+
+    config = wasmtime.Config()
+    configure(config)
+    try:
+        module = wasmtime.Module(wasmtime.Engine(config), Path(wasm).read_bytes())
+    except wasmtime.WasmtimeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    Path(artefact).write_bytes(module.serialize())
+    return 0
+
+
+if __name__ == "__main__":
+    # This folder holds a module called wasmtime.py: it must not hide the package of that name.
+    sys.path[:] = [p for p in sys.path if p != str(Path(__file__).resolve().parent)]
+    sys.exit(main(sys.argv[1:]))

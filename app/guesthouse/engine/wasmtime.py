@@ -1,0 +1,465 @@
+"""The wasmtime engine: in this process, on as many threads as call it, interruptible, memory bounded.
+
+Host functions are unchecked C callbacks of our own and exports are called unchecked on reused arrays (types are
+compared once, when a module is linked). What a callback needs is found through a thread-local: an instance is used by
+one thread at a time, and its callbacks run on that thread. The C prototypes live in `capi.py`, compiling in
+`compiler.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import addressof, byref, c_void_p
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import wasmtime
+
+from guesthouse.engine import capi
+from guesthouse.engine.base import EngineConfig, EngineError, ExternType, Import
+from guesthouse_abi.context import Context
+from guesthouse_abi.errors import CallError, DeadlineExceeded, HostFault, Trap
+from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
+from guesthouse_abi.memory import Memory
+
+TICK = 0.01  # seconds between epochs while a guest runs
+_LINGER = 200  # ticks that the ticker stays awake after the last guest
+_CHECK = 1  # epochs between looks at an event's deadline
+
+_KINDS = {
+    code.value: name
+    for code, name in (
+        (wasmtime.TrapCode.STACK_OVERFLOW, "stack overflow"),
+        (wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS, "memory out of bounds"),
+        (wasmtime.TrapCode.TABLE_OUT_OF_BOUNDS, "table out of bounds"),
+        (wasmtime.TrapCode.INDIRECT_CALL_TO_NULL, "indirect call to null"),
+        (wasmtime.TrapCode.BAD_SIGNATURE, "indirect call type mismatch"),
+        (wasmtime.TrapCode.INTEGER_OVERFLOW, "integer overflow"),
+        (wasmtime.TrapCode.INTEGER_DIVISION_BY_ZERO, "integer division by zero"),
+        (wasmtime.TrapCode.BAD_CONVERSION_TO_INTEGER, "invalid conversion to integer"),
+        (wasmtime.TrapCode.UNREACHABLE, "unreachable"),
+        (wasmtime.TrapCode.INTERRUPT, "interrupt"),
+    )
+}
+
+_VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": ValType.F64}
+
+_MOST_PARAMETERS = 32
+_TABLES = 4  # per module
+_TABLE_ELEMENTS = 100_000  # per table
+_SLOT = 32  # bytes of a wasmtime_extern_t, rounded up; the payload is at offset 8
+
+
+def configure(config: wasmtime.Config) -> None:
+    """The settings that compiled code depends on; the compiling child uses the same."""
+    config.epoch_interruption = True
+    config.wasm_memory64 = False
+    config.wasm_threads = False
+    config.wasm_multi_memory = False
+
+
+class _Local(threading.local):
+    """Per thread: the instance whose callbacks may run, and arrays reused by its calls."""
+
+    instance: WasmtimeInstance | None = None
+
+    def __init__(self) -> None:
+        self.raw = (ctypes.c_uint64 * (2 * _MOST_PARAMETERS))()  # wasmtime_val_raw_t is 16 bytes: arguments are at even indexes
+        self.raw_at = addressof(self.raw)
+        self.trap = c_void_p()
+        self.trap_at = byref(self.trap)
+
+
+_local = _Local()
+
+
+def _watch(_context: Any, _data: Any, delta: Any, kind: Any) -> int | None:
+    """Runs in a guest's thread at an epoch: lets it go on, or ends it when its event is over."""
+    instance = _local.instance
+    try:
+        if instance is not None and not instance.context.deadline.over:
+            delta[0] = _CHECK
+            kind[0] = 0  # WASMTIME_UPDATE_DEADLINE_CONTINUE
+            return None
+        if instance is not None and instance.fault is None:
+            instance.context.deadline.check()
+    except BaseException as error:
+        assert instance is not None
+        instance.fault = error
+    return capi.new_error(b"interrupted")
+
+
+_WATCH = capi.EpochCallback(_watch)
+
+
+class _Ticker:
+    """The thread that advances an engine's epoch; asleep while no guest runs."""
+
+    def __init__(self, engine: int) -> None:
+        self._engine = engine
+        self._running = 0  # guests in flight
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._awake = False
+        self._thread = threading.Thread(target=self._run, name="guesthouse-epochs", daemon=True)
+        self._thread.start()
+
+    def enter(self) -> None:
+        with self._lock:
+            self._running += 1
+            if self._awake:
+                return
+            self._awake = True
+        self._wake.set()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+
+    def _run(self) -> None:
+        idle = 0
+        while not self._stop:
+            self._wake.wait()
+            time.sleep(TICK)
+            capi.increment_epoch(self._engine)
+            with self._lock:
+                idle = 0 if self._running else idle + 1
+                if idle > _LINGER and not self._stop:
+                    self._awake = False
+                    self._wake.clear()
+
+    def close(self) -> None:
+        with self._lock:
+            self._stop = self._awake = True
+            self._wake.set()
+        self._thread.join()
+
+
+class WasmtimeInstance:
+    """One sandbox: a store with one instance in it."""
+
+    __slots__ = (
+        "_context",
+        "_exports",
+        "_linked",
+        "_memory_at",
+        "_memory_data",
+        "_resolved",
+        "_scratch",
+        "_scratch_at",
+        "_store",
+        "context",
+        "fault",
+        "memory",
+    )
+
+    def __init__(self, linked: WasmtimeLinked, context: Context) -> None:
+        self._linked = linked
+        self.context = context
+        self.memory: Memory | None = None
+        self.fault: BaseException | None = None
+        self._scratch = linked.scratch()
+        self._scratch_at = at = addressof(self._scratch)
+        self._resolved: dict[str, int] = {}
+        limits = context.limits
+        self._store: int | None = capi.store_new(linked.engine.address, None, capi.NO_FINALIZER)
+        if not self._store:
+            raise EngineError("no store could be made")
+        self._context: int = capi.store_context(self._store)
+        capi.store_limiter(self._store, limits.memory, linked.table_limit, 1, linked.tables, 1)
+        capi.store_epoch_callback(self._store, _WATCH, None, capi.NO_FINALIZER)
+        capi.set_epoch_deadline(self._context, _CHECK)
+        linked.engine.ticker.enter()
+        try:
+            local = _local
+            local.instance = self
+            error = capi.pre_instantiate(linked.pre, self._context, at, local.trap_at)
+            if error or local.trap.value:
+                raise self._failure(error, local)
+            self._memory_at = at + _SLOT + 8
+            if linked.memory_name is not None:
+                name = linked.memory_name
+                capi.export_get(self._context, at, name, len(name), at + _SLOT)
+                self.memory = context.memory = Memory(self._locate)
+        except BaseException:
+            self.close()
+            raise
+
+    def _locate(self) -> tuple[int, int]:
+        context, memory = self._context, self._memory_at
+        return capi.memory_data(context, memory), capi.memory_data_size(context, memory)
+
+    def call(self, export: str, *arguments: int) -> int:
+        """See `base.Instance.call`."""
+        linked = self._linked
+        name, slot, count, mask = linked.functions[export]
+        function = self._resolved.get(export)
+        if function is None:
+            function = self._scratch_at + slot
+            if self._store is None:
+                raise RuntimeError("the instance is closed")
+            capi.export_get(self._context, self._scratch_at, name, len(name), function)
+            self._resolved[export] = function = function + 8
+        local = _local
+        local.instance = self
+        raw = local.raw
+        index = 0
+        for value in arguments:
+            raw[index] = value
+            index += 2
+        error = capi.call_unchecked(self._context, function, local.raw_at, count, local.trap_at)
+        if error or local.trap.value:
+            raise self._failure(error, local)
+        return raw[0] & mask
+
+    def _failure(self, error: int | None, local: _Local) -> BaseException:
+        """What ended a call, with the engine's objects freed."""
+        code, text = None, ""
+        if local.trap.value:
+            code, text = capi.take_trap(local.trap.value)
+            local.trap.value = None
+        if error:
+            text = capi.take_error(error)
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            if isinstance(fault, CallError):
+                return fault
+            wrapped = HostFault("a host function failed")
+            wrapped.__cause__ = fault
+            return wrapped
+        kind = _KINDS.get(code, "trap") if code is not None else "trap"
+        if kind == "interrupt":
+            return DeadlineExceeded("the time limit was reached")
+        return Trap(kind, kind if code is not None else text.splitlines()[0] if text else kind)
+
+    def close(self) -> None:
+        """Free the store. The memory's size is gone with it."""
+        store, self._store = self._store, None
+        if store is not None:
+            self.memory = self.context.memory = None
+            if _local.instance is self:
+                _local.instance = None
+            self._resolved = {}
+            capi.store_delete(store)
+            self._linked.engine.ticker.leave()
+
+
+class WasmtimeLinked:
+    """A module with its imports resolved: `instantiate` is cheap from here on."""
+
+    def __init__(self, engine: WasmtimeEngine, module: WasmtimeModule, functions: Sequence[HostFunction]) -> None:
+        self.engine = engine
+        self._module = module
+        self._linker = wasmtime.Linker(engine.engine)
+        self._callbacks = [_define(self._linker, function) for function in functions]
+        pre = c_void_p()
+        error = capi.linker_pre(
+            capi.address(self._linker.ptr()), capi.address(module.module.ptr()), ctypes.addressof(pre)
+        )
+        if error:
+            raise EngineError(capi.take_error(error))
+        assert pre.value is not None
+        self.pre: int = pre.value
+        self.memory_name = next((n.encode() for n, t in module.exports.items() if t.kind == "memory"), None)
+        #: name -> (encoded name, offset of its extern in the scratch, slots of the call, mask of the result)
+        self.functions: dict[str, tuple[bytes, int, int, int]] = {}
+        for name, kind in module.exports.items():
+            if kind.function is not None and len(kind.function.params) <= _MOST_PARAMETERS:
+                self.functions[name] = _entry(name, kind.function, (2 + len(self.functions)) * _SLOT)
+        self.scratch = ctypes.c_char * ((2 + len(self.functions)) * _SLOT)
+        self.tables = _TABLES
+        self.table_limit = _TABLE_ELEMENTS
+
+    def instantiate(self, context: Context) -> WasmtimeInstance:
+        """See `base.Linked.instantiate`."""
+        return WasmtimeInstance(self, context)
+
+    def __del__(self) -> None:
+        if getattr(self, "pre", None):
+            capi.pre_delete(self.pre)
+
+
+def _entry(name: str, signature: FuncType, offset: int) -> tuple[bytes, int, int, int]:
+    mask = 0
+    if signature.results:
+        mask = 0xFFFFFFFF if signature.results[0] in (ValType.I32, ValType.F32) else 0xFFFFFFFFFFFFFFFF
+    return name.encode(), offset, max(len(signature.params), len(signature.results)), mask
+
+
+def _signed(bits: int) -> Callable[[int], int]:
+    sign, mask = 1 << (bits - 1), (1 << bits) - 1
+    return lambda value: ((value & mask) ^ sign) - sign
+
+
+_READ: dict[Any, Callable[[int], int]] = {
+    U32: lambda value: value & 0xFFFFFFFF,
+    U64: lambda value: value,
+    I32: _signed(32),
+    I64: _signed(64),
+}
+
+
+def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
+    """Define one import; returns the callback, which must outlive every instance."""
+    readers = []
+    for index, kind in enumerate(function.kinds):
+        reader = _READ.get(kind)
+        if reader is None:
+            raise EngineError(f"{function.module}.{function.name}: floating-point parameters are not supported")
+        readers.append((2 * index, reader))
+    results = function.signature.results
+    mask = 0xFFFFFFFF if results and results[0] is ValType.I32 else 0xFFFFFFFFFFFFFFFF
+    invoke, has_result = function.invoke, bool(results)
+
+    def callback(_env: Any, _caller: Any, raw: Any, _count: int) -> int | None:
+        started = perf_counter()
+        instance = _local.instance
+        try:
+            assert instance is not None
+            result = invoke(instance.context, *[read(raw[index]) for index, read in readers])
+            if has_result:
+                raw[0] = result & mask
+        except BaseException as error:
+            if instance is not None:
+                instance.fault = error
+                instance.context.host_seconds += perf_counter() - started
+            return capi.new_trap(b"host function")
+        instance.context.host_seconds += perf_counter() - started
+        return None
+
+    kept = capi.HostCallback(callback)
+    types = {value: getattr(wasmtime.ValType, value.value) for value in ValType}
+    signature = wasmtime.FuncType(
+        [types[p]() for p in function.signature.params], [types[r]() for r in function.signature.results]
+    )
+    module, name = function.module.encode(), function.name.encode()
+    error = capi.linker_define(
+        capi.address(linker.ptr()),
+        module,
+        len(module),
+        name,
+        len(name),
+        capi.address(signature.ptr()),
+        kept,
+        None,
+        capi.NO_FINALIZER,
+    )
+    if error:
+        raise EngineError(capi.take_error(error))
+    return kept
+
+
+class WasmtimeModule:
+    """Compiled code, with its types read once."""
+
+    def __init__(self, engine: WasmtimeEngine, module: wasmtime.Module) -> None:
+        self._engine = engine
+        self.module = module
+        self.imports: Sequence[Import] = [
+            Import(i.module, i.name or "", _extern_type(i.type)) for i in module.imports
+        ]
+        self.exports: Mapping[str, ExternType] = {e.name: _extern_type(e.type) for e in module.exports}
+
+    def link(self, functions: Sequence[HostFunction]) -> WasmtimeLinked:
+        """See `base.Module.link`."""
+        return WasmtimeLinked(self._engine, self, functions)
+
+
+def _extern_type(kind: Any) -> ExternType:
+    if isinstance(kind, wasmtime.FuncType):
+        params, results = [str(p) for p in kind.params], [str(r) for r in kind.results]
+        text = f"({' '.join(params)})->({' '.join(results)})"
+        if all(v in _VALTYPES for v in (*params, *results)):
+            function = FuncType(tuple(_VALTYPES[p] for p in params), tuple(_VALTYPES[r] for r in results))
+            return ExternType("func", function, text=text)
+        return ExternType("func", text=text)
+    if isinstance(kind, wasmtime.MemoryType):
+        return ExternType("memory", minimum=kind.limits.min, maximum=kind.limits.max)
+    if isinstance(kind, wasmtime.TableType):
+        return ExternType("table", minimum=kind.limits.min, maximum=kind.limits.max)
+    if isinstance(kind, wasmtime.GlobalType):
+        return ExternType("global", text=str(kind.content))
+    return ExternType("tag")
+
+
+class WasmtimeEngine:
+    """See `base.Engine`."""
+
+    name = "wasmtime"
+    version = capi.VERSION
+
+    def __init__(self, config: EngineConfig | None = None) -> None:
+        config = config or EngineConfig()
+        self.pooling = config.pooling and _pool_fits(config)
+        self.engine = self._make(config)
+        self.address = capi.address(self.engine.ptr())
+        self.ticker = _Ticker(self.address)
+
+    def _make(self, config: EngineConfig) -> wasmtime.Engine:
+        settings = wasmtime.Config()
+        configure(settings)
+        if self.pooling:
+            instances = config.instances
+            capi.use_pool(
+                capi.address(settings.ptr()),
+                total_core_instances=instances,
+                total_memories=instances,
+                total_tables=_TABLES * instances,
+                max_memories_per_module=1,
+                max_tables_per_module=_TABLES,
+                table_elements=_TABLE_ELEMENTS,
+                max_core_instance_size=1 << 20,
+                max_memory_size=max(config.memory, 65536),
+                linear_memory_keep_resident=256 << 10,
+                table_keep_resident=16 << 10,
+            )
+        try:
+            return wasmtime.Engine(settings)
+        except wasmtime.WasmtimeError:
+            if not self.pooling:
+                raise
+            self.pooling = False  # the address space is bounded here; on demand needs less
+            return self._make(config)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `base.Engine.fingerprint`."""
+        return fingerprint()
+
+    def load(self, artefact: Path | bytes) -> WasmtimeModule:
+        """See `base.Engine.load`."""
+        try:
+            if isinstance(artefact, Path):
+                module = wasmtime.Module.deserialize_file(self.engine, str(artefact))
+            else:
+                module = wasmtime.Module.deserialize(self.engine, artefact)
+        except wasmtime.WasmtimeError as error:
+            raise EngineError(str(error)) from error
+        return WasmtimeModule(self, module)
+
+    def close(self) -> None:
+        """End the ticker. Instances must be closed by now."""
+        self.ticker.close()
+
+
+def _pool_fits(config: EngineConfig) -> bool:
+    """Every slot reserves 4 GiB of address space and its guards: stay well inside 47 bits."""
+    return config.instances <= 4000 and config.memory <= 4 << 30
+
+
+def fingerprint() -> str:
+    """What compiled code depends on besides the module."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as info:
+            cpu = next((line for line in info if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        cpu = platform.processor()
+    text = "\n".join(("wasmtime", capi.VERSION, platform.machine(), cpu, "epochs no-memory64 no-threads one-memory 1"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
