@@ -153,8 +153,10 @@ def labels_header() -> str:
 
 
 class Rust:
-    """One cargo workspace. The link arguments go to each guest's own crate (`cargo rustc`), never to RUSTFLAGS: they
-    differ between libraries and programs, and the standard library would be built once for each."""
+    """One cargo workspace, one target folder. The link arguments go to each guest's own crate (`cargo rustc`), never
+    to RUSTFLAGS: they differ from guest to guest, and all crates would be built again for each. From source, the
+    standard library is still built twice: wasmedge-bindgen calls itself a cdylib too, and then cargo prepares what
+    it depends on for both kinds of linking, while for a program it prepares bitcode only."""
 
     def __init__(self, work: Path, toolchain: str) -> None:
         if toolchain == "auto":
@@ -181,14 +183,13 @@ class Rust:
         # Panic messages hold source paths; those of the machine that built are of no use to anybody else.
         run(self.cargo, "fetch", "--quiet", "--locked", "--target", TARGET, env=self.env)
         flags += [f"--remap-path-prefix={folder}=crates" for folder in registry_sources()]
-        flags += [f"--remap-path-prefix={HERE}=guests"]
         self.env["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(flags)
         version = output_of(DEBIAN_RUSTC if self.debian else "rustc", "--version")
         libc = f", std from source, wasi-libc {debian_version('wasi-libc')}" if self.debian else f", std of {TARGET}"
         self.provenance = version + libc
 
     def build(self, guest: Guest) -> Path:
-        command = [self.cargo, "rustc", "--quiet", "--release", "--locked", "--target", TARGET, "-p", guest.name]
+        command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET, "-p", guest.name]
         link = [f"-zstack-size={guest.stack}"]
         if self.debian:
             command.append("-Zbuild-std=std,panic_abort")
