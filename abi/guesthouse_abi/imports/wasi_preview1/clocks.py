@@ -1,0 +1,138 @@
+"""Clocks, and waiting for them: `poll_oneoff` sleeps to the event's deadline at most."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.host import I32, U32, U64
+from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK, STDIN, stream_of
+from guesthouse_abi.imports.wasi_preview1.wire import (
+    ABSOLUTE,
+    BADF,
+    CLOCK,
+    EVENT,
+    FD_READ,
+    FD_WRITE,
+    HANGUP,
+    INVAL,
+    MODULE,
+    MONOTONIC,
+    PROCESS_CPU,
+    REALTIME,
+    SUBSCRIPTION,
+    SUCCESS,
+    THREAD_CPU,
+)
+
+#: Subscriptions in one call.
+MOST_SUBSCRIPTIONS = 1024
+#: Seconds of one wait: `threading` refuses a time-out of centuries, which a guest may well ask for.
+_LONGEST_WAIT = 3600.0
+
+
+class CpuClock:
+    """The CPU time of the thread that the guest runs on, from 0 when first asked for: what other guests used on the
+    same thread is nobody's business."""
+
+    def __init__(self) -> None:
+        self._start = time.thread_time_ns()
+
+    def now(self) -> int:
+        return time.thread_time_ns() - self._start
+
+
+def _now(context: Context, clock: int) -> int | None:
+    """Nanoseconds on a clock, None for an unknown one."""
+    if clock == REALTIME:
+        return time.time_ns()
+    if clock == MONOTONIC:
+        return time.monotonic_ns()
+    if clock in (PROCESS_CPU, THREAD_CPU):
+        return context.state(CpuClock).now()
+    return None
+
+
+@MODULE.function()
+def clock_res_get(context: Context, clock: U32, resolution: U32) -> I32:
+    if _now(context, clock) is None:
+        return INVAL
+    context.memory.set_u64(resolution, 1)  # all are read in nanoseconds
+    return SUCCESS
+
+
+@MODULE.function()
+def clock_time_get(context: Context, clock: U32, precision: U64, now: U32) -> I32:
+    nanoseconds = _now(context, clock)
+    if nanoseconds is None:
+        return INVAL
+    context.memory.set_u64(now, nanoseconds)
+    return SUCCESS
+
+
+@MODULE.function()
+def poll_oneoff(context: Context, subscriptions: U32, events: U32, count: U32, written: U32) -> I32:
+    """Wait for the first of `count` subscriptions and write the events that happened. Streams are always ready."""
+    if not 0 < count <= MOST_SUBSCRIPTIONS:
+        return INVAL
+    memory = context.memory
+    memory.check(events, count * EVENT.size)
+    memory.check(written, 4)
+    ready: list[bytes] = []
+    alarms: list[tuple[int, int]] = []  # monotonic nanoseconds, user data
+    wanted = memory.read(subscriptions, count * SUBSCRIPTION.size)
+    for user_data, kind, target, timeout, _precision, flags in SUBSCRIPTION.iter_unpack(wanted):
+        if kind == CLOCK:
+            due = _due(target, timeout, flags)
+            if due is None:
+                ready.append(EVENT.pack(user_data, INVAL, kind, 0, 0))
+            else:
+                alarms.append((due, user_data))
+        elif kind in (FD_READ, FD_WRITE):
+            ready.append(_stream_event(context, user_data, kind, target))
+        else:
+            return INVAL
+    if not ready:
+        _sleep_until(min(alarms)[0], context.deadline)
+    now = time.monotonic_ns()
+    ready += [EVENT.pack(user_data, SUCCESS, CLOCK, 0, 0) for due, user_data in alarms if due <= now]
+    memory.write(events, b"".join(ready))
+    memory.set_u32(written, len(ready))
+    return SUCCESS
+
+
+def _due(clock: int, timeout: int, flags: int) -> int | None:
+    """When an alarm rings, in monotonic nanoseconds; None for what cannot be waited for."""
+    if clock not in (REALTIME, MONOTONIC) or flags & ~ABSOLUTE:
+        return None
+    now = time.monotonic_ns()
+    if not flags & ABSOLUTE:
+        return now + timeout
+    return timeout if clock == MONOTONIC else now + timeout - time.time_ns()
+
+
+def _stream_event(context: Context, user_data: int, kind: int, fd: int) -> bytes:
+    stream = stream_of(context, fd)
+    if stream is None or (stream == STDIN) != (kind == FD_READ):
+        return EVENT.pack(user_data, BADF, kind, 0, 0)
+    if kind == FD_WRITE:
+        return EVENT.pack(user_data, SUCCESS, kind, LOG_CHUNK, 0)
+    left = len(context.stdin) - context.input_at
+    return EVENT.pack(user_data, SUCCESS, kind, left, 0 if left else HANGUP)
+
+
+def _sleep_until(due: int, deadline: Deadline) -> None:
+    """Sleep until `due` (monotonic nanoseconds). Raises `DeadlineExceeded` or `Cancelled` when that comes first."""
+    over = threading.Event()
+    forget = deadline.on_cancel(over.set)
+    try:
+        while True:
+            deadline.check()
+            left = (due - time.monotonic_ns()) / 1e9
+            if left <= 0:
+                return
+            over.wait(min(left, deadline.remaining(), _LONGEST_WAIT))
+    finally:
+        forget()
