@@ -238,7 +238,8 @@ def write_lock(provenance: dict[str, str]) -> None:
 
 
 def read_lock() -> dict[str, dict[str, str | int]]:
-    return json.loads(LOCK.read_text(encoding="utf-8"))
+    lock: dict[str, dict[str, str | int]] = json.loads(LOCK.read_text(encoding="utf-8"))
+    return lock
 
 
 def check(names: list[str]) -> list[str]:
