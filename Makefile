@@ -45,15 +45,17 @@ guests: ## build the guests from source (guests/install-toolchain.sh installs th
 	python3 guests/build.py --lock
 
 .PHONY: lock
+lock: VENV = .venv-lock
 lock: ## resolve the dependencies again (UPGRADE=1 for the newest); needs the registry
-	test -x .venv-lock/bin/uv || { $(VENV)/bin/python -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv; }
+	@$(MAKE_VENV)
+	@$(VENV)/bin/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml --group dev --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements/runtime.txt
 	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	@! grep -nE '://|^-' requirements/*.txt || { echo "a lock file names a registry"; exit 1; }
 
 # One lock for every Python from the oldest on, with environment markers; no registry's address in it.
-LOCK := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
 .PHONY: clean
