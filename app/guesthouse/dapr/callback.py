@@ -1,0 +1,213 @@
+"""The services by which a sidecar hands events to its application: AppCallback and AppCallbackAlpha.
+
+Each method converts, calls and converts back; `Events` is the way that every event goes between the two. Interface:
+`dapr/proto/runtime/v1/appcallback.proto`. The Alpha methods share their messages with the stable ones; a sidecar before
+1.17 (bulk) or 1.18 (jobs) calls only them.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import grpc
+from dapr.proto.common.v1.common_pb2 import InvokeRequest, InvokeResponse
+from dapr.proto.runtime.v1 import appcallback_pb2_grpc
+from dapr.proto.runtime.v1.appcallback_pb2 import (
+    BindingEventRequest,
+    BindingEventResponse,
+    BulkSubscribeConfig,
+    JobEventRequest,
+    JobEventResponse,
+    ListInputBindingsResponse,
+    ListTopicSubscriptionsResponse,
+    TopicEventBulkRequest,
+    TopicEventBulkRequestEntry,
+    TopicEventBulkResponse,
+    TopicEventBulkResponseEntry,
+    TopicEventRequest,
+    TopicEventResponse,
+    TopicRoutes,
+    TopicRule,
+    TopicSubscription,
+)
+from google.protobuf.any_pb2 import Any
+from google.protobuf.empty_pb2 import Empty
+
+from guesthouse.dapr import convert, status
+from guesthouse.dapr.admission import Admission
+from guesthouse.dapr.tokens import Tokens
+from guesthouse.dapr.topics import Listing, Subscription
+from guesthouse.event import Event, Failure, Handler, Reason, Reply
+from guesthouse_abi.deadline import Deadline
+
+log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Method = Callable[["Callback", Request, grpc.ServicerContext], Response]
+
+_UNBOUNDED = 10 * 365 * 86400.0  # seconds: gRPC reports "no deadline" as hundreds of years
+
+
+class Events:
+    """The way of every event: token, admission, conversion, then the handler under the caller's deadline."""
+
+    def __init__(self, handler: Handler, tokens: Tokens, admission: Admission) -> None:
+        self._handler = handler
+        self._tokens = tokens
+        self._admission = admission
+
+    def dispatch(
+        self,
+        to_event: Callable[[Request, convert.Metadata], Event],
+        request: Request,
+        context: grpc.ServicerContext,
+    ) -> Reply:
+        """Answer one event. Raises `Failure`; any other exception is a fault of ours."""
+        metadata = context.invocation_metadata()
+        self._tokens.check(metadata)
+        self._admission.enter()
+        try:
+            return self._handler.dispatch(to_event(request, metadata), deadline_of(context))
+        finally:
+            self._admission.leave()
+
+
+def deadline_of(context: grpc.ServicerContext) -> Deadline:
+    """What the caller left, cancelled when it hangs up. A sidecar usually sets no bound: then it lies at infinity."""
+    remaining = context.time_remaining()
+    deadline = Deadline.after(remaining) if remaining < _UNBOUNDED else Deadline(math.inf)
+    if not context.add_callback(deadline.cancel):
+        deadline.cancel()
+    return deadline
+
+
+def answered(method: Method[Request, Response]) -> Method[Request, Response]:
+    """Tell the caller of any exception by a status: gRPC itself would send its text, as UNKNOWN."""
+
+    @functools.wraps(method)
+    def call(self: Callback, request: Request, context: grpc.ServicerContext) -> Response:
+        try:
+            return method(self, request, context)
+        except Exception as error:
+            status.abort(context, status.failure_of(error))
+
+    return call
+
+
+class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.AppCallbackAlphaServicer):
+    """AppCallback and AppCallbackAlpha over one `Events`."""
+
+    def __init__(self, events: Events, listing: Listing) -> None:
+        self._events = events
+        # Made once: these calls come at the sidecar's start, with little patience, and are not repeated.
+        self._subscriptions = ListTopicSubscriptionsResponse(
+            subscriptions=[_topic_subscription(subscription) for subscription in listing.subscriptions]
+        )
+        self._bindings = ListInputBindingsResponse(bindings=listing.bindings)
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Register both services."""
+        appcallback_pb2_grpc.add_AppCallbackServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+        appcallback_pb2_grpc.add_AppCallbackAlphaServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+
+    @answered
+    def OnInvoke(self, request: InvokeRequest, context: grpc.ServicerContext) -> InvokeResponse:
+        """A service invocation."""
+        reply = self._events.dispatch(convert.invoke_event, request, context)
+        return InvokeResponse(data=Any(value=reply.body), content_type=reply.content_type)
+
+    @answered
+    def OnBindingEvent(self, request: BindingEventRequest, context: grpc.ServicerContext) -> BindingEventResponse:
+        """An event of an input binding. Outputs are our own calls: a sidecar ignores `states`, and spoils `to`."""
+        try:
+            reply = self._events.dispatch(convert.binding_event, request, context)
+        except Failure as failure:
+            if not failure.drop:
+                raise
+            log.warning("dropped an event of binding %s: %s", request.name, failure)
+            return BindingEventResponse()
+        return BindingEventResponse(data=reply.body)
+
+    @answered
+    def OnTopicEvent(self, request: TopicEventRequest, context: grpc.ServicerContext) -> TopicEventResponse:
+        """One message of a topic."""
+        failure = self._topic_failure(convert.topic_event, request, context)
+        if failure is not None:
+            details = status.rich_status(failure).SerializeToString()
+            context.set_trailing_metadata(((status.TOPIC_DETAILS_KEY, details),))
+        return TopicEventResponse(status=status.topic_status(failure))
+
+    @answered
+    def OnBulkTopicEvent(self, request: TopicEventBulkRequest, context: grpc.ServicerContext) -> TopicEventBulkResponse:
+        """Many messages of a topic: each is answered, and none harms another.
+
+        In order, one after the other, so that one bulk takes one slot of its guest.
+        """
+
+        def to_event(entry: TopicEventBulkRequestEntry, metadata: convert.Metadata) -> Event:
+            return convert.bulk_entry_event(request, entry, metadata)
+
+        failures = ((entry.entry_id, self._topic_failure(to_event, entry, context)) for entry in request.entries)
+        return TopicEventBulkResponse(
+            statuses=[
+                TopicEventBulkResponseEntry(entry_id=entry_id, status=status.topic_status(failure))
+                for entry_id, failure in failures
+            ]
+        )
+
+    @answered
+    def OnJobEvent(self, request: JobEventRequest, context: grpc.ServicerContext) -> JobEventResponse:
+        """A scheduled job."""
+        self._events.dispatch(convert.job_event, request, context)
+        return JobEventResponse()
+
+    OnBulkTopicEventAlpha1 = OnBulkTopicEvent
+    OnJobEventAlpha1 = OnJobEvent
+
+    def ListTopicSubscriptions(self, request: Empty, context: grpc.ServicerContext) -> ListTopicSubscriptionsResponse:
+        """What the application subscribes to. Comes without a token."""
+        return self._subscriptions
+
+    def ListInputBindings(self, request: Empty, context: grpc.ServicerContext) -> ListInputBindingsResponse:
+        """The bindings that the application reads. Comes without a token."""
+        return self._bindings
+
+    def _topic_failure(
+        self,
+        to_event: Callable[[Request, convert.Metadata], Event],
+        request: Request,
+        context: grpc.ServicerContext,
+    ) -> Failure | None:
+        """Answer one message; None when that went well. Raises only where the whole call is refused."""
+        try:
+            self._events.dispatch(to_event, request, context)
+        except Exception as error:
+            failure = status.failure_of(error)
+            if failure.reason is Reason.DENIED:
+                raise
+            return failure
+        return None
+
+
+def _topic_subscription(subscription: Subscription) -> TopicSubscription:
+    message = TopicSubscription(
+        pubsub_name=subscription.pubsub,
+        topic=subscription.topic,
+        metadata=dict(subscription.metadata),
+        dead_letter_topic=subscription.dead_letter,
+    )
+    # Without routes, the sidecar sends everything, with an empty path.
+    if subscription.rules or subscription.default:
+        rules = [TopicRule(match=rule.match, path=rule.path) for rule in subscription.rules]
+        message.routes.CopyFrom(TopicRoutes(rules=rules, default=subscription.default))
+    if (bulk := subscription.bulk) is not None:
+        config = BulkSubscribeConfig(
+            enabled=True, max_messages_count=bulk.max_messages, max_await_duration_ms=bulk.max_await_ms
+        )
+        message.bulk_subscribe.CopyFrom(config)
+    return message

@@ -1,0 +1,183 @@
+"""The gRPC server that a sidecar connects to: its port, threads, limits and TLS, its start and its end.
+
+What the calls mean is in `callback` and `health`. The server is the blocking one: with guests that block, it answers
+more events per second than gRPC's asyncio server.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+
+import grpc
+
+from guesthouse.dapr.admission import Admission
+from guesthouse.dapr.callback import Callback, Events
+from guesthouse.dapr.health import Health
+from guesthouse.dapr.tokens import Tokens
+from guesthouse.dapr.topics import Listing
+from guesthouse.event import Handler
+
+_FLUSH = 1.0  # seconds for the last replies, which are sent after their events have left
+SPARE_THREADS = 8  # never taken by events: health probes and refusals find one at once
+
+
+class ServeError(Exception):
+    """The server cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """How to serve.
+
+    `port` 0 takes a free one. `message` is the largest message in bytes, both ways. `tls` has the paths of the PEM
+    certificate chain and private key. `threads` is how many events may be inside (the guests' slots and queues) plus
+    `SPARE_THREADS`. `notice` and `limit` are seconds, see `Server.drain`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    message: int = 16 * 2**20 + 64 * 2**10
+    tokens: tuple[str, ...] = ()
+    tls: tuple[Path, Path] | None = None
+    threads: int = 64 + SPARE_THREADS
+    notice: float = 0.0
+    limit: float = 20.0
+
+
+class Server:
+    """A Dapr application's server. Nobody can connect before `start`."""
+
+    def __init__(self, config: ServerConfig, handler: Handler, listing: Listing) -> None:
+        self.config = config
+        self.port = 0
+        self._health = Health()
+        self._admission = Admission(max(1, config.threads - SPARE_THREADS))
+        self._credentials = None if config.tls is None else _credentials(*config.tls)
+        self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="event")
+        self._server = grpc.server(self._threads, options=_options(config.message))
+        Callback(Events(handler, Tokens(config.tokens), self._admission), listing).add_to(self._server)
+        self._health.add_to(self._server)
+
+    def start(self) -> None:
+        """Open the port and serve. Call it when all is loaded: a sidecar sends events as soon as it can connect.
+
+        Raises `ServeError` when the address cannot be had.
+        """
+        address = _address(self.config.host, self.config.port)
+        try:
+            if self._credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:
+            raise ServeError(f"cannot listen on {address}: {error}") from error
+        self._server.start()
+
+    def drain(self) -> bool:
+        """End gently; returns whether all events in flight ended well.
+
+        Health turns UNAVAILABLE while everything is still served, for `notice` seconds: the sidecar needs its probe
+        interval times its threshold to see it. Then no event is let in any more, and those in flight have `limit`
+        seconds to end.
+        """
+        self._health.drain()
+        threading.Event().wait(self.config.notice)
+        finished = self._admission.close(self.config.limit)
+        if finished:
+            self._server.stop(_FLUSH).wait()
+        self.stop()
+        return finished
+
+    def stop(self) -> None:
+        """End at once: what is in flight is cancelled, guests too."""
+        self._server.stop(None)
+        self._threads.shutdown(wait=False)
+
+
+def run_until_signal(server: Server) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the process's exit code. For the main thread.
+
+    A second signal ends the process on the spot, with 128 plus its number: a guest that does not end cannot hold it.
+    """
+    # SimpleQueue, because a handler may run at any point of the main thread, and may then wait for no lock it holds.
+    received: SimpleQueue[int] = SimpleQueue()
+    count = 0
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            os._exit(128 + number)
+        received.put(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        received.get()
+        server.drain()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _options(message: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", message),
+        ("grpc.max_send_message_length", message),
+        # With SO_REUSEPORT a second server would bind the same port silently, and take half of the events.
+        ("grpc.so_reuseport", 0),
+        # A proxy between sidecar and application may ping as it likes.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
+    """The pair, tried first: gRPC would report a bad one only to those who connect."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        return grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ServeError(
+            f"the TLS certificate {certificate} and key {key} cannot be used: {reason}; "
+            "both must be PEM files, the key without a passphrase and made for this certificate"
+        ) from error
+
+
+def _address(host: str, port: int) -> str:
+    """`host:port` as one numeric address, which was free a moment ago.
+
+    One, so that the server has it or fails: gRPC is content with any one of a name's addresses. IPv4 first, as a
+    sidecar connects to 127.0.0.1. Tried here, because the errors of a socket say what is wrong, and gRPC's do not.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ServeError(f"host {host!r} is not known ({error.strerror}); give an address of this machine") from error
+    family, kind, protocol, _, address = min(found, key=lambda info: info[0])
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(address)
+        except OSError as error:
+            raise ServeError(_why_not(host, port, error)) from error
+    return f"[{address[0]}]:{port}" if family == socket.AF_INET6 else f"{address[0]}:{port}"
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"port {port} on {host} needs rights that this process does not have; choose another with --port"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use; stop the other process or choose another with --port"
+    return f"cannot listen on {host}:{port}: {error.strerror}; give an address of this machine with --host"

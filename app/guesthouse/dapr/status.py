@@ -1,0 +1,96 @@
+"""How a `Failure` is told to the sidecar: gRPC status with `google.rpc` details, or a topic's RETRY and DROP.
+
+UNIMPLEMENTED is never used: a sidecar takes it for "no such RPC" and acknowledges the event, which is then lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NoReturn
+
+import grpc
+from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventResponse
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import status_pb2  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo  # type: ignore[import-untyped]
+
+from guesthouse.event import Failure, Reason
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "guesthouse"  # of google.rpc.ErrorInfo
+TEXT_LIMIT = 1024  # bytes; gRPC metadata as a whole must stay under 8 KiB
+RETRY_AFTER = Duration(seconds=1)
+DETAILS_KEY = "grpc-status-details-bin"
+# A topic's RETRY or DROP is a successful answer to gRPC; why it was given goes in a trailer of our own.
+TOPIC_DETAILS_KEY = "guesthouse-failure-bin"
+
+CODES = {
+    Reason.TRAP: grpc.StatusCode.INTERNAL,
+    Reason.BAD_REPLY: grpc.StatusCode.INTERNAL,
+    Reason.GUEST: grpc.StatusCode.INTERNAL,
+    Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.CANCELLED: grpc.StatusCode.CANCELLED,
+    Reason.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.TRY_AGAIN: grpc.StatusCode.UNAVAILABLE,
+    Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
+    Reason.DENIED: grpc.StatusCode.UNAUTHENTICATED,
+    Reason.OUTPUT: grpc.StatusCode.UNAVAILABLE,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+# Sending these again cannot help: they go to the dead-letter topic, where there is one.
+DROPPED = frozenset({Reason.NOT_FOUND, Reason.TOO_LARGE, Reason.MALFORMED})
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure that `error` is; any other exception is logged here and told to the caller as an internal error."""
+    if isinstance(error, Failure):
+        return error
+    log.error("internal error while answering an event", exc_info=error)
+    return Failure(Reason.INTERNAL, "internal error")
+
+
+def cut(text: str, limit: int = TEXT_LIMIT) -> str:
+    """`text` as valid UTF-8 of at most `limit` bytes."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= limit:
+        return data.decode()
+    return data[: limit - 3].decode("utf-8", "ignore") + "…"
+
+
+def rich_status(failure: Failure) -> status_pb2.Status:
+    """`google.rpc.Status` with ErrorInfo (reason, domain, the guest's name), and RetryInfo where the queue was full."""
+    info = ErrorInfo(reason=failure.reason.value, domain=DOMAIN)
+    if failure.guest:
+        info.metadata["guest"] = cut(failure.guest)
+    status = status_pb2.Status(code=CODES[failure.reason].value[0], message=cut(str(failure)), details=[_pack(info)])
+    if failure.reason is Reason.FULL:
+        status.details.append(_pack(RetryInfo(retry_delay=RETRY_AFTER)))
+    return status
+
+
+def abort(context: grpc.ServicerContext, failure: Failure) -> NoReturn:
+    """End the call with the failure's status. Raises, as `ServicerContext.abort` does."""
+    status = rich_status(failure)
+    context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
+    context.abort(CODES[failure.reason], status.message)
+
+
+def topic_status(failure: Failure | None) -> TopicEventResponse.TopicEventResponseStatus.ValueType:
+    """SUCCESS without a failure, DROP where sending the event again cannot help or is not wanted, else RETRY."""
+    if failure is None:
+        return TopicEventResponse.SUCCESS
+    if failure.drop or failure.reason in DROPPED:
+        return TopicEventResponse.DROP
+    return TopicEventResponse.RETRY
+
+
+def _pack(message: ErrorInfo | RetryInfo) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
