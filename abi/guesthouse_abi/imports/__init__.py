@@ -9,6 +9,7 @@ def host_modules() -> dict[str, HostModule]:
     """Every import module that the host has, by name."""
     from guesthouse_abi.imports import (
         bindgen_results,
+        env,
         wasi_preview1,
         wasmedge_image,
         wasmedge_tensorflow,
@@ -16,8 +17,8 @@ def host_modules() -> dict[str, HostModule]:
     )
 
     modules = (
-        bindgen_results.ENV,
-        bindgen_results.WASMEDGE_BINDGEN,
+        bindgen_results.MODULE,
+        env.MODULE,
         wasi_preview1.MODULE,
         wasmedge_image.MODULE,
         wasmedge_tensorflow.MODULE,

@@ -1,7 +1,7 @@
 """The imports by which older wasmedge-bindgen guests hand their result over (era B of `calling/bindgen.py`).
 
-Module `env` (tags 0.1.3 to 0.1.10) passes raw bytes; module `wasmedge-bindgen` passes raw bytes in 0.1.11 and triples
-from 0.1.12 to 0.3.0, under the same types: there the memory decides. What is passed is the guest's again when the
+Module `env` (tags 0.1.3 to 0.1.10, see `env.py`) passes raw bytes; module `wasmedge-bindgen` passes raw bytes in 0.1.11
+and triples from 0.1.12 to 0.3.0, under the same types: there the memory decides. What is passed is the guest's again when the
 import returns, so it is copied here.
 """
 
@@ -14,21 +14,19 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.errors import OutOfBounds
 from guesthouse_abi.host import U32, HostModule
 
-ENV = HostModule("env")
-WASMEDGE_BINDGEN = HostModule("wasmedge-bindgen")
+MODULE = HostModule("wasmedge-bindgen")
 
 _TRIPLE = struct.Struct("<III")
 _MOST_TRIPLES = 64
 
 
-@ENV.function("return_result")
 def return_raw(context: Context, pointer: U32, length: U32) -> None:
     """Keep raw bytes as the reply."""
     check_output(context, length)
     context.state(BindgenResult).reply = context.memory.read(pointer, length)
 
 
-@WASMEDGE_BINDGEN.function("return_result")
+@MODULE.function("return_result")
 def return_triples(context: Context, pointer: U32, count: U32) -> None:
     """Keep the reply: triples where the memory holds `count` sound ones, else `count` raw bytes."""
     if _are_triples(context, pointer, count):
@@ -52,8 +50,7 @@ def _are_triples(context: Context, pointer: int, count: int) -> bool:
     return True
 
 
-@ENV.function("return_error")
-@WASMEDGE_BINDGEN.function("return_error")
+@MODULE.function("return_error")
 def return_error(context: Context, pointer: U32, length: U32) -> None:
     """Keep the guest's own error."""
     context.state(BindgenResult).error = read_error(context, pointer, length)

@@ -1,0 +1,168 @@
+"""A guest as it was loaded: compiled, linked and checked, with its grants, limits and slots.
+
+Loading runs no guest code and lists every fault of the module, not the first. How one event is answered is
+`sandbox.py`'s matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guesthouse.engine.base import PAGE, Engine, EngineError, Linked, Module
+from guesthouse.engine.cache import CodeCache
+from guesthouse.engine.compiler import CompileError
+from guesthouse.guests.slots import Slots
+from guesthouse_abi.calling import Convention
+from guesthouse_abi.calling.bindgen import Bindgen
+from guesthouse_abi.calling.command import Command
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.host import FuncType, HostFunction
+from guesthouse_abi.imports import host_modules
+from guesthouse_abi.services import Services
+
+MODULE_SIZE = 256 << 20  # bytes of a .wasm file that are read at most
+
+
+@dataclass(frozen=True, slots=True)
+class GuestConfig:
+    """What the manifest says of a guest."""
+
+    name: str
+    module: Path
+    calling: str  # "bindgen" or "command"
+    function: str = ""
+    sha256: str | None = None
+    reply_type: str = ""
+    grants: Grants = Grants()
+    limits: Limits = Limits()
+
+
+class GuestFaults(Exception):
+    """A guest that cannot be served; `faults` has every reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class Shape:
+    """See `calling.Shape`."""
+
+    def __init__(self, module: Module) -> None:
+        self.imported: Sequence[tuple[str, str]] = [(i.module, i.name) for i in module.imports]
+        self.functions: Mapping[str, FuncType | None] = {
+            name: kind.function for name, kind in module.exports.items() if kind.kind == "func"
+        }
+        self.has_memory = any(kind.kind == "memory" for kind in module.exports.values())
+
+
+class Guest:
+    """One guest, ready for events. Shared by all threads."""
+
+    def __init__(
+        self,
+        config: GuestConfig,
+        linked: Linked,
+        convention: Convention,
+        services: Services,
+        module: Module,
+        sha256: str,
+        compiled: bool,
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.limits = config.limits
+        self.linked = linked
+        self.convention = convention
+        self.services = services
+        self.module = module
+        self.sha256 = sha256
+        self.compiled = compiled  # whether it had to be compiled now
+        self.slots = Slots(config.name, config.limits.concurrency, config.limits.queue, config.limits.queue_wait)
+
+
+def load_guest(config: GuestConfig, engine: Engine, cache: CodeCache, services: Services) -> Guest:
+    """Compile (or map), link and check a guest. Raises `GuestFaults`."""
+    wasm = _read(config)
+    sha256 = hashlib.sha256(wasm).hexdigest()
+    if config.sha256 is not None and config.sha256 != sha256:
+        raise GuestFaults(
+            [f"{config.module} has sha256 {sha256}, the manifest wants {config.sha256}: update the pin or the file"]
+        )
+    try:
+        module, compiled = cache.load(engine, wasm)
+    except (CompileError, EngineError) as error:
+        raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
+    functions, faults = _resolve(module)
+    convention = _convention(config)
+    faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
+    faults += _over_limits(module, config.limits)
+    if faults:
+        raise GuestFaults(faults)
+    try:
+        linked = module.link(functions)
+    except EngineError as error:
+        raise GuestFaults([f"{config.module.name} cannot be linked: {error}"]) from error
+    return Guest(config, linked, convention, services, module, sha256, compiled)
+
+
+def _read(config: GuestConfig) -> bytes:
+    try:
+        with config.module.open("rb") as file:
+            wasm = file.read(MODULE_SIZE + 1)
+    except OSError as error:
+        raise GuestFaults(
+            [f"{config.module} cannot be read ({error.strerror}): build it or correct the path"]
+        ) from error
+    if len(wasm) > MODULE_SIZE:
+        raise GuestFaults([f"{config.module} is larger than {MODULE_SIZE} bytes"])
+    if wasm[:4] != b"\0asm":
+        raise GuestFaults([f"{config.module} is not a Wasm module"])
+    if wasm[4:8] != b"\1\0\0\0":
+        raise GuestFaults([f"{config.module} is a component, not a core module: build it for wasm32-wasip1"])
+    return wasm
+
+
+def _convention(config: GuestConfig) -> Convention:
+    return Command() if config.calling == "command" else Bindgen(config.function)
+
+
+def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
+    """The host functions behind the imports, and what cannot be resolved."""
+    modules = host_modules()
+    functions, faults = [], []
+    for wanted in module.imports:
+        where = f"import {wanted.module}.{wanted.name}"
+        host = modules.get(wanted.module)
+        function = host.functions.get(wanted.name) if host else None
+        if function is None:
+            known = (
+                f"the host modules are {', '.join(sorted(modules))}"
+                if host is None
+                else f"{wanted.module} has no such field"
+            )
+            faults.append(f"{where} ({wanted.type}) has no answer: {known}")
+        elif wanted.type.function != function.signature:
+            faults.append(f"{where} is {wanted.type}, the host has function {function.signature}")
+        else:
+            functions.append(function)
+    return list({(f.module, f.name): f for f in functions}.values()), faults
+
+
+def _over_limits(module: Module, limits: Limits) -> list[str]:
+    """Declared minimums that could never be instantiated under the limits."""
+    faults = []
+    for name, kind in module.exports.items():
+        if kind.kind == "memory" and kind.minimum * PAGE > limits.memory:
+            faults.append(
+                f"memory {name!r} starts with {kind.minimum * PAGE} bytes; the limit memory is {limits.memory}: raise it"
+            )
+        if kind.kind == "table" and kind.minimum > TABLE_ELEMENTS:
+            faults.append(f"table {name!r} starts with {kind.minimum} elements; at most {TABLE_ELEMENTS} are served")
+    return faults
+
+
+TABLE_ELEMENTS = 100_000

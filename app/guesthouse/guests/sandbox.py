@@ -1,0 +1,107 @@
+"""One event in one fresh sandbox: instance, call, reply, gone. What a guest's end means for the caller is decided here.
+
+Nothing of Dapr here; admission is `slots.py`, what a guest may import `guesthouse_abi.imports`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from time import perf_counter
+
+from guesthouse.event import Cost, Event, Failure, Reason, Reply
+from guesthouse.guests.guest import Guest
+from guesthouse_abi import errors
+from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
+
+TEXT = 1024  # characters of a guest's own words that reach the caller
+
+_REASONS: dict[type[errors.CallError], Reason] = {
+    errors.Trap: Reason.TRAP,
+    errors.BadReply: Reason.BAD_REPLY,
+    errors.GuestError: Reason.GUEST,
+    errors.MalformedEvent: Reason.MALFORMED,
+    errors.TryAgain: Reason.TRY_AGAIN,
+    errors.DeadlineExceeded: Reason.DEADLINE,
+    errors.Cancelled: Reason.CANCELLED,
+    errors.Exit: Reason.GUEST,
+    errors.HostFault: Reason.INTERNAL,
+}
+
+_NOT_A_NAME = re.compile(r"[^A-Z0-9_]")
+
+
+def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> Reply:
+    """Answer `event` in a fresh instance of `guest`. Raises `Failure`, with what the attempt cost."""
+    config = guest.config
+    grants = config.grants
+    started = perf_counter()
+    deadline.tighten(guest.limits.time)
+    context = Context(
+        deadline,
+        grants,
+        guest.limits,
+        guest.services,
+        arguments=(guest.name, *grants.args),
+        variables=lambda: (*grants.env, *_facts(event)),
+    )
+    memory = 0
+    failed: Exception | None = None
+    body = b""
+    try:
+        instance = guest.linked.instantiate(context)
+        try:
+            body = guest.convention.run(instance, context, event.body)
+        finally:
+            memory = instance.memory.size if instance.memory is not None else 0
+            instance.close()
+    except (errors.CallError, errors.HostError) as error:
+        failed = error
+    cost = _cost(context, perf_counter() - started, memory, queued)
+    if failed is not None:
+        raise _failure(failed, guest, cost) from failed
+    return Reply(body, config.reply_type, guest.name, cost)
+
+
+def _facts(event: Event) -> Sequence[tuple[str, str]]:
+    """The event as environment variables."""
+    facts = [
+        ("GUESTHOUSE_TRIGGER", event.trigger.value),
+        ("GUESTHOUSE_NAME", event.name),
+        ("GUESTHOUSE_VERB", event.verb),
+        ("GUESTHOUSE_QUERY", event.query),
+        ("GUESTHOUSE_CONTENT_TYPE", event.content_type),
+        ("GUESTHOUSE_PATH", event.path),
+        ("GUESTHOUSE_ID", event.id),
+    ]
+    facts += [(f"GUESTHOUSE_META_{_NOT_A_NAME.sub('_', k.upper())}", v) for k, v in event.metadata.items()]
+    return [(name, value.replace("\0", "")) for name, value in facts]
+
+
+def _cost(context: Context, total: float, memory: int, queued: float) -> Cost:
+    inference = context.inference_seconds
+    return Cost(
+        queued=queued,
+        guest=total - context.host_seconds,
+        host=context.host_seconds - inference,
+        inference=inference,
+        total=total,
+        memory=memory,
+        host_memory=context.held_peak,
+    )
+
+
+def _failure(error: Exception, guest: Guest, cost: Cost) -> Failure:
+    reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), Reason.BAD_REPLY)
+    if reason is Reason.INTERNAL:
+        text = "the host failed while it answered one of the guest's calls"
+    elif reason is Reason.DEADLINE:
+        text = f"stopped at its deadline (time limit {guest.limits.time:g} s)"
+    elif isinstance(error, errors.Exit):
+        text = f"ended itself with {error}"
+    elif isinstance(error, errors.Trap):
+        text = f"trap: {error}"
+    else:
+        text = str(error)
+    return Failure(reason, text[:TEXT], guest.name, cost)

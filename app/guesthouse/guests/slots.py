@@ -1,0 +1,91 @@
+"""Admission to one guest: so many events at once, a bounded queue in order of arrival, then refusal at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import monotonic
+
+from guesthouse.event import Failure, Reason
+from guesthouse_abi.deadline import Deadline
+
+
+class _Waiter:
+    __slots__ = ("granted", "signal")
+
+    def __init__(self) -> None:
+        self.granted = False
+        self.signal = threading.Event()
+
+
+class Slots:
+    """`limit` slots and `queue` places, each waited in for at most `wait` seconds. For any number of threads."""
+
+    def __init__(self, guest: str, limit: int, queue: int, wait: float) -> None:
+        self._guest = guest
+        self.limit = limit
+        self.queue = queue
+        self._wait = wait
+        self._lock = threading.Lock()
+        self._free = limit
+        self._waiters: deque[_Waiter] = deque()
+
+    @property
+    def busy(self) -> int:
+        """Slots in use."""
+        return self.limit - self._free
+
+    @property
+    def queued(self) -> int:
+        """Callers waiting."""
+        return len(self._waiters)
+
+    def acquire(self, deadline: Deadline) -> float:
+        """Take a slot; returns the seconds waited.
+
+        Raises `Failure`: FULL when the queue is full or the wait was too long, DEADLINE, CANCELLED.
+        """
+        with self._lock:
+            if self._free and not self._waiters:
+                self._free -= 1
+                return 0.0
+            if len(self._waiters) >= self.queue:
+                raise Failure(
+                    Reason.FULL,
+                    f"all {self.limit} slots are busy and {len(self._waiters)} callers wait already (queue {self.queue})",
+                    self._guest,
+                )
+            waiter = _Waiter()
+            self._waiters.append(waiter)
+        began = monotonic()
+        forget = deadline.on_cancel(waiter.signal.set)
+        try:
+            waiter.signal.wait(min(self._wait, deadline.remaining()))
+        finally:
+            forget()
+        with self._lock:
+            if not waiter.granted:
+                self._waiters.remove(waiter)
+        if waiter.granted and not deadline.over:
+            return monotonic() - began
+        if waiter.granted:
+            self.release()
+        raise self._gave_up(deadline)
+
+    def _gave_up(self, deadline: Deadline) -> Failure:
+        if deadline.cancelled:
+            return Failure(Reason.CANCELLED, "the caller hung up while it waited for a slot", self._guest)
+        if deadline.over:
+            return Failure(Reason.DEADLINE, "the deadline passed while the event waited for a slot", self._guest)
+        return Failure(Reason.FULL, f"no slot became free within queue_wait ({self._wait:g} s)", self._guest)
+
+    def release(self) -> None:
+        """Give a slot back: to the caller who has waited longest, if any."""
+        with self._lock:
+            if self._waiters:
+                waiter = self._waiters.popleft()
+                waiter.granted = True
+            else:
+                self._free += 1
+                return
+        waiter.signal.set()

@@ -1,0 +1,33 @@
+"""Fixtures that many rooms share. No engine is made when modules are imported: faulthandler must come first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", params=["pooling", "on demand"])
+def engine(request: pytest.FixtureRequest) -> Iterator[object]:
+    """A wasmtime engine, with each of its allocators."""
+    from guesthouse.engine.base import EngineConfig
+    from guesthouse.engine.wasmtime import WasmtimeEngine
+
+    made = WasmtimeEngine(EngineConfig(pooling=request.param == "pooling"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def guests_folder() -> Path:
+    """Where the built guests are: those of the repository, or the ones that CI rebuilt (`$GUESTHOUSE_GUESTS`)."""
+    return Path(os.environ.get("GUESTHOUSE_GUESTS") or ROOT / "guests")
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    return ROOT / "tests" / "data" / "photos"

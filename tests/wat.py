@@ -1,0 +1,66 @@
+"""Modules for tests, written as WAT beside their assertions, and the parts to run them with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import wasmtime
+
+from guesthouse.engine import wasmtime as engine_wasmtime
+from guesthouse.guests.guest import Shape
+from guesthouse_abi.calling import Convention
+from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.imports import host_function
+from guesthouse_abi.services import Services
+
+
+class Lines:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def line(self, stream: str, text: str) -> None:
+        self.lines.append((stream, text))
+
+
+def compiled(engine: engine_wasmtime.WasmtimeEngine, wat: str) -> engine_wasmtime.WasmtimeModule:
+    """A module, compiled in this process: the compiling child has tests of its own."""
+    config = wasmtime.Config()
+    engine_wasmtime.configure(config)
+    return engine.load(bytes(wasmtime.Module(wasmtime.Engine(config), wasmtime.wat2wasm(wat)).serialize()))
+
+
+def linked(engine: engine_wasmtime.WasmtimeEngine, wat: str) -> engine_wasmtime.WasmtimeLinked:
+    """A module linked against the real host modules."""
+    module = compiled(engine, wat)
+    functions = []
+    for wanted in module.imports:
+        function = host_function(wanted.module, wanted.name)
+        assert function is not None, f"{wanted.module}.{wanted.name}"
+        assert function.signature == wanted.type.function, wanted
+        functions.append(function)
+    return module.link(functions)
+
+
+def context(seconds: float = 5.0, *, inference: Any = None, grants: Grants | None = None, **limits: Any) -> Context:
+    """A context with a log that keeps its lines (`context.services.log.lines`)."""
+    services = Services(inference, Lines())
+    return Context(Deadline.after(seconds), grants or Grants(), replace(Limits(), **limits), services)
+
+
+def run(
+    engine: engine_wasmtime.WasmtimeEngine, wat: str, convention: Convention, body: bytes, ctx: Context | None = None
+) -> bytes:
+    """Call a WAT guest by a convention, in a fresh instance."""
+    problems = convention.problems(Shape(compiled(engine, wat)))
+    assert not problems, problems
+    ctx = ctx or context()
+    instance = linked(engine, wat).instantiate(ctx)
+    try:
+        return convention.run(instance, ctx, body)
+    finally:
+        instance.close()
