@@ -1,0 +1,147 @@
+"""Calls out to the sidecar: replies handed on to output bindings and state stores.
+
+The sidecar's gRPC API is `dapr/proto/runtime/v1/dapr.proto`. Where it listens is told by its own environment variables.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import grpc
+from dapr.proto.common.v1.common_pb2 import StateItem
+from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
+from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
+from dapr.proto.runtime.v1.state_pb2 import SaveStateRequest
+
+from guesthouse.dapr.tokens import TOKEN_KEY
+from guesthouse.event import Destination, Event, Failure, Reason, Reply
+from guesthouse_abi.deadline import Deadline
+
+log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+
+ATTEMPTS = 4
+FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
+CALL_TIME = 10.0  # seconds for one attempt, where the deadline leaves as much
+_DEFAULT_PORT = "50001"
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # The sidecar is beside us: no proxy leads there.
+    ("grpc.enable_http_proxy", 0),
+    # A sidecar ends connections that are pinged more often than every 8 s.
+    ("grpc.keepalive_time_ms", 30_000),
+    # Try again soon after the sidecar was restarted; gRPC's own back-off goes up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the sidecar's gRPC API is."""
+
+    target: str
+    tls: bool = False
+    token: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Endpoint:
+        """`DAPR_GRPC_ENDPOINT` (`host:port`, also `https://…` or `…?tls=true`), else `DAPR_GRPC_PORT` of this machine.
+
+        `DAPR_API_TOKEN` is what the sidecar asks of its callers.
+        """
+        token = environment.get("DAPR_API_TOKEN", "")
+        if not (url := environment.get("DAPR_GRPC_ENDPOINT", "")):
+            return cls(f"127.0.0.1:{environment.get('DAPR_GRPC_PORT') or _DEFAULT_PORT}", token=token)
+        target, _, query = url.partition("?")
+        tls = parse_qs(query).get("tls") == ["true"]
+        if target.startswith(("http://", "https://")):
+            parts = urlsplit(target)
+            tls = tls or parts.scheme == "https"
+            target = parts.netloc if parts.port else f"{parts.netloc}:{443 if tls else 80}"
+        return cls(target, tls, token)
+
+
+class SidecarOutputs:
+    """`guesthouse.event.Outputs` over the sidecar. Connects with the first reply; safe to share among threads."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        if endpoint.tls:
+            self._channel = grpc.secure_channel(endpoint.target, grpc.ssl_channel_credentials(), _OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(endpoint.target, _OPTIONS)
+        self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
+        self._metadata = ((TOKEN_KEY, endpoint.token),) if endpoint.token else ()
+
+    def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        self._channel.close()
+
+    def deliver(self, reply: Reply, event: Event, destination: Destination, deadline: Deadline) -> None:
+        """Save the reply as state, then send it to each output binding in turn (operation `create`, bytes as they are).
+
+        State first: an event whose delivery fails comes again, and a state that is written twice does no harm. Every
+        call may be repeated while the sidecar is not there, so an output may get a reply twice. Raises `Failure`
+        (`OUTPUT`) at the first destination that did not accept it.
+        """
+        content_type = {"contentType": reply.content_type} if reply.content_type else {}
+        if destination.state is not None:
+            store, template = destination.state
+            item = StateItem(key=state_key(template, event), value=reply.body, metadata=content_type)
+            save = SaveStateRequest(store_name=store, states=[item])
+            self._call(self._sidecar.SaveState, save, f"state store {store!r}", reply, deadline)
+        for name in destination.to:
+            create = InvokeBindingRequest(name=name, data=reply.body, metadata=content_type, operation="create")
+            self._call(self._sidecar.InvokeBinding, create, f"output binding {name!r}", reply, deadline)
+
+    def _call(
+        self, method: Callable[..., object], request: Request, output: str, reply: Reply, deadline: Deadline
+    ) -> None:
+        """Call, and again with growing pauses as long as the sidecar cannot be reached."""
+        for attempt in range(ATTEMPTS):
+            try:
+                method(request, timeout=min(deadline.remaining(), CALL_TIME), metadata=self._metadata)
+                return
+            except grpc.RpcError as error:
+                code, details = error.code(), error.details()
+            log.warning("%s, attempt %d: %s: %s (%s)", output, attempt + 1, code.name, details, self._endpoint.target)
+            again = code is grpc.StatusCode.UNAVAILABLE and attempt + 1 < ATTEMPTS
+            if not again or not _pause(FIRST_PAUSE * 2**attempt, deadline):
+                break
+        if code is grpc.StatusCode.UNAVAILABLE:
+            why = "the sidecar cannot be reached; is it running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?"
+        else:
+            why = f"the sidecar says {code.name}; its log has more"
+        raise Failure(Reason.OUTPUT, f"{output} did not accept the reply: {why}", reply.guest, reply.cost)
+
+
+def state_key(template: str, event: Event) -> str:
+    """The key of an event's state: `{id}` is the event's id, `{name}` its method, binding, topic or job.
+
+    Only a topic's event has an id, and the same one when it is sent again; for any other, `{id}` is new each time.
+    """
+    return template.replace("{name}", event.name).replace("{id}", event.id or uuid.uuid4().hex)
+
+
+def _pause(seconds: float, deadline: Deadline) -> bool:
+    """Wait about `seconds`; False when the event's time is over before."""
+    seconds *= random.uniform(0.75, 1.25)
+    if seconds >= deadline.remaining():
+        return False
+    cancelled = threading.Event()
+    forget = deadline.on_cancel(cancelled.set)
+    try:
+        return not cancelled.wait(seconds)
+    finally:
+        forget()
