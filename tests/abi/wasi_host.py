@@ -1,0 +1,68 @@
+"""A guest's memory between guard bytes, with a context and a log around it: what WASI functions need to be called."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, cast
+
+from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.imports.wasi_preview1 import MODULE
+from guesthouse_abi.memory import Memory
+from guesthouse_abi.services import Inference, Services
+
+SIZE = 65536
+GUARD = 4096
+_GUARD_BYTES = b"\xa5" * GUARD
+
+
+class Lines:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def line(self, stream: str, text: str) -> None:
+        self.lines.append((stream, text))
+
+
+class Host:
+    """One event's host side, without an engine."""
+
+    def __init__(self, *, seconds: float = 10, limits: Limits | None = None, **context: Any) -> None:
+        self._block = ctypes.create_string_buffer(_GUARD_BYTES + bytes(SIZE) + _GUARD_BYTES, SIZE + 2 * GUARD)
+        self.log = Lines()
+        self.context = Context(
+            Deadline.after(seconds),
+            Grants(),
+            limits or Limits(),
+            Services(cast(Inference, None), self.log),
+            **context,
+        )
+        base = ctypes.addressof(self._block) + GUARD
+        self.memory = self.context.memory = Memory(lambda: (base, SIZE))
+
+    @property
+    def guarded(self) -> bool:
+        """Whether nothing was written beside the memory."""
+        return self._block.raw[:GUARD] == _GUARD_BYTES == self._block.raw[-GUARD:]
+
+    def call(self, name: str, *values: int) -> Any:
+        return MODULE.functions[name].invoke(self.context, *values)
+
+    def vectors(self, at: int, *parts: tuple[int, int]) -> int:
+        """Write an iovec list at `at`; returns its count."""
+        for index, (pointer, length) in enumerate(parts):
+            self.memory.set_u32(at + 8 * index, pointer)
+            self.memory.set_u32(at + 8 * index + 4, length)
+        return len(parts)
+
+    def write(self, fd: int, data: bytes) -> tuple[int, int]:
+        """`fd_write` of one part: the errno and how many bytes were taken."""
+        self.memory.write(4096, data)
+        self.vectors(0, (4096, len(data)))
+        return self.call("fd_write", fd, 0, 1, 16), self.memory.u32(16)
+
+    def u64(self, pointer: int) -> int:
+        return int.from_bytes(self.memory.read(pointer, 8), "little")
