@@ -1,0 +1,12 @@
+"""The manifest: what `guesthouse.toml` says, well-formed and frozen.
+
+    manifest = load(Path("guesthouse.toml"))
+
+This package reads text; it opens no other file than the manifest itself.
+"""
+
+from guesthouse.manifest.read import ManifestError, load, parse
+from guesthouse.manifest.tables import Manifest
+from guesthouse.manifest.text import fault
+
+__all__ = ["Manifest", "ManifestError", "fault", "load", "parse"]

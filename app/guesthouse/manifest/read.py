@@ -1,0 +1,222 @@
+"""Reads the manifest: file, TOML, environment, models, and every fault of it in one list.
+
+No message has a value in it that came out of the environment: where a text was written with `${NAME}`, that is what
+is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from guesthouse.manifest.rules import closest, disagreements
+from guesthouse.manifest.tables import Manifest
+from guesthouse.manifest.text import Where, expand_all, fault, format_duration, format_size, key_path, kind_of, shown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+LARGEST = 4 << 20  # bytes of a manifest; nobody writes more by hand
+_FROM_ENVIRONMENT = {
+    ("server", "port"): "APP_PORT",
+    ("server", "token"): "APP_API_TOKEN",
+    ("engine", "cache"): "GUESTHOUSE_CACHE",
+}
+_MISSING = object()
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be used; `faults` has every reason, each with its place and its remedy."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
+    """The manifest in a file. Raises `ManifestError`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError as error:
+        remedy = "write one (docs/manifest.md shows how), or name it with --manifest"
+        raise ManifestError([fault("there is no manifest", str(path), remedy)]) from error
+    except OSError as error:
+        raise ManifestError(
+            [fault(f"the manifest cannot be read ({error.strerror})", str(path), "name a TOML file that you may read")]
+        ) from error
+    if len(data) > LARGEST:
+        raise ManifestError([fault(f"over {format_size(LARGEST)} large", str(path), "name the manifest, a TOML file")])
+    try:
+        raw = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ManifestError([fault("not UTF-8", f"{path}: line {line}", "save it as UTF-8")]) from error
+    except tomllib.TOMLDecodeError as error:
+        text, _, place = str(error).removesuffix(")").partition(" (at ")
+        where = f"{path}: {place}" if place else str(path)
+        raise ManifestError([fault(f"not TOML: {text}", where, "correct it there or in the line before")]) from error
+    except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits
+        raise ManifestError([fault("not TOML that can be read", str(path), "write it by docs/manifest.md")]) from error
+    return parse(raw, path, environ)
+
+
+def parse(raw: dict[str, Any], path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
+    """The manifest in a TOML document that stands at `path`. Raises `ManifestError`."""
+    try:
+        return _Reading(raw, path, environ).manifest()
+    except RecursionError as error:
+        raise ManifestError([fault("nested too deeply", str(path), "write it by docs/manifest.md")]) from error
+
+
+class _Reading:
+    """One reading of one document: what was written, what it became, and the faults so far."""
+
+    def __init__(self, raw: dict[str, Any], path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.written = raw
+        self.faults: dict[Where, str] = {}  # the first fault of each place: the others follow from it
+        self.variables: dict[Where, str] = {}  # places that an environment variable filled
+        self.raw = expand_all(raw, environ, self._unexpanded)
+        for where, variable in _FROM_ENVIRONMENT.items():
+            self._fill(where, variable, environ.get(variable, ""))
+
+    def manifest(self) -> Manifest:
+        manifest = None
+        try:
+            manifest = Manifest.model_validate(self.raw, context=self.path.absolute().parent)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                self._invalid(detail)
+        for where, what, remedy in disagreements(self.raw):
+            self._add(where, self._about(where, what), remedy)
+        if manifest is None or self.faults:
+            raise ManifestError(list(self.faults.values()))
+        return _with_message(manifest)
+
+    def _fill(self, where: Where, variable: str, value: str) -> None:
+        section, key = where
+        table = self.raw.setdefault(section, {})
+        if value and isinstance(table, dict) and key not in table:
+            table[key] = os.path.abspath(value) if variable == "GUESTHOUSE_CACHE" else value
+            self.variables[where] = variable
+
+    def _unexpanded(self, where: Where, error: PydanticCustomError) -> None:
+        context = error.context or {}
+        self._add(where, self._about(where, context["what"]), context["remedy"])
+
+    def _invalid(self, detail: ErrorDetails) -> None:
+        where = tuple(detail["loc"])
+        kind, context = detail["type"], detail.get("ctx", {})
+        if where and where[-1] == "[key]":  # the name of a table
+            where = where[:-1]
+            self._add(where, "not a name", "use letters, digits, _ and -")
+        elif kind == "extra_forbidden":
+            self._add(where, f"unknown key {shown(where[-1])}", _known_keys(where))
+        elif kind == "missing":
+            self._add(where, f"{where[-1]} is missing", "write " + _description(where))
+        else:
+            what, remedy = _explained(kind, context, detail["input"], where)
+            self._add(where, self._about(where, what), remedy)
+
+    def _about(self, where: Where, what: str) -> str:
+        """`what` with the value before it, as the user wrote it, unless it may be a secret."""
+        value = self._written_at(where)
+        if value is _MISSING or value == [] or "token" in where or where in self.variables:
+            return what
+        return f"{shown(value)} {what}"
+
+    def _written_at(self, where: Where) -> object:
+        value: Any = self.written
+        try:
+            for part in where:
+                value = value[part]
+        except (LookupError, TypeError):
+            return _MISSING
+        return value
+
+    def _add(self, where: Where, what: str, remedy: str) -> None:
+        place = f"{self.path}: {key_path(where)}"
+        if where in self.variables:
+            place = f"${self.variables[where]} in the environment"
+        self.faults.setdefault(where, fault(what, place, remedy))
+
+
+def _with_message(manifest: Manifest) -> Manifest:
+    """The manifest with `server.message` large enough for every guest, unless the user has set it."""
+    if "message" in manifest.server.model_fields_set or not manifest.guests:
+        return manifest
+    largest = max(guest.limits.input for guest in manifest.guests.values())
+    server = manifest.server.model_copy(update={"message": largest + 65536})
+    return manifest.model_copy(update={"server": server})
+
+
+# ---- what pydantic found, in words ----
+
+
+def _explained(kind: str, context: Mapping[str, Any], value: object, where: Where) -> tuple[str, str]:
+    """What is wrong with a value (it follows the value), and what to do."""
+    if kind == "wrong":
+        return context["what"], context["remedy"]
+    if kind == "literal_error":
+        return "is not a choice", f"write {context['expected']}".replace("'", '"')
+    bounds = {
+        "greater_than": ("is too little", "more than"),
+        "greater_than_equal": ("is too little", "at least"),
+        "less_than": ("is too much", "less than"),
+        "less_than_equal": ("is too much", "at most"),
+    }
+    if kind in bounds:
+        what, remedy = bounds[kind]
+        return what, f"write {remedy} {_bound(next(iter(context.values())), value, where)}"
+    if kind == "tuple_type" and len(where) == 1:
+        return f"is {kind_of(value)}, not a list of tables", f"write [[{where[0]}]], with two brackets"
+    expected = {"string_type": "text", "tuple_type": "a list", "path_type": "a path"}
+    wanted = expected.get(kind, "a table")
+    return f"is {kind_of(value)}, not {wanted}", f"write {wanted}"
+
+
+def _bound(bound: float, value: object, where: Where) -> str:
+    if where[-1] in ("time", "queue_wait", "delay", "wait"):
+        return format_duration(bound)
+    return format_size(int(bound)) if bound >= 65536 and isinstance(value, int | str) else str(bound)
+
+
+def _known_keys(where: Where) -> str:
+    table = _table_at(where[:-1])
+    return closest(str(where[-1]), table.model_fields if table else (), "the keys here are")
+
+
+def _description(where: Where) -> str:
+    table = _table_at(where[:-1])
+    field = table.model_fields.get(str(where[-1])) if table else None
+    return (field and field.description) or "it"
+
+
+def _table_at(where: Where) -> type[BaseModel] | None:
+    """The model of the table that stands there."""
+    table: type[BaseModel] = Manifest
+    for part in where:
+        field = table.model_fields.get(str(part))
+        if field is not None:  # a number in a list, or a name in a table of tables, leads to the same model
+            found = next(tables_of(field.annotation), None)
+            if found is None:
+                return None
+            table = found
+    return table
+
+
+def tables_of(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models inside a field's annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from tables_of(inner)

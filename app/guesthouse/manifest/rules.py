@@ -1,0 +1,160 @@
+"""What the tables of a manifest must agree on, beyond what each of them must be by itself.
+
+The rules read the manifest as it was written (with the environment filled in), because they must speak up also where
+another part of the same table is wrong: all faults are told at once. What is of the wrong type is passed over here;
+`tables.py` has refused it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from guesthouse.manifest.tables import VERBS
+from guesthouse.manifest.text import Where
+
+Disagreement = tuple[Where, str, str]
+"""Where, what, remedy."""
+
+Raw = Mapping[str, Any]
+
+
+def disagreements(raw: Raw) -> Iterator[Disagreement]:
+    """Every rule that the manifest breaks."""
+    yield from _guests(raw)
+    yield from _models(raw)
+    yield from _routes_name_guests(raw)
+    yield from _methods(raw)
+    yield from _twice(raw, "binding", ("name",))
+    yield from _twice(raw, "job", ("name",))
+    yield from _topics(raw)
+
+
+def closest(name: str, known: Iterable[str], what: str) -> str:
+    """A remedy for a name that does not exist."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"{what}: {', '.join(known)}" if known else f"there are no {what.rpartition(' ')[2]} here"
+
+
+def _keys(raw: Raw, key: str) -> list[str]:
+    tables = raw.get(key)
+    return list(tables) if isinstance(tables, dict) else []
+
+
+def _named(raw: Raw, key: str) -> dict[str, Raw]:
+    tables = raw.get(key)
+    return (
+        {name: table for name, table in tables.items() if isinstance(table, dict)} if isinstance(tables, dict) else {}
+    )
+
+
+def _listed(raw: Raw, key: str) -> list[tuple[int, Raw]]:
+    tables = raw.get(key)
+    if not isinstance(tables, list):
+        return []
+    return [(index, table) for index, table in enumerate(tables) if isinstance(table, dict)]
+
+
+def _texts(value: object) -> list[tuple[int, str]]:
+    return [(i, item) for i, item in enumerate(value) if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _guests(raw: Raw) -> Iterator[Disagreement]:
+    models = _keys(raw, "models")
+    for name, guest in _named(raw, "guests").items():
+        where = ("guests", name)
+        command = guest.get("calling") == "command"
+        if command and "function" in guest:
+            yield (
+                (*where, "function"),
+                'does not go with calling = "command"',
+                "a command starts at _start: leave it out",
+            )
+        if guest.get("calling", "bindgen") == "bindgen":
+            if not guest.get("function"):
+                remedy = 'name the export to call, or write calling = "command" for a WASI program'
+                yield (*where, "function"), "function is missing", remedy
+            if "args" in guest:
+                yield (
+                    (*where, "args"),
+                    'does not go with calling = "bindgen"',
+                    "arguments are for commands: leave it out",
+                )
+        for index, model in _texts(guest.get("models")):
+            if model not in models:
+                yield (*where, "models", index), "is no model of this manifest", closest(model, models, "its models")
+
+
+def _models(raw: Raw) -> Iterator[Disagreement]:
+    owner: dict[str, str] = {}
+    for name, model in _named(raw, "models").items():
+        for index, digest in _texts(model.get("stands_for")):
+            first = owner.setdefault(digest.lower(), name)
+            if first != name:
+                where = ("models", name, "stands_for", index)
+                yield where, f"is also in models.{first}.stands_for", "keep it at one of them"
+        batch, most = model.get("batch"), model.get("max_batch", 32)
+        size = batch.get("size") if isinstance(batch, dict) else None
+        if isinstance(size, int) and isinstance(most, int) and size > most:
+            yield (
+                ("models", name, "batch", "size"),
+                f"is over max_batch, which is {most}",
+                "raise max_batch or lower it",
+            )
+
+
+def _routes_name_guests(raw: Raw) -> Iterator[Disagreement]:
+    guests = _keys(raw, "guests")
+    for key in ("invoke", "binding", "topic", "job"):
+        for index, route in _listed(raw, key):
+            guest = route.get("guest")
+            if isinstance(guest, str) and guest not in guests:
+                yield (key, index, "guest"), "is no guest of this manifest", closest(guest, guests, "its guests")
+
+
+def _methods(raw: Raw) -> Iterator[Disagreement]:
+    """One method and verb, one guest."""
+    first: dict[tuple[str, str], int] = {}
+    for index, route in _listed(raw, "invoke"):
+        method = route.get("method")
+        if not isinstance(method, str):
+            continue
+        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or VERBS
+        before = {first[method.strip("/"), verb] for verb in verbs if (method.strip("/"), verb) in first}
+        if before:
+            yield _again(("invoke", index, "method"), min(before), "one guest answers a method and verb")
+        for verb in verbs:
+            first.setdefault((method.strip("/"), verb), index)
+
+
+def _twice(raw: Raw, key: str, names: tuple[str, ...]) -> Iterator[Disagreement]:
+    first: dict[tuple[str, ...], int] = {}
+    for index, route in _listed(raw, key):
+        values = tuple(route[name] for name in names if isinstance(route.get(name), str))
+        if len(values) == len(names) and first.setdefault(values, index) != index:
+            yield _again((key, index, names[-1]), first[values], "one guest answers it")
+
+
+def _topics(raw: Raw) -> Iterator[Disagreement]:
+    """Tables of one topic are told apart by their path; at most one takes what no other matches."""
+    paths: dict[tuple[str, str, str], int] = {}
+    matches: dict[tuple[str, str, str], int] = {}
+    for index, route in _listed(raw, "topic"):
+        pubsub, topic, rule = route.get("pubsub"), route.get("topic"), route.get("route", {})
+        if not (isinstance(pubsub, str) and isinstance(topic, str) and isinstance(rule, dict)):
+            continue
+        match, path = rule.get("match", ""), rule.get("path", "")
+        if isinstance(match, str) and matches.setdefault((pubsub, topic, match), index) != index:
+            first = matches[pubsub, topic, match]
+            where: Where = ("topic", index, "route", "match") if match else ("topic", index, "topic")
+            yield _again(where, first, "give each table of a topic a route of its own")
+        elif isinstance(path, str) and paths.setdefault((pubsub, topic, path), index) != index:
+            yield _again(("topic", index, "route", "path"), paths[pubsub, topic, path], "give each route its own path")
+
+
+def _again(where: Where, first: int, remedy: str) -> Disagreement:
+    return where, f"is answered by [[{where[0]}]] #{first + 1} already", remedy

@@ -1,0 +1,428 @@
+"""What the user wrote: `guesthouse.toml` as frozen models, one class for each table, with every key and its default.
+
+A `Manifest` is well-formed in itself: its tables agree with each other. Whether the files that it names exist and are
+what they should be is found when a plan is built from it. How the file is read is in `read.py`, what the tables must
+agree on in `rules.py`; docs/manifest.md is written from the descriptions here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+
+from guesthouse.manifest.text import parse_duration, parse_size, wrong
+from guesthouse_abi import grants
+
+MiB = 1 << 20
+GiB = 1 << 30
+_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value is called in the documentation."""
+
+    text: str
+
+
+# ---- values ----
+
+
+def _text(value: object) -> object:
+    if isinstance(value, str) and any(ord(char) < 32 or ord(char) == 127 for char in value):
+        raise wrong("has a control character in it", "write plain text on one line")
+    return value
+
+
+def _some_text(value: object) -> object:
+    if value == "":
+        raise wrong("is empty", "write a name, or leave the table out")
+    return _text(value)
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not _NAME.fullmatch(value):
+        raise wrong("is not a name", "use letters, digits, _ and -")
+    return value
+
+
+def _whole(value: object) -> object:
+    """A whole number, or its digits (what comes out of the environment is text)."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong("is not a whole number", "write digits alone")
+    return value
+
+
+def _switch(value: object) -> object:
+    if isinstance(value, str) and value in ("true", "false"):
+        return value == "true"
+    if not isinstance(value, bool):
+        raise wrong("is neither true nor false", "write true or false, without quotes")
+    return value
+
+
+def _digest(value: object) -> object:
+    digits = set("0123456789abcdefABCDEF")
+    if isinstance(value, str) and not (len(value) == 64 and set(value) <= digits):
+        raise wrong("is not a sha256", "write the 64 hexadecimal digits that `sha256sum FILE` prints")
+    return value.lower() if isinstance(value, str) else value
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if value == "" or (isinstance(value, str) and "\0" in value):
+        raise wrong("is not a path", "write the path of a file, from the manifest's folder")
+    if isinstance(value, str) and info.context is not None:
+        return Path(os.path.normpath(info.context / value))
+    return value
+
+
+def _tokens(value: object) -> object:
+    tokens = value if isinstance(value, list) else [value]
+    if not tokens or not all(isinstance(token, str) and token and token.isprintable() for token in tokens):
+        raise wrong("is not a token", "write one text, or a list of them while a token is being changed")
+    return tuple(tokens)
+
+
+def _threads(value: object) -> object:
+    if value == "auto":
+        return value
+    try:
+        threads = _whole(value)
+    except ValueError:
+        threads = 0
+    if not isinstance(threads, int) or not 1 <= threads <= 256:
+        raise wrong('is neither "auto" nor a number of threads', 'write "auto", or a number from 1 to 256')
+    return threads
+
+
+def _outputs(value: object) -> object:
+    if value == []:
+        raise wrong("is empty", "name the output bindings that receive the reply, or leave it out")
+    return value
+
+
+def _verbs(value: object) -> object:
+    if value == []:
+        raise wrong("is empty", "name the verbs that are answered, or leave it out for all of them")
+    return value
+
+
+def _verb(value: object) -> object:
+    if isinstance(value, str) and value.upper() not in VERBS:
+        raise wrong("is not an HTTP verb", f"use {', '.join(VERBS)}")
+    return value.upper() if isinstance(value, str) else value
+
+
+def _method(value: object) -> object:
+    return _some_text(value.strip("/") if isinstance(value, str) else value)
+
+
+def _isolation(value: object) -> object:
+    if value == "process":
+        raise wrong("is not available in this version", 'write "thread", or leave it out')
+    return value
+
+
+def _engine(value: object) -> object:
+    if value == "wasmer":
+        raise wrong("is not available in this version", 'write "wasmtime", or leave it out')
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_text), Kind("text")]
+SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
+Name = Annotated[str, BeforeValidator(_name), Kind("name")]
+Size = Annotated[int, BeforeValidator(parse_size), Kind("size")]
+Duration = Annotated[float, BeforeValidator(parse_duration), Kind("duration")]
+Count = Annotated[int, BeforeValidator(_whole), Kind("number")]
+Switch = Annotated[bool, BeforeValidator(_switch), Kind("true or false")]
+Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
+File = Annotated[Path, BeforeValidator(_path), Kind("path")]
+OnError = Literal["retry", "drop"]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def user_cache() -> Path:
+    """Where compiled guests are kept unless the manifest or $GUESTHOUSE_CACHE says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "guesthouse"
+
+
+# ---- tables ----
+
+
+class Table(BaseModel):
+    """A table of the manifest: frozen, and every unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class App(Table):
+    """The application, as its sidecar knows it."""
+
+    name: SomeText = Field(description="the Dapr app id that this manifest is meant for")
+
+
+class Engine(Table):
+    """What runs the guests."""
+
+    name: Annotated[Literal["wasmtime"], BeforeValidator(_engine)] = Field(
+        default="wasmtime", description="the Wasm engine"
+    )
+    cache: File = Field(
+        default_factory=user_cache,
+        description="the folder for compiled guests; only you may be able to write there",
+        json_schema_extra={"default": "`$GUESTHOUSE_CACHE`, else `~/.cache/guesthouse`"},
+    )
+    pooling: Switch = Field(
+        default=True, description="keep memory for instances ready, where the guests' limits allow it"
+    )
+
+
+class Drain(Table):
+    """What happens between SIGTERM and the end."""
+
+    notice: Duration = Field(default=0.0, description="health says no while everything is still served, for so long")
+    limit: Duration = Field(
+        default=20.0, description="then no new call is taken; those inside may take so long to finish"
+    )
+
+
+class Tls(Table):
+    """For a sidecar that connects with `grpcs`."""
+
+    certificate: File = Field(description="the certificate chain, PEM")
+    key: File = Field(description="its private key, PEM")
+
+
+class Server(Table):
+    """The gRPC server that the sidecar calls."""
+
+    host: SomeText = Field(default="127.0.0.1", description="the address to listen on")
+    port: Count = Field(
+        default=50051,
+        ge=0,
+        le=65535,
+        description="the port to listen on; 0 takes a free one",
+        json_schema_extra={"default": "`$APP_PORT`, else 50051"},
+    )
+    message: Size = Field(
+        default=16 * MiB + 65536,
+        ge=65536,
+        lt=2 * GiB,
+        description="the largest gRPC message, both ways; the sidecar has `--max-body-size` for its side",
+        json_schema_extra={"default": "the largest `input` of all guests and 64KiB"},
+    )
+    drain: Drain = Field(default=Drain(), description="how the server ends")
+    token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
+        default=(),
+        description="what the sidecar's `dapr-api-token` must be; a list while it is being changed",
+        json_schema_extra={"default": "`$APP_API_TOKEN`, else no check"},
+    )
+    tls: Tls | None = Field(default=None, description="serve with TLS")
+
+
+class Batch(Table):
+    """Requests that meet in time run as one, where the model's first dimension is free."""
+
+    size: Count = Field(ge=2, le=4096, description="at most so many rows in one run")
+    delay: Duration = Field(default=0.002, le=10.0, description="how long a request waits for others")
+
+
+class Model(Table):
+    """A model that the host serves to its guests."""
+
+    path: File = Field(description="the ONNX file")
+    sha256: Digest | None = Field(default=None, description="pin: the file must have this digest")
+    stands_for: tuple[Digest, ...] = Field(
+        default=(), description="digests of model files that guests embed: they get this model instead"
+    )
+    threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads), Kind('"auto" or number')] = Field(
+        default="auto",
+        description='threads of one run; "auto": all cores for a run that is alone, one each when several meet',
+    )
+    batch: Batch | None = Field(default=None, description="run requests of several guests together")
+    max_batch: Count = Field(
+        default=32, ge=1, le=65536, description="the most rows that one guest may ask for in one run"
+    )
+    inputs: Mapping[str, SomeText] = Field(
+        default_factory=dict, description="`{ guest's name = model's name }`, where a guest calls an input otherwise"
+    )
+    outputs: Mapping[str, SomeText] = Field(default_factory=dict, description="the same for outputs")
+
+
+class GuestLimits(Table):
+    """What one guest may use."""
+
+    memory: Size = Field(default=128 * MiB, ge=65536, le=4 * GiB, description="its linear memory")
+    time: Duration = Field(
+        default=5.0, gt=0, le=86400, description="from the start of the instance to the reply; compiling is not in it"
+    )
+    concurrency: Count = Field(
+        default_factory=lambda: 2 * cores(),
+        ge=1,
+        le=1024,
+        description="events that it answers at the same time",
+        json_schema_extra={"default": "twice the cores"},
+    )
+    queue: Count = Field(default=64, ge=0, le=65536, description="events that may wait for a place")
+    queue_wait: Duration = Field(default=5.0, le=86400, description="how long they wait; then the caller is refused")
+    input: Size = Field(default=16 * MiB, ge=1, le=GiB, description="the body of an event")
+    output: Size = Field(default=16 * MiB, ge=1, le=GiB, description="the body of a reply")
+    pixels: Count = Field(default=50_000_000, ge=1, le=1_000_000_000, description="a picture, before it is decoded")
+    host_memory: Size = Field(
+        default=256 * MiB,
+        ge=65536,
+        le=64 * GiB,
+        description="what the host holds for one event: tensors, decoded pictures, output",
+    )
+    log: Size = Field(default=65536, ge=0, le=GiB, description="what one event may log; the rest is dropped")
+
+    def limits(self) -> grants.Limits:
+        return grants.Limits(**self.model_dump())
+
+
+class Guest(Table):
+    """A Wasm module and what it is granted."""
+
+    module: File = Field(description="the .wasm file")
+    sha256: Digest | None = Field(default=None, description="pin: the file must have this digest")
+    calling: Literal["bindgen", "command"] = Field(
+        default="bindgen",
+        description='how it is called: "bindgen" (an exported function) or "command" (a WASI program)',
+    )
+    function: Text = Field(default="", description="bindgen: the export to call")
+    args: tuple[Text, ...] = Field(default=(), description="command: arguments after the program's name")
+    env: Mapping[str, Text] = Field(
+        default_factory=dict, repr=False, description="environment variables; nothing of the host's own is passed on"
+    )
+    models: tuple[Name, ...] = Field(default=(), description="the models that it may use")
+    reply_type: Text = Field(default="", description="the content type of its replies")
+    image: Literal["0.14", "0.15"] | None = Field(
+        default=None,
+        description="decode and resize pictures as this WasmEdge version does",
+        json_schema_extra={"default": '"0.14" for v1 imports, "0.15" for v2'},
+    )
+    scale: Switch = Field(
+        default=False,
+        description="large JPEG pictures may be decoded at a reduced scale: faster, slightly other pixels",
+    )
+    isolation: Annotated[Literal["thread"], BeforeValidator(_isolation)] = Field(
+        default="thread", description="where it runs: in a thread of this process"
+    )
+    allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
+    limits: GuestLimits = Field(default_factory=lambda: GuestLimits(), description="what it may use; all have defaults")
+
+    def grants(self) -> grants.Grants:
+        return grants.Grants(
+            models=frozenset(self.models),
+            env=tuple(self.env.items()),
+            args=self.args,
+            image=self.image,
+            scale=self.scale,
+            allow_guest_models=self.allow_guest_models,
+        )
+
+
+class Invoke(Table):
+    """A method that other applications invoke through their sidecars."""
+
+    method: Annotated[str, BeforeValidator(_method), Kind("text")] = Field(description="the method, as in `api/image`")
+    guest: Name = Field(description="the guest that answers")
+    verbs: Annotated[
+        tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
+    ] = Field(default=(), description="the HTTP verbs that are answered", json_schema_extra={"default": "all"})
+
+
+class State(Table):
+    """A key of a state store."""
+
+    store: SomeText = Field(description="the state store component")
+    key: SomeText = Field(description="the key")
+
+
+To = Annotated[tuple[SomeText, ...], BeforeValidator(_outputs), Kind("list of text")]
+
+
+class Binding(Table):
+    """A Dapr input binding."""
+
+    name: SomeText = Field(description="the component's name")
+    guest: Name = Field(description="the guest that answers")
+    to: To = Field(default=(), description="output bindings that receive the reply")
+    state: State | None = Field(default=None, description="where the reply is stored")
+    on_error: OnError = Field(
+        default="retry", description='when the guest fails: "retry" tells the sidecar, "drop" does not'
+    )
+
+
+class Match(Table):
+    """Which events of a topic are meant."""
+
+    match: Text = Field(
+        default="", description='CEL over `event`, as in `event.type == "photo"`; without it: all the others'
+    )
+    path: SomeText = Field(description="the path under which the sidecar delivers them")
+
+
+class Bulk(Table):
+    """Many messages in one call."""
+
+    messages: Count | None = Field(
+        default=None, ge=1, le=100_000, description="at most so many", json_schema_extra={"default": "the sidecar's"}
+    )
+    wait: Duration | None = Field(
+        default=None,
+        le=3600,
+        description="how long the sidecar collects them",
+        json_schema_extra={"default": "the sidecar's"},
+    )
+
+
+class Topic(Table):
+    """A Dapr subscription."""
+
+    pubsub: SomeText = Field(description="the pub/sub component")
+    topic: SomeText = Field(description="the topic")
+    guest: Name = Field(description="the guest that answers")
+    route: Match | None = Field(
+        default=None, description="only some of the topic's events; several tables may share a topic"
+    )
+    bulk: Bulk | None = Field(default=None, description="take many messages in one call")
+    dead_letter: SomeText | None = Field(default=None, description="the topic for messages that could not be handled")
+    to: To = Field(default=(), description="output bindings that receive the reply")
+    state: State | None = Field(default=None, description="where the reply is stored")
+    on_error: OnError = Field(default="retry", description='when the guest fails: "retry" or "drop" the message')
+
+
+class Job(Table):
+    """A scheduled job."""
+
+    name: SomeText = Field(description="the job's name")
+    guest: Name = Field(description="the guest that answers")
+
+
+class Manifest(Table):
+    """The whole of `guesthouse.toml`."""
+
+    app: App = Field(description="[app] with the application's name")
+    engine: Engine = Engine()
+    server: Server = Server()
+    models: Mapping[Name, Model] = Field(default_factory=dict)
+    guests: Mapping[Name, Guest] = Field(default_factory=dict)
+    invoke: tuple[Invoke, ...] = ()
+    binding: tuple[Binding, ...] = ()
+    topic: tuple[Topic, ...] = ()
+    job: tuple[Job, ...] = ()
