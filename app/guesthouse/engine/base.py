@@ -20,6 +20,7 @@ from guesthouse_abi.host import FuncType, HostFunction
 from guesthouse_abi.memory import Memory
 
 PAGE = 65536
+TABLE_ELEMENTS = 100_000  # the largest table of a guest
 
 
 class EngineError(Exception):

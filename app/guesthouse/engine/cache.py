@@ -23,23 +23,14 @@ class CacheError(Exception):
     """The cache folder cannot be trusted. The text says what is wrong and what to do."""
 
 
-def default_folder() -> Path:
-    """`$GUESTHOUSE_CACHE`, else `guesthouse` in the user's cache folder."""
-    named = os.environ.get("GUESTHOUSE_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "guesthouse"
-
-
 class CodeCache:
     """Modules by their bytes: compiled in a child when unknown, mapped from the folder when known.
 
     Raises `CacheError` when the folder belongs to someone else or others may write to it.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = (folder or default_folder()).absolute()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self.note = ""  # why the folder could not be used, if so
         try:

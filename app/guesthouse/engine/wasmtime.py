@@ -22,7 +22,7 @@ from typing import Any
 import wasmtime
 
 from guesthouse.engine import capi
-from guesthouse.engine.base import EngineConfig, EngineError, ExternType, Import
+from guesthouse.engine.base import TABLE_ELEMENTS, EngineConfig, EngineError, ExternType, Import
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, DeadlineExceeded, HostFault, Trap
 from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
@@ -52,7 +52,6 @@ _VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": 
 
 _MOST_PARAMETERS = 32
 _TABLES = 4  # per module
-_TABLE_ELEMENTS = 100_000  # per table
 _SLOT = 32  # bytes of a wasmtime_extern_t, rounded up; the payload is at offset 8
 
 
@@ -275,7 +274,7 @@ class WasmtimeLinked:
                 self.functions[name] = _entry(name, kind.function, (2 + len(self.functions)) * _SLOT)
         self.scratch = ctypes.c_char * ((2 + len(self.functions)) * _SLOT)
         self.tables = _TABLES
-        self.table_limit = _TABLE_ELEMENTS
+        self.table_limit = TABLE_ELEMENTS
 
     def instantiate(self, context: Context) -> WasmtimeInstance:
         """See `base.Linked.instantiate`."""
@@ -414,7 +413,7 @@ class WasmtimeEngine:
                 total_tables=_TABLES * instances,
                 max_memories_per_module=1,
                 max_tables_per_module=_TABLES,
-                table_elements=_TABLE_ELEMENTS,
+                table_elements=TABLE_ELEMENTS,
                 max_core_instance_size=1 << 20,
                 max_memory_size=max(config.memory, 65536),
                 linear_memory_keep_resident=256 << 10,

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guesthouse.engine.base import PAGE, Engine, EngineError, Linked, Module
+from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.guests.slots import Slots
+from guesthouse.guests.tables import table_minimums
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.command import Command
@@ -94,12 +95,14 @@ def load_guest(config: GuestConfig, engine: Engine, cache: CodeCache, services: 
         )
     try:
         module, compiled = cache.load(engine, wasm)
-    except (CompileError, EngineError) as error:
+    except CompileError as error:
         raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
+    except EngineError as error:
+        raise GuestFaults([f"{config.module} is refused by the engine: {error}"]) from error
     functions, faults = _resolve(module)
     convention = _convention(config)
     faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
-    faults += _over_limits(module, config.limits)
+    faults += _over_limits(module, wasm, config.limits)
     if faults:
         raise GuestFaults(faults)
     try:
@@ -152,17 +155,14 @@ def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
     return list({(f.module, f.name): f for f in functions}.values()), faults
 
 
-def _over_limits(module: Module, limits: Limits) -> list[str]:
+def _over_limits(module: Module, wasm: bytes, limits: Limits) -> list[str]:
     """Declared minimums that could never be instantiated under the limits."""
     faults = []
     for name, kind in module.exports.items():
-        if kind.kind == "memory" and kind.minimum * PAGE > limits.memory:
-            faults.append(
-                f"memory {name!r} starts with {kind.minimum * PAGE} bytes; the limit memory is {limits.memory}: raise it"
-            )
-        if kind.kind == "table" and kind.minimum > TABLE_ELEMENTS:
-            faults.append(f"table {name!r} starts with {kind.minimum} elements; at most {TABLE_ELEMENTS} are served")
+        size = kind.minimum * PAGE
+        if kind.kind == "memory" and size > limits.memory:
+            faults.append(f"memory {name!r} starts with {size} bytes, the limit memory is {limits.memory}: raise it")
+    for minimum in table_minimums(wasm):
+        if minimum > TABLE_ELEMENTS:
+            faults.append(f"a table starts with {minimum} elements; at most {TABLE_ELEMENTS} are served")
     return faults
-
-
-TABLE_ELEMENTS = 100_000

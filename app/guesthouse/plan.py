@@ -1,0 +1,165 @@
+"""All that one manifest loads: guests, models, routes. Built and checked as a whole, immutable afterwards.
+
+Building opens no port and runs no guest code; it lists every fault of the manifest's guests and models, not the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from guesthouse.engine.base import Engine
+from guesthouse.engine.cache import CodeCache
+from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
+from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.registry import ModelFaults, Registry
+from guesthouse.manifest import Manifest
+from guesthouse.manifest import tables as written
+from guesthouse_abi.services import Services
+
+
+class PlanFaults(Exception):
+    """A manifest that cannot be served; `faults` has every reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which guest answers, and where its reply goes besides the caller."""
+
+    guest: str
+    to: tuple[str, ...] = ()
+    state: tuple[str, str] | None = None  # (store, key)
+    drop: bool = False  # a guest's own failure is not worth sending the event again
+
+
+class Routes:
+    """The manifest's routes, by what an event carries."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._methods: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
+        for invoke in manifest.invoke:
+            self._methods.setdefault(invoke.method, []).append((invoke.verbs, Route(invoke.guest)))
+        self._bindings = {b.name: _route(b) for b in manifest.binding}
+        self._topics: dict[str, dict[str | None, Route]] = {}
+        for topic in manifest.topic:
+            # A topic's events that no rule of the manifest's names by path go to the table without a match.
+            path = topic.route.path if topic.route is not None and topic.route.match else None
+            self._topics.setdefault(f"{topic.pubsub}/{topic.topic}", {})[path] = _route(topic)
+        self._jobs = {j.name: Route(j.guest) for j in manifest.job}
+
+    def find(self, event: Event) -> Route:
+        """The route of an event. Raises `Failure` (`NOT_FOUND`)."""
+        if event.trigger is Trigger.INVOKE:
+            return self._method(event)
+        if event.trigger is Trigger.TOPIC:
+            paths = self._topics.get(event.name, {})
+            route = paths.get(event.path) or paths.get(None)
+        else:
+            route = (self._bindings if event.trigger is Trigger.BINDING else self._jobs).get(event.name)
+        if route is None:
+            path = f" with the path {event.path!r}" if event.path else ""
+            raise Failure(Reason.NOT_FOUND, f"no guest answers the {event.trigger.value} {event.name!r}{path}")
+        return route
+
+    def _method(self, event: Event) -> Route:
+        choices = self._methods.get(event.name.strip("/"), [])
+        for verbs, route in choices:
+            if not verbs or not event.verb or event.verb in verbs:
+                return route
+        if choices:
+            allowed = ", ".join(v for verbs, _ in choices for v in verbs)
+            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, only {allowed}")
+        raise Failure(Reason.NOT_FOUND, f"no guest answers the method {event.name!r}")
+
+
+def _route(table: written.Binding | written.Topic) -> Route:
+    state = (table.state.store, table.state.key) if table.state is not None else None
+    return Route(table.guest, table.to, state, table.on_error == "drop")
+
+
+class GuestLog:
+    """A guest's own lines, under its name."""
+
+    def __init__(self, guest: str) -> None:
+        self._log = structlog.get_logger("guesthouse.guest").bind(guest=guest)
+
+    def line(self, stream: str, text: str) -> None:
+        if stream == "host":
+            self._log.warning(text)
+        else:
+            self._log.info(text, stream=stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What events are answered with."""
+
+    manifest: Manifest
+    models: Registry
+    guests: Mapping[str, Guest]
+    routes: Routes
+
+    def route(self, event: Event) -> Route:
+        """See `Routes.find`."""
+        return self.routes.find(event)
+
+    @property
+    def places(self) -> int:
+        """Events that may be inside at once: all slots and all queues."""
+        return sum(g.slots.limit + g.slots.queue for g in self.guests.values())
+
+    def close(self) -> None:
+        """Let go of the models. Guests hold nothing between events."""
+        self.models.close()
+
+
+def model_config(name: str, model: written.Model) -> ModelConfig:
+    """A model of the manifest as the inference room takes it."""
+    return ModelConfig(
+        name=name,
+        path=model.path,
+        sha256=model.sha256,
+        stands_for=model.stands_for,
+        threads=model.threads,
+        batch=(model.batch.size, model.batch.delay) if model.batch is not None else None,
+        max_batch=model.max_batch,
+        inputs=dict(model.inputs),
+        outputs=dict(model.outputs),
+    )
+
+
+def build(manifest: Manifest, engine: Engine, cache: CodeCache) -> Plan:
+    """Open every model and load every guest. Raises `PlanFaults`."""
+    faults: list[str] = []
+    try:
+        models = Registry.open([model_config(n, m) for n, m in manifest.models.items()])
+    except ModelFaults as error:
+        faults += error.faults
+        models = Registry.open([])
+    guests: dict[str, Guest] = {}
+    for name, guest in manifest.guests.items():
+        config = GuestConfig(
+            name=name,
+            module=guest.module,
+            calling=guest.calling,
+            function=guest.function,
+            sha256=guest.sha256,
+            reply_type=guest.reply_type,
+            grants=guest.grants(),
+            limits=guest.limits.limits(),
+        )
+        try:
+            guests[name] = load_guest(config, engine, cache, Services(models, GuestLog(name)))
+        except GuestFaults as error:
+            faults += [f"guest {name!r}: {fault}" for fault in error.faults]
+    if faults:
+        models.close()
+        raise PlanFaults(faults)
+    return Plan(manifest, models, guests, Routes(manifest))

@@ -1,0 +1,107 @@
+"""The main job, end to end: starts `guesthouse serve`, sends it photos over gRPC as a sidecar would, and prints what came
+back. Run by `make demo`; no sidecar, toolchain or network is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from guesthouse.dapr.client import Client
+from guesthouse.event import Event, Failure, Reply, Trigger
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = ROOT / "tests" / "data" / "photos"
+OUT = ROOT / "out"
+
+_TO_TRY = """\
+What to try next
+  guesthouse send invoke api/person --data tests/data/photos/astronaut.png     one event, without a server
+  guesthouse check                                                             what the manifest loads
+  guesthouse serve                                                             behind your own sidecar:
+      daprd --app-id vision --app-port 50051 --app-protocol grpc --resources-path components
+  guests/README.md                                                             write a guest in ten lines
+(guesthouse is .venv/bin/guesthouse here)"""
+
+
+def start(log: Path) -> tuple[subprocess.Popen[bytes], str, float]:
+    """The server in a process of its own: (process, address, seconds until it was ready)."""
+    began = time.monotonic()
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "guesthouse", "serve", "--port", "0", "-m", str(ROOT / "guesthouse.toml")],
+            stderr=out,
+            cwd=ROOT,
+            env={**os.environ, "GUESTHOUSE_LOG_FORMAT": "json"},
+        )
+    while server.poll() is None and time.monotonic() < began + 120:
+        found = re.search(r'"address": ?"([^"]+)"', log.read_text(errors="replace"))
+        if found:
+            return server, found[1], time.monotonic() - began
+        time.sleep(0.05)
+    server.kill()
+    sys.exit(f"the server did not start; it said:\n{log.read_text(errors='replace')}")
+
+
+def said(reply: Reply) -> str:
+    """A reply in a few words: the first label and its probability, or its size."""
+    if reply.body[:4] == b"\x89PNG":
+        return f"a grey PNG of {len(reply.body):,} bytes"
+    best = json.loads(reply.body)[0]
+    return f"{best['label']} ({best['probability']:.1%})"
+
+
+def show(console: Console, client: Client) -> None:
+    coffee = (PHOTOS / "coffee.png").read_bytes()
+    rocket = (PHOTOS / "rocket.jpg").read_bytes()
+    events = [
+        ("coffee.png", Event(Trigger.INVOKE, "api/image", coffee, "image/png", "POST")),
+        ("coffee.png", Event(Trigger.BINDING, "camera", coffee)),
+        ("rocket.jpg", Event(Trigger.INVOKE, "api/grayscale", rocket, "image/jpeg", "POST")),
+    ]
+    table = Table("photo", "sent as", "guest's answer", "took")
+    for photo, event in events:
+        began = time.perf_counter()
+        reply = client.send(event, timeout=60)
+        took = time.perf_counter() - began
+        kind = "service invocation" if event.trigger is Trigger.INVOKE else "binding event"
+        table.add_row(photo, f"{kind} {event.name}", said(reply), f"{took * 1000:.1f} ms")
+        if event.name == "api/grayscale":
+            OUT.mkdir(exist_ok=True)
+            (OUT / "rocket-grey.png").write_bytes(reply.body)
+    console.print(table)
+    console.print("the grey picture is out/rocket-grey.png")
+
+
+def main() -> int:
+    console = Console(highlight=False, soft_wrap=True)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"
+        server, address, seconds = start(log)
+        try:
+            console.print(f"guesthouse serve is ready on {address} after {seconds:.1f} s (compiled guests are cached)")
+            with Client(address) as client:
+                show(console, client)
+        except Failure as failure:
+            console.print(f"failed: {failure}\nthe server said:\n{log.read_text(errors='replace')}")
+            return 1
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+    console.print()
+    console.print(_TO_TRY)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
