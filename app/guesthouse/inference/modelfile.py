@@ -1,0 +1,167 @@
+"""Reading a model's file: its size, digest and the data files that it names. Nothing here runs or interprets a model.
+
+ONNX Runtime opens any file that a model names as external data, by absolute path, by ".." and through links (1.23 does,
+later versions refuse some of it). So the names are read here first, by a walk over the protobuf wire format that
+follows the fields of onnx.proto to every TensorProto, and only files in the model's own folder are let through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message
+
+# The messages of onnx.proto on the way to a TensorProto: field number -> the message in it.
+_FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+    "entry": {},
+}
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_KEY, _VALUE = 1, 2  # of StringStringEntryProto
+_CHECK_EVERY = 4096  # fields between two looks at the deadline
+
+
+class ModelFault(Exception):
+    """A model cannot be served. Each of `faults` says what is wrong and what to do, for the operator."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """The bytes of a model's file, read once: what was hashed is what is loaded."""
+
+    data: bytes
+    sha256: str
+    external: tuple[str, ...]  # the data files that it names, relative to its folder
+
+
+def read_model(path: Path, sha256: str | None, largest: int = LARGEST) -> ModelFile:
+    """Read the model at `path`, which must have the digest `sha256` (hexadecimal) unless that is None.
+
+    The digest covers this file, not the external data that it may name. Raises `ModelFault`.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ModelFault("is not a file; `path` must name an .onnx file")
+        if found.st_size > largest:
+            raise ModelFault(
+                f"has {found.st_size} bytes; at most {largest} are read: "
+                "keep the weights of a larger model as external data beside it"
+            )
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelFault("there is no such file; correct `path` (it is relative to the manifest)") from None
+    except OSError as error:
+        raise ModelFault(f"cannot be read ({error.strerror}); check the path and its permissions") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256.lower():
+        raise ModelFault(
+            f"has the sha256 {digest}, the manifest expects {sha256.lower()}: "
+            "restore the file, or change `sha256` if the new one is meant"
+        )
+    locations = tuple(sorted(set(external_locations(data))))
+    for location in locations:
+        _check_location(path.parent, location)
+    return ModelFile(data, digest, locations)
+
+
+def external_locations(data: bytes, check: Callable[[], None] = lambda: None) -> list[str]:
+    """The file names in every TensorProto's external data of the ONNX model `data`, wherever in the model it is.
+
+    `check` is called now and then, and may raise. Raises `ModelFault` where `data` is no ONNX model.
+    """
+    if b"location" not in data:  # the key that ONNX Runtime asks for; protobuf stores text as it is
+        return []
+    found: list[str] = []
+    todo = [("model", 0, len(data))]
+    count = 0
+    while todo:
+        message, start, end = todo.pop()
+        inner = _FIELDS[message]
+        texts: dict[int, list[bytes]] = {_KEY: [], _VALUE: []}
+        for field, begin, stop in _fields(data, start, end):
+            count += 1
+            if count % _CHECK_EVERY == 0:
+                check()
+            if field in inner:
+                todo.append((inner[field], begin, stop))
+            elif message == "entry" and field in texts:
+                texts[field].append(data[begin:stop])
+        if b"location" in texts[_KEY]:
+            found += [value.decode("utf-8", "surrogateescape") for value in texts[_VALUE] or [b""]]
+    return found
+
+
+def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The length-delimited fields of the message at data[position:end]: field number, begin, end. Others are skipped.
+
+    The encoding: https://protobuf.dev/programming-guides/encoding. Groups, which onnx.proto has none of, are refused.
+    """
+    while position < end:
+        tag, position = _varint(data, position, end)
+        kind = tag & 7
+        if kind == _VARINT:
+            _, position = _varint(data, position, end)
+        elif kind == _BYTES:
+            length, position = _varint(data, position, end)
+            if length > end - position:
+                raise _malformed()
+            yield (tag & 0xFFFFFFFF) >> 3, position, position + length  # parsers keep 32 bits of a tag
+            position += length
+        elif kind in (_FIXED64, _FIXED32):
+            position += 8 if kind == _FIXED64 else 4
+        else:
+            raise _malformed()
+    if position != end:
+        raise _malformed()
+
+
+def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """The base-128 number at `position`, and the position after it."""
+    value = shift = 0
+    while position < end and shift < 70:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    raise _malformed()
+
+
+def _malformed() -> ModelFault:
+    return ModelFault("is not an ONNX model (its protobuf is damaged)")
+
+
+def _check_location(folder: Path, location: str) -> None:
+    shown = ascii(location[:256])
+    try:
+        root = folder.resolve()
+        place = (root / location).resolve()
+        inside = not os.path.isabs(location) and place.is_relative_to(root)
+        exists = inside and place.is_file()
+    except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, a loop of links
+        inside = exists = False
+    if not inside:
+        raise ModelFault(
+            f"names the external data {shown}, which is outside the model's own folder: "
+            "keep the data beside the model, under a relative name, and not as a link to elsewhere"
+        )
+    if not exists:
+        raise ModelFault(f"names the external data {shown}, which is missing: put that file beside the model")

@@ -1,0 +1,159 @@
+"""All the models of one manifest, found by name and by digest, and those that guests bring themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from guesthouse.inference.cores import Traffic
+from guesthouse.inference.modelfile import ModelFault, external_locations
+from guesthouse.inference.onnx import Digest, ModelConfig, OnnxModel
+from guesthouse.inference.session import Session
+from guesthouse.inference.watch import Watch
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import InferenceError
+
+LARGEST_GUEST_MODEL = 64 * 2**20  # bytes
+GUEST_MODELS = 4  # kept open
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class ModelFaults(Exception):
+    """Models cannot be served: `faults` has a line for everything that is wrong, naming model, file and remedy."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class Registry:
+    """The host's models; satisfies `guesthouse_abi.services.Inference`. Safe for any number of threads."""
+
+    def __init__(self, models: Iterable[OnnxModel], watch: Watch, traffic: Traffic) -> None:
+        self._models = {model.name: model for model in models}
+        self._watch = watch
+        self._traffic = traffic
+        self._closed = False
+        self._opening = threading.Lock()  # one guest's model at a time: loading takes memory and a core
+        self._guest_models: list[tuple[bytes, OnnxModel]] = []  # the last used last
+        self._digests: dict[str, OnnxModel] = {}
+        for model in self._models.values():
+            self._digests.setdefault(model.sha256, model)  # two names for one file: the first answers for it
+            self._digests.update((digest.lower(), model) for digest in model.config.stands_for)
+
+    @classmethod
+    def open(cls, configs: Iterable[ModelConfig]) -> Registry:
+        """Load all models. Raises `ModelFaults` with all faults of all of them; none stays loaded then."""
+        watch, traffic = Watch(), Traffic()
+        models: list[OnnxModel] = []
+        faults: list[str] = []
+        for config in configs:
+            try:
+                models.append(OnnxModel.load(config, watch, traffic))
+            except ModelFault as error:  # noqa: PERF203 (all faults of all models)
+                faults += [f"model {config.name!r}: {config.path}: {fault}" for fault in error.faults]
+        faults += _digest_faults(models)
+        registry = cls(models, watch, traffic)
+        if faults:
+            registry.close()
+            raise ModelFaults(faults)
+        return registry
+
+    @property
+    def models(self) -> tuple[OnnxModel, ...]:
+        """The manifest's models, in its order."""
+        return tuple(self._models.values())
+
+    def named(self, name: str) -> OnnxModel | None:
+        """The model of that name."""
+        return self._models.get(name)
+
+    def standing_for(self, sha256: str) -> OnnxModel | None:
+        """The model that answers for bytes with this digest: its own file's, or one of its `stands_for`."""
+        return self._digests.get(sha256)
+
+    def open_bytes(self, data: bytes, deadline: Deadline) -> OnnxModel:
+        """A model made from a guest's own ONNX bytes, or the one made from them before; it runs on one thread.
+
+        The last few are kept, and found again by comparing the bytes. External data is refused, and memory bounded
+        (see `Session`). What is not bounded is ONNX Runtime's own care with hostile models: a guest that may do this is
+        trusted not to crash the process.
+
+        Raises `InferenceError`, `DeadlineExceeded`, `Cancelled`.
+        """
+        if len(data) > LARGEST_GUEST_MODEL:
+            raise InferenceError(f"the guest's model has {len(data)} bytes; at most {LARGEST_GUEST_MODEL} are allowed")
+        deadline.check()
+        while not self._opening.acquire(timeout=min(deadline.remaining(), 0.05)):
+            deadline.check()
+        try:
+            if self._closed:
+                raise InferenceError("the models are closed: the host is shutting down, or has loaded them anew")
+            model = self._seen(data) or self._open(data, deadline)
+            self._guest_models.append((data, model))
+            del self._guest_models[:-GUEST_MODELS]
+        finally:
+            self._opening.release()
+        deadline.check()
+        return model
+
+    def close(self) -> None:
+        """Drop all sessions; runs under way finish. Closing twice is no error."""
+        self._closed = True
+        for model in self._models.values():
+            model.close()
+        with self._opening:
+            for _, model in self._guest_models:
+                model.close()
+            self._guest_models.clear()
+        self._watch.close()
+
+    def _seen(self, data: bytes) -> OnnxModel | None:
+        """Take the model made from `data` out of those that are kept."""
+        for index, (known, model) in enumerate(self._guest_models):
+            if known == data:
+                del self._guest_models[index]
+                return model
+        return None
+
+    def _open(self, data: bytes, deadline: Deadline) -> OnnxModel:
+        try:
+            external = external_locations(data, deadline.check)
+        except ModelFault as fault:
+            raise InferenceError(f"the guest's model {fault}") from None
+        if external:
+            raise InferenceError(
+                f"the guest's model keeps data in other files ({external[0][:64]!a}), which a guest's model may not"
+            )
+        try:
+            session = Session(data, 1, self._watch, deadline, guest=True)
+        except InferenceError as error:
+            raise InferenceError(f"the guest's model does not load: {error}") from None
+        digest = Digest(hashlib.sha256(data).hexdigest(), len(data))
+        config = ModelConfig(name=f"guest:{digest.sha256[:12]}", path=Path(), threads=1)
+        return OnnxModel(config, digest, (session,), self._traffic, guest=True)
+
+
+def _digest_faults(models: Sequence[OnnxModel]) -> list[str]:
+    """What is wrong with the digests that models stand for: each must lead to one model."""
+    faults = []
+    owners = {model.sha256: model for model in reversed(models)}
+    own = dict(owners)
+    for model in models:
+        for given in model.config.stands_for:
+            digest = given.lower()
+            other = owners.setdefault(digest, model)
+            if not _SHA256.fullmatch(given):
+                faults.append(
+                    f"model {model.name!r}: `stands_for` has {given!r}, which is no sha256 of 64 hexadecimal digits"
+                )
+            elif other.name != model.name:
+                what = "is the file of" if digest in own else "is also claimed by"
+                faults.append(
+                    f"model {model.name!r}: `stands_for` has {digest}, which {what} model {other.name!r}: name it once"
+                )
+    return faults

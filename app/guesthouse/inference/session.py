@@ -1,0 +1,150 @@
+"""One ONNX Runtime session and its runs: the only module that touches ONNX Runtime.
+
+Sessions are configured the same way everywhere: CPU, no spinning threads, nothing written to the log, operators of ONNX
+Runtime only. What is checked before a run, and which session takes it, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort  # type: ignore[import-untyped]
+
+from guesthouse.inference.watch import Watch
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import InferenceError
+from guesthouse_abi.services import Tensor, TensorInfo
+
+VERSION: str = ort.__version__
+GUEST_ARENA = 2**30  # bytes that all sessions on guests' own models may hold together
+
+_TEXT_LIMIT = 512  # characters of ONNX Runtime's own text that are passed on
+_SILENT = 4
+_DTYPES = {
+    f"tensor({name})": np.dtype(dtype)
+    for name, dtype in (
+        ("float", np.float32),
+        ("double", np.float64),
+        ("float16", np.float16),
+        ("int8", np.int8),
+        ("int16", np.int16),
+        ("int32", np.int32),
+        ("int64", np.int64),
+        ("uint8", np.uint8),
+        ("uint16", np.uint16),
+        ("uint32", np.uint32),
+        ("uint64", np.uint64),
+        ("bool", np.bool_),
+    )
+}
+
+
+_SOURCE = re.compile(  # where in ONNX Runtime's sources: "/build/file.cc:123 void ns::f(const A&, B (*)(C)) "
+    r"\S+\.(?:cc|cpp|h|hpp):\d+ (?:[^()\n]*::[^()\n]*\((?:[^()]|\([^()]*\))*\)\s*(?:const )?)?"
+)
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PATH = re.compile(r"(?:/[^/\s:'\"]+){2,}")
+
+
+class Session:
+    """A model's graph, ready to run, with `threads` threads for each run (the caller's among them).
+
+    `folder` is where external data may lie. `guest` marks a model that a guest handed over: it is not optimised, so
+    that nothing in it is computed while it loads, and its memory comes from one arena of `GUEST_ARENA` bytes for all of
+    them, so that a small file cannot take the host's memory. Loading ends when `deadline` passes.
+
+    Raises `InferenceError` when ONNX Runtime refuses the model, `DeadlineExceeded`, `Cancelled`.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        threads: int,
+        watch: Watch,
+        deadline: Deadline,
+        *,
+        folder: Path | None = None,
+        guest: bool = False,
+    ) -> None:
+        self.threads = threads
+        self._watch = watch
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _SILENT
+        # Patterns are kept for ever, one for each input shape ever seen, and gained nothing when measured.
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        if folder is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        if guest:
+            _share_guest_arena()
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        with watch.until(deadline, functools.partial(options.set_load_cancellation_flag, True)):
+            try:
+                self._session = ort.InferenceSession(
+                    data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                )
+            except Exception as error:
+                deadline.check()
+                raise InferenceError(plain(str(error))) from None
+        self._session._model_bytes = None  # its Python class keeps them, only to change providers later
+        self.inputs = tuple(_info(meta) for meta in self._session.get_inputs())
+        self.outputs = tuple(_info(meta) for meta in self._session.get_outputs())
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+
+    def run(
+        self, inputs: Mapping[str, Tensor], outputs: Sequence[str], deadline: Deadline, *, give_back: bool
+    ) -> list[Tensor]:
+        """Run the graph on `inputs`; `outputs` must not be empty. The arrays returned are the caller's own.
+
+        The run ends, between two nodes of the graph, when `deadline` passes or is cancelled. With `give_back`, memory
+        that the session's arena does not need any more goes back to the system, and the next run pays for getting it.
+
+        Raises `InferenceError`, `DeadlineExceeded`, `Cancelled`.
+        """
+        deadline.check()
+        options = ort.RunOptions()  # never used twice: `terminate` stays set
+        if give_back:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        with self._watch.until(deadline, functools.partial(setattr, options, "terminate", True)):
+            try:
+                results: list[Tensor] = self._session.run(outputs, inputs, options)
+            except Exception as error:
+                deadline.check()
+                raise InferenceError(plain(str(error))) from None
+        return results
+
+
+def plain(text: str) -> str:
+    """ONNX Runtime's own words without its error code, places in its sources, and folders of this machine; cut."""
+    text = _SOURCE.sub("", _CODE.sub("", text))
+    text = " ".join(_PATH.sub(_without_folder, text).split())
+    return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + " …"
+
+
+def _without_folder(found: re.Match[str]) -> str:
+    path = Path(found.group())
+    # Names of nodes look like paths too ("/features/0/Conv"): a path of this machine begins with one of its folders.
+    return path.name if Path("/", path.parts[1]).exists() else found.group()
+
+
+def _info(meta: Any) -> TensorInfo:
+    shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in meta.shape)
+    return TensorInfo(meta.name, _DTYPES.get(meta.type), shape)
+
+
+@functools.cache
+def _share_guest_arena() -> None:
+    """Give the process its arena for guests' own models: ONNX Runtime knows one for all sessions that ask for it."""
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    same_as_requested = 1
+    arena = ort.OrtArenaCfg({"max_mem": GUEST_ARENA, "arena_extend_strategy": same_as_requested})
+    ort.create_and_register_allocator(memory, arena)
