@@ -15,7 +15,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from types import FrameType
 
 import grpc
@@ -27,7 +26,9 @@ from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.topics import Listing
 from guesthouse.event import Handler
 
+_LINGER = 0.2  # seconds
 _FLUSH = 1.0  # seconds for the last replies, which are sent after their events have left
+_DRAINED = 0  # no signal has this number
 SPARE_THREADS = 8  # never taken by events: health probes and refusals find one at once
 
 
@@ -93,6 +94,8 @@ class Server:
         self._health.drain()
         threading.Event().wait(self.config.notice)
         finished = self._admission.close(self.config.limit)
+        # Callers that have not noticed yet are told to try again: gRPC's own end would cancel their calls.
+        threading.Event().wait(_LINGER)
         if finished:
             self._server.stop(_FLUSH).wait()
         self.stop()
@@ -109,25 +112,38 @@ def run_until_signal(server: Server) -> int:
 
     A second signal ends the process on the spot, with 128 plus its number: a guest that does not end cannot hold it.
     """
-    # SimpleQueue, because a handler may run at any point of the main thread, and may then wait for no lock it holds.
-    received: SimpleQueue[int] = SimpleQueue()
-    count = 0
+    # The C part of Python's signal handling writes the number of each signal here, in whichever thread it arrives. The
+    # main thread could otherwise miss one just before it waits for a lock, and a drain waits long.
+    received, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
+    wakeup_before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def receive(number: int, _frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if count > 1:
-            os._exit(128 + number)
-        received.put(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        received.get()
+    def drain() -> None:
         server.drain()
+        wakeup.send(bytes([_DRAINED]))
+
+    def receive() -> int:
+        while (number := received.recv(1)[0]) not in (*before, _DRAINED):
+            pass
+        return number
+
+    try:
+        receive()
+        threading.Thread(target=drain, name="drain", daemon=True).start()
+        if (number := receive()) != _DRAINED:
+            os._exit(128 + number)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for handled, handler in before.items():
+            signal.signal(handled, handler)
+        signal.set_wakeup_fd(wakeup_before)
+        received.close()
+        wakeup.close()
     return 0
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """The signal is read from the wake-up socket."""
 
 
 def _options(message: int) -> list[tuple[str, int]]:

@@ -1,0 +1,69 @@
+"""The two ends of the tests: a handler that does what a test says, and the application as its caller has it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import grpc
+from dapr.proto.runtime.v1.appcallback_pb2_grpc import (
+    AppCallbackAlphaStub,
+    AppCallbackHealthCheckStub,
+    AppCallbackStub,
+)
+
+from guesthouse.event import Event, Reply
+from guesthouse_abi.deadline import Deadline
+
+
+def echo(event: Event, deadline: Deadline) -> Reply:
+    return Reply(event.body, event.content_type)
+
+
+class Script:
+    """`answer` is what `dispatch` does; `events` and `deadlines` what it was given."""
+
+    def __init__(self, answer: Callable[[Event, Deadline], Reply] = echo) -> None:
+        self.answer = answer
+        self.events: list[Event] = []
+        self.deadlines: list[Deadline] = []
+
+    def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
+        assert deadline is not None
+        self.events.append(event)
+        self.deadlines.append(deadline)
+        return self.answer(event, deadline)
+
+    def fail(self, error: Exception) -> None:
+        def answer(event: Event, deadline: Deadline) -> Reply:
+            raise error
+
+        self.answer = answer
+
+
+class Blocked:
+    """An answer that waits until the test lets it go (`release`), or until its caller hangs up."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.cancelled = threading.Event()
+
+    def __call__(self, event: Event, deadline: Deadline) -> Reply:
+        def hang_up() -> None:
+            self.cancelled.set()
+            self.release.set()
+
+        deadline.on_cancel(hang_up)
+        self.entered.release()
+        assert self.release.wait(20)
+        return Reply(event.body)
+
+
+class Application:
+    """All three of the application's services, as a sidecar calls them."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.channel = channel
+        for stub in (AppCallbackStub, AppCallbackAlphaStub, AppCallbackHealthCheckStub):
+            self.__dict__.update(stub(channel).__dict__)
