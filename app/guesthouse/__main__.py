@@ -1,4 +1,4 @@
-"""`python -m guesthouse`: the same as the command `guesthouse`."""
+"""`python -m guesthouse` is `guesthouse`."""
 
 from guesthouse.cli import main
 

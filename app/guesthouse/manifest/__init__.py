@@ -7,6 +7,5 @@ This package reads text; it opens no other file than the manifest itself.
 
 from guesthouse.manifest.read import ManifestError, load, parse
 from guesthouse.manifest.tables import Manifest
-from guesthouse.manifest.text import fault
 
-__all__ = ["Manifest", "ManifestError", "fault", "load", "parse"]
+__all__ = ["Manifest", "ManifestError", "load", "parse"]

@@ -17,7 +17,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from guesthouse.manifest.rules import closest, disagreements
 from guesthouse.manifest.tables import Manifest
-from guesthouse.manifest.text import Where, expand_all, fault, format_duration, format_size, key_path, kind_of, shown
+from guesthouse.manifest.text import Where, expand_all, format_duration, format_size, key_path, kind_of, shown
+from guesthouse.text import fault
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,4 +1,4 @@
-"""The text side of the manifest: sizes, durations, `${NAME}` from the environment, and how a fault reads.
+"""The text side of the manifest: sizes, durations, `${NAME}` from the environment, and how places and values read.
 
 Nothing here knows which keys there are; those are in `tables.py`.
 """
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_core import PydanticCustomError
+
+from guesthouse.text import escaped
 
 Where = tuple[str | int, ...]
 """Where a value stands: the keys and list positions that lead to it."""
@@ -29,11 +31,6 @@ def wrong(what: str, remedy: str) -> PydanticCustomError:
     return PydanticCustomError("wrong", "{what}", {"what": what, "remedy": remedy})
 
 
-def fault(what: str, where: str, remedy: str) -> str:
-    """One fault as people read it, in the order in which they ask: what happened, where, what to do."""
-    return f"{what} — {where} — {remedy}"
-
-
 def shown(value: object) -> str:
     """A value as the user wrote it, on one line and cut to a readable length; tables and lists by their kind only."""
     if not isinstance(value, str | int | float):
@@ -42,7 +39,7 @@ def shown(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False)
     except ValueError:  # a whole number of more digits than Python turns into text
         return kind_of(value)
-    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    text = escaped(text)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

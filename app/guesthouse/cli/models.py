@@ -1,0 +1,119 @@
+"""`guesthouse models`: what models a manifest has, what they look like inside, and registering what guests embed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+import typer
+from tomlkit.exceptions import TOMLKitError
+
+from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
+from guesthouse.cli.output import fail, note, print_table
+from guesthouse.manifest import Manifest, load
+from guesthouse.manifest.rules import closest
+from guesthouse.manifest.tables import Model
+from guesthouse.text import fault
+
+app = new_app("List, inspect and register models.", example="models list")
+
+_SHORT = 12  # digits of a digest that tell two apart at a glance
+
+
+@app.command("list", epilog=example_text("models list --json"))
+def list_models(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
+    """The models of a manifest, with the digests of their files."""
+    loaded = load(manifest)
+    print_table([_row(loaded, name, model, full=json) for name, model in loaded.models.items()], json)
+    if not loaded.models:
+        note(f"{manifest} has no models: add a table [models.NAME] with the path of an ONNX file")
+
+
+@app.command(epilog=example_text("models add person visual_wake_words.tflite"))
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of the manifest.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The model file that a guest embeds, in any format.", show_default=False),
+    ],
+    manifest: ManifestFile = DEFAULT_MANIFEST,
+) -> None:
+    """Let a model answer for the bytes of FILE: its digest goes into the model's stands_for."""
+    loaded = load(manifest)
+    if name not in loaded.models:
+        fail([fault(f"no model {name!r}", str(manifest), closest(name, loaded.models, "its models"))])
+    try:
+        sha256 = digest(file)
+    except OSError as error:
+        fail([fault(f"the file cannot be read ({error.strerror})", str(file), "name the file that the guest embeds")])
+    for other, model in loaded.models.items():
+        if sha256 in model.stands_for and other != name:
+            remedy = "take it out there first: a file stands for one model"
+            fail([fault(f"{file} is registered already", f"{manifest}: models.{other}.stands_for", remedy)])
+    if sha256 in loaded.models[name].stands_for:
+        note(f"{name} stands for {file} already (sha256 {sha256[:_SHORT]}…)")
+        return
+    register(manifest, name, sha256)
+    note(f"{name} now stands for {file} (sha256 {sha256[:_SHORT]}…)")
+
+
+def register(path: Path, name: str, sha256: str) -> None:
+    """Append a digest to `stands_for` of a model in a manifest file; comments and layout stay as they are."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            document: Any = tomlkit.parse(file.read())
+        model = document["models"][name]
+        digests = model.get("stands_for")
+        if digests is None:
+            model["stands_for"] = digests = tomlkit.array()
+        digests.append(sha256)
+        replace(path, tomlkit.dumps(document))
+    except (OSError, TOMLKitError) as error:
+        what = f"the manifest cannot be changed ({error})"
+        fail([fault(what, str(path), f'write "{sha256}" into models.{name}.stands_for yourself')])
+
+
+def replace(path: Path, text: str) -> None:
+    """Put `text` in the place of a file's, whole or not at all; its permissions stay."""
+    path = path.resolve()  # of a link, what it leads to
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), path.stat().st_mode & 0o7777)
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits. Raises OSError."""
+    with path.open("rb") as file:
+        hashed = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            hashed.update(chunk)
+    return hashed.hexdigest()
+
+
+def _row(manifest: Manifest, name: str, model: Model, full: bool) -> Mapping[str, object]:
+    try:
+        size: int | None = model.path.stat().st_size
+        sha256 = digest(model.path)
+    except OSError:
+        size, sha256 = None, "missing"
+    return {
+        "name": name,
+        "path": str(model.path),
+        "bytes": size,
+        "sha256": sha256 if full else sha256[:_SHORT],
+        "stands for": list(model.stands_for) if full else [one[:_SHORT] for one in model.stands_for],
+        "guests": [guest for guest, table in manifest.guests.items() if name in table.models],
+    }

@@ -1,0 +1,104 @@
+"""What commands print with: tables, progress and errors.
+
+Results go to standard output, all else to standard error. On a terminal people get colour, tables and progress bars;
+in a pipe plain lines; JSON where a command was given `--json`. Text that came from outside is printed with its control
+characters escaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn
+
+import typer
+
+from guesthouse.text import escaped
+
+
+def fail(faults: Sequence[str]) -> NoReturn:
+    """Print each fault (what, where, remedy) to standard error and end the command with exit code 1."""
+    for fault in faults:
+        typer.echo(f"{typer.style('error:', fg='red', bold=True)} {escaped(fault)}", err=True)
+    raise typer.Exit(1)
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on standard error."""
+    typer.echo(escaped(text), err=True)
+
+
+def report(error: Exception) -> None:
+    """Say in one line what a command died of. What lists its faults (`faults`) was the user's to mend; anything else
+    is our own fault."""
+    if os.environ.get("GUESTHOUSE_DEBUG") == "1":
+        traceback.print_exception(error)
+    faults = getattr(error, "faults", None)
+    if faults is None:
+        text = " ".join(str(error).split()) or "no message"
+        remedy = "run it again with GUESTHOUSE_DEBUG=1 for the traceback, and report it"
+        faults = [f"{type(error).__name__}: {text} — inside guesthouse — {remedy}"]
+    with contextlib.suppress(typer.Exit):
+        fail(faults)
+
+
+def print_json(value: object) -> None:
+    """`value` as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, object]], as_json: bool = False) -> None:
+    """Rows of the same columns, which the first row names. On a terminal a table, in a pipe aligned lines; as JSON a
+    list of objects with the values as they are."""
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        return
+    columns = list(rows[0])
+    cells = [[escaped(_cell(row[column])) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(columns, cells)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in (columns, *cells):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error for `total` steps where that is a terminal; yields what counts them."""
+    if not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return "" if value is None else str(value)
+
+
+def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in cells:
+        table.add_row(*(Text(cell) for cell in line))
+    Console().print(table)

@@ -1,0 +1,103 @@
+"""The log: structlog over the standard library's logging, on standard error, as text for people or as JSON lines.
+
+Everything goes through one handler: our own events, guests' lines (logger `guesthouse.guest`, with `guest` and
+`stream`) and what libraries log. Nothing that was given to `hide` leaves it.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+from guesthouse.text import escaped
+
+_HIDDEN: set[str] = set()
+_SECRET_KEYS = frozenset({"token", "tokens", "password", "authorization", "dapr-api-token"})
+_MARK = "***"
+
+
+class Format(str, enum.Enum):
+    """How a line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Level(str, enum.Enum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Replace these texts wherever they would appear in the log from now on."""
+    for secret in secrets:
+        if secret:
+            _HIDDEN.update((secret, json.dumps(secret)[1:-1]))
+
+
+def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: TextIO | None = None) -> None:
+    """Send the whole process's log to `stream` (standard error). May be called again."""
+    stream = sys.stderr if stream is None else stream
+    threshold = logging.getLevelName(level.value.upper())
+    before: list[Processor] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _without_secret_keys,
+    ]
+    structlog.configure(
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        cache_logger_on_first_use=False,  # else a second call would not reach the loggers that were used before it
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Formatter(processors=_last(format, stream), foreign_pre_chain=before))
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler.formatter, _Formatter)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(threshold)
+    logging.captureWarnings(True)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        for secret in _HIDDEN:
+            line = line.replace(secret, _MARK)
+        return line
+
+
+def _last(format: Format, stream: TextIO) -> list[Processor]:
+    """How an event becomes a line."""
+    strip: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if format is Format.JSON:
+        return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    colours = stream.isatty() and "NO_COLOR" not in os.environ
+    formatter = structlog.dev.plain_traceback
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colours, timestamp_key="time", exception_formatter=formatter, sort_keys=False, pad_event_to=0
+    )
+    return [strip, _printable, renderer]
+
+
+def _without_secret_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {key: _MARK if key.lower() in _SECRET_KEYS else value for key, value in event.items()}
+
+
+def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What a guest or a caller says must not steer the terminal it is shown on, nor look like another line."""
+    return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
