@@ -1,0 +1,131 @@
+"""The servers that Guesthouse is compared with: the same work written by hand against Dapr's stubs, without Wasm.
+
+`python -m bench.native KIND PORT`, where KIND is `classify` (photo in, top five out), `tensor` (224x224 RGB bytes in,
+1000 float32 out), `echo`, or `ext` (the echo by `dapr.ext.grpc.App`). Eight threads each, one ONNX Runtime thread.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import onnxruntime
+from dapr.ext.grpc import App, InvokeMethodRequest, InvokeMethodResponse
+from dapr.proto.common.v1.common_pb2 import InvokeRequest, InvokeResponse
+from dapr.proto.runtime.v1 import appcallback_pb2_grpc
+from dapr.proto.runtime.v1.appcallback_pb2 import HealthCheckResponse
+from google.protobuf.any_pb2 import Any
+from google.protobuf.empty_pb2 import Empty
+from numpy.typing import NDArray
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDE = 224
+THREADS = 8
+MESSAGE = 16 * 2**20 + 64 * 2**10
+
+
+class Network:
+    """The classifier, as anybody would set it up for a server of many threads."""
+
+    def __init__(self) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = ROOT / "models" / "efficientnet-lite0.onnx"
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """1000 probabilities of one picture, [1, 224, 224, 3]."""
+        (probabilities,) = self._session.run(["probabilities"], {"input": pixels})
+        return np.asarray(probabilities[0], np.float32)
+
+
+def classify() -> Callable[[bytes], bytes]:
+    """A photo to the five likeliest classes, as the guest `classify` says them."""
+    network = Network()
+    labels = json.loads((ROOT / "guests" / "classify" / "imagenet-labels.json").read_text())
+
+    def answer(body: bytes) -> bytes:
+        picture = Image.open(io.BytesIO(body)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        probabilities = network.run(np.asarray(picture)[None])
+        top = np.argsort(probabilities)[: -5 - 1 : -1]
+        return json.dumps(
+            [{"label": labels[i], "index": int(i), "probability": round(float(probabilities[i]), 4)} for i in top]
+        ).encode()
+
+    return answer
+
+
+def tensor() -> Callable[[bytes], bytes]:
+    """Ready pixels to all probabilities, as the guest `tensor` gives them."""
+    network = Network()
+    return lambda body: network.run(np.frombuffer(body, np.uint8).reshape(1, SIDE, SIDE, 3)).tobytes()
+
+
+def echo() -> Callable[[bytes], bytes]:
+    """The body itself."""
+    return lambda body: body
+
+
+class Servicer(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.AppCallbackHealthCheckServicer):
+    """An application of one method."""
+
+    def __init__(self, answer: Callable[[bytes], bytes], content_type: str) -> None:
+        self._answer = answer
+        self._content_type = content_type
+
+    def OnInvoke(self, request: InvokeRequest, context: grpc.ServicerContext) -> InvokeResponse:
+        """Whatever the method is called."""
+        return InvokeResponse(data=Any(value=self._answer(request.data.value)), content_type=self._content_type)
+
+    def HealthCheck(self, request: Empty, context: grpc.ServicerContext) -> HealthCheckResponse:
+        """Always well."""
+        return HealthCheckResponse()
+
+
+def serve(servicer: Servicer, port: int) -> None:
+    """Serve until the process is ended."""
+    options = [("grpc.max_receive_message_length", MESSAGE), ("grpc.max_send_message_length", MESSAGE)]
+    server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
+    appcallback_pb2_grpc.add_AppCallbackServicer_to_server(servicer, server)
+    appcallback_pb2_grpc.add_AppCallbackHealthCheckServicer_to_server(servicer, server)
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    server.wait_for_termination()
+
+
+def serve_ext(port: int) -> None:
+    """The echo as Dapr's own Python extension has it."""
+    app = App()
+
+    @app.method("echo")
+    def echo(request: InvokeMethodRequest) -> InvokeMethodResponse:
+        return InvokeMethodResponse(request.data, "application/octet-stream")
+
+    app.register_health_check(lambda: None)
+    app.run(port, listen_address="127.0.0.1")
+
+
+def main(kind: str, port: str) -> None:
+    """See the module's text."""
+    if kind == "ext":
+        serve_ext(int(port))
+    else:
+        answer, content_type = {
+            "classify": (classify, "application/json"),
+            "tensor": (tensor, "application/octet-stream"),
+            "echo": (echo, "application/octet-stream"),
+        }[kind]
+        serve(Servicer(answer(), content_type), int(port))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
