@@ -167,9 +167,7 @@ class Client:
         if (told := _told(error, status.DETAILS_KEY)) is not None:
             return told
         if code is grpc.StatusCode.UNAVAILABLE:
-            text = (
-                f"no application answers at {self.address}; start one with `guesthouse serve`, or check --to ({text})"
-            )
+            text = f"no application at {self.address}: start one with `guesthouse serve`, or check --to ({text})"
         elif code is grpc.StatusCode.UNIMPLEMENTED:
             text = f"{self.address} is no Dapr application (it does not know AppCallback); check --to"
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -120,8 +120,10 @@ def run_until_signal(server: Server) -> int:
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def drain() -> None:
-        server.drain()
-        wakeup.send(bytes([_DRAINED]))
+        try:
+            server.drain()
+        finally:
+            wakeup.send(bytes([_DRAINED]))
 
     def receive() -> int:
         while (number := received.recv(1)[0]) not in (*before, _DRAINED):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -131,7 +132,8 @@ def state_key(template: str, event: Event) -> str:
 
     Only a topic's event has an id, and the same one when it is sent again; for any other, `{id}` is new each time.
     """
-    return template.replace("{name}", event.name).replace("{id}", event.id or uuid.uuid4().hex)
+    values = {"{name}": event.name, "{id}": event.id or uuid.uuid4().hex}
+    return re.sub(r"\{(?:name|id)\}", lambda found: values[found[0]], template)
 
 
 def _pause(seconds: float, deadline: Deadline) -> bool:
