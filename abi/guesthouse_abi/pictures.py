@@ -183,7 +183,7 @@ def _open(data: bytes, formats: frozenset[str], era: Era, least: tuple[int, int]
     if kind == "JPEG":
         try:
             return _Jpeg(data, least)
-        except ValueError:
+        except (ValueError, KeyError):  # KeyError: what TurboJPEG has no name for, as in a header cut short
             pass  # sampling that TurboJPEG does not know; Pillow tells what else is wrong
     return _Pillow(kind, data, era)
 

@@ -74,8 +74,8 @@ class Routes:
             if not verbs or not event.verb or event.verb in verbs:
                 return route
         if choices:
-            allowed = ", ".join(v for verbs, _ in choices for v in verbs)
-            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, only {allowed}")
+            only = ", ".join(v for verbs, _ in choices for v in verbs)
+            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, only {only}")
         raise Failure(Reason.NOT_FOUND, f"no guest answers the method {event.name!r}")
 
 

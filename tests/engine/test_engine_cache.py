@@ -101,9 +101,7 @@ def test_what_is_not_wasm_is_told_by_the_compiler(tmp_path: Path):
 def slow_wasm(tmp_path: Path) -> Path:
     """A module of one huge function: seconds and hundreds of megabytes to compile."""
     body = "(local.set 0 (i32.add (i32.mul (local.get 0) (local.get 1)) (i32.load (local.get 0))))" * 120_000
-    (tmp_path / "slow.wasm").write_bytes(
-        wasmtime.wat2wasm(f"(module (memory 1) (func (param i32 i32) {body}))")
-    )
+    (tmp_path / "slow.wasm").write_bytes(wasmtime.wat2wasm(f"(module (memory 1) (func (param i32 i32) {body}))"))
     return tmp_path / "slow.wasm"
 
 

@@ -140,7 +140,8 @@ def stop(context: Context) -> None:
 
 
 HOSTED = """(module
-  (import "t" "numbers" (func $n (param i32 i32 i64) (result i64))) (import "t" "touch" (func $t (param i32) (result i32)))
+  (import "t" "numbers" (func $n (param i32 i32 i64) (result i64)))
+  (import "t" "touch" (func $t (param i32) (result i32)))
   (import "t" "break" (func $b)) (import "t" "stop" (func $s))
   (memory (export "memory") 1)
   (func (export "numbers") (result i64) (call $n (i32.const -1) (i32.const -1) (i64.const -2)))

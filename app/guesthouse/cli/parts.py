@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import structlog
 
+from guesthouse.dapr.server import SPARE_THREADS, Server, ServerConfig
+from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
+from guesthouse.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
+from guesthouse.event import Outputs
 from guesthouse.manifest import Manifest
+from guesthouse.manifest.tables import Topic
 from guesthouse.plan import Plan, build
 
 _SPARE = 2  # instance slots beyond those that events can take: an instance is freed just after its slot
@@ -25,7 +30,7 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
     limits = [guest.limits for guest in manifest.guests.values()]
     config = EngineConfig(
         instances=sum(one.concurrency for one in limits) + _SPARE,
-        memory=max((one.memory for one in limits), default=EngineConfig.memory),
+        memory=max((one.memory for one in limits), default=EngineConfig().memory),
         pooling=manifest.engine.pooling,
     )
     cache = CodeCache(manifest.engine.cache)
@@ -37,3 +42,45 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
             yield plan
         finally:
             plan.close()
+
+
+def server_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: int | None = None) -> Server:
+    """The gRPC application for a plan, not started yet; `host` and `port` go before the manifest's."""
+    settings = plan.manifest.server
+    config = ServerConfig(
+        host=host if host is not None else settings.host,
+        port=port if port is not None else settings.port,
+        message=settings.message,
+        tokens=tuple(token.get_secret_value() for token in settings.token),
+        tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
+        # The same again, so that a caller too many is refused by its guest, which can say more, not by the server.
+        threads=plan.places + 2 * SPARE_THREADS,
+        notice=settings.drain.notice,
+        limit=settings.drain.limit,
+    )
+    return Server(config, Dispatcher(plan, outputs), listing(plan.manifest))
+
+
+def listing(manifest: Manifest) -> Listing:
+    """What the sidecar is told of topics and bindings. Tables for one topic are one subscription with rules."""
+    topics: dict[tuple[str, str], list[Topic]] = {}
+    for topic in manifest.topic:
+        topics.setdefault((topic.pubsub, topic.topic), []).append(topic)
+    return Listing(
+        subscriptions=tuple(_subscription(tables) for tables in topics.values()),
+        bindings=tuple(binding.name for binding in manifest.binding),
+    )
+
+
+def _subscription(tables: list[Topic]) -> Subscription:
+    rules = [Rule(t.route.match, t.route.path) for t in tables if t.route is not None and t.route.match]
+    default = next((t.route.path for t in tables if t.route is not None and not t.route.match), "")
+    bulk = next((t.bulk for t in tables if t.bulk is not None), None)
+    return Subscription(
+        pubsub=tables[0].pubsub,
+        topic=tables[0].topic,
+        rules=tuple(rules),
+        default=default,
+        dead_letter=next((t.dead_letter for t in tables if t.dead_letter), ""),
+        bulk=Bulk(bulk.messages or 0, round((bulk.wait or 0) * 1000)) if bulk is not None else None,
+    )

@@ -14,8 +14,8 @@ from pathlib import Path
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
+from guesthouse.guests.declared import memory_minimums, table_minimums
 from guesthouse.guests.slots import Slots
-from guesthouse.guests.tables import table_minimums
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.command import Command
@@ -98,11 +98,13 @@ def load_guest(config: GuestConfig, engine: Engine, cache: CodeCache, services: 
     except CompileError as error:
         raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
     except EngineError as error:
-        raise GuestFaults([f"{config.module} is refused by the engine: {error}"]) from error
+        raise GuestFaults(
+            _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
+        ) from error
     functions, faults = _resolve(module)
     convention = _convention(config)
     faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
-    faults += _over_limits(module, wasm, config.limits)
+    faults += _over_limits(wasm, config.limits)
     if faults:
         raise GuestFaults(faults)
     try:
@@ -155,13 +157,12 @@ def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
     return list({(f.module, f.name): f for f in functions}.values()), faults
 
 
-def _over_limits(module: Module, wasm: bytes, limits: Limits) -> list[str]:
+def _over_limits(wasm: bytes, limits: Limits) -> list[str]:
     """Declared minimums that could never be instantiated under the limits."""
     faults = []
-    for name, kind in module.exports.items():
-        size = kind.minimum * PAGE
-        if kind.kind == "memory" and size > limits.memory:
-            faults.append(f"memory {name!r} starts with {size} bytes, the limit memory is {limits.memory}: raise it")
+    for pages in memory_minimums(wasm):
+        if pages * PAGE > limits.memory:
+            faults.append(f"its memory starts with {pages * PAGE} bytes, the limit memory is {limits.memory}: raise it")
     for minimum in table_minimums(wasm):
         if minimum > TABLE_ELEMENTS:
             faults.append(f"a table starts with {minimum} elements; at most {TABLE_ELEMENTS} are served")

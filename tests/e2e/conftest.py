@@ -1,0 +1,51 @@
+"""An application with the repository's manifest and built guests, served on a real port of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from guesthouse.cli.parts import opened, server_for
+from guesthouse.dapr.client import Client
+from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.manifest import load
+from guesthouse.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextlib.contextmanager
+def serving(manifest: Path) -> Iterator[tuple[Client, Plan]]:
+    """Serve a manifest on a free port, as `guesthouse serve` does, in this process."""
+    with opened(load(manifest)) as plan, contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs:
+        server = server_for(plan, outputs, port=0)
+        server.start()
+        try:
+            with Client(f"127.0.0.1:{server.port}", token="") as client:
+                yield client, plan
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def vision() -> Iterator[Client]:
+    """The repository's own application."""
+    with serving(ROOT / "guesthouse.toml") as (client, _):
+        yield client
+
+
+@pytest.fixture
+def serve(tmp_path: Path, guests_folder: Path) -> Iterator[Callable[[str], Client]]:
+    """Serve a manifest written in the test: `GUESTS` and `ROOT` in it stand for the folders of guests and repository."""
+    with contextlib.ExitStack() as stack:
+
+        def start(text: str) -> Client:
+            path = tmp_path / "guesthouse.toml"
+            path.write_text(text.replace("GUESTS", str(guests_folder)).replace("ROOT", str(ROOT)))
+            client, _ = stack.enter_context(serving(path))
+            return client
+
+        yield start
