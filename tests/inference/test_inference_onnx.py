@@ -1,0 +1,449 @@
+"""One model: how it is loaded, what it accepts, and how its runs end."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+
+import numpy as np
+import pytest
+import tiny_models
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from guesthouse.inference.cores import Traffic
+from guesthouse.inference.modelfile import ModelFault
+from guesthouse.inference.onnx import ModelConfig, OnnxModel
+from guesthouse.inference.session import Session, plain
+from guesthouse.inference.watch import Watch
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
+from guesthouse_abi.services import TensorInfo
+
+
+def soon() -> Deadline:
+    return Deadline.after(30)
+
+
+def refusal(model: OnnxModel, inputs, outputs=("y",)) -> str:
+    with pytest.raises(InferenceError) as raised:
+        model.run(inputs, outputs, soon())
+    return str(raised.value)
+
+
+def fault(load, made, **config) -> str:
+    with pytest.raises(ModelFault) as raised:
+        load(made, **config)
+    return str(raised.value)
+
+
+# Trained models on photos.
+
+
+@pytest.fixture(scope="module")
+def classifier(models):
+    watch = Watch()
+    model = OnnxModel.load(ModelConfig(name="classifier", path=models / "efficientnet-lite0.onnx"), watch, Traffic())
+    yield model
+    model.close()
+    watch.close()
+
+
+def whole(path, side: int) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))[None]
+
+
+def crop(path) -> np.ndarray:
+    """The centre 87.5 % of the shorter side, as the classifier was trained on."""
+    with Image.open(path) as picture:
+        side = round(min(picture.size) * 0.875)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = picture.convert("RGB").crop((left, top, left + side, top + side))
+        return np.asarray(square.resize((224, 224), Image.Resampling.BICUBIC))[None]
+
+
+@pytest.mark.parametrize(
+    ("photo", "label", "probability"),
+    [("coffee.png", 967, 0.901), ("chelsea.png", 285, 0.771), ("rocket.jpg", 540, 0.566), ("astronaut.png", None, 0.198)],
+)
+def test_knows_what_is_on_a_photo(classifier, photos, photo, label, probability):
+    (found,) = classifier.run({"input": whole(photos / photo, 224)}, ["probabilities"], soon())
+    assert found.shape == (1, 1000)
+    assert found.max() == pytest.approx(probability, abs=0.01)
+    if label is not None:
+        assert found.argmax() == label
+
+
+def test_knows_the_centre_of_the_coffee_photo_better(classifier, photos):
+    (found,) = classifier.run({"input": crop(photos / "coffee.png")}, ["probabilities"], soon())
+    assert found[0, 967] == pytest.approx(0.951, abs=0.005)
+
+
+def test_says_what_the_classifier_is(classifier, models):
+    data = (models / "efficientnet-lite0.onnx").read_bytes()
+    assert classifier.inputs == (TensorInfo("input", np.dtype(np.uint8), (None, 224, 224, 3)),)
+    assert classifier.outputs == (TensorInfo("probabilities", np.dtype(np.float32), (None, 1000)),)
+    assert classifier.batchable
+    assert (classifier.sha256, classifier.size) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert classifier.providers == ("CPUExecutionProvider",)
+    assert classifier.warmup_seconds > 0
+    assert classifier.note == ""
+    assert len(classifier.costs) == len(classifier.threads)
+    assert classifier.cost() == sum(classifier.costs) > 0
+
+
+@pytest.mark.parametrize(
+    ("photo", "person"), [("astronaut.png", 0.836), ("coffee.png", 0.012), ("chelsea.png", 0.070), ("rocket.jpg", 0.215)]
+)
+def test_knows_whether_a_person_is_there(load, models, photos, photo, person):
+    model = load(models / "visual_wake_words.onnx", threads=1)
+    (found,) = model.run({"input_1": whole(photos / photo, 96).astype(np.float32)}, ["Identity"], soon())
+    assert found[0, 0] == pytest.approx(person, abs=0.06)
+
+
+# What is checked before anything runs.
+
+
+def test_refuses_an_unknown_input(load):
+    model = load(tiny_models.doubling())
+    x = np.zeros((1, 4), np.float32)
+    assert refusal(model, {"x": x, "z": x}) == "model tiny has no input 'z'; it has 'x' (float32 [?, 4])"
+
+
+def test_cuts_a_long_name_in_an_error(load):
+    text = refusal(load(tiny_models.doubling()), {"\n" * 5000: np.zeros(1)})
+    assert "\n" not in text
+    assert len(text) < 300
+
+
+def test_refuses_a_missing_input(load):
+    assert refusal(load(tiny_models.doubling()), {}) == "model tiny: input 'x' is missing: float32 [?, 4] is expected"
+
+
+@pytest.mark.parametrize(
+    ("tensor", "came"),
+    [
+        (np.zeros((1, 4), np.float64), "float64 [1, 4]"),
+        (np.zeros((1, 4), ">f4"), "float32 [1, 4]"),
+        (np.zeros(4, np.float32), "float32 [4]"),
+        (np.zeros((1, 4, 1), np.float32), "float32 [1, 4, 1]"),
+        (np.zeros((1, 5), np.float32), "float32 [1, 5]"),
+        (np.float32(1).reshape(()), "float32 []"),
+    ],
+)
+def test_refuses_the_wrong_type_or_shape(load, tensor, came):
+    model = load(tiny_models.doubling())
+    assert refusal(model, {"x": tensor}) == f"model tiny: input 'x' is float32 [?, 4], but {came} came"
+
+
+@pytest.mark.parametrize("rows", [0, 33])
+def test_refuses_more_rows_than_max_batch_and_none(load, rows):
+    model = load(tiny_models.doubling())
+    assert refusal(model, {"x": np.zeros((rows, 4), np.float32)}) == (
+        f"model tiny: input 'x' has {rows} rows; 1 to 32 (max_batch) are allowed"
+    )
+
+
+def test_takes_as_many_rows_as_max_batch_says(load):
+    model = load(tiny_models.doubling(), max_batch=3)
+    assert len(model.run({"x": np.ones((3, 4), np.float32)}, ["y"], soon())[0]) == 3
+    assert "1 to 3 (max_batch)" in refusal(model, {"x": np.zeros((4, 4), np.float32)})
+
+
+def test_max_batch_is_for_free_dimensions_only(load):
+    model = load(tiny_models.doubling(rows=40))
+    assert not model.batchable
+    assert model.run({"x": np.ones((40, 4), np.float32)}, ["y"], soon())[0].sum() == 320
+
+
+def test_refuses_an_unknown_output(load):
+    x = np.zeros((1, 4), np.float32)
+    assert refusal(load(tiny_models.doubling()), {"x": x}, ["q"]) == (
+        "model tiny has no output 'q'; it has 'y' (float32 [?, 4])"
+    )
+
+
+def test_refuses_to_run_for_no_output(load):
+    x = np.zeros((1, 4), np.float32)
+    assert refusal(load(tiny_models.doubling()), {"x": x}, []) == (
+        "model tiny: no output is asked for; it has 'y' (float32 [?, 4])"
+    )
+
+
+def test_refuses_an_output_of_text(load):
+    model = load(tiny_models.texts())
+    x = np.ones(2, np.float32)
+    assert refusal(model, {"x": x}, ["y", "t"]) == (
+        "model tiny: output 't' is no tensor of numbers (text, a sequence, a map …), and cannot be given to a guest"
+    )
+    assert model.run({"x": x}, ["y"], soon())[0].tolist() == [1, 1]
+
+
+@pytest.fixture(scope="module")
+def doubling(tmp_path_factory):
+    watch = Watch()
+    path = tiny_models.save(tmp_path_factory.mktemp("models"), tiny_models.doubling())
+    model = OnnxModel.load(ModelConfig(name="tiny", path=path, threads=1, max_batch=4), watch, Traffic())
+    yield model
+    model.close()
+    watch.close()
+
+
+DTYPES = st.sampled_from(["float32", "float64", "float16", "int8", "uint8", "int64", "bool", "complex64", "U1", "S3", "O"])
+TENSORS = st.builds(
+    lambda dtype, shape: np.zeros(shape, dtype), DTYPES, st.lists(st.integers(0, 5), max_size=4).map(tuple)
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["x", "y", "", "z" * 100]), TENSORS, max_size=2),
+    st.lists(st.sampled_from(["y", "x", ""]), max_size=3),
+)
+def test_runs_what_fits_and_refuses_all_else(doubling, inputs, outputs):
+    x = inputs.get("x")
+    fits = x is not None and x.dtype == np.float32 and x.ndim == 2 and x.shape[1] == 4 and 1 <= len(x) <= 4
+    if fits and len(inputs) == 1 and outputs and set(outputs) == {"y"}:
+        results = doubling.run(inputs, outputs, soon())
+        assert [result.shape for result in results] == [x.shape] * len(outputs)
+    else:
+        with pytest.raises(InferenceError, match="^model tiny"):
+            doubling.run(inputs, outputs, soon())
+
+
+def test_takes_tensors_in_any_memory_layout(load):
+    x = np.arange(8, dtype=np.float32).reshape(4, 2).T
+    assert load(tiny_models.doubling()).run({"x": x}, ["y"], soon())[0].tolist() == (x + x).tolist()
+
+
+def test_results_are_the_callers_own(load):
+    model = load(tiny_models.doubling())
+    x = np.ones((1, 4), np.float32)
+    (first,) = model.run({"x": x}, ["y"], soon())
+    first[:] = 7
+    assert model.run({"x": x}, ["y"], soon())[0].tolist() == [[2, 2, 2, 2]]
+    assert x.tolist() == [[1, 1, 1, 1]]
+
+
+def test_finds_inputs_and_outputs_by_the_names_that_guests_use(load):
+    model = load(tiny_models.doubling(), inputs={"image": "x"}, outputs={"softmax": "y"})
+    for found, name in ((model.input("image"), "x"), (model.input("x"), "x"), (model.output("softmax"), "y")):
+        assert found is not None
+        assert found.name == name
+    assert model.input("y") is None
+    assert model.output("x") is None
+
+
+# How runs end.
+
+
+def endless() -> dict[str, np.ndarray]:
+    return {"x": np.array([[tiny_models.ENDLESS]])}
+
+
+def test_ends_a_run_at_its_deadline(load):
+    model = load(tiny_models.counting())
+    with pytest.raises(DeadlineExceeded, match="the time limit was reached"):
+        model.run(endless(), ["y"], Deadline.after(0.05))
+    assert model.run({"x": np.array([[3]])}, ["y"], soon())[0].tolist() == [[3]]
+
+
+def test_ends_a_run_when_its_caller_hangs_up(load):
+    model = load(tiny_models.counting())
+    deadline = soon()
+    threading.Timer(0.05, deadline.cancel).start()
+    with pytest.raises(Cancelled, match="the caller hung up"):
+        model.run(endless(), ["y"], deadline)
+
+
+def test_ends_only_the_run_that_is_over(load):
+    model = load(tiny_models.counting())
+    over: list[Exception] = []
+
+    def overrun() -> None:
+        try:
+            model.run(endless(), ["y"], Deadline.after(0.05))
+        except DeadlineExceeded as error:
+            over.append(error)
+
+    thread = threading.Thread(target=overrun)
+    thread.start()
+    while thread.is_alive():
+        assert model.run({"x": np.array([[1000]])}, ["y"], soon())[0].tolist() == [[1000]]
+    assert len(over) == 1
+
+
+def test_runs_nothing_after_the_deadline(load):
+    with pytest.raises(DeadlineExceeded):
+        load(tiny_models.doubling()).run({}, [], Deadline.after(0))
+
+
+def test_gives_on_what_onnx_runtime_says_of_a_failed_run(load):
+    model = load(tiny_models.table())
+    assert refusal(model, {"x": np.array([9])}) == (
+        "Non-zero status code returned while running Gather node. Name:'' Status Message: "
+        "indices element out of data bounds, idx=9 must be within the inclusive range [-4,3]"
+    )
+
+
+def test_takes_sources_and_folders_out_of_onnx_runtimes_words(tmp_path):
+    said = (
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Reshape node. "
+        "Name:'/features/1/Reshape' Status Message: /onnxruntime_src/onnxruntime/core/reshape_helper.h:39 "
+        "onnxruntime::ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, int (*)(bool)) "
+        f'size != 0 was false. File "{tmp_path}/secret/w.bin".\n'
+    )
+    assert plain(said) == (
+        "Non-zero status code returned while running Reshape node. Name:'/features/1/Reshape' Status Message: "
+        'size != 0 was false. File "w.bin".'
+    )
+    assert plain("x" * 600) == "x" * 512 + " …"
+
+
+# What a model may not be.
+
+
+def test_refuses_what_is_no_model(load, tmp_path):
+    (tmp_path / "m").write_bytes(b"no model" * 9)
+    assert fault(load, tmp_path / "m") == (
+        "ONNX Runtime does not load it: Failed to load model because protobuf parsing failed."
+    )
+
+
+def test_refuses_models_of_onnx_runtimes_own_format(load, tmp_path):
+    (tmp_path / "m.ort").write_bytes(b"\x18\0\0\0ORTM" + bytes(100))
+    assert "protobuf parsing failed" in fault(load, tmp_path / "m.ort")
+
+
+def test_refuses_an_opset_of_the_future(load):
+    text = fault(load, tiny_models.model([], [], [], opset=99))
+    assert text.startswith("ONNX Runtime does not load it: ONNX Runtime only *guarantees* support for models stamped")
+    assert "Opset 99 is under development" in text
+    assert "onnxruntime_src" not in text
+
+
+def test_refuses_operators_that_onnx_runtime_has_not(load):
+    made = tiny_models.doubling()
+    made.graph.node[0].op_type = "Foo"
+    assert re.search("does not load it: .*Foo", fault(load, made))
+
+
+def test_refuses_a_model_that_does_not_run(load):
+    text = fault(load, tiny_models.broken())
+    assert text.startswith("it does not run, tried on zeros: Non-zero status code returned while running Gather node.")
+
+
+def test_notes_that_a_model_with_free_sizes_was_not_tried(load):
+    model = load(tiny_models.sevens(), threads=1)
+    assert model.note.startswith("not tried at load: with 1 for every free dimension it does not run (Non-zero status")
+    assert model.run({"x": np.ones((1, 14), np.float32)}, ["y"], soon())[0].shape == (2, 7)
+
+
+def test_refuses_renames_of_what_is_not_there(load):
+    assert fault(load, tiny_models.doubling(), inputs={"image": "in"}, outputs={"softmax": "out"}) == (
+        "`inputs` renames 'image' to 'in', which the model has not: it has 'x'; "
+        "`outputs` renames 'softmax' to 'out', which the model has not: it has 'y'"
+    )
+
+
+def test_refuses_models_that_take_or_give_text_only(load):
+    assert fault(load, tiny_models.wordy()) == (
+        "its input 'x' is no tensor of numbers (text, a sequence, a map …); guests cannot give any other"
+    )
+    assert fault(load, tiny_models.silent()) == (
+        "it has no output that is a tensor of numbers; guests cannot be given any other"
+    )
+
+
+def test_loads_external_data_from_its_own_folder_and_only_that(load, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    (tmp_path / "w.bin").write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    model = load(tiny_models.outside("w.bin"))
+    assert model.run({"x": np.ones(4, np.float32)}, ["y"], soon())[0].tolist() == [1, 2, 3, 4]
+    assert "is outside the model's own folder" in fault(load, tiny_models.outside("../w.bin"))
+
+
+def test_refuses_batches_of_a_fixed_model(load):
+    assert fault(load, tiny_models.doubling(rows=1), batch=(64, 0.01)) == (
+        "`batch` needs a free first dimension in every input and output, the model has x float32 [1, 4], "
+        "y float32 [1, 4]: take `batch` out, or export the model with a free batch; "
+        "`batch` is for 64 rows, `max_batch` allows 32"
+    )
+
+
+def test_refuses_batches_of_a_model_whose_rows_are_not_independent(load):
+    assert fault(load, tiny_models.centred(), batch=(8, 0.01)) == (
+        "`batch` does not fit it: a row of its output 'y' depends on the other rows of a batch, "
+        "which may be another guest's; take `batch` out"
+    )
+
+
+# Which session runs.
+
+
+@pytest.fixture
+def threads_used(monkeypatch) -> list[int]:
+    """The threads of each run that is begun from now on."""
+    used: list[int] = []
+    run = Session.run
+
+    def noted(self: Session, *args, **kwargs):
+        used.append(self.threads)
+        return run(self, *args, **kwargs)
+
+    monkeypatch.setattr(Session, "run", noted)
+    return used
+
+
+def test_auto_gives_all_cores_to_a_run_that_is_alone_and_one_to_those_that_meet(load, monkeypatch, threads_used):
+    monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: 2)
+    model = load(tiny_models.counting(), threads="auto")
+    assert model.threads == (2, 1)
+    threads_used.clear()
+    deadline = soon()
+
+    def first() -> None:
+        with pytest.raises(Cancelled):
+            model.run(endless(), ["y"], deadline)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    while not threads_used:
+        time.sleep(0.001)
+    model.run({"x": np.array([[1]])}, ["y"], soon())
+    deadline.cancel()
+    thread.join()
+    model.run({"x": np.array([[1]])}, ["y"], soon())
+    assert threads_used == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("cores", "config", "threads"),
+    [(1, {}, (1,)), (4, {}, (4, 1)), (4, {"threads": 3}, (3,)), (4, {"batch": (2, 0.0)}, (4,))],
+)
+def test_makes_a_second_session_only_where_it_is_of_use(load, monkeypatch, cores, config, threads):
+    monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: cores)
+    assert load(tiny_models.doubling(), **config).threads == threads
+
+
+def test_gives_memory_back_after_a_run_on_many_pictures(load, models):
+    """One run on 100 pictures held 880 MiB for ever where nothing gave it back."""
+    model = load(models / "efficientnet-lite0.onnx", threads=1, max_batch=48)
+    before = _resident()
+    model.run({"input": np.zeros((48, 224, 224, 3), np.uint8)}, ["probabilities"], soon())
+    assert _resident() - before < 100 * 2**20
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_refuses_runs_after_closing_and_closes_twice(load):
+    model = load(tiny_models.doubling())
+    model.close()
+    model.close()
+    assert refusal(model, {"x": np.zeros((1, 4), np.float32)}) == "model tiny is closed"

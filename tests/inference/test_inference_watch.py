@@ -1,0 +1,118 @@
+"""The thread that ends what is over its deadline."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+from guesthouse.inference.cores import Traffic, cores
+from guesthouse.inference.watch import Watch
+from guesthouse_abi.deadline import Deadline
+
+
+def test_stops_what_is_over_its_deadline_in_the_order_of_deadlines(watch):
+    stopped: list[int] = []
+    done = threading.Event()
+
+    def stop(number: int) -> None:
+        stopped.append(number)
+        if len(stopped) == 3:
+            done.set()
+
+    delays = (0.06, 0.03, 0.0)  # the later ones bring the thread's waking forward
+    contexts = [
+        watch.until(Deadline.after(delay), lambda number=number: stop(number)) for number, delay in enumerate(delays)
+    ]
+    for context in contexts:
+        context.__enter__()
+    assert done.wait(5)
+    assert stopped == [2, 1, 0]
+
+
+def test_leaves_alone_what_ended_in_time(watch):
+    stopped: list[str] = []
+    with watch.until(Deadline.after(0.02), lambda: stopped.append("ended")):
+        pass
+    done = threading.Event()
+    with watch.until(Deadline.after(0.05), done.set):
+        assert done.wait(5)
+    assert stopped == []
+
+
+def test_stops_at_once_when_cancelled(watch):
+    deadline = Deadline(math.inf)
+    stopped = threading.Event()
+    with watch.until(deadline, stopped.set):
+        assert not stopped.is_set()
+        deadline.cancel()
+        assert stopped.is_set()
+
+
+def test_stops_at_once_what_was_cancelled_before(watch):
+    deadline = Deadline.after(5)
+    deadline.cancel()
+    stopped = threading.Event()
+    with watch.until(deadline, stopped.set):
+        assert stopped.is_set()
+
+
+def test_keeps_nothing_of_what_ended(watch):
+    deadline = Deadline.after(3600)
+    for _ in range(100):
+        with watch.until(deadline, lambda: None):
+            pass
+    assert not watch._entries
+    assert not deadline._callbacks
+
+
+def test_has_no_thread_before_the_first_entry_and_none_after_closing():
+    watch = Watch()
+    assert watch._thread is None
+    stopped = threading.Event()
+    with watch.until(Deadline.after(0.05), stopped.set):
+        thread = watch._thread
+        assert thread is not None
+        watch.close()
+        assert stopped.wait(5)  # what is under way is still watched
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_sleeps_through_short_entries(watch):
+    """An entry that ends before the deadline that the thread sleeps for costs no wake-up."""
+    with watch.until(Deadline.after(3600), lambda: None):
+        limit = time.monotonic() + 5
+        while watch._wakes_at == math.inf and time.monotonic() < limit:
+            time.sleep(0.001)
+        first = watch._wakes_at
+    with watch.until(Deadline.after(7200), lambda: None):
+        time.sleep(0.01)
+        assert watch._wakes_at == first
+
+
+def test_tells_whether_a_run_is_alone():
+    traffic = Traffic()
+    assert traffic.enter()
+    assert not traffic.enter()
+    traffic.leave()
+    assert not traffic.enter()
+    traffic.leave()
+    traffic.leave()
+    assert traffic.enter()
+
+
+def test_counts_no_more_cores_than_a_containers_quota_allows(tmp_path):
+    unlimited = cores(tmp_path)
+    assert unlimited >= 1
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert cores(tmp_path) == unlimited
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert cores(tmp_path) == 1
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    assert cores(tmp_path) == unlimited
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("100000\n")
+    assert cores(tmp_path) == 1
