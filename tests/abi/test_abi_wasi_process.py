@@ -74,7 +74,8 @@ def test_fills_memory_with_random_bytes(monkeypatch):
     assert host.memory.read(0, 8) + host.memory.read(2508, 8) == bytes(16)
 
 
-def test_random_bytes_out_of_range_are_a_fault():
+def test_random_bytes_out_of_range_are_a_fault_before_the_first_is_written(monkeypatch):
+    monkeypatch.setattr(process, "RANDOM_CHUNK", 1000)
     host = Host()
     assert host.call("random_get", 1, SIZE) == FAULT
     assert host.memory.read(0, SIZE) == bytes(SIZE)

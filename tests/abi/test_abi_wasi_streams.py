@@ -116,6 +116,14 @@ def test_refuses_more_vectors_than_iov_max(function):
     assert host.call(function, fd, 0, 0xFFFFFFFF, 64) == INVAL
 
 
+@pytest.mark.parametrize("function", ["fd_read", "fd_write"])
+def test_refuses_vectors_whose_sum_has_no_32_bit_form(function):
+    host = command(limits=Limits(output=1 << 40))
+    count = host.vectors(0, *[(0, 1 << 22)] * MOST_VECTORS)
+    host.size = 1 << 22  # said to be, so that the vectors lie inside; nothing may be copied
+    assert host.call(function, int(function == "fd_write"), 0, count, 16) == INVAL
+
+
 @pytest.mark.parametrize(("function", "fd"), [("fd_read", 1), ("fd_read", 2), ("fd_write", 0)])
 def test_streams_go_one_way(function, fd):
     assert Host(stdin=b"abc").call(function, fd, 0, 0, 64) == BADF

@@ -41,7 +41,8 @@ class Host:
             **context,
         )
         base = ctypes.addressof(self._block) + GUARD
-        self.memory = self.context.memory = Memory(lambda: (base, SIZE))
+        self.size = SIZE
+        self.memory = self.context.memory = Memory(lambda: (base, self.size))
 
     @property
     def guarded(self) -> bool:
