@@ -1,0 +1,45 @@
+"""docs/abi.md lists every host function, with the types and parameters that the code has."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from guesthouse_abi.imports import host_modules
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "abi.md"
+# | `name(parameter, parameter)` | `(i32 i32)->(i32)` | … |
+_ROW = re.compile(r"\| `(\w+)\(([^)`]*)\)` \| `(\([^`]*)` \|")
+_HEADING = re.compile(r"#+ (.*)")
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """(module, row) of every function on the page, by the module that its section's heading names."""
+    modules, module = host_modules(), ""
+    for line in PAGE.read_text().splitlines():
+        if heading := _HEADING.match(line):
+            named = re.findall(r"`([\w-]+)`", heading[1])
+            module = "wasi_snapshot_preview1" if heading[1] == "WASI preview 1" else "".join(n for n in named[:1])
+        elif row := _ROW.match(line):
+            assert module in modules, f"a function under the heading {module!r}, which names no module"
+            yield module, f"{row[1]}({row[2]}) {row[3]}"
+
+
+def implemented() -> Iterator[tuple[str, str]]:
+    for module in host_modules().values():
+        for function in module.functions.values():
+            parameters = list(inspect.signature(function.body).parameters)[1:]
+            yield module.name, f"{function.name}({', '.join(parameters)}) {function.signature}"
+
+
+def test_the_page_has_every_host_function_with_its_type() -> None:
+    missing = sorted(set(implemented()) - set(documented()))
+    assert not missing, f"docs/abi.md lacks, or has otherwise: {missing}"
+
+
+def test_the_page_has_no_function_that_the_host_has_not() -> None:
+    listed = list(documented())
+    assert not sorted(set(listed) - set(implemented()))
+    assert len(listed) == len(set(listed))

@@ -1,0 +1,87 @@
+"""What the pages name exists: files behind links, make targets, commands of the CLI; and the manifests in them are
+ones that Guesthouse reads.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guesthouse.cli import COMMANDS
+from guesthouse.manifest import parse
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(p for d in ("docs", "guests", "models", "bench", "components", "tests") for p in (ROOT / d).rglob("*.md")),
+    ]
+)
+_LINK = re.compile(r"\]\(([^)\s]+)\)|<img [^>]*src=\"([^\"]+)\"")
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    return (block for kind, block in _FENCE.findall(page.read_text()) if kind == language)
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    text = _FENCE.sub("", page.read_text())
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for found in _LINK.findall(_FENCE.sub("", page.read_text())):
+        target, _, anchor = (found[0] or found[1]).partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), f"{page.name} links to {target}, which is not there"
+        if anchor and file.suffix == ".md":
+            assert anchor in headings(file), f"{page.name} links to {target}#{anchor}, and there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^|&& )make ([a-z]+)", page.read_text(), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_exists(page: Path) -> None:
+    named = set(re.findall(r"(?:`|^\$? *)guesthouse ([a-z]+)\b", page.read_text(), re.MULTILINE))
+    assert named <= set(COMMANDS)
+
+
+def snippets() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for index, block in enumerate(blocks(page, "toml")):
+            yield f"{page.relative_to(ROOT)}-{index + 1}", block
+
+
+@pytest.mark.parametrize(("name", "snippet"), list(snippets()), ids=lambda value: value if "\n" not in value else "")
+def test_every_manifest_can_be_read(name: str, snippet: str) -> None:
+    """Snippets show a part: an application, and the guests that routes name, are added where they are missing."""
+    document = tomllib.loads(snippet)
+    document.setdefault("app", {"name": "example"})
+    guests, models = document.setdefault("guests", {}), document.setdefault("models", {})
+    for kind in ("invoke", "binding", "topic", "job"):
+        for route in document.get(kind, []):
+            guests.setdefault(route["guest"], {"module": "guest.wasm", "function": "infer"})
+    for guest in guests.values():
+        for model in guest.get("models", []):
+            models.setdefault(model, {"path": "model.onnx"})
+    parse(document, ROOT / "guesthouse.toml", {"APP_API_TOKEN": "a", "OLD_TOKEN": "b"})
