@@ -101,14 +101,16 @@ def _catmull_rom(x: Floats) -> Floats:
     x = np.abs(x)
     near = np.float32(1.0) - x * x * (np.float32(2.5) - np.float32(1.5) * x)
     far = np.float32(2.0) - x * (np.float32(4.0) + x * (np.float32(0.5) * x - np.float32(2.5)))
-    return np.where(x < 1, near, np.where(x < 2, far, np.float32(0))).astype(np.float32, copy=False)
+    weights: Floats = np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
+    return weights
 
 
 def _mitchell(x: Floats) -> Floats:
     x = np.abs(x)
     near = (np.float32(16) + x * x * (np.float32(21) * x - np.float32(36))) / np.float32(18)
     far = (np.float32(32) + x * (np.float32(-60) + x * (np.float32(36) - np.float32(7) * x))) / np.float32(18)
-    return np.where(x < 1, near, np.where(x < 2, far, np.float32(0))).astype(np.float32, copy=False)
+    weights: Floats = np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
+    return weights
 
 
 def _weights(source: int, target: int) -> tuple[NDArray[np.intp], Floats]:

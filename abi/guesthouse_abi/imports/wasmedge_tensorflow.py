@@ -296,13 +296,15 @@ def v1_append_output(context: Context, session: U64, name: U32, name_length: U32
 
 @_v1("clear_input")
 def v1_clear_input(context: Context, session: U64) -> None:
-    sessions = context.state(_State)
-    quietly("wasmedge_tensorflow_clear_input", context, sessions, session, lambda found: found.clear_inputs(context))
+    def clear(found: Session) -> None:
+        found.clear_inputs(context)
+
+    quietly("wasmedge_tensorflow_clear_input", context, context.state(_State), session, clear)
 
 
 @_v1("clear_output")
 def v1_clear_output(context: Context, session: U64) -> None:
-    sessions = context.state(_State)
-    quietly(
-        "wasmedge_tensorflow_clear_output", context, sessions, session, lambda found: _clear_outputs(context, found)
-    )
+    def clear(found: Session) -> None:
+        _clear_outputs(context, found)
+
+    quietly("wasmedge_tensorflow_clear_output", context, context.state(_State), session, clear)

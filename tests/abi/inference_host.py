@@ -1,0 +1,162 @@
+"""A guest's memory between guard bytes, and a host with small models: what the wasmedge_* functions need to be called."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import InferenceError
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.host import HostModule
+from guesthouse_abi.memory import Memory
+from guesthouse_abi.services import Services, Tensor, TensorInfo
+
+GUARD = 4096
+_GUARD_BYTES = b"\xa5" * GUARD
+
+
+class Doubler:
+    """Gives twice its input `x`, float32 [?,3], as `y`, and its sum as `sum`, float32 []. `k` is a scalar to add."""
+
+    name = "doubler"
+    inputs = (
+        TensorInfo("x", np.dtype(np.float32), (None, 3)),
+        TensorInfo("k", np.dtype(np.int32), ()),
+        TensorInfo("flag:1", np.dtype(np.bool_), (2,)),
+    )
+    outputs = (
+        TensorInfo("y", np.dtype(np.float32), (None, 3)),
+        TensorInfo("sum", np.dtype(np.float32), ()),
+    )
+
+    def __init__(self) -> None:
+        self.ran: list[dict[str, Tensor]] = []
+        self.asked: list[list[str]] = []
+
+    def input(self, name: str) -> TensorInfo | None:
+        return next((info for info in self.inputs if info.name == name), None)
+
+    def output(self, name: str) -> TensorInfo | None:
+        if name == "twice":  # as a manifest renames one
+            name = "y"
+        return next((info for info in self.outputs if info.name == name), None)
+
+    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], deadline: Deadline) -> list[Tensor]:
+        deadline.check()
+        if "x" not in inputs:
+            raise InferenceError("the input x was not given")
+        self.ran.append(dict(inputs))
+        self.asked.append(list(outputs))
+        x = inputs["x"]
+        results = {"y": x * 2 + np.float32(inputs.get("k", 0)), "sum": np.asarray(x.sum())}
+        return [results[name] for name in outputs]
+
+
+class Fixed(Doubler):
+    """The same for one picture at a time: no dimension is free. `text` is an output that is not of numbers."""
+
+    name = "fixed"
+    inputs = (TensorInfo("x", np.dtype(np.float32), (1, 3)), TensorInfo("words", None, (1,)))
+    outputs = (TensorInfo("y", np.dtype(np.float32), (1, 3)),)
+
+
+class Models:
+    """The host's models by name, and by the digest of bytes that they stand for."""
+
+    def __init__(self) -> None:
+        self.models = {"doubler": Doubler(), "fixed": Fixed()}
+        self.stands: dict[str, str] = {}
+        self.opened: list[bytes] = []
+
+    def named(self, name: str) -> Any:
+        return self.models.get(name)
+
+    def standing_for(self, sha256: str) -> Any:
+        return self.models.get(self.stands.get(sha256, ""))
+
+    def stand_for(self, name: str, data: bytes) -> None:
+        self.stands[hashlib.sha256(data).hexdigest()] = name
+
+    def open_bytes(self, data: bytes, deadline: Deadline) -> Any:
+        self.opened.append(data)
+        return self.models["doubler"]
+
+
+class Lines:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, stream: str, text: str) -> None:
+        assert stream == "host"
+        self.lines.append(text)
+
+
+class Host:
+    """One event's host side, without an engine. `put` places bytes in the guest and returns pointer and length."""
+
+    def __init__(
+        self,
+        module: HostModule,
+        *,
+        size: int = 1 << 16,
+        seconds: float = 60,
+        limits: Limits | None = None,
+        **grants: Any,
+    ) -> None:
+        self.size = size
+        self._block = ctypes.create_string_buffer(_GUARD_BYTES + bytes(size) + _GUARD_BYTES, size + 2 * GUARD)
+        self.log = Lines()
+        self.inference = Models()
+        self._module = module
+        grants.setdefault("models", frozenset({"doubler", "fixed"}))
+        self.context = Context(
+            Deadline.after(seconds), Grants(**grants), limits or Limits(), Services(self.inference, self.log)
+        )
+        base = ctypes.addressof(self._block) + GUARD
+        self.memory = self.context.memory = Memory(lambda: (base, size))
+        self._free = 1024  # below are the places that results go to
+
+    @property
+    def guarded(self) -> bool:
+        """Whether nothing was written beside the memory."""
+        return self._block.raw[:GUARD] == _GUARD_BYTES == self._block.raw[-GUARD:]
+
+    def call(self, name: str, *values: int) -> Any:
+        return self._module.functions[name].invoke(self.context, *values)
+
+    def reader(self, name: str) -> Callable[..., tuple[int, int]]:
+        """The function with its last parameter, a place for a u32, filled in: returns the error number and the u32."""
+
+        def call(*values: int) -> tuple[int, int]:
+            return self.call(name, *values, 16), self.memory.u32(16)
+
+        return call
+
+    def put(self, data: bytes | str) -> tuple[int, int]:
+        data = data.encode() if isinstance(data, str) else data
+        pointer, self._free = self._free, self._free + len(data) + 8 & ~7
+        self.memory.write(pointer, data)
+        return pointer, len(data)
+
+    def put_floats(self, *values: float) -> tuple[int, int]:
+        return self.put(struct.pack(f"<{len(values)}f", *values))
+
+    def put_shape(self, *dimensions: int) -> tuple[int, int]:
+        """Pointer and rank."""
+        return self.put(struct.pack(f"<{len(dimensions)}q", *dimensions))[0], len(dimensions)
+
+    def floats(self, pointer: int, count: int) -> list[float]:
+        return list(struct.unpack(f"<{count}f", self.memory.read(pointer, 4 * count)))
+
+    def said(self, text: str) -> bool:
+        """Whether a line of the log has this text."""
+        return any(text in line for line in self.log.lines)

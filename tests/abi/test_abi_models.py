@@ -1,0 +1,149 @@
+"""Which model a guest's bytes mean, and how bytes seen before are known again."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from inference_host import Host
+
+from guesthouse_abi.errors import DeadlineExceeded, Denied, InferenceError, OutOfBounds, TooMuch
+from guesthouse_abi.grants import Limits
+from guesthouse_abi.imports.wasmedge_tensorflow import MODULE
+from guesthouse_abi.memory import Memory
+from guesthouse_abi.models import KnownBlobs, resolve
+
+FILE = bytes(range(256)) * 8
+
+
+def test_the_marker_names_a_model():
+    host = Host(MODULE)
+    assert resolve(host.context, *host.put("guesthouse:model/doubler")).name == "doubler"
+
+
+def test_a_model_that_is_not_granted_is_denied_before_it_is_looked_for():
+    host = Host(MODULE, models=frozenset({"fixed", "gone"}))
+    with pytest.raises(Denied, match="the manifest does not grant the model 'doubler' to this guest: add it to the"):
+        resolve(host.context, *host.put("guesthouse:model/doubler"))
+    with pytest.raises(InferenceError, match="the manifest has no model 'gone'"):
+        resolve(host.context, *host.put("guesthouse:model/gone"))
+
+
+def test_embedded_bytes_mean_the_model_that_stands_for_them():
+    host = Host(MODULE)
+    host.inference.stand_for("doubler", FILE)
+    for _ in range(2):
+        assert resolve(host.context, *host.put(FILE), KnownBlobs()).name == "doubler"
+    assert host.context.held == 0
+
+
+def test_unknown_bytes_are_refused_with_what_to_put_in_the_manifest():
+    host = Host(MODULE)
+    digest = hashlib.sha256(FILE).hexdigest()
+    with pytest.raises(InferenceError) as error:
+        resolve(host.context, *host.put(FILE), KnownBlobs())
+    assert str(error.value) == (
+        f'no model of the manifest stands for these 2048 bytes: give one stands_for = ["{digest}"] and name it in the '
+        'guest\'s "models"'
+    )
+
+
+def test_bytes_of_a_model_that_is_not_granted_are_denied():
+    host = Host(MODULE, models=frozenset())
+    host.inference.stand_for("doubler", FILE)
+    with pytest.raises(Denied, match=r"stand for the model 'doubler', which the manifest does not grant to this guest"):
+        resolve(host.context, *host.put(FILE), KnownBlobs())
+
+
+def test_a_grant_is_asked_for_again_when_the_bytes_are_known():
+    known = KnownBlobs()
+    granted = Host(MODULE)
+    granted.inference.stand_for("doubler", FILE)
+    resolve(granted.context, *granted.put(FILE), known)
+    other = Host(MODULE, models=frozenset())
+    other.inference.stand_for("doubler", FILE)
+    with pytest.raises(Denied):
+        resolve(other.context, *other.put(FILE), known)
+
+
+def test_a_guest_opens_its_own_model_only_when_the_manifest_allows_it():
+    host = Host(MODULE, allow_guest_models=True)
+    assert resolve(host.context, *host.put(FILE), KnownBlobs()).name == "doubler"
+    assert host.inference.opened == [FILE]
+
+
+def test_the_copy_of_the_bytes_counts_as_host_memory():
+    host = Host(MODULE, limits=Limits(host_memory=1000))
+    with pytest.raises(TooMuch, match="2048 bytes of host memory"):
+        resolve(host.context, *host.put(FILE), KnownBlobs())
+
+
+def test_bytes_outside_the_memory_are_not_looked_at():
+    host = Host(MODULE)
+    with pytest.raises(OutOfBounds):
+        resolve(host.context, host.size - 10, 11)
+
+
+def test_nothing_is_hashed_past_the_deadline():
+    host = Host(MODULE, seconds=-1)
+    with pytest.raises(DeadlineExceeded):
+        resolve(host.context, *host.put(FILE), KnownBlobs())
+
+
+class Reads(Memory):
+    """Counts what is copied out of the guest."""
+
+    copied = 0
+
+    def read(self, pointer: int, length: int) -> bytes:
+        self.copied += length
+        return super().read(pointer, length)
+
+
+def test_known_bytes_are_compared_in_place_and_not_hashed_again():
+    known = KnownBlobs()
+    host = Host(MODULE)
+    host.inference.stand_for("doubler", FILE)
+    place = host.put(FILE)
+    host.memory = host.context.memory = Reads(host.memory._locate)
+    resolve(host.context, *place, known)
+    assert host.memory.copied == len(FILE)
+    resolve(host.context, *place, known)
+    assert host.memory.copied == len(FILE)
+
+
+@pytest.mark.parametrize("place", [0, 31, 32, 700, 1023, 1024, 2047])
+def test_one_other_byte_anywhere_is_noticed(place):
+    known = KnownBlobs()
+    host = Host(MODULE)
+    host.inference.stand_for("doubler", FILE)
+    pointer, length = host.put(FILE)
+    resolve(host.context, pointer, length, known)
+    host.memory.write(pointer + place, bytes([FILE[place] ^ 1]))
+    with pytest.raises(InferenceError):
+        resolve(host.context, pointer, length, known)
+
+
+def test_only_bytes_of_the_hosts_models_are_kept():
+    known = KnownBlobs()
+    host = Host(MODULE, allow_guest_models=True)
+    place = host.put(FILE)
+    resolve(host.context, *place, known)
+    assert known.recall(host.memory, *place) is None
+
+
+def test_the_oldest_blobs_go_when_there_are_too_many_or_too_many_bytes():
+    host = Host(MODULE)
+    one, two, three = (host.put(bytes([fill]) * 100) for fill in (1, 2, 3))
+    known = KnownBlobs(entries=2, size=1000)
+    for name, place in (("1", one), ("2", two)):
+        known.remember(name, host.memory.read(*place))
+    assert known.recall(host.memory, *one) == "1"  # and is the younger now
+    known.remember("3", host.memory.read(*three))
+    assert [known.recall(host.memory, *place) for place in (one, two, three)] == ["1", None, "3"]
+    small = KnownBlobs(entries=10, size=250)
+    for name, place in (("1", one), ("2", two), ("3", three)):
+        small.remember(name, host.memory.read(*place))
+    assert [small.recall(host.memory, *place) for place in (one, two, three)] == [None, "2", "3"]
+    small.remember("large", bytes(251))
+    assert small.recall(host.memory, *two) == "2"
