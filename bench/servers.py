@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from guesthouse.dapr.client import Client
+from guesthouse.event import Failure
 
 ROOT = Path(__file__).resolve().parents[1]
 START = 60.0  # seconds that a server may take to be healthy
@@ -73,8 +75,7 @@ def _serving(log: Path, command: Callable[[int], list[str]]) -> Iterator[Running
         )
     address = f"127.0.0.1:{port}"
     try:
-        with Client(address) as client:
-            client.wait_until_healthy(START)
+        _wait(address, child)
         yield Running(address, child.pid)
     except Exception:
         print(log.read_text(errors="replace")[-2000:], file=sys.stderr)
@@ -86,6 +87,16 @@ def _serving(log: Path, command: Callable[[int], list[str]]) -> Iterator[Running
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def _wait(address: str, child: subprocess.Popen[bytes]) -> None:
+    """Until the server is healthy. Raises `RuntimeError` when it has ended, or is not in time."""
+    end = time.monotonic() + START
+    with Client(address) as client:
+        while child.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(Failure):
+                return client.wait_until_healthy(0.5)
+    raise RuntimeError(f"a server under test did not start: {child.args}")
 
 
 def environment(cache: Path) -> dict[str, str]:
