@@ -1,8 +1,8 @@
 """The command line: `guesthouse COMMAND`, one module of this package for each command.
 
-A command's module has an `app` (see `options.new_app`) and a line in `COMMANDS`; it is imported when its command is called, so that
-`guesthouse --help` is quick. Options that several commands share are in `options.py`, what they print with in
-`output.py`. Usage errors exit 2, all other errors 1, and nobody sees a traceback who does not ask for it.
+A command's module has an `app` (see `options.new_app`) and a line in `COMMANDS`. It is imported when its command is
+called, so that `guesthouse --help` is quick. What commands print with is in `output.py`. Usage errors exit 2, all other
+errors 1, and nobody sees a traceback who does not ask for it.
 """
 
 from __future__ import annotations

@@ -129,9 +129,9 @@ class _Reading:
             self._add(where, self._about(where, what), remedy)
 
     def _about(self, where: Where, what: str) -> str:
-        """`what` with the value before it, as the user wrote it, unless it may be a secret."""
+        """`what` with the value before it, as the user wrote it, where it is short and cannot be a secret."""
         value = self._written_at(where)
-        if value is _MISSING or value == [] or "token" in where or where in self.variables:
+        if value is _MISSING or isinstance(value, dict | list) or "token" in where or where in self.variables:
             return what
         return f"{shown(value)} {what}"
 

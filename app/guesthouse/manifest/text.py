@@ -17,7 +17,7 @@ from guesthouse.text import escaped
 Where = tuple[str | int, ...]
 """Where a value stands: the keys and list positions that lead to it."""
 
-_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))? ?(B|KB|MB|GB|KiB|MiB|GiB)?", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,9}))? ?(B|KB|MB|GB|KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(h|ms|m|us|s)", re.ASCII)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}

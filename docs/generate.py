@@ -1,0 +1,149 @@
+"""Writes docs/manifest.md from the manifest's models, so that the page cannot say anything else than the code does.
+
+python docs/generate.py           # or: make docs
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from guesthouse.manifest.read import tables_of
+from guesthouse.manifest.tables import Kind, Manifest, Table
+from guesthouse.manifest.text import format_duration, format_size
+
+PAGE = Path(__file__).resolve().parent / "manifest.md"
+
+INTRODUCTION = """\
+# The manifest
+
+<!-- Written by docs/generate.py from app/guesthouse/manifest/tables.py: change it there, then `make docs`. -->
+
+`guesthouse.toml` says what is loaded, who may use it and what is answered. `guesthouse check` lists everything that is
+wrong with one, each fault with its place and a remedy; `guesthouse serve` starts with none. Unknown keys are errors.
+
+```toml
+{example}```
+
+- **Paths** are relative to the manifest's folder.
+- **Names** of guests and models: letters, digits, `_` and `-`.
+- **Sizes** are bytes, or text with a unit: `"128MiB"` (KiB, MiB, GiB), `"16MB"` (KB, MB, GB).
+- **Durations** are text with units: `"5s"`, `"200ms"`, `"1m30s"` (h, m, s, ms, us).
+- **The environment**: `${{NAME}}` in any text is the variable's value, `${{NAME:-default}}` has a default for an unset
+  or empty one; unset without a default is an error. `$$` is a dollar. Numbers may be given so too, as in
+  `port = "${{PORT}}"`. Values never appear in error messages.
+- **Digests**: `sha256sum FILE` prints them.
+"""
+
+EXAMPLE = """\
+[app]
+name = "vision"
+
+[models.classifier]
+path = "models/efficientnet-lite0.onnx"
+
+[guests.classify]
+module = "guests/classify/classify.wasm"
+calling = "bindgen"
+function = "infer"
+models = ["classifier"]
+reply_type = "application/json"
+limits = { memory = "128MiB", time = "5s", concurrency = 4 }
+
+[[invoke]]                          # Dapr service invocation
+method = "api/image"
+guest = "classify"
+
+[[binding]]                         # a Dapr input binding, by the component's name
+name = "camera"
+guest = "classify"
+to = ["results"]                    # output bindings that receive the reply
+
+[[topic]]                           # a Dapr subscription
+pubsub = "pubsub"
+topic = "photos"
+guest = "classify"
+"""
+
+
+def page() -> str:
+    """docs/manifest.md."""
+    return "\n".join([INTRODUCTION.format(example=EXAMPLE), *sections(Manifest)])
+
+
+def sections(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    """A section for each table of `model`, and for the tables inside it."""
+    for name, field in model.model_fields.items():
+        table = next(tables_of(field.annotation), None)
+        if table is not None:
+            key = path + name + (".NAME" if is_named(field) else "")
+            title = f"[[{key}]]" if is_list(field) else f"[{key}]"
+            yield f"## {title}\n\n{described(table)}"
+            yield from sections(table, f"{key}.")
+
+
+def described(table: type[BaseModel]) -> str:
+    """What a table is for, and its keys."""
+    lines = [table.__doc__ or "", "", "| key | value | default | meaning |", "|---|---|---|---|"]
+    for name, field in table.model_fields.items():
+        cells = [f"`{name}`", kind(field), default(field), field.description or ""]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def kind(field: FieldInfo) -> str:
+    """What a key's value is, in words."""
+    return named_kind(field.annotation, field.metadata)
+
+
+def named_kind(annotation: Any, metadata: list[Any]) -> str:
+    for mark in metadata:
+        if isinstance(mark, Kind):
+            return mark.text
+    if hasattr(annotation, "__metadata__"):
+        return named_kind(get_args(annotation)[0], list(annotation.__metadata__))
+    if get_origin(annotation) is Literal:
+        return " or ".join(f'`"{choice}"`' for choice in get_args(annotation))
+    inner = [part for part in get_args(annotation) if part not in (type(None), ...)]
+    if get_origin(annotation) is tuple:
+        return "list of " + named_kind(inner[0], [])
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return "table"
+    if len(inner) == 2:
+        return "table of " + named_kind(inner[1], [])
+    return named_kind(inner[0], [])
+
+
+def default(field: FieldInfo) -> str:
+    """A key's default as a user would write it."""
+    if isinstance(field.json_schema_extra, dict) and "default" in field.json_schema_extra:
+        return str(field.json_schema_extra["default"])
+    if field.is_required():
+        return "**required**"
+    value = field.default
+    if value in (None, (), "") or field.default_factory is not None or isinstance(value, Table):
+        return ""
+    if kind(field) == "size":
+        return f'`"{format_size(value)}"`'
+    if kind(field) == "duration":
+        return f'`"{format_duration(value)}"`'
+    return {True: "`true`", False: "`false`"}[value] if isinstance(value, bool) else f"`{value!r}`".replace("'", '"')
+
+
+def is_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
+
+
+def is_named(field: FieldInfo) -> bool:
+    return not is_list(field) and len([part for part in get_args(field.annotation) if part is not type(None)]) == 2
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit("usage: python docs/generate.py")
+    PAGE.write_text(page(), encoding="utf-8")
