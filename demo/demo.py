@@ -1,5 +1,5 @@
-"""The main job, end to end: starts `guesthouse serve`, sends it photos over gRPC as a sidecar would, and prints what came
-back. Run by `make demo`; no sidecar, toolchain or network is needed.
+"""The main job, end to end: starts `guesthouse serve`, sends it photos over gRPC as a sidecar would, and prints what
+came back. Run by `make demo`; no sidecar, toolchain or network is needed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -69,12 +70,12 @@ def show(console: Console, client: Client) -> None:
         ("coffee.png", Event(Trigger.BINDING, "camera", coffee)),
         ("rocket.jpg", Event(Trigger.INVOKE, "api/grayscale", rocket, "image/jpeg", "POST")),
     ]
-    table = Table("photo", "sent as", "guest's answer", "took")
+    table = Table("photo", "sent as", "guest's answer", "took", box=box.SIMPLE)
     for photo, event in events:
         began = time.perf_counter()
         reply = client.send(event, timeout=60)
         took = time.perf_counter() - began
-        kind = "service invocation" if event.trigger is Trigger.INVOKE else "binding event"
+        kind = "invocation of" if event.trigger is Trigger.INVOKE else "event of the binding"
         table.add_row(photo, f"{kind} {event.name}", said(reply), f"{took * 1000:.1f} ms")
         if event.name == "api/grayscale":
             OUT.mkdir(exist_ok=True)
@@ -84,7 +85,7 @@ def show(console: Console, client: Client) -> None:
 
 
 def main() -> int:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         server, address, seconds = start(log)

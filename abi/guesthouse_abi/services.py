@@ -25,6 +25,10 @@ class TensorInfo:
     dtype: np.dtype[Any] | None
     shape: tuple[int | None, ...]
 
+    def __str__(self) -> str:
+        dims = ",".join("N" if size is None else str(size) for size in self.shape)
+        return f"{self.name} {self.dtype or 'not numeric'} [{dims}]"
+
 
 class Model(Protocol):
     """A model that the host serves. Shared by all guests, safe for any number of threads."""

@@ -39,7 +39,7 @@ def vision() -> Iterator[Client]:
 
 @pytest.fixture
 def serve(tmp_path: Path, guests_folder: Path) -> Iterator[Callable[[str], Client]]:
-    """Serve a manifest written in the test: `GUESTS` and `ROOT` in it stand for the folders of guests and repository."""
+    """Serve a manifest written in the test; `GUESTS` and `ROOT` in it stand for two folders of the repository."""
     with contextlib.ExitStack() as stack:
 
         def start(text: str) -> Client:

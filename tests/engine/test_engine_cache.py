@@ -92,7 +92,7 @@ def test_code_is_loaded_by_bytes_where_it_cannot_be_mapped(engine, wasm, tmp_pat
 
 def test_what_is_not_wasm_is_told_by_the_compiler(tmp_path: Path):
     (tmp_path / "x.wasm").write_bytes(b"\0asm\1\0\0\0\xff")
-    with pytest.raises(CompileError, match="unexpected end|failed to parse"):
+    with pytest.raises(CompileError, match=r"unexpected end|failed to parse"):
         compile_module("wasmtime", tmp_path / "x.wasm", tmp_path / "x.cwasm")
     assert not (tmp_path / "x.cwasm").exists()
 
@@ -123,3 +123,18 @@ def test_the_child_has_no_environment_and_no_input(tmp_path: Path, monkeypatch, 
     (tmp_path / "x.wasm").write_bytes(wasm)
     compile_module("wasmtime", tmp_path / "x.wasm", tmp_path / "x.cwasm")
     assert (tmp_path / "x.cwasm").stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    "wat_text",
+    [
+        '(module (func (export "f") (param v128)))',
+        '(module (import "a" "b" (func (result v128))))',
+        '(module (type $t (func)) (func (export "f") (param (ref $t))))',
+    ],
+)
+def test_types_that_would_abort_the_process_are_refused_in_the_child(wat_text, tmp_path: Path):
+    (tmp_path / "x.wasm").write_bytes(wasmtime.wat2wasm(wat_text))
+    with pytest.raises(CompileError, match=r"uses a type that hosts cannot handle \(v128, typed references\)"):
+        compile_module("wasmtime", tmp_path / "x.wasm", tmp_path / "x.cwasm")
+    assert not (tmp_path / "x.cwasm").exists()

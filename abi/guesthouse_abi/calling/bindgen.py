@@ -25,6 +25,7 @@ from guesthouse_abi.calling import Instance, Shape
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, GuestError, OutOfBounds
 from guesthouse_abi.host import FuncType, ValType
+from guesthouse_abi.imports.wasi_preview1 import flush
 
 _PAIR = struct.Struct("<II")
 _RECORD = struct.Struct("<BII")
@@ -175,6 +176,8 @@ class Bindgen:
             return read_results(context, pointer, count)
         except OutOfBounds as error:
             raise BadReply(f"the guest broke its calling convention: {error}") from None
+        finally:
+            flush(context)
 
     def _run_a(self, instance: Instance, context: Context, body: bytes) -> bytes:
         parameter = instance.call("__wbindgen_malloc", len(body))

@@ -13,10 +13,10 @@ from guesthouse.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Outputs
+from guesthouse.event import Event, Outputs
 from guesthouse.manifest import Manifest
 from guesthouse.manifest.tables import Topic
-from guesthouse.plan import Plan, build
+from guesthouse.plan import Plan, Routes, build
 
 _SPARE = 2  # instance slots beyond those that events can take: an instance is freed just after its slot
 
@@ -42,6 +42,14 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
             yield plan
         finally:
             plan.close()
+
+
+def needed(manifest: Manifest, event: Event) -> Manifest:
+    """The manifest with no more than answers one event: its guest, and the models of that. Raises `Failure`."""
+    name = Routes(manifest).find(event).guest
+    guest = manifest.guests[name]
+    models = {model: manifest.models[model] for model in guest.models}
+    return manifest.model_copy(update={"guests": {name: guest}, "models": models})
 
 
 def server_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: int | None = None) -> Server:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from guesthouse.engine.base import Engine, EngineConfig
 
 
@@ -12,3 +14,8 @@ def open_engine(name: str, config: EngineConfig) -> Engine:
     from guesthouse.engine.wasmtime import WasmtimeEngine
 
     return WasmtimeEngine(config)
+
+
+def version_of(name: str) -> str:
+    """The name and version of an engine, for people."""
+    return f"{name} {metadata.version(name)}"

@@ -20,7 +20,11 @@ from guesthouse.engine.compiler import compile_module
 
 
 class CacheError(Exception):
-    """The cache folder cannot be trusted. The text says what is wrong and what to do."""
+    """The cache folder cannot be trusted; `faults` says what is wrong and what to do."""
+
+    @property
+    def faults(self) -> list[str]:
+        return [str(self)]
 
 
 class CodeCache:

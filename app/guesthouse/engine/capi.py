@@ -66,9 +66,7 @@ memory_data_size = _short("wasmtime_memory_data_size", c_size_t, c_void_p, c_voi
 store_delete = _function("wasmtime_store_delete", None, c_void_p)  # unmaps memory
 pre_instantiate = _function("wasmtime_instance_pre_instantiate", c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)
 pre_delete = _function("wasmtime_instance_pre_delete", None, c_void_p)
-call_unchecked = _function(
-    "wasmtime_func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p
-)
+call_unchecked = _function("wasmtime_func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
 linker_define = _function(
     "wasmtime_linker_define_func_unchecked",
     c_void_p,

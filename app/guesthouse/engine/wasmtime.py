@@ -69,7 +69,9 @@ class _Local(threading.local):
     instance: WasmtimeInstance | None = None
 
     def __init__(self) -> None:
-        self.raw = (ctypes.c_uint64 * (2 * _MOST_PARAMETERS))()  # wasmtime_val_raw_t is 16 bytes: arguments are at even indexes
+        self.raw = (
+            ctypes.c_uint64 * (2 * _MOST_PARAMETERS)
+        )()  # wasmtime_val_raw_t is 16 bytes: arguments are at even indexes
         self.raw_at = addressof(self.raw)
         self.trap = c_void_p()
         self.trap_at = byref(self.trap)
@@ -361,9 +363,7 @@ class WasmtimeModule:
     def __init__(self, engine: WasmtimeEngine, module: wasmtime.Module) -> None:
         self._engine = engine
         self.module = module
-        self.imports: Sequence[Import] = [
-            Import(i.module, i.name or "", _extern_type(i.type)) for i in module.imports
-        ]
+        self.imports: Sequence[Import] = [Import(i.module, i.name or "", _extern_type(i.type)) for i in module.imports]
         self.exports: Mapping[str, ExternType] = {e.name: _extern_type(e.type) for e in module.exports}
 
     def link(self, functions: Sequence[HostFunction]) -> WasmtimeLinked:

@@ -1,5 +1,5 @@
-"""What a module declares of its memories and tables, read from the binary itself: an engine does not tell of what is not
-exported, and may refuse the whole module, with less to say, for what is too large.
+"""What a module declares of its memories and tables, read from the binary itself: an engine does not tell of what is
+not exported, and may refuse the whole module, with less to say, for what is too large.
 
 Only the table and memory sections (ids 4 and 5 of the core specification's binary format) are looked at; the module is
 known to be valid.

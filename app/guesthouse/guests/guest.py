@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
@@ -37,8 +37,8 @@ class GuestConfig:
     function: str = ""
     sha256: str | None = None
     reply_type: str = ""
-    grants: Grants = Grants()
-    limits: Limits = Limits()
+    grants: Grants = field(default_factory=Grants)
+    limits: Limits = field(default_factory=Limits)
 
 
 class GuestFaults(Exception):
@@ -159,11 +159,14 @@ def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
 
 def _over_limits(wasm: bytes, limits: Limits) -> list[str]:
     """Declared minimums that could never be instantiated under the limits."""
-    faults = []
-    for pages in memory_minimums(wasm):
-        if pages * PAGE > limits.memory:
-            faults.append(f"its memory starts with {pages * PAGE} bytes, the limit memory is {limits.memory}: raise it")
-    for minimum in table_minimums(wasm):
-        if minimum > TABLE_ELEMENTS:
-            faults.append(f"a table starts with {minimum} elements; at most {TABLE_ELEMENTS} are served")
+    faults = [
+        f"its memory starts with {pages * PAGE} bytes, the limit memory is {limits.memory}: raise it"
+        for pages in memory_minimums(wasm)
+        if pages * PAGE > limits.memory
+    ]
+    faults += [
+        f"a table starts with {minimum} elements; at most {TABLE_ELEMENTS} are served"
+        for minimum in table_minimums(wasm)
+        if minimum > TABLE_ELEMENTS
+    ]
     return faults

@@ -50,11 +50,8 @@ class Slots:
                 self._free -= 1
                 return 0.0
             if len(self._waiters) >= self.queue:
-                raise Failure(
-                    Reason.FULL,
-                    f"all {self.limit} slots are busy and {len(self._waiters)} callers wait already (queue {self.queue})",
-                    self._guest,
-                )
+                waiting = f"{len(self._waiters)} callers wait already (queue {self.queue})"
+                raise Failure(Reason.FULL, f"all {self.limit} slots are busy and {waiting}", self._guest)
             waiter = _Waiter()
             self._waiters.append(waiter)
         began = monotonic()

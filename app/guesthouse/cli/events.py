@@ -1,0 +1,54 @@
+"""The event that a person describes on the command line: options and arguments that `send` and `bench` share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guesthouse.cli.output import fail
+from guesthouse.event import Event, Trigger
+from guesthouse.text import fault
+
+KINDS = {trigger.value: trigger for trigger in Trigger}
+
+Kind = Annotated[Trigger, typer.Argument(help="What sets the event off.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The method, the binding, PUBSUB/TOPIC or the job.", show_default=False),
+]
+Data = Annotated[
+    str, typer.Option("--data", "-d", metavar="FILE", help="The body; - is standard input.", show_default="empty")
+]
+ContentType = Annotated[str, typer.Option("--content-type", metavar="TYPE", help="The body's content type.")]
+Verb = Annotated[str, typer.Option("--verb", metavar="VERB", help="invoke: the HTTP verb.")]
+Query = Annotated[str, typer.Option("--query", metavar="TEXT", help="invoke: the query string, as in a=1&b=2.")]
+Path_ = Annotated[str, typer.Option("--path", metavar="TEXT", help="topic: the path of the route that matched.")]
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to", metavar="HOST:PORT", help="A running server; without it, a guest is run here.", show_default=False
+    ),
+]
+
+
+def read_event(
+    kind: Trigger, name: str, data: str, content_type: str = "", verb: str = "POST", query: str = "", path: str = ""
+) -> Event:
+    """The event with its body read. A body that cannot be read ends the command."""
+    verb = verb.upper() if kind is Trigger.INVOKE else ""
+    return Event(kind, name, read_body(data), content_type, verb, query, path)
+
+
+def read_body(data: str) -> bytes:
+    """The bytes of a file, of standard input for `-`, or none."""
+    if not data:
+        return b""
+    if data == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(data).read_bytes()
+    except OSError as error:
+        fail([fault(f"the body cannot be read ({error.strerror})", data, "name a file, or - for standard input")])

@@ -1,0 +1,103 @@
+"""`guesthouse send`: one event, answered in this process or by a running server. The reply's body goes to standard
+output byte for byte, everything else to standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guesthouse.cli import events
+from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
+from guesthouse.cli.output import fail, note
+from guesthouse.event import Cost, Destination, Event, Failure, Reply
+from guesthouse.manifest import load
+from guesthouse.text import fault
+from guesthouse_abi.deadline import Deadline
+
+app = new_app()
+
+_EXAMPLE = example_text(
+    "send invoke api/image --data photo.png",
+    "send binding camera --data photo.png --to 127.0.0.1:50051",
+    "send topic pubsub/photos --data - < photo.png",
+)
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what the event cost.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="--to: how long to wait.")]
+
+
+@app.command(epilog=_EXAMPLE)
+def send(
+    kind: events.Kind,
+    name: events.Name,
+    data: events.Data = "",
+    content_type: events.ContentType = "",
+    verb: events.Verb = "POST",
+    query: events.Query = "",
+    path: events.Path_ = "",
+    to: events.To = None,
+    timeout: Timeout = 60.0,
+    verbose: Verbose = False,
+    manifest: ManifestFile = DEFAULT_MANIFEST,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Send one event and print the reply. Without --to, the manifest's guest is run in this process.
+
+    A token is taken from $APP_API_TOKEN.
+    """
+    event = events.read_event(kind, name, data, content_type, verb, query, path)
+    try:
+        if to is not None:
+            from guesthouse.dapr.client import Client
+
+            began = time.perf_counter()
+            with Client(to) as client:
+                reply = client.send(event, timeout)
+            if verbose:
+                note(f"{len(reply.body)} bytes {reply.content_type} in {(time.perf_counter() - began) * 1000:.1f} ms")
+        else:
+            reply = _here(event, manifest, verbose)
+    except Failure as failure:
+        if verbose and failure.cost is not None:
+            note(told(failure.cost))
+        fail([fault(str(failure), f"{kind.value} {name}", f"the reason is {failure.reason.value}")])
+    sys.stdout.buffer.write(reply.body)
+    sys.stdout.buffer.flush()
+
+
+def _here(event: Event, manifest: Path, verbose: bool) -> Reply:
+    """Answer the event in this process. Only the guest that answers is loaded, with the models that it may use."""
+    from guesthouse.cli.parts import needed, opened
+    from guesthouse.dispatcher import Dispatcher
+
+    loaded = needed(load(manifest), event)
+    with opened(loaded) as plan:
+        reply = Dispatcher(plan, _Told()).dispatch(event)
+    if verbose:
+        note(f"guest {reply.guest}: {len(reply.body)} bytes {reply.content_type}")
+        note(told(reply.cost))
+    return reply
+
+
+class _Told:
+    """Outputs that are named and not called: there is no sidecar."""
+
+    def deliver(self, reply: Reply, event: Event, destination: Destination, deadline: Deadline) -> None:
+        """See `event.Outputs`."""
+        places = [f"output binding {name}" for name in destination.to]
+        places += [f"state {'/'.join(destination.state)}"] if destination.state else []
+        note(f"not sent on, since no sidecar is here: {', '.join(places)}")
+
+
+def told(cost: Cost) -> str:
+    """A cost in one line."""
+    return (
+        f"took {cost.total * 1000:.1f} ms: guest {cost.guest * 1000:.1f}, host calls {cost.host * 1000:.1f}, "
+        f"inference {cost.inference * 1000:.1f}; waited {cost.queued * 1000:.1f} ms; "
+        f"guest memory {cost.memory / 2**20:.1f} MiB, host memory {cost.host_memory / 2**20:.1f} MiB"
+    )
