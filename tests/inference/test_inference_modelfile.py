@@ -96,7 +96,7 @@ def test_refuses_data_outside_the_models_folder(tmp_path, place, way):
         assert "names the external data 'loop', which is" in text
     else:
         assert text == (
-            f"names the external data {ascii(location)}, which is outside the model's own folder: "
+            f"names the external data {location!a}, which is outside the model's own folder: "
             "keep the data beside the model, under a relative name, and not as a link to elsewhere"
         )
 

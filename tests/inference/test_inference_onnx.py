@@ -68,14 +68,18 @@ def crop(path) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("photo", "label", "probability"),
-    [("coffee.png", 967, 0.901), ("chelsea.png", 285, 0.771), ("rocket.jpg", 540, 0.566), ("astronaut.png", None, 0.198)],
+    [
+        ("coffee.png", 967, 0.901),
+        ("chelsea.png", 285, 0.771),
+        ("rocket.jpg", 540, 0.566),
+        ("astronaut.png", 450, 0.198),
+    ],
 )
 def test_knows_what_is_on_a_photo(classifier, photos, photo, label, probability):
     (found,) = classifier.run({"input": whole(photos / photo, 224)}, ["probabilities"], soon())
     assert found.shape == (1, 1000)
     assert found.max() == pytest.approx(probability, abs=0.01)
-    if label is not None:
-        assert found.argmax() == label
+    assert found.argmax() == label
 
 
 def test_knows_the_centre_of_the_coffee_photo_better(classifier, photos):
@@ -97,7 +101,8 @@ def test_says_what_the_classifier_is(classifier, models):
 
 
 @pytest.mark.parametrize(
-    ("photo", "person"), [("astronaut.png", 0.836), ("coffee.png", 0.012), ("chelsea.png", 0.070), ("rocket.jpg", 0.215)]
+    ("photo", "person"),
+    [("astronaut.png", 0.836), ("coffee.png", 0.012), ("chelsea.png", 0.070), ("rocket.jpg", 0.215)],
 )
 def test_knows_whether_a_person_is_there(load, models, photos, photo, person):
     model = load(models / "visual_wake_words.onnx", threads=1)
@@ -193,7 +198,9 @@ def doubling(tmp_path_factory):
     watch.close()
 
 
-DTYPES = st.sampled_from(["float32", "float64", "float16", "int8", "uint8", "int64", "bool", "complex64", "U1", "S3", "O"])
+DTYPES = st.sampled_from(
+    ["float32", "float64", "float16", "int8", "uint8", "int64", "bool", "complex64", "U1", "S3", "O"]
+)
 TENSORS = st.builds(
     lambda dtype, shape: np.zeros(shape, dtype), DTYPES, st.lists(st.integers(0, 5), max_size=4).map(tuple)
 )
@@ -210,7 +217,7 @@ def test_runs_what_fits_and_refuses_all_else(doubling, inputs, outputs):
         results = doubling.run(inputs, outputs, soon())
         assert [result.shape for result in results] == [x.shape] * len(outputs)
     else:
-        with pytest.raises(InferenceError, match="^model tiny"):
+        with pytest.raises(InferenceError, match=r"^model tiny"):
             doubling.run(inputs, outputs, soon())
 
 
@@ -430,10 +437,10 @@ def test_makes_a_second_session_only_where_it_is_of_use(load, monkeypatch, cores
 
 
 def test_gives_memory_back_after_a_run_on_many_pictures(load, models):
-    """One run on 100 pictures held 880 MiB for ever where nothing gave it back."""
-    model = load(models / "efficientnet-lite0.onnx", threads=1, max_batch=48)
+    """A run on 32 pictures held 320 MiB for ever where nothing gave it back."""
+    model = load(models / "efficientnet-lite0.onnx", threads=1)
     before = _resident()
-    model.run({"input": np.zeros((48, 224, 224, 3), np.uint8)}, ["probabilities"], soon())
+    model.run({"input": np.zeros((32, 224, 224, 3), np.uint8)}, ["probabilities"], soon())
     assert _resident() - before < 100 * 2**20
 
 

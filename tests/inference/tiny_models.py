@@ -57,21 +57,24 @@ def counting() -> onnx.ModelProto:
 def table(entries=4) -> onnx.ModelProto:
     """y = ten times x, looked up: x int64 [N] must be less than `entries`, or the run fails."""
     constants = [("t", np.arange(entries, dtype=np.float32) * 10)]
-    return model([helper.make_node("Gather", ["t", "x"], ["y"])], [("x", INT64, ["N"])], [("y", FLOAT, ["N"])], constants)
+    return model(
+        [helper.make_node("Gather", ["t", "x"], ["y"])], [("x", INT64, ["N"])], [("y", FLOAT, ["N"])], constants
+    )
 
 
 def centred() -> onnx.ModelProto:
     """y = x less the mean of its rows: what one row gives depends on the others."""
-    nodes = [helper.make_node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1), helper.make_node("Sub", ["x", "m"], ["y"])]
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["x", "m"], ["y"]),
+    ]
     return model(nodes, [("x", FLOAT, ["N", 2])], [("y", FLOAT, ["N", 2])])
 
 
 def sevens() -> onnx.ModelProto:
     """y = x in rows of seven: fails for x float32 [M, K] whose size is no multiple of seven."""
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
-    return model(
-        nodes, [("x", FLOAT, ["M", "K"])], [("y", FLOAT, ["L", 7])], [("shape", np.array([-1, 7]))]
-    )
+    return model(nodes, [("x", FLOAT, ["M", "K"])], [("y", FLOAT, ["L", 7])], [("shape", np.array([-1, 7]))])
 
 
 def texts() -> onnx.ModelProto:
