@@ -1,4 +1,4 @@
-"""A guest's memory between guard bytes, and a host with small models: what the wasmedge_* functions need to be called."""
+"""A guest's memory between guard bytes and a host with small models: what wasmedge_* functions need to be called."""
 
 from __future__ import annotations
 
