@@ -66,6 +66,34 @@ def test_finds_external_data_wherever_a_model_has_tensors(place):
     assert set(external_locations(made.SerializeToString())) == {"w.bin"}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "graph.initializer[]",
+        "graph.sparse_initializer[].values",
+        "graph.sparse_initializer[].indices",
+        "graph.node[].attribute[].t",
+        "graph.node[].attribute[].tensors[]",
+        "graph.node[].attribute[].sparse_tensor.values",
+        "graph.node[].attribute[].sparse_tensors[].indices",
+        "graph.node[].attribute[].g.initializer[]",
+        "graph.node[].attribute[].graphs[].initializer[]",
+        "functions[].node[].attribute[].t",
+        "functions[].attribute_proto[].t",
+        "training_info[].initialization.initializer[]",
+        "training_info[].algorithm.initializer[]",
+    ],
+)
+def test_walks_every_way_from_a_model_to_a_tensor(path):
+    model = here = onnx.ModelProto()
+    for step in path.split("."):
+        here = getattr(here, step.removesuffix("[]"))
+        if step.endswith("[]"):
+            here = here.add()
+    here.external_data.add(key="location", value="w.bin")
+    assert external_locations(model.SerializeToString()) == ["w.bin"]
+
+
 def test_takes_data_beside_the_model(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "w.bin").write_bytes(bytes(16))

@@ -343,6 +343,13 @@ def test_refuses_a_model_that_does_not_run(load):
     assert text.startswith("it does not run, tried on zeros: Non-zero status code returned while running Gather node.")
 
 
+def test_writes_nothing_to_the_hosts_own_streams(load, capfd):
+    fault(load, tiny_models.broken())
+    fault(load, tiny_models.model([], [], [], opset=99))
+    refusal(load(tiny_models.table()), {"x": np.array([9])})
+    assert capfd.readouterr() == ("", "")
+
+
 def test_notes_that_a_model_with_free_sizes_was_not_tried(load):
     model = load(tiny_models.sevens(), threads=1)
     assert model.note.startswith("not tried at load: with 1 for every free dimension it does not run (Non-zero status")
