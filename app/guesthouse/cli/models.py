@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tomlkit
 import typer
@@ -19,6 +20,10 @@ from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.rules import closest
 from guesthouse.manifest.tables import Model
 from guesthouse.text import fault
+
+if TYPE_CHECKING:
+    from guesthouse.inference.onnx import OnnxModel
+    from guesthouse_abi.services import TensorInfo
 
 app = new_app("List, inspect and register models.", example="models list")
 
@@ -34,6 +39,27 @@ def list_models(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -
         note(f"{manifest} has no models: add a table [models.NAME] with the path of an ONNX file")
 
 
+@app.command(epilog=example_text("models inspect", "models inspect classifier --json"))
+def inspect(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Models of the manifest.", show_default="all")
+    ] = None,
+    manifest: ManifestFile = DEFAULT_MANIFEST,
+    json: Json = False,
+) -> None:
+    """Load models as a server would, and say what goes in and out, whether runs can be batched, and the cost."""
+    from guesthouse.inference.registry import Registry  # here: ONNX Runtime takes a while to import
+    from guesthouse.plan import model_config
+
+    loaded = load(manifest)
+    unknown = [name for name in names or () if name not in loaded.models]
+    if unknown:
+        fail([_no_model(manifest, loaded, name) for name in unknown])
+    configs = [model_config(name, loaded.models[name]) for name in dict.fromkeys(names or loaded.models)]
+    with contextlib.closing(Registry.open(configs)) as models:
+        print_table([_facts(model, full=json) for model in models.models], json)
+
+
 @app.command(epilog=example_text("models add person visual_wake_words.tflite"))
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model of the manifest.", show_default=False)],
@@ -46,7 +72,7 @@ def add(
     """Let a model answer for the bytes of FILE: its digest goes into the model's stands_for."""
     loaded = load(manifest)
     if name not in loaded.models:
-        fail([fault(f"no model {name!r}", str(manifest), closest(name, loaded.models, "its models"))])
+        fail([_no_model(manifest, loaded, name)])
     try:
         sha256 = digest(file)
     except OSError as error:
@@ -103,6 +129,29 @@ def digest(path: Path) -> str:
     return hashed.hexdigest()
 
 
+def _no_model(manifest: Path, loaded: Manifest, name: str) -> str:
+    return fault(f"no model {name!r}", str(manifest), closest(name, loaded.models, "its models"))
+
+
+def _facts(model: OnnxModel, full: bool) -> Mapping[str, object]:
+    """What `inspect` prints of a loaded model."""
+    return {
+        "name": model.name,
+        "inputs": [_tensor(info, full) for info in model.inputs],
+        "outputs": [_tensor(info, full) for info in model.outputs],
+        "batchable": model.batchable,
+        "threads": list(model.threads),
+        "memory": model.cost() if full else f"{model.cost() / (1 << 20):.0f} MiB",
+        "sha256": model.sha256 if full else model.sha256[:_SHORT],
+    }
+
+
+def _tensor(info: TensorInfo, full: bool) -> object:
+    if not full:
+        return str(info)
+    return {"name": info.name, "type": str(info.dtype) if info.dtype else None, "shape": list(info.shape)}
+
+
 def _row(manifest: Manifest, name: str, model: Model, full: bool) -> Mapping[str, object]:
     try:
         size: int | None = model.path.stat().st_size
@@ -114,6 +163,6 @@ def _row(manifest: Manifest, name: str, model: Model, full: bool) -> Mapping[str
         "path": str(model.path),
         "bytes": size,
         "sha256": sha256 if full else sha256[:_SHORT],
-        "stands for": list(model.stands_for) if full else [one[:_SHORT] for one in model.stands_for],
+        "stands_for": list(model.stands_for) if full else [one[:_SHORT] for one in model.stands_for],
         "guests": [guest for guest, table in manifest.guests.items() if name in table.models],
     }

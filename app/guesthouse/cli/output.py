@@ -59,13 +59,13 @@ def print_table(rows: Sequence[Mapping[str, object]], as_json: bool = False) -> 
         return
     if not rows:
         return
-    columns = list(rows[0])
-    cells = [[escaped(_cell(row[column])) for column in columns] for row in rows]
+    header = [column.replace("_", " ") for column in rows[0]]
+    cells = [[escaped(_cell(row[column])) for column in rows[0]] for row in rows]
     if sys.stdout.isatty():
-        _rich_table(columns, cells)
+        _rich_table(header, cells)
         return
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in (columns, *cells):
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    for line in (header, *cells):
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
@@ -84,6 +84,8 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.2f}"
     if isinstance(value, list | tuple):

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
+from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import parse_duration, parse_size, wrong
 from guesthouse_abi import grants
 
@@ -148,11 +149,6 @@ Switch = Annotated[bool, BeforeValidator(_switch), Kind("true or false")]
 Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
 File = Annotated[Path, BeforeValidator(_path), Kind("path")]
 OnError = Literal["retry", "drop"]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def user_cache() -> Path:

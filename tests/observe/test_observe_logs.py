@@ -1,0 +1,125 @@
+"""The log: its two forms, its levels, and what must never be in it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from guesthouse.observe import logs
+
+
+@pytest.fixture(autouse=True)
+def _own_log(monkeypatch) -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    monkeypatch.setattr(logs, "_HIDDEN", set())
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+def guest(name="door"):
+    return structlog.get_logger("guesthouse.guest").bind(guest=name)
+
+
+def test_writes_a_line_of_json_for_each_event(stream):
+    logs.configure(logs.Format.JSON, stream=stream)
+    guest().info("hello", stream="stderr", n=1.5)
+    line = json.loads(stream.getvalue())
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "event": "hello",
+        "guest": "door",
+        "level": "info",
+        "logger": "guesthouse.guest",
+        "n": 1.5,
+        "stream": "stderr",
+    }
+
+
+def test_writes_text_for_people_without_colour_in_a_pipe(stream):
+    logs.configure(stream=stream)
+    guest().warning("hello", stream="host")
+    assert "\x1b" not in stream.getvalue()
+    assert "[warning  ] hello [guesthouse.guest] guest=door stream=host\n" in stream.getvalue()
+
+
+def test_has_colour_on_a_terminal_unless_it_is_refused(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    coloured, plain = Terminal(), Terminal()
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    logs.configure(stream=coloured)
+    guest().info("hello")
+    monkeypatch.setenv("NO_COLOR", "")
+    logs.configure(stream=plain)
+    guest().info("hello")
+    assert "\x1b[" in coloured.getvalue()
+    assert "\x1b[" not in plain.getvalue()
+
+
+def test_leaves_out_what_is_under_the_level(stream):
+    logs.configure(logs.Format.JSON, logs.Level.WARNING, stream)
+    guest().info("no")
+    logging.getLogger("grpc").info("no")
+    guest().warning("yes")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["yes"]
+
+
+def test_may_be_configured_again(stream):
+    logs.configure(stream=io.StringIO())
+    logger = structlog.get_logger("guesthouse")
+    logger.info("elsewhere")
+    logs.configure(logs.Format.JSON, stream=stream)
+    logger.info("here")
+    assert json.loads(stream.getvalue())["event"] == "here"
+
+
+def test_takes_what_libraries_log_and_warn_of(stream):
+    logs.configure(logs.Format.JSON, stream=stream)
+    logging.getLogger("grpc").warning("from %s", "outside")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("careful", stacklevel=1)
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["event"], first["logger"]) == ("from outside", "grpc")
+    assert "careful" in second["event"]
+
+
+def test_keeps_a_guests_text_on_its_line(stream):
+    logs.configure(stream=stream)
+    guest().info("one\n2026 [error] two \x1b[2J", stream="a\nb")
+    assert stream.getvalue().count("\n") == 1
+    assert "one\\n2026 [error] two \\x1b[2J" in stream.getvalue()
+
+
+@pytest.mark.parametrize("format", logs.Format)
+def test_never_writes_a_secret(stream, format):
+    logs.hide(['hun"ter2', ""])
+    logs.configure(format, stream=stream)
+    guest().info('token hun"ter2', header={"x": 'hun"ter2'}, token="other", Authorization="Bearer x")
+    try:
+        raise ValueError('hun"ter2')
+    except ValueError:
+        structlog.get_logger("guesthouse").error("failed", exc_info=True)
+    text = stream.getvalue()
+    assert "ValueError" in text
+    assert "ter2" not in text
+    assert "other" not in text
+    assert "Bearer" not in text
+    assert "token ***" in text
