@@ -34,7 +34,7 @@ unit: $(VENV)/dev.stamp ## the tests alone
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the benchmarks, and their results page
-	$(VENV)/bin/python bench/run.py
+	$(VENV)/bin/python -m bench
 
 .PHONY: docs
 docs: $(VENV)/dev.stamp ## write the generated pages of docs/ again
