@@ -8,26 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.cli.parts import opened, server_for
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
-from guesthouse.manifest import load
-from guesthouse.plan import Plan
+from served import serving
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@contextlib.contextmanager
-def serving(manifest: Path) -> Iterator[tuple[Client, Plan]]:
-    """Serve a manifest on a free port, as `guesthouse serve` does, in this process."""
-    with opened(load(manifest)) as plan, contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs:
-        server = server_for(plan, outputs, port=0)
-        server.start()
-        try:
-            with Client(f"127.0.0.1:{server.port}", token="") as client:
-                yield client, plan
-        finally:
-            server.stop()
 
 
 @pytest.fixture(scope="session")

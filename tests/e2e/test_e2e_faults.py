@@ -17,6 +17,7 @@ from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan import PlanFaults
+from served import serving
 
 ALLOCATOR = """(global $at (mut i32) (i32.const 1024))
   (func (export "allocate") (param i32) (result i32)
@@ -106,45 +107,33 @@ name = "t"
 [guests.loop]
 module = "loop.wasm"
 function = "f"
-limits = { time = "3s", concurrency = 2, queue = 1, queue_wait = "30s" }
+limits = { time = "1500ms", concurrency = 2, queue = 1, queue_wait = "30s" }
 [[invoke]]
 method = "loop"
 guest = "loop"
 """
 
 
-def test_health_and_refusals_are_quick_while_every_slot_loops(serve, tmp_path: Path):
+def test_health_and_refusals_are_quick_while_every_slot_loops(tmp_path: Path):
     (tmp_path / "loop.wasm").write_bytes(wasmtime.wat2wasm(BAD["loops"][0]))
-    client = serve(LOOPER)
-    failures: list[Reason] = []
-
-    def call(_: object) -> None:
-        try:
-            invoke(client, "loop")
-        except Failure as failure:
-            failures.append(failure.reason)
-
-    def refused() -> bool:
-        """Whether a fourth caller is sent away, in words of the guest's slots, well before any slot is free."""
-        try:
-            client.send(Event(Trigger.INVOKE, "loop", b""), timeout=0.05)
-        except Failure as failure:
-            return failure.reason is Reason.FULL and "1 callers wait already (queue 1)" in str(failure)
-        return False
-
-    with ThreadPoolExecutor(3) as pool:
-        calls = pool.map(call, range(3))
-        end = time.monotonic() + 2
-        while not refused():  # until two loop and one waits
+    (tmp_path / "guesthouse.toml").write_text(LOOPER)
+    with serving(tmp_path / "guesthouse.toml") as (client, plan), ThreadPoolExecutor(3) as pool:
+        slots = plan.guests["loop"].slots
+        calls = [pool.submit(invoke, client, "loop") for _ in range(3)]
+        end = time.monotonic() + 10
+        while (slots.busy, slots.queued) != (2, 1):
             assert time.monotonic() < end
-        client.wait_until_healthy(0.5)
-        list(calls)
-    assert failures == [Reason.DEADLINE] * 3
+            time.sleep(0.001)
+        client.wait_until_healthy(1)
+        with pytest.raises(Failure, match=r"1 callers wait already \(queue 1\)") as caught:
+            client.send(Event(Trigger.INVOKE, "loop", b""), timeout=1)
+        assert caught.value.reason is Reason.FULL
+        assert [call.exception(30).reason for call in calls] == [Reason.DEADLINE] * 3
 
 
 def test_a_caller_that_hangs_up_frees_its_slot(serve, tmp_path: Path):
     (tmp_path / "loop.wasm").write_bytes(wasmtime.wat2wasm(BAD["loops"][0]))
-    client = serve(LOOPER.replace('"3s"', '"60s"').replace("concurrency = 2", "concurrency = 1"))
+    client = serve(LOOPER.replace("1500ms", "60s").replace("concurrency = 2", "concurrency = 1"))
     began = time.monotonic()
     for _ in range(3):  # each takes the only slot: were it not given back, the second would wait for a minute
         with pytest.raises(Failure) as caught:

@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
     # one than the server, which reads them all again when it loads the artefact.
     for kind in [*(i.type for i in module.imports), *(e.type for e in module.exports)]:
         if isinstance(kind, wasmtime.FuncType):
-            _ = kind.params, kind.results
+            _ = [str(value) for value in (*kind.params, *kind.results)]
     Path(artefact).write_bytes(module.serialize())
     return 0
 
