@@ -1,0 +1,191 @@
+"""serve, send and check as a person calls them: real processes, real guests, exact streams and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COFFEE = ROOT / "tests" / "data" / "photos" / "coffee.png"
+
+
+def guesthouse(
+    *arguments: str, cwd: Path = ROOT, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "guesthouse", *arguments],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=120,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def server(*arguments: str, log: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """`guesthouse serve` on a free port: the process and its address."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "guesthouse", "serve", "--port", "0", "--log-format", "json", *arguments],
+            stderr=out,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+        )
+    try:
+        end = time.monotonic() + 60
+        while (found := re.search(r'"address": ?"([^"]+)"', log.read_text())) is None:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.02)
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_send_prints_the_reply_and_nothing_else_on_standard_output():
+    done = guesthouse("send", "invoke", "api/image", "--data", str(COFFEE), "-v")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["label"] == "espresso"
+    said = done.stderr.decode()
+    assert re.search(r"guest classify: \d+ bytes application/json", said)
+    assert re.search(
+        r"took [\d.]+ ms: guest [\d.]+, host calls [\d.]+, inference [\d.]+; waited [\d.]+ ms; guest memory", said
+    )
+
+
+def test_send_keeps_every_byte(tmp_path: Path):
+    body = bytes(range(256)) * 10
+    done = guesthouse("send", "invoke", "echo", "--data", "-", stdin=body)
+    assert (done.returncode, done.stdout, done.stderr) == (0, body, b"")
+
+
+def test_a_manifest_elsewhere_is_named_before_or_after_the_command(tmp_path: Path):
+    manifest = str(ROOT / "guesthouse.toml")
+    for arguments in (["-m", manifest, "send", "invoke", "echo"], ["send", "invoke", "echo", "--manifest", manifest]):
+        done = guesthouse(*arguments, "--data", "-", cwd=tmp_path, stdin=b"x")
+        assert (done.returncode, done.stdout) == (0, b"x"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["invoke", "none"], "error: no guest answers the method 'none' — invoke none — the reason is NOT_FOUND"),
+        (["binding", "none"], "error: no guest answers the binding 'none' — binding none"),
+        (
+            ["invoke", "api/image"],
+            "error: guest 'classify': the body is not a JPEG or PNG picture (or it is all black)",
+        ),
+        (
+            ["invoke", "echo", "--data", "absent"],
+            "(No such file or directory) — absent — name a file, or - for standard",
+        ),
+        (["invoke", "echo", "-m", "absent.toml"], "absent.toml"),
+        (["invoke", "echo", "--to", "127.0.0.1:1"], "no application at 127.0.0.1:1: start one with `guesthouse serve`"),
+    ],
+)
+def test_a_failed_event_says_why_and_exits_1(arguments, said):
+    done = guesthouse("send", *arguments)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["send"], ["send", "nothing", "x"], ["serve", "--port", "x"], ["fly"], ["check", "-x"]]
+)
+def test_usage_errors_exit_2(arguments):
+    done = guesthouse(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "send", "check"])
+def test_help_has_an_example(command):
+    done = guesthouse(command, "--help")
+    assert done.returncode == 0
+    assert f"guesthouse {command}" in done.stdout.decode().partition("Example:")[2]
+
+
+def test_check_tells_guests_models_and_routes():
+    done = guesthouse("check", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {g["guest"] for g in told["guests"]} == {"classify", "classify_c", "person", "grayscale", "echo", "tensor"}
+    classifier = told["models"][0]
+    assert classifier["inputs"] == ["input uint8 [N,224,224,3]"]
+    assert classifier["batchable"] is True
+    assert {"route": "invoke", "name": "api/image", "guest": "classify", "for": "all verbs"} in told["routes"]
+    plain = guesthouse("check")
+    assert "espresso" not in plain.stdout.decode()
+    assert "6 guests, 2 models and 8 routes, all of them sound" in plain.stderr.decode()
+
+
+def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
+    (tmp_path / "guesthouse.toml").write_text("""
+        [app]
+        name = "t"
+        [models.m]
+        path = "absent.onnx"
+        [guests.a]
+        module = "absent.wasm"
+        function = "f"
+    """)
+    for command in ("check", "serve"):
+        done = guesthouse(command, cwd=tmp_path)
+        lines = done.stderr.decode().splitlines()
+        assert done.returncode == 1
+        assert [line.startswith("error: ") for line in lines] == [True, True], lines
+        assert "absent.onnx" in lines[0]
+        assert "absent.wasm" in lines[1]
+
+
+def test_serve_says_when_its_port_is_taken(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = guesthouse("serve", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert re.search(r"error: .*port \d+ .*in use.*--port", done.stderr.decode()), done.stderr
+
+
+def test_serve_answers_logs_what_events_cost_and_drains(tmp_path: Path):
+    log = tmp_path / "log"
+    with server("--log-level", "debug", log=log) as (process, address):
+        done = guesthouse("send", "binding", "camera", "--data", str(COFFEE), "--to", address, "-v")
+        assert json.loads(done.stdout)[0]["label"] == "espresso", done.stderr
+        assert guesthouse("send", "topic", "pubsub/photos", "--data", str(COFFEE), "--to", address).returncode == 0
+        assert guesthouse("send", "topic", "pubsub/none", "--to", address).returncode == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    answered = next(line for line in lines if line["event"] == "answered")
+    assert (answered["guest"], answered["trigger"], answered["name"]) == ("classify", "binding", "camera")
+    assert answered["inference_ms"] > 0
+    assert answered["memory"] >= 65536
+    assert lines[-1]["event"] == "ended"
+
+
+def test_the_token_is_asked_for_and_never_logged(tmp_path: Path):
+    log = tmp_path / "log"
+    with server("--log-level", "debug", log=log, APP_API_TOKEN="s3cret-of-the-sidecar") as (_, address):
+        refused = guesthouse("send", "invoke", "echo", "--to", address, APP_API_TOKEN="")
+        assert refused.returncode == 1
+        assert "the reason is DENIED" in refused.stderr.decode()
+        assert (
+            guesthouse("send", "invoke", "echo", "--to", address, APP_API_TOKEN="s3cret-of-the-sidecar").returncode == 0
+        )
+    assert "s3cret" not in log.read_text()
+    assert "s3cret" not in refused.stderr.decode()
