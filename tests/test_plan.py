@@ -113,6 +113,6 @@ def test_the_sidecar_is_told_one_subscription_a_topic(manifest):
     told = listing(manifest)
     assert told.bindings == ("camera",)
     assert told.subscriptions == (
-        Subscription("p", "t", (Rule('event.type == "x"', "x"),), "", "dead", Bulk(10, 50)),
+        Subscription("p", "t", (Rule('event.type == "x"', "x"),), "default", "dead", Bulk(10, 50)),
         Subscription("p", "plain"),
     )

@@ -82,7 +82,11 @@ def listing(manifest: Manifest) -> Listing:
 
 def _subscription(tables: list[Topic]) -> Subscription:
     rules = [Rule(t.route.match, t.route.path) for t in tables if t.route is not None and t.route.match]
-    default = next((t.route.path for t in tables if t.route is not None and not t.route.match), "")
+    others = next((t for t in tables if t.route is None or not t.route.match), None)
+    default = ""
+    if others is not None and (rules or others.route is not None):
+        # Beside rules, a sidecar delivers what none of them matches only when the default has a path.
+        default = others.route.path if others.route is not None else "default"
     bulk = next((t.bulk for t in tables if t.bulk is not None), None)
     return Subscription(
         pubsub=tables[0].pubsub,
