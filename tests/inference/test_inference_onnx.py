@@ -284,8 +284,11 @@ def test_ends_only_the_run_that_is_over(load):
 
 
 def test_runs_nothing_after_the_deadline(load):
+    model = load(tiny_models.doubling())
     with pytest.raises(DeadlineExceeded):
-        load(tiny_models.doubling()).run({}, [], Deadline.after(0))
+        model.run({}, [], Deadline.after(0))
+    with pytest.raises(DeadlineExceeded):
+        model._sessions[0].run({"x": np.zeros((1, 4), np.float32)}, ["y"], Deadline.after(0), give_back=False)
 
 
 def test_gives_on_what_onnx_runtime_says_of_a_failed_run(load):

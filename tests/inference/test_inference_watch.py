@@ -79,12 +79,36 @@ def test_has_no_thread_before_the_first_entry_and_none_after_closing():
     assert not thread.is_alive()
 
 
+def test_its_thread_ends_when_the_last_entry_does_after_closing():
+    watch = Watch()
+    with watch.until(Deadline.after(3600), lambda: None):
+        thread = watch._thread
+        asleep(watch)
+        watch.close()
+    assert thread is not None
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def asleep(watch: Watch) -> None:
+    """Wait until the thread sleeps for the deadline that it knows."""
+    limit = time.monotonic() + 5
+    while watch._wakes_at == math.inf and time.monotonic() < limit:
+        time.sleep(0.001)
+
+
+def test_wakes_for_a_deadline_before_the_one_that_it_sleeps_for(watch):
+    stopped = threading.Event()
+    with watch.until(Deadline.after(3600), lambda: None):
+        asleep(watch)
+        with watch.until(Deadline.after(0.02), stopped.set):
+            assert stopped.wait(5)
+
+
 def test_sleeps_through_short_entries(watch):
     """An entry that ends before the deadline that the thread sleeps for costs no wake-up."""
     with watch.until(Deadline.after(3600), lambda: None):
-        limit = time.monotonic() + 5
-        while watch._wakes_at == math.inf and time.monotonic() < limit:
-            time.sleep(0.001)
+        asleep(watch)
         first = watch._wakes_at
     with watch.until(Deadline.after(7200), lambda: None):
         time.sleep(0.01)

@@ -120,8 +120,6 @@ def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, in
             _, position = _varint(data, position, end)
         elif kind == _BYTES:
             length, position = _varint(data, position, end)
-            if length > end - position:
-                raise _malformed()
             yield (tag & 0xFFFFFFFF) >> 3, position, position + length  # parsers keep 32 bits of a tag
             position += length
         elif kind in (_FIXED64, _FIXED32):
