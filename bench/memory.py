@@ -11,12 +11,12 @@ from guesthouse.cli.load import Job, Load, Usage
 from guesthouse.event import Event
 
 MIB = 1 << 20
-STEPS = 5
+STEPS, CALLERS = 5, 4
 
 
 def _after(load: Load, server: servers.Running, event: Event, requests: int) -> float:
     """MiB that are resident when so many more events were answered."""
-    outcome = load.run(Job(server.address, event, 4, requests))
+    outcome = load.run(Job(server.address, event, CALLERS, requests))
     if outcome.errors:
         raise RuntimeError(f"{outcome.errors} {outcome.examples}")
     usage = Usage.of(server.pid)
@@ -43,7 +43,7 @@ def memory(options: Options, folder: Path) -> Findings:
         if options.quick:
             warm, more = warm // 5, more // 10
         options.say(f"memory, {name}: {warm} events and {more} more")
-        with servers.guesthouse(folder / name, manifest) as server, Load(2) as load:
+        with servers.guesthouse(folder / name, manifest) as server, Load(CALLERS) as load:
             start = _after(load, server, event, warm)
             steps = [_after(load, server, event, more // STEPS) for _ in range(STEPS)]
         growth = steps[-1] - start

@@ -48,7 +48,7 @@ Sides = Mapping[str, tuple[servers.Running, Event]]
 
 def race(sides: Sides, callers: int, requests: int, rounds: int) -> dict[str, list[Block]]:
     """Blocks of all sides, taking turns."""
-    with Load(1 if callers < 4 else 2) as load:
+    with Load(callers) as load:
 
         def run(name: str) -> Callable[[], Block]:
             server, event = sides[name]

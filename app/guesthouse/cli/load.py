@@ -1,8 +1,8 @@
 """Closed-loop load on an application: so many callers, each sending an event when its last one was answered.
 
 The callers live in processes of their own, so that measuring a server in Python is not measuring its client. This
-module is both sides: `Load` starts the callers' processes and gives them jobs, `main` is what those run. What is
-printed of it is `bench.py`'s matter.
+module is both sides: `Load` starts the callers' processes and gives them jobs, `main` is what those run. `serving`
+starts what is to be measured. What is printed of it all is `bench.py`'s matter.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import itertools
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +27,10 @@ from typing import IO, Any
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Trigger
+from guesthouse.inference.cores import cores
 
 _TELL = 0.2  # seconds between words about the progress
+_START, _END = 60.0, 10.0  # seconds that a server may take to be healthy, and to end
 
 Progress = Callable[[int], None]
 
@@ -135,13 +138,18 @@ def drive(client: Client, job: Job, tell: Progress) -> Outcome:
 
 
 class Load:
-    """Callers in `processes` processes of their own, which keep their connections between jobs. A context manager."""
+    """Up to `callers` callers in processes of their own, which keep their connections between jobs. A context manager.
 
-    def __init__(self, processes: int = 1) -> None:
+    `token` is sent with the events (None: `$APP_API_TOKEN`).
+    """
+
+    def __init__(self, callers: int, token: str | None = None) -> None:
         command = [sys.executable, "-c", f"from {__name__} import main; main()"]
+        environment = dict(os.environ) if token is None else {**os.environ, "APP_API_TOKEN": token}
+        # One process of callers keeps about as busy as one server: more of them where there are callers for it.
         self._children = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range(processes)
+            subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(1 if callers < 4 else max(2, min(4, cores() // 2)))
         ]
 
     def __enter__(self) -> Load:
@@ -191,6 +199,54 @@ class Load:
         for result in results:
             outcome.add(result)
         return outcome
+
+
+@contextlib.contextmanager
+def serving(
+    command: Callable[[int], list[str]],
+    log: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Iterator[tuple[str, int]]:
+    """A server in a child process, ended afterwards: its address and process id, once it is healthy.
+
+    `command` makes its command line for a port of 127.0.0.1; what it prints goes into the file `log`. Raises
+    `NotServing` when it ends instead, or is not healthy within a minute.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command(port), cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        if not _healthy(address, child):
+            raise NotServing(log.read_text(errors="replace"))
+        yield address, child.pid
+    finally:
+        child.terminate()
+        try:
+            child.wait(_END)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+class NotServing(Exception):
+    """A server that did not start; the text is what it printed."""
+
+
+def _healthy(address: str, child: subprocess.Popen[bytes]) -> bool:
+    end = time.monotonic() + _START
+    with Client(address) as client:
+        while child.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(Failure):
+                client.wait_until_healthy(0.5)
+                return True
+    return False
 
 
 def _shares(job: Job, count: int) -> Iterator[Job]:
