@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Finds a daprd for the tests and the demo, or builds one from source, and prints its path.
+
+    python3 tests/daprd/build.py            # the path on standard output, all else on standard error
+    python3 tests/daprd/build.py --image    # the one that is built here, whatever $DAPRD and the PATH have
+
+`$DAPRD` is taken first, then a `daprd` on the PATH, when its version fits. Else the one that go.mod beside this file
+names is built with Go, with all of Dapr's components and without C (as the official one is), once: the binary is kept
+in `$GUESTHOUSE_DAPRD_CACHE`, else in ~/.cache/guesthouse/daprd, under its version, tags and the digest of go.sum.
+Needs nothing but the standard library, so that it can run before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TAGS = "allcomponents"
+MODULE = "github.com/dapr/dapr"
+PROGRAM = f"{MODULE}/cmd/daprd"
+OFFICIAL_GO = Path("/usr/local/go/bin/go")  # where Go's own archive is unpacked to, often without being on the PATH
+
+
+class BuildError(Exception):
+    """What the user reads when there is no daprd: what is missing or failed, and what to do."""
+
+
+def say(text: str) -> None:
+    print(f"daprd: {text}", file=sys.stderr, flush=True)
+
+
+def wanted(name: str) -> str:
+    """A version that go.mod names: of the module `name`, or of `go` itself."""
+    found = re.search(rf"^\s*(?:require )?{re.escape(name)} v?(\S+)", (HERE / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise BuildError(f"{HERE / 'go.mod'} does not name {name}")
+    return found[1]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def fits(version: str, release: str) -> bool:
+    """Whether a daprd of `version` has the behaviour of `release`: the same minor version, and no older patch."""
+    return numbers(version)[:2] == numbers(release)[:2] and numbers(version) >= numbers(release)
+
+
+def version_of(daprd: str) -> str:
+    """What `daprd --version` says; "" when it does not run."""
+    try:
+        done = subprocess.run([daprd, "--version"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def installed(release: str) -> str | None:
+    """The user's own daprd, where its version fits."""
+    named, found = os.environ.get("DAPRD"), shutil.which("daprd")
+    if named:
+        version = version_of(named)
+        if fits(version, release):
+            return str(Path(named).absolute())
+        said = f"says version {version}" if version else "does not run"
+        raise BuildError(f"$DAPRD is {named}, which {said}; name a daprd of {release} or a later patch, or unset it")
+    if found and not fits(version := version_of(found), release):
+        say(f"{found} is of version {version or 'unknown'}, not {release} or a later patch: left alone")
+        return None
+    return found
+
+
+def go() -> str:
+    """A Go that can build what go.mod says. It is asked not to download another: that works only with a network."""
+    found = shutil.which("go") or (str(OFFICIAL_GO) if OFFICIAL_GO.exists() else None)
+    least = wanted("go")
+    if found is None:
+        raise BuildError(f"Go is needed to build it: install Go {least} or newer from go.dev, or set $DAPRD to a daprd")
+    done = subprocess.run(
+        [found, "env", "GOVERSION"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+    )
+    if numbers(done.stdout) < numbers(least):
+        raise BuildError(f"{found} is {done.stdout.strip()}; install Go {least} or newer from go.dev, or set $DAPRD")
+    return found
+
+
+def kept(release: str) -> Path:
+    """Where the binary of this go.sum is, or will be."""
+    folder = os.environ.get("GUESTHOUSE_DAPRD_CACHE") or Path.home() / ".cache" / "guesthouse" / "daprd"
+    digest = hashlib.sha256((HERE / "go.sum").read_bytes()).hexdigest()[:16]
+    return Path(folder).absolute() / f"daprd-{release}-{TAGS}-{digest}"
+
+
+def build(target: Path, release: str) -> None:
+    """Build into a temporary file beside `target`, then put it there: nobody sees half of it."""
+    compiler = go()
+    say(f"building {release} ({TAGS}) with {compiler}, once; it is kept as {target}")
+    say("6 minutes on two idle cores, and before that 3 GB of modules to download if they are not there yet")
+    began = time.monotonic()
+    # One less than the cores, but two at least: most of the time goes into few large packages.
+    jobs = str(max(2, (os.cpu_count() or 2) - 1))
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / "daprd"
+        link = f"-s -w -X {MODULE}/pkg/buildinfo.version={release}"
+        done = subprocess.run(
+            [compiler, "build", "-p", jobs, "-trimpath", "-tags", TAGS, "-ldflags", link, "-o", str(made), PROGRAM],
+            cwd=HERE,
+            env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"},
+            stdout=sys.stderr,
+        )
+        if done.returncode:
+            raise BuildError("go build failed, see above; with a daprd of your own: set $DAPRD")
+        if (version := version_of(str(made))) != release:
+            raise BuildError(f"what was built says version {version!r}, not {release}")
+        made.replace(target)
+    say(f"built in {time.monotonic() - began:.0f} s, {target.stat().st_size / 1e6:.0f} MB")
+
+
+def built(release: str) -> Path:
+    """The binary of go.mod, from the cache or newly built; one build at a time."""
+    target = kept(release)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is running; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            build(target, release)
+    return target
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], epilog="example: DAPRD=$(python3 tests/daprd/build.py)"
+    )
+    parser.add_argument("--image", action="store_true", help="only the static one that is built here")
+    image = parser.parse_args().image
+    try:
+        release = wanted(MODULE)
+        print((None if image else installed(release)) or built(release))
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
