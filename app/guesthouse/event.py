@@ -124,6 +124,14 @@ class Outputs(Protocol):
         """Raises `Failure` with `Reason.OUTPUT` when a destination did not accept the reply."""
 
 
+class Observer(Protocol):
+    """Hears of every event when it is over: the log, metrics, a live feed. Called in the event's thread: be quick."""
+
+    def answered(self, event: Event, reply: Reply) -> None: ...
+
+    def failed(self, event: Event, failure: Failure) -> None: ...
+
+
 class Handler(Protocol):
     """What a transport needs of the dispatcher."""
 

@@ -16,6 +16,7 @@ from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Outputs
 from guesthouse.manifest import Manifest
 from guesthouse.manifest.tables import Topic
+from guesthouse.observe.events import EventLog
 from guesthouse.plan import Plan, Routes, build
 
 _SPARE = 2  # instance slots beyond those that events can take: an instance is freed just after its slot
@@ -66,7 +67,7 @@ def server_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: i
         notice=settings.drain.notice,
         limit=settings.drain.limit,
     )
-    return Server(config, Dispatcher(plan, outputs), listing(plan.manifest))
+    return Server(config, Dispatcher(plan, outputs, [EventLog()]), listing(plan.manifest))
 
 
 def listing(manifest: Manifest) -> Listing:
