@@ -121,6 +121,9 @@ def test_pointers_outside_the_memory_fail_in_both_generations(host, coffee):
     assert host.call("wasmedge_image_load_png_to_rgb8", FAR, 100, 8, 6, OUT) == FAIL
     assert host.call("wasmedge_image_load_png_to_rgb8", *body, 8, 6, host.size - 143) == FAIL
     assert host.call("wasmedge_image_load_png_to_rgb8", *body, 8, 6, host.size - 144) == OK
+    host.log.lines.clear()
+    assert host.call("wasmedge_image_load_png_to_rgb8", *host.put("not a picture"), 8, 6, host.size - 143) == FAIL
+    assert host.said("144 bytes at 0x3fff71 are outside")  # found before anything is decoded
     assert host.guarded
 
 

@@ -72,7 +72,7 @@ def test_finds_an_input_whose_index_is_part_of_the_models_own_name(host):
     assert host.call("run_session", session) == OK
     given = host.inference.models["doubler"].ran[0]["flag:1"]
     assert given.dtype == np.bool_
-    assert given.tolist() == [False, True]
+    assert given.view(np.uint8).tolist() == [0, 1]
 
 
 def test_finds_an_output_by_the_manifests_name_for_it(host):
@@ -255,6 +255,7 @@ def test_pointers_outside_the_memory_are_missing_memory(host):
     assert host.call("get_tensor_len", session, tensor, FAR) == MISSING
     assert host.call("get_tensor_data", session, tensor, FAR, 12, 16) == MISSING
     assert host.call("get_tensor_data", session, tensor, 64, 12, FAR) == MISSING
+    assert host.memory.read(64, 12) == bytes(12)
 
 
 def test_a_guest_without_a_memory_is_missing_memory(host):
