@@ -630,6 +630,6 @@ def test_tells_all_faults_at_once(faults):
 
 
 def test_shows_hostile_text_without_obeying_it(faults):
-    (fault,) = faults('"\\u001b[2J\\n" = 3\n', app=APP.replace("[app]", "") and "[app]\nname = 'x'\n")
-    assert "\\u001b[2J\\n" in fault
+    (fault,) = faults('"\\u001b[2J\\u202e" = 3\n', app="[app]\nname = 'x'\n")
+    assert "\\u001b[2J\\u202e" in fault
     assert fault.isprintable()

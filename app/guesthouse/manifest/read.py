@@ -31,6 +31,7 @@ _FROM_ENVIRONMENT = {
     ("server", "token"): "APP_API_TOKEN",
     ("engine", "cache"): "GUESTHOUSE_CACHE",
 }
+_MAY_BE_SECRET = frozenset({"token", "env"})
 _MISSING = object()
 
 
@@ -131,7 +132,8 @@ class _Reading:
     def _about(self, where: Where, what: str) -> str:
         """`what` with the value before it, as the user wrote it, where it is short and cannot be a secret."""
         value = self._written_at(where)
-        if value is _MISSING or isinstance(value, dict | list) or "token" in where or where in self.variables:
+        secret = where in self.variables or not _MAY_BE_SECRET.isdisjoint(where)
+        if secret or value is _MISSING or isinstance(value, dict | list):
             return what
         return f"{shown(value)} {what}"
 
