@@ -198,6 +198,8 @@ def test_never_shows_a_secret(read, faults):
     assert faults('[server]\nport = "${SECRET}"\n', SECRET="hunter2") == [
         '"${SECRET}" is not a whole number — guesthouse.toml: server.port — write digits alone'
     ]
+    assert faults('[server]\ntoken = "hunter2\\n"\n')[0].startswith("is not a token — ")
+    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\n" }}\n')[0].startswith("has a control character in it — ")
     assert faults("", APP_PORT="hunter2") == [
         "is not a whole number — $APP_PORT in the environment — write digits alone"
     ]
@@ -349,7 +351,7 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 ),
             ),
         ),
-        ("env = { A = 3 }", ("3 is a whole number, not text", "env.A", "write text")),
+        ("env = { A = 3 }", ("is a whole number, not text", "env.A", "write text")),
         ("models = 'm'", ('"m" is text, not a list', "models", "write a list")),
         ("models = ['no such']", ('"no such" is not a name', "models[0]", "use letters, digits, _ and -")),
     ],
