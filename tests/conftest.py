@@ -11,6 +11,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own cache of compiled code out of it, in this process and in those that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GUESTHOUSE_CACHE", str(tmp_path_factory.mktemp("code")))
+        yield
+
+
 @pytest.fixture(scope="session", params=["pooling", "on demand"])
 def engine(request: pytest.FixtureRequest) -> Iterator[object]:
     """A wasmtime engine, with each of its allocators."""
