@@ -190,7 +190,9 @@ def test_warns_where_the_sidecar_lost_the_data(application: Application, caplog,
     assert f"data of type {content_type} to no gRPC application; publish it as application/octet-stream" in caplog.text
 
 
-@pytest.mark.parametrize("content_type", ["", "text/plain", "application/json", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "application/JSON; charset=utf-8", "application/octet-stream"]
+)
 def test_does_not_warn_of_data_that_was_empty_from_the_start(application: Application, caplog, content_type):
     application.OnTopicEvent(topic_request(data_content_type=content_type))
     assert not caplog.records

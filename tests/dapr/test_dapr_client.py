@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 import trustme
+from dapr.proto.common.v1.common_pb2 import InvokeResponse
+from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackServicer, add_AppCallbackServicer_to_server
 from dapr_ends import Blocked, Script
 
 from guesthouse.dapr.client import Client
@@ -43,6 +45,24 @@ def test_the_handler_gets_the_event_that_was_sent(client: Client, handler: Scrip
         assert reply == Reply(b"\xff")
     else:
         assert reply == Reply(b"")
+
+
+def test_permanent_headers_go_under_the_names_that_a_sidecar_gives_them():
+    seen: list[dict[str, str]] = []
+
+    class Application(AppCallbackServicer):
+        def OnInvoke(self, request, context):
+            seen.append(dict(context.invocation_metadata()))
+            return InvokeResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_AppCallbackServicer_to_server(Application(), server)
+    with Client(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", token="sesame") as client:
+        server.start()
+        client.send(Event(Trigger.INVOKE, "m", metadata={"accept": "text/html", "x-own": "1"}), timeout=10)
+    server.stop(None)
+    del seen[0]["user-agent"]
+    assert seen == [{"dapr-accept": "text/html", "x-own": "1", "dapr-api-token": "sesame"}]
 
 
 def test_a_job_that_is_not_json_goes_as_bytes(client: Client, handler: Script):
@@ -142,7 +162,7 @@ def test_waits_for_a_server_that_starts_later(serve):
     first = serve()
     first.stop()
     with Client(f"127.0.0.1:{first.port}") as client:
-        with pytest.raises(Failure):
+        with pytest.raises(Failure, match="no application at"):
             client.wait_until_healthy(0.05)
         starter = threading.Timer(0.1, serve, kwargs={"port": first.port})
         starter.start()

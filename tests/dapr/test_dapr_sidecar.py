@@ -157,7 +157,8 @@ def test_the_events_deadline_ends_the_attempts(daprd, outputs: SidecarOutputs, m
     assert len(daprd[0].calls) == 1
 
 
-def test_the_events_deadline_ends_a_call(daprd, outputs: SidecarOutputs):
+def test_the_events_deadline_ends_a_call(daprd, outputs: SidecarOutputs, monkeypatch):
+    monkeypatch.setattr(sidecar, "CALL_TIME", 3600.0)
     release = threading.Event()
     daprd[0].before = lambda context: release.wait(10) and None
     with pytest.raises(Failure, match="says DEADLINE_EXCEEDED"):

@@ -90,7 +90,7 @@ class Client:
         end = time.monotonic() + seconds
         while True:
             try:
-                self._health.HealthCheck(Empty(), timeout=max(0.01, end - time.monotonic()), wait_for_ready=True)
+                self._health.HealthCheck(Empty(), timeout=max(0.01, end - time.monotonic()))
                 return
             except grpc.RpcError as error:
                 if time.monotonic() >= end:

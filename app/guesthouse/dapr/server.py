@@ -63,7 +63,6 @@ class Server:
         self.port = 0
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._credentials = None if config.tls is None else _credentials(*config.tls)
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="event")
         self._server = grpc.server(self._threads, options=_options(config.message))
         Callback(Events(handler, Tokens(config.tokens), self._admission), listing).add_to(self._server)
@@ -72,14 +71,14 @@ class Server:
     def start(self) -> None:
         """Open the port and serve. Call it when all is loaded: a sidecar sends events as soon as it can connect.
 
-        Raises `ServeError` when the address cannot be had.
+        Raises `ServeError` when the address cannot be had, or the certificate cannot be used.
         """
         address = _address(self.config.host, self.config.port)
         try:
-            if self._credentials is None:
+            if self.config.tls is None:
                 self.port = self._server.add_insecure_port(address)
             else:
-                self.port = self._server.add_secure_port(address, self._credentials)
+                self.port = self._server.add_secure_port(address, _credentials(*self.config.tls))
         except RuntimeError as error:
             raise ServeError(f"cannot listen on {address}: {error}") from error
         self._server.start()
