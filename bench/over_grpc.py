@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ def block(load: Load, server: servers.Running, event: Event, callers: int, reque
     after = Usage.of(server.pid)
     if outcome.errors:
         raise RuntimeError(f"{event.name} at {server.address}: {outcome.errors} {outcome.examples}")
-    cpu = (after.cpu - before.cpu) / requests if before and after else 0.0
+    cpu = (after.cpu - before.cpu) / requests if before and after else math.nan
     return Block(outcome.percentile(0.5) * 1000, outcome.rate, cpu * 1000)
 
 
@@ -81,9 +82,10 @@ def throughput(
     """The ratio of events per second, with the server's CPU for each event beside it."""
     subject, baseline = (blocks[name] for name in pair)
     spread = ratios([b.rate for b in subject], [b.rate for b in baseline])
+    cpu = ratios([b.cpu for b in subject], [b.cpu for b in baseline]).median
     note = (
         f"{_median(subject, 'rate'):.0f}/s : {_median(baseline, 'rate'):.0f}/s; server's CPU per event "
-        f"{_median(subject, 'cpu'):.2f} ms : {_median(baseline, 'cpu'):.2f} ms"
+        f"{_median(subject, 'cpu'):.2f} ms : {_median(baseline, 'cpu'):.2f} ms ({cpu:.2f}x)"
     )
     return Figure(comparison, f"{what}: throughput", spread, target=target, note=note)
 
