@@ -12,11 +12,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar would, print what came back
 	@$(VENV)/bin/python demo/demo.py
+
+.PHONY: demo-dapr
+demo-dapr: $(VENV)/runtime.stamp ## the same behind a real daprd, which is built once (needs Go)
+	@daprd=$$($(VENV)/bin/python tests/daprd/build.py) && $(VENV)/bin/python demo/dapr.py "$$daprd"
 
 .PHONY: test
 test: lint unit ## lint, types, import contracts and all tests (PYTEST="-k name" for some)
@@ -31,6 +35,11 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 .PHONY: unit
 unit: $(VENV)/dev.stamp ## the tests alone
 	$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST)
+
+.PHONY: test-dapr
+test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built once (needs Go, Redis, Mosquitto)
+	$(VENV)/bin/python tests/daprd/build.py
+	$(VENV)/bin/python -m pytest tests/dapr_real $(PYTEST)
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the benchmarks, and their results page
