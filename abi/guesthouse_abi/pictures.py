@@ -82,6 +82,12 @@ _PILLOW: dict[str, Callable[[io.BytesIO], Image.Image]] = {
 }
 
 
+def size_of(data: bytes, formats: frozenset[str]) -> tuple[int, int]:
+    """Width and height of a picture, from its header alone. Raises `HostError`."""
+    source = _open(data, formats, Era.STB, (0, 0))
+    return source.width, source.height
+
+
 def decode_and_resize(
     data: bytes,
     width: int,

@@ -64,6 +64,7 @@ class Reply:
     content_type: str = ""
     guest: str = ""
     cost: Cost = Cost()
+    headers: Headers = ()  # besides the content type; for invocations alone, names in lower case
 
 
 class Reason(str, enum.Enum):

@@ -13,7 +13,9 @@ from guesthouse.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Outputs
+from guesthouse.event import Event, Handler, Outputs
+from guesthouse.feed import Feed
+from guesthouse.hostmethods import HostMethods
 from guesthouse.manifest import Manifest
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
@@ -67,7 +69,15 @@ def server_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: i
         notice=settings.drain.notice,
         limit=settings.drain.limit,
     )
-    return Server(config, Dispatcher(plan, outputs, [EventLog()]), listing(plan.manifest))
+    return Server(config, _handler(plan, outputs), listing(plan.manifest))
+
+
+def _handler(plan: Plan, outputs: Outputs) -> Handler:
+    """What answers events; what the page asks for is only kept where the manifest has a page."""
+    if not plan.manifest.page.apps:
+        return Dispatcher(plan, outputs, [EventLog()])
+    feed = Feed()
+    return HostMethods(plan, feed, Dispatcher(plan, outputs, [EventLog(), feed]))
 
 
 def listing(manifest: Manifest) -> Listing:

@@ -119,6 +119,8 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     def OnInvoke(self, request: InvokeRequest, context: grpc.ServicerContext) -> InvokeResponse:
         """A service invocation."""
         reply = self._events.dispatch(convert.invoke_event, request, context)
+        if reply.headers:  # a message more: most replies do without
+            context.send_initial_metadata(reply.headers)
         return InvokeResponse(data=Any(value=reply.body), content_type=reply.content_type)
 
     @answered

@@ -23,6 +23,8 @@ from guesthouse_abi import grants
 MiB = 1 << 20
 GiB = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+#: How the names of the host's own methods begin.
+RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 
 
@@ -124,7 +126,16 @@ def _verb(value: object) -> object:
 
 
 def _method(value: object) -> object:
-    return _some_text(value.strip("/") if isinstance(value, str) else value)
+    method = _some_text(value.strip("/") if isinstance(value, str) else value)
+    if isinstance(method, str) and method.startswith(RESERVED):
+        raise wrong("is a name that the host keeps for itself", f"choose one that does not begin with {RESERVED}")
+    return method
+
+
+def _apps(value: object) -> object:
+    if value == []:
+        raise wrong("is empty", "name the applications that may ask, or leave the table out")
+    return value
 
 
 def _isolation(value: object) -> object:
@@ -410,12 +421,21 @@ class Job(Table):
     guest: Name = Field(description="the guest that answers")
 
 
+class Page(Table):
+    """The page (docs/page.md): who may ask for the host's status, its latest events and their pictures."""
+
+    apps: Annotated[tuple[SomeText, ...], BeforeValidator(_apps), Kind("list of text")] = Field(
+        default=(), description="the Dapr app ids that are answered", json_schema_extra={"default": "nobody"}
+    )
+
+
 class Manifest(Table):
     """The whole of `guesthouse.toml`."""
 
     app: App = Field(description="[app] with the application's name")
     engine: Engine = Engine()
     server: Server = Server()
+    page: Page = Page()
     models: Mapping[Name, Model] = Field(default_factory=dict)
     guests: Mapping[Name, Guest] = Field(default_factory=dict)
     invoke: tuple[Invoke, ...] = ()

@@ -1,0 +1,107 @@
+"""Methods that the host answers itself, for the page: `_guesthouse/status`, `…/events` and `…/pictures/ID`.
+
+`HostMethods` stands before the dispatcher. It answers only the applications that the manifest's `[page] apps` names, by
+the app id that their sidecar told ours (`dapr-caller-app-id`); to all others these methods do not exist. The same
+applications learn with each reply which guest answered and what it cost, by headers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from urllib.parse import parse_qs
+
+from guesthouse import __version__
+from guesthouse.engine import version_of
+from guesthouse.event import Event, Failure, Handler, Headers, Reason, Reply, Trigger
+from guesthouse.feed import STEP, STEPS, Feed, Json, milliseconds
+from guesthouse.inference import session
+from guesthouse.manifest.tables import RESERVED
+from guesthouse.plan import Plan
+from guesthouse_abi.deadline import Deadline
+
+CALLER = "dapr-caller-app-id"
+
+
+class HostMethods:
+    """An `event.Handler` before another one."""
+
+    def __init__(self, plan: Plan, feed: Feed, following: Handler) -> None:
+        self._plan = plan
+        self._feed = feed
+        self._following = following
+        self._apps = frozenset(plan.manifest.page.apps)
+        self._began = time.monotonic()
+
+    def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
+        """See `event.Handler.dispatch`."""
+        # A header that a caller wrote itself comes beside the sidecar's own, so that the two are no app's name.
+        if event.trigger is not Trigger.INVOKE or event.metadata.get(CALLER) not in self._apps:
+            return self._following.dispatch(event, deadline)
+        name = event.name.strip("/")
+        if name.startswith(RESERVED):
+            return self._answer(name.removeprefix(RESERVED), event)
+        reply = self._following.dispatch(event, deadline)
+        return dataclasses.replace(reply, headers=headers(reply))
+
+    def _answer(self, name: str, event: Event) -> Reply:
+        if name == "status":
+            return _json_reply(self.status())
+        if name == "events":
+            return _json_reply(self._feed.after(parse_qs(event.query).get("after", [""])[-1]))
+        kind, _, id = name.partition("/")
+        picture = self._feed.picture(id) if kind == "pictures" else None
+        if picture is None:
+            raise Failure(Reason.NOT_FOUND, f"the host does not answer the method {event.name!r}")
+        return Reply(picture, "image/jpeg")
+
+    def status(self) -> dict[str, Json]:
+        """What is loaded, and how it does. Times in milliseconds, `series` in steps of `step` seconds, newest last."""
+        manifest = self._plan.manifest
+        return {
+            "app": manifest.app.name,
+            "version": __version__,
+            "engine": version_of(manifest.engine.name),
+            "onnxruntime": session.VERSION,
+            "uptime": round(time.monotonic() - self._began, 1),
+            "step": STEP,
+            "steps": STEPS,
+            "methods": [{"method": i.method, "guest": i.guest, "verbs": i.verbs} for i in manifest.invoke],
+            "bindings": [{"name": b.name, "guest": b.guest, "to": b.to} for b in manifest.binding],
+            "topics": [{"name": f"{t.pubsub}/{t.topic}", "guest": t.guest} for t in manifest.topic],
+            "jobs": [{"name": j.name, "guest": j.guest} for j in manifest.job],
+            "guests": [self._guest(name) for name in self._plan.guests],
+            "models": [
+                {
+                    "name": model.name,
+                    "inputs": [str(info) for info in model.inputs],
+                    "outputs": [str(info) for info in model.outputs],
+                    "bytes": model.size,
+                    "guests": [name for name, guest in manifest.guests.items() if model.name in guest.models],
+                }
+                for model in self._plan.models.models
+            ],
+            "unrouted": self._feed.unrouted,
+        }
+
+    def _guest(self, name: str) -> dict[str, Json]:
+        slots, table = self._plan.guests[name].slots, self._plan.manifest.guests[name]
+        return {
+            "name": name,
+            "calling": table.calling,
+            "reply_type": table.reply_type,
+            "models": table.models,
+            "slots": {"busy": slots.busy, "limit": slots.limit, "queued": slots.queued, "queue": slots.queue},
+            **self._feed.counts(name),
+        }
+
+
+def headers(reply: Reply) -> Headers:
+    """Which guest answered, and what it cost, as https://www.w3.org/TR/server-timing/ writes it (milliseconds)."""
+    timing = ", ".join(f"{name};dur={value}" for name, value in milliseconds(reply.cost).items())
+    return (("guesthouse-guest", reply.guest), ("server-timing", timing))
+
+
+def _json_reply(value: Json) -> Reply:
+    return Reply(json.dumps(value, separators=(",", ":")).encode(), "application/json")
