@@ -123,7 +123,7 @@ def test_gives_each_member_its_own_rows(busy, rows_run):
     results = [answer.result()[0] for answer in answers]
     assert [result.tolist() for result in results] == [x.tolist() for x in asked]
     assert rows_run == [6]
-    assert not any(np.shares_memory(results[0], other) for other in results[1:])
+    assert all(result.base is None for result in results)  # no part of what the others got
 
 
 def test_never_runs_more_rows_than_the_batch_size_at_once(busy, rows_run):
@@ -231,6 +231,30 @@ def test_a_full_batch_does_not_wait_for_the_delay(busy, rows_run):
     answers = [model.threads.submit(model.model.run, {"x": column(x)}, ["y"], soon()) for x in (1, 2)]
     assert [answer.result()[0].tolist() for answer in answers] == [[[1]], [[2]]]
     assert rows_run == [2]
+
+
+def test_what_a_full_batch_leaves_behind_is_taken_by_another_worker(busy, rows_run):
+    model = busy(batch=(8, NEVER), cores=3)
+    deadline = soon()
+    alone = model.threads.submit(model.model.run, {"x": column(tiny_models.ENDLESS)}, ["y"], deadline)
+    until(lambda: len(model.batcher._waiting) == 1)
+    full = model.threads.submit(model.model.run, {"x": column(*range(8))}, ["y"], soon())
+    assert len(full.result()[0]) == 8
+    assert not alone.done()
+    deadline.cancel()
+    assert isinstance(alone.exception(), Cancelled)
+
+
+def test_repeats_one_by_one_where_the_rows_of_a_result_are_not_those_of_its_inputs():
+    def run(inputs, outputs, deadline) -> list[np.ndarray]:
+        return [inputs["x"].sum(axis=0, keepdims=True)]
+
+    batcher = Batcher(run, 2, NEVER)
+    batcher._running = 1  # so that both wait for each other
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(batcher.run, {"x": column(x)}, ["y"], soon()) for x in (1, 2)]
+        assert [answer.result()[0].tolist() for answer in answers] == [[[1]], [[2]]]
+    batcher.close()
 
 
 def test_closing_ends_those_who_wait_and_lets_a_run_finish(busy):

@@ -141,19 +141,19 @@ class Registry:
 def _digest_faults(models: Sequence[OnnxModel]) -> list[str]:
     """What is wrong with the digests that models stand for: each must lead to one model."""
     faults = []
-    owners = {model.sha256: model for model in reversed(models)}
-    own = dict(owners)
+    files = {model.sha256: model.name for model in models}
+    claims: dict[str, str] = {}
     for model in models:
         for given in model.config.stands_for:
             digest = given.lower()
-            other = owners.setdefault(digest, model)
+            first = claims.setdefault(digest, model.name)
             if not _SHA256.fullmatch(given):
-                faults.append(
-                    f"model {model.name!r}: `stands_for` has {given!r}, which is no sha256 of 64 hexadecimal digits"
-                )
-            elif other.name != model.name:
-                what = "is the file of" if digest in own else "is also claimed by"
-                faults.append(
-                    f"model {model.name!r}: `stands_for` has {digest}, which {what} model {other.name!r}: name it once"
-                )
+                why = f"{given!r}, which is no sha256 of 64 hexadecimal digits"
+            elif first != model.name:
+                why = f"{digest}, which is also claimed by model {first!r}: name it once"
+            elif digest in files and digest != model.sha256:
+                why = f"{digest}, which is the file of model {files[digest]!r}: take it out"
+            else:
+                continue
+            faults.append(f"model {model.name!r}: `stands_for` has {why}")
     return faults
