@@ -49,6 +49,10 @@ bench: $(VENV)/dev.stamp ## the benchmarks, and their results page
 docs: $(VENV)/dev.stamp ## write the generated pages of docs/ again
 	$(VENV)/bin/python docs/generate.py
 
+.PHONY: protos
+protos: $(VENV)/dev.stamp ## generate the stubs of Dapr's component interface again
+	$(VENV)/bin/python app/guesthouse/dapr/proto/generate.py
+
 .PHONY: guests
 guests: ## build the guests from source (guests/install-toolchain.sh installs the compilers on Debian)
 	python3 guests/build.py --lock
