@@ -14,9 +14,9 @@ MIB = 1 << 20
 STEPS, CALLERS = 5, 4
 
 
-def _after(load: Load, server: servers.Running, event: Event, requests: int) -> float:
+def _after(load: Load, server: servers.Running, event: Event, requests: int, callers: int = CALLERS) -> float:
     """MiB that are resident when so many more events were answered."""
-    outcome = load.run(Job(server.address, event, CALLERS, requests))
+    outcome = load.run(Job(server.address, event, callers, requests))
     if outcome.errors:
         raise RuntimeError(f"{outcome.errors} {outcome.examples}")
     usage = Usage.of(server.pid)
@@ -44,7 +44,8 @@ def memory(options: Options, folder: Path) -> Findings:
             warm, more = warm // 5, more // 10
         options.say(f"memory, {name}: {warm} events and {more} more")
         with servers.guesthouse(folder / name, manifest) as server, Load(CALLERS) as load:
-            start = _after(load, server, event, warm)
+            # With more callers: a server makes its threads when it first needs them, each with memory of its own.
+            start = _after(load, server, event, warm, 4 * CALLERS)
             steps = [_after(load, server, event, more // STEPS) for _ in range(STEPS)]
         growth = steps[-1] - start
         target = Target(1.0) if name == "echo" else None

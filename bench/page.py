@@ -62,10 +62,12 @@ def facts() -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"{platform.system()} {platform.release()}"
+    load = os.getloadavg()[0]
+    busy = ", by other work: where least and greatest lie far apart, the figure says little" if load > 0.5 else ""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{model or platform.processor()}, {cores} cores, {memory:.0f} GiB, {system}",
-        "load average": ", ".join(f"{value:.2f}" for value in os.getloadavg()),
+        "load average before the run": f"{load:.1f}{busy}",
         "Python": platform.python_version(),
         "Guesthouse": __version__,
         **{name: version(name) for name in PACKAGES},
