@@ -17,6 +17,10 @@ from guesthouse_abi.services import Services
 S = TypeVar("S")
 
 Variables = Callable[[], Sequence[tuple[str, str]]]
+Run = tuple[str, float, float]
+"""One run of a model: its name, begin and end (seconds of `time.perf_counter`)."""
+
+RUNS = 32  # of one event that are kept; the time of all of them is counted
 
 
 def _nothing() -> Sequence[tuple[str, str]]:
@@ -39,6 +43,7 @@ class Context:
         "inference_seconds",
         "input_at",
         "limits",
+        "runs",
         "services",
         "stdin",
         "stdout",
@@ -67,6 +72,7 @@ class Context:
         self.variables = variables  # the environment: asked for only when the guest asks
         self.host_seconds = 0.0  # in host functions, inference included
         self.inference_seconds = 0.0
+        self.runs: list[Run] = []
         self.held = 0  # bytes of host memory held on the guest's behalf
         self.held_peak = 0
         self._memory: Memory | None = None
@@ -105,6 +111,12 @@ class Context:
     def release(self, count: int) -> None:
         """Give back what `hold` took."""
         self.held -= count
+
+    def ran(self, model: str, began: float, ended: float) -> None:
+        """Account for a run of a model."""
+        self.inference_seconds += ended - began
+        if len(self.runs) < RUNS:
+            self.runs.append((model, began, ended))
 
     def log(self, stream: str, text: str) -> None:
         """A line of the guest's, or (stream "host") of the host's about it; dropped beyond the limit `log`."""

@@ -110,7 +110,7 @@ class Session:
         try:
             results = self.model.run(self.inputs, names, context.deadline)
         finally:
-            context.inference_seconds += time.perf_counter() - started
+            context.ran(self.model.name, started, time.perf_counter())
         values = dict(zip(names, results, strict=True))
         for output in outputs:
             value = values[output.info.name]

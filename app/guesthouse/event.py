@@ -22,13 +22,14 @@ class Trigger(str, enum.Enum):
     BINDING = "binding"
     TOPIC = "topic"
     JOB = "job"
+    OPERATION = "operation"  # of our own output binding
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing to be answered by a guest.
 
-    `name` is the method, the binding, `pubsub/topic` or the job; `path` the route that a topic's event matched (as the
+    `name` is the method, the binding, `pubsub/topic`, the job or the operation; `path` the route that a topic's event matched (as the
     sidecar reports it). `metadata` keys are lower case.
     """
 
@@ -54,6 +55,9 @@ class Cost:
     total: float = 0.0  # from the start of the instance to the reply
     memory: int = 0  # the guest's linear memory when it ended: it never shrinks, so its peak
     host_memory: int = 0  # peak of what the host held for it
+    began: float = 0.0  # when the instance started, by `time.perf_counter`
+    # Runs of models, the first of them: the model, begin and end by the same clock.
+    runs: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
             instance.close()
     except (errors.CallError, errors.HostError) as error:
         failed = error
-    cost = _cost(context, perf_counter() - started, memory, queued)
+    cost = _cost(context, started, memory, queued)
     if failed is not None:
         raise _failure(failed, guest, cost) from failed
     return Reply(body, config.reply_type, guest.name, cost)
@@ -75,11 +75,14 @@ def _facts(event: Event) -> Sequence[tuple[str, str]]:
         ("GUESTHOUSE_PATH", event.path),
         ("GUESTHOUSE_ID", event.id),
     ]
+    # https://opentelemetry.io/docs/specs/otel/context/env-carriers/
+    facts += [(k.upper(), event.metadata[k]) for k in ("traceparent", "tracestate") if k in event.metadata]
     facts += [(f"GUESTHOUSE_META_{_NOT_A_NAME.sub('_', k.upper())}", v) for k, v in event.metadata.items()]
     return [(name, value.replace("\0", "")) for name, value in facts]
 
 
-def _cost(context: Context, total: float, memory: int, queued: float) -> Cost:
+def _cost(context: Context, began: float, memory: int, queued: float) -> Cost:
+    total = perf_counter() - began
     inference = context.inference_seconds
     return Cost(
         queued=queued,
@@ -89,6 +92,8 @@ def _cost(context: Context, total: float, memory: int, queued: float) -> Cost:
         total=total,
         memory=memory,
         host_memory=context.held_peak,
+        began=began,
+        runs=tuple(context.runs),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import structlog
 
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
+
+TIMES = ("queued", "guest", "host", "inference", "total")
+"""The seconds in a `Cost`."""
 
 _log = structlog.get_logger("guesthouse.events")
 _debug = logging.getLogger("guesthouse.events")
@@ -47,8 +49,7 @@ class EventLog:
 def fields(cost: Cost) -> dict[str, float | int]:
     """A cost for a log line: seconds as milliseconds, with the unit in the name."""
     return {
-        f"{name}_ms" if isinstance(value, float) else name: round(value * 1000, 3)
-        if isinstance(value, float)
-        else value
-        for name, value in dataclasses.asdict(cost).items()
+        **{f"{name}_ms": round(getattr(cost, name) * 1000, 3) for name in TIMES},
+        "memory": cost.memory,
+        "host_memory": cost.host_memory,
     }
