@@ -23,6 +23,7 @@ from guesthouse_abi import grants
 MiB = 1 << 20
 GiB = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 #: How the names of the host's own methods begin.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -136,6 +137,18 @@ def _apps(value: object) -> object:
     if value == []:
         raise wrong("is empty", "name the applications that may ask, or leave the table out")
     return value
+
+
+def _component_name(value: object) -> object:
+    if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
+        raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
+    return value
+
+
+def _permissions(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value, re.ASCII):
+        raise wrong("is not a file's permissions", 'write three octal digits in quotes, as in "0660"')
+    return int(value, 8)
 
 
 def _isolation(value: object) -> object:
@@ -421,11 +434,77 @@ class Job(Table):
     guest: Name = Field(description="the guest that answers")
 
 
+class Component(Table):
+    """A pluggable component (docs/component.md): guests as an output binding, replies as an input binding."""
+
+    name: Annotated[str, BeforeValidator(_component_name), Kind("name")] = Field(
+        description="sidecars know it as `bindings.NAME`; `serve --component` goes before it"
+    )
+    guests: tuple[Name, ...] | None = Field(
+        default=None,
+        description="the guests that are operations of the output binding",
+        json_schema_extra={"default": "all"},
+    )
+    replies: tuple[Name, ...] = Field(
+        default=(),
+        description="the guests whose replies are events of the input binding",
+        json_schema_extra={"default": "none"},
+    )
+    folder: File | None = Field(
+        default=None,
+        description="the folder where sidecars look for sockets",
+        json_schema_extra={"default": "`$DAPR_COMPONENTS_SOCKETS_FOLDER`, else `/tmp/dapr-components-sockets`"},
+    )
+    permissions: Annotated[int, BeforeValidator(_permissions), Kind("text")] = Field(
+        default=0o660,
+        description="of the socket; a sidecar needs to write to it",
+        json_schema_extra={"default": '`"0660"`'},
+    )
+    unacknowledged: Count = Field(
+        default=16, ge=1, le=4096, description="replies that a sidecar may hold without having acknowledged them"
+    )
+    acknowledge: Duration = Field(
+        default=60.0, gt=0, le=86400, description="how long each of them; then it is sent again"
+    )
+    attempts: Count = Field(
+        default=5, ge=1, le=1000, description="how often a reply is sent to an application that fails on it"
+    )
+    buffer: Size = Field(
+        default=64 * MiB,
+        ge=8 * MiB,
+        le=64 * GiB,
+        description="what is held for one sidecar; beyond it the oldest replies are given up",
+    )
+    keep: Duration = Field(default=600.0, le=86400 * 7, description="how long it is held for a sidecar that is away")
+
+
 class Page(Table):
     """The page (docs/page.md): who may ask for the host's status, its latest events and their pictures."""
 
     apps: Annotated[tuple[SomeText, ...], BeforeValidator(_apps), Kind("list of text")] = Field(
         default=(), description="the Dapr app ids that are answered", json_schema_extra={"default": "nobody"}
+    )
+
+
+class Metrics(Table):
+    """Prometheus metrics and probes over HTTP (docs/observability.md); off unless there is this section."""
+
+    host: SomeText = Field(default="127.0.0.1", description="the address to listen on")
+    port: Count = Field(default=9464, ge=0, le=65535, description="the port to listen on; 0 takes a free one")
+    token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
+        default=(),
+        description="what `/metrics` asks for as `Authorization: Bearer`; a list while it is being changed",
+        json_schema_extra={"default": "no check"},
+    )
+
+
+class Traces(Table):
+    """OpenTelemetry traces over OTLP (docs/observability.md); also on by `$OTEL_EXPORTER_OTLP_ENDPOINT`."""
+
+    endpoint: SomeText | None = Field(
+        default=None,
+        description="the collector's OTLP/HTTP address, as in `http://collector:4318`",
+        json_schema_extra={"default": "`$OTEL_EXPORTER_OTLP_ENDPOINT`, else `http://localhost:4318`"},
     )
 
 
@@ -436,9 +515,19 @@ class Manifest(Table):
     engine: Engine = Engine()
     server: Server = Server()
     page: Page = Page()
+    component: Component | None = None
+    metrics: Metrics | None = None
+    traces: Traces | None = None
     models: Mapping[Name, Model] = Field(default_factory=dict)
     guests: Mapping[Name, Guest] = Field(default_factory=dict)
     invoke: tuple[Invoke, ...] = ()
     binding: tuple[Binding, ...] = ()
     topic: tuple[Topic, ...] = ()
     job: tuple[Job, ...] = ()
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The guests that are operations of the component."""
+        if self.component is None:
+            return ()
+        return tuple(self.guests) if self.component.guests is None else self.component.guests
