@@ -1,8 +1,8 @@
 """The imports by which older wasmedge-bindgen guests hand their result over (era B of `calling/bindgen.py`).
 
 Module `env` (tags 0.1.3 to 0.1.10, see `env.py`) passes raw bytes; module `wasmedge-bindgen` passes raw bytes in
-0.1.11 and triples from 0.1.12 to 0.3.0, under the same types: there the memory decides. What is passed is the guest's again
-when the import returns, so it is copied here.
+0.1.11 and triples from 0.1.12 to 0.3.0, under the same types: there the memory decides. What is passed is the
+guest's again when the import returns, so it is copied here.
 """
 
 from __future__ import annotations

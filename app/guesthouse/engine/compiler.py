@@ -8,13 +8,17 @@ flaw in the compiler itself. Where artefacts are kept is `cache.py`'s matter.
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 TIME = 120.0  # seconds, wall clock
-MEMORY = 2 << 30  # bytes of data segment (RLIMIT_AS would break the engine's reservations)
+MEMORY = 2 << 30  # bytes, resident
 MESSAGE = 2000  # characters of the compiler's own words
+_SLACK = 1 << 30  # bytes
+_LOOK = 0.02  # seconds between looks at the child
 
 
 class CompileError(Exception):
@@ -28,18 +32,39 @@ def compile_module(engine: str, wasm: Path, artefact: Path, *, time: float = TIM
     """
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-I", __file__, str(root), _abi_root(), engine, str(wasm), str(artefact), str(memory)]
-    try:
-        done = subprocess.run(command, env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=time, check=False)
-    except subprocess.TimeoutExpired:
-        raise CompileError(f"compiling took longer than {time:g} s and was ended") from None
-    if done.returncode == 0:
+    with subprocess.Popen(
+        command, env={}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as child:
+        said = _watched(child, monotonic() + time, memory)
+    if child.returncode == 0:
         return
-    text = done.stderr.decode("utf-8", "replace").strip()[-MESSAGE:]
-    if done.returncode == 2:
-        raise CompileError(text)
-    if b"not implemented" in done.stderr:
+    if b"not implemented" in said:
         raise CompileError("an import or export uses a type that hosts cannot handle (v128, typed references)")
-    raise CompileError(f"the compiler ended with {_ending(done.returncode)} (memory limit {memory >> 20} MiB) {text}")
+    text = said.decode("utf-8", "replace").strip()[-MESSAGE:]
+    if child.returncode == 2:
+        raise CompileError(text)
+    if child.returncode == -signal.SIGKILL:
+        raise CompileError(f"compiling took more than {time:g} s or {memory >> 20} MiB of memory and was ended")
+    raise CompileError(f"the compiler ended with {_ending(child.returncode)}: {text}")
+
+
+def _watched(child: subprocess.Popen[bytes], end: float, memory: int) -> bytes:
+    """What the child says on standard error; it is killed past `end`, or above `memory` bytes."""
+    while True:
+        try:
+            return child.communicate(timeout=_LOOK)[1]
+        except subprocess.TimeoutExpired:
+            if monotonic() > end or _resident(child.pid) > memory:
+                child.kill()
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process has; 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _abi_root() -> str:
@@ -58,7 +83,9 @@ def main(arguments: list[str]) -> int:
     sys.path[:0] = roots
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (int(TIME) * 4, int(TIME) * 4))  # several threads compile
-    resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+    # The parent looks at resident memory and kills; this holds between two looks. It is wider, because the compiler's
+    # allocator tries for ever to get what it is refused. (RLIMIT_AS would break the engine's reservations.)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(memory) + _SLACK, int(memory) + _SLACK))
     if engine != "wasmtime":
         sys.stderr.write(f"no compiler for the engine {engine!r}\n")
         return 2
