@@ -23,6 +23,7 @@ COMMANDS = {
     "send": "Send one event, here or to a running server.",
     "check": "Say what the manifest loads, and everything that is wrong with it.",
     "models": "List, inspect and register models.",
+    "web": "Serve the page: photos to guests, a live feed, an operator's view.",
     "bench": "Measure requests per second and latency of an event.",
 }
 """Command and its summary, in the order of the help. The module of the same name in this package is the command."""

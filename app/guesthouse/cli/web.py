@@ -1,0 +1,71 @@
+"""`guesthouse web`: the page, in front of a guest host that it reaches through its own sidecar."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import Annotated
+
+import structlog
+import typer
+import uvicorn
+
+from guesthouse.cli.options import LogFormat, LogLevel, example_text, new_app
+from guesthouse.cli.output import fail
+from guesthouse.observe import logs
+from guesthouse.text import fault
+from guesthouse.web.server import LOOPBACK, application
+from guesthouse.web.sidecar import Sidecar, url_from_environment
+
+app = new_app()
+
+_log = structlog.get_logger("guesthouse")
+_CALLERS = 128  # connections at a time; more are answered 503
+
+Host = Annotated[str, typer.Option("--host", metavar="HOST", help="Listen there.")]
+Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Listen there.")]
+App = Annotated[str, typer.Option("--app", metavar="NAME", help="The guest host's Dapr app id.")]
+
+
+@app.command(epilog=example_text("web", "web --app vision --port 8080"))
+def web(
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    app: App = "vision",
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Serve the page: photos to guests, a live feed and an operator's view.
+
+    It calls the guest host through a sidecar of its own, found by DAPR_HTTP_PORT (3500) and DAPR_API_TOKEN.
+    """
+    token = os.environ.get("DAPR_API_TOKEN", "")
+    logs.hide([token])
+    sidecar = Sidecar(url_from_environment(), app, token)
+    served = application(sidecar, LOOPBACK if _is_loopback(host) else None)
+    config = uvicorn.Config(
+        served,
+        host,
+        port,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_CALLERS,
+        timeout_graceful_shutdown=5,
+    )
+    try:
+        socket = config.bind_socket()
+    except SystemExit:
+        raise typer.Exit(1) from None  # uvicorn has logged why
+    except OSError as error:
+        fail([fault(f"cannot listen ({error.strerror})", f"{host}:{port}", "choose another with --host or --port")])
+    _log.info("the page", url=f"http://{host}:{port}", app=app, sidecar=sidecar.url)
+    uvicorn.Server(config).run([socket])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

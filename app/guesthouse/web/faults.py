@@ -1,0 +1,158 @@
+"""What can go wrong between the page and a guest, in words for the person in front of it: what happened, what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault(Exception):
+    """`status` is the HTTP status of the answer; the page shows the rest. `code` is for programs."""
+
+    status: int
+    code: str
+    title: str
+    text: str
+    remedy: str
+    guest: str = ""
+    reason: str = ""
+
+    def json(self) -> dict[str, dict[str, object]]:
+        return {"error": asdict(self)}
+
+
+def sidecar_away(url: str) -> Fault:
+    return Fault(
+        502,
+        "sidecar-away",
+        "The page’s sidecar is away",
+        f"Nothing answers at {url}, where the page’s own Dapr sidecar should be.",
+        "Start it beside the page (daprd --app-id web --dapr-http-port 3500), "
+        "or set DAPR_HTTP_PORT to the port that it listens on. This page tries again by itself.",
+    )
+
+
+def sidecar_slow(seconds: float) -> Fault:
+    return Fault(
+        504,
+        "slow",
+        "No answer in time",
+        f"The sidecar had no answer within {seconds:g} seconds.",
+        "The guest host may be overloaded, or loading: try again, and look at its log if it stays so.",
+    )
+
+
+def sidecar_denied() -> Fault:
+    return Fault(
+        502,
+        "sidecar-denied",
+        "The sidecar refuses the page",
+        "The sidecar asks its callers for an API token, and the page has none, or a wrong one.",
+        "Start `guesthouse web` with the sidecar’s own DAPR_API_TOKEN.",
+    )
+
+
+def host_away(app: str, said: str) -> Fault:
+    return Fault(
+        502,
+        "host-away",
+        "The guest host is away",
+        f"The sidecar reached no application “{app}”" + (f": {said}" if said else "."),
+        f"Start `guesthouse serve` and its sidecar (--app-id {app}), or name another app: `guesthouse web --app NAME`. "
+        "This page tries again by itself.",
+    )
+
+
+def not_shown() -> Fault:
+    return Fault(
+        403,
+        "not-shown",
+        "The host does not show this page its status",
+        "Photos work; the live feed and the operator’s view need the host’s consent.",
+        'Add [page] apps = ["web"] to the host’s guesthouse.toml, with the app id of the page’s sidecar, '
+        "and restart it.",
+    )
+
+
+def too_large(limit: int) -> Fault:
+    return Fault(
+        413,
+        "too-large",
+        "The photo is too large",
+        f"The page takes files of up to {limit >> 20} MiB.",
+        "Choose a smaller one.",
+    )
+
+
+def over_sidecar_limit() -> Fault:
+    return Fault(
+        413,
+        "over-sidecar-limit",
+        "The photo is too large for a sidecar",
+        "A sidecar passes on 4 MiB, unless it is told otherwise.",
+        "Choose a smaller photo, or start both sidecars (the page’s and the host’s) with --max-body-size 32Mi.",
+    )
+
+
+def unknown_method(method: str) -> Fault:
+    return Fault(
+        404,
+        "unknown-method",
+        "There is no such method",
+        f"The guest host does not list a method “{method}”.",
+        "Choose one of those that the page offers; reload it when the host has changed.",
+    )
+
+
+def refused(why: str) -> Fault:
+    return Fault(
+        403,
+        "refused",
+        "Refused",
+        why,
+        "Open the page by the address that `guesthouse web` printed.",
+    )
+
+
+_BY_REASON = {
+    "GUEST": ("The guest refused the photo", "Try another photo: JPEG and PNG are understood by all guests."),
+    "MALFORMED": ("The guest could not read the photo", "Try another photo: JPEG and PNG are understood by all."),
+    "TOO_LARGE": ("The photo is too large for this guest", "Choose a smaller one, or raise the guest’s limits.input."),
+    "TRAP": ("The guest crashed", "Nothing else is harmed: try again. The host’s log has the kind of trap."),
+    "BAD_REPLY": ("The guest’s answer is broken", "This is a fault of the guest: see the host’s log."),
+    "DEADLINE": ("The guest took too long", "Try a smaller photo, or raise the guest’s limits.time."),
+    "FULL": ("The guest is busy", "All its slots and its queue are taken: try again in a moment."),
+    "TRY_AGAIN": ("The guest asks to be tried again later", "Try again in a moment."),
+    "DRAINING": ("The guest host is shutting down", "Try again when it is back."),
+    "NOT_FOUND": ("The host has no such method", "Reload the page: the host has changed."),
+    "DENIED": ("The host refuses its sidecar", "APP_API_TOKEN of the sidecar and [server] token must be the same."),
+}
+
+
+def of_answer(status: int, body: bytes, app: str) -> Fault:
+    """The fault in a sidecar's answer that is no success.
+
+    The host's own failures come as JSON of `google.rpc.Status` with an ErrorInfo of the domain `guesthouse`; what the
+    sidecar says itself has an `errorCode`, or no details.
+    """
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    said: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
+    text = str(said.get("message") or "")[:600]
+    for detail in said.get("details") or ():
+        if isinstance(detail, dict) and detail.get("domain") == "guesthouse":
+            metadata = detail.get("metadata")
+            guest = str(metadata.get("guest", "")) if isinstance(metadata, dict) else ""
+            reason = str(detail.get("reason", ""))
+            title, remedy = _BY_REASON.get(reason, ("The guest host failed", "See the host’s log."))
+            return Fault(status, "failed", title, text, remedy, guest, reason)
+    if status == 401 or "api token" in text.lower():
+        return sidecar_denied()
+    if status == 413 or "too large" in text.lower() or "larger than max" in text.lower():
+        return over_sidecar_limit()
+    return host_away(app, text)

@@ -1,0 +1,208 @@
+"""The page's web server: its files, and an API that calls fixed methods of the guest host and nothing else.
+
+| path | answer |
+|---|---|
+| `/` | the page |
+| `GET /api/status` | the host's status, and what the page itself is set to |
+| `GET /api/events?after=CURSOR` | events that came since |
+| `GET /api/pictures/ID` | a picture of one of them |
+| `POST /api/call/METHOD` | the reply; headers `Guesthouse-Guest` and `Server-Timing`: who answered, at what cost |
+| `GET /healthz` | whether this server is up |
+
+Errors are JSON (`faults.Fault`). Browsers are held to what the page does: no foreign origin may call, nothing is
+loaded from elsewhere, no reply of a guest is ever rendered as a document.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from guesthouse.web import faults
+from guesthouse.web.sidecar import Sidecar
+
+STATIC = Path(__file__).parent / "static"
+LARGEST_BODY = 16 * 2**20  # bytes; what a guest takes by default
+QUICK = 5.0  # seconds that the host's own methods may take
+KNOWN_METHODS = frozenset({"api/image", "api/grayscale"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_CURSOR = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
+_PICTURE = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}r?", re.ASCII)
+_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}(; ?charset=[\w-]{1,32})?", re.ASCII)
+
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK) -> Starlette:
+    """The ASGI application. `hosts`: the names under which a browser may ask (None: any)."""
+    api = _Api(sidecar)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await sidecar.close()
+
+    return Starlette(
+        routes=[
+            Route("/healthz", _healthy),
+            Route("/api/status", api.status),
+            Route("/api/events", api.events),
+            Route("/api/pictures/{id}", api.picture),
+            Route("/api/call/{method:path}", api.call, methods=["POST"]),
+            Mount("/", StaticFiles(directory=STATIC, html=True)),
+        ],
+        middleware=[Middleware(_Guard, hosts=hosts)],
+        exception_handlers={faults.Fault: _fault, HTTPException: _http_error},
+        lifespan=lifespan,
+    )
+
+
+class _Api:
+    """What the page's script asks for."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._methods = KNOWN_METHODS  # and those that the host's status has listed
+
+    async def status(self, _: Request) -> Response:
+        status = await self._ask("status")
+        self._methods = KNOWN_METHODS | {str(entry["method"]) for entry in status["methods"]}
+        return _json(status)
+
+    async def events(self, request: Request) -> Response:
+        after = request.query_params.get("after", "")
+        return _json(await self._ask("events", urlencode({"after": after}) if _CURSOR.fullmatch(after) else ""))
+
+    async def picture(self, request: Request) -> Response:
+        id = request.path_params["id"]
+        if not _PICTURE.fullmatch(id):
+            raise HTTPException(404)
+        answer = await self._sidecar.invoke(f"_guesthouse/pictures/{id}", verb="GET", wait=QUICK)
+        return Response(answer.body, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+    async def call(self, request: Request) -> Response:
+        method = request.path_params["method"]
+        if method not in self._methods:
+            raise faults.unknown_method(method[:100])
+        body = await _body(request)
+        kind = request.headers.get("content-type", "")
+        answer = await self._sidecar.invoke(method, body, kind=kind if _TYPE.fullmatch(kind) else "")
+        timing = f"{answer.timing}, " if answer.timing else ""
+        return Response(
+            answer.body,
+            headers={
+                "content-type": answer.content_type or "application/octet-stream",
+                "guesthouse-guest": answer.guest,
+                "server-timing": f"{timing}sidecar;dur={answer.seconds * 1000:.3f}",
+            },
+        )
+
+    async def _ask(self, name: str, query: str = "") -> dict[str, Any]:
+        """What one of the host's own methods answers."""
+        try:
+            answer = await self._sidecar.invoke(f"_guesthouse/{name}", verb="GET", query=query, wait=QUICK)
+            found: dict[str, Any] = json.loads(answer.body)
+        except faults.Fault as fault:
+            raise (faults.not_shown() if fault.reason == "NOT_FOUND" else fault) from None
+        except ValueError:
+            raise faults.not_shown() from None  # a guest that answers everything, and knows nothing of this
+        return found
+
+
+async def _body(request: Request) -> bytes:
+    """The body, read no further than the limit."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > LARGEST_BODY:
+        raise faults.too_large(LARGEST_BODY)
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > LARGEST_BODY:
+            raise faults.too_large(LARGEST_BODY)
+    return bytes(data)
+
+
+async def _healthy(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+def _json(value: object) -> Response:
+    return JSONResponse(value, headers={"cache-control": "no-store"})
+
+
+async def _fault(_: Request, error: Exception) -> Response:
+    assert isinstance(error, faults.Fault)
+    headers = {"cache-control": "no-store"}
+    if error.status == 413:
+        headers["connection"] = "close"  # the rest of the body is not read
+    return JSONResponse(error.json(), error.status, headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(f"{error.detail}\n", error.status_code)
+
+
+class _Guard:
+    """Refuses what no page of ours asks, and puts the headers that hold browsers to it on every answer."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_api = scope["path"].startswith("/api/")
+        # What a guest replied must not run as a document, not even when it is opened by itself.
+        policy = "default-src 'none'; sandbox; frame-ancestors 'none'" if is_api else _PAGE_POLICY
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = {**_HEADERS, "content-security-policy": policy}
+                if not is_api:
+                    headers["cache-control"] = "no-cache"  # ask each time; the files have etags
+                message["headers"] += [(name.encode(), value.encode()) for name, value in headers.items()]
+            await send(message)
+
+        why = self._why_not(Request(scope))
+        if why:
+            await (await _fault(Request(scope), faults.refused(why)))(scope, receive, guarded)
+        else:
+            await self._app(scope, receive, guarded)
+
+    def _why_not(self, request: Request) -> str:
+        """Why a request is refused, "" where it is not."""
+        host = request.headers.get("host", "")
+        if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+            # A foreign site whose name was made to lead here (DNS rebinding) would else count as our own origin.
+            return "This server answers only to the names of this machine."
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "Another site may not call this one."
+        return ""
