@@ -108,6 +108,16 @@ def test_the_reply_goes_to_the_state_store_and_then_to_each_output(daprd, output
     assert {metadata["dapr-api-token"] for metadata in daprd[0].metadata} == {"sesame"}
 
 
+def test_the_calls_belong_to_the_trace_of_the_event(daprd, outputs: SidecarOutputs):
+    trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=1"}
+    event = Event(Trigger.BINDING, "camera", metadata={**trace, "x-other": "1"})
+    outputs.deliver(REPLY, event, Route(to=("results",), state=("store", "{name}")), forever())
+    assert len(daprd[0].metadata) == 2
+    for metadata in daprd[0].metadata:
+        assert trace.items() <= metadata.items()
+        assert "x-other" not in metadata
+
+
 def test_a_route_without_outputs_calls_nothing(daprd, outputs: SidecarOutputs):
     outputs.deliver(REPLY, EVENT, Route(), forever())
     assert not daprd[0].calls

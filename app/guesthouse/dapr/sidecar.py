@@ -22,8 +22,10 @@ from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.state_pb2 import SaveStateRequest
 
+from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.tokens import TOKEN_KEY
 from guesthouse.event import Destination, Event, Failure, Reason, Reply
+from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
 
 log = logging.getLogger(__name__)
@@ -94,25 +96,32 @@ class SidecarOutputs:
 
         State first: an event whose delivery fails comes again, and a state that is written twice does no harm. Every
         call may be repeated while the sidecar is not there, so an output may get a reply twice. Raises `Failure`
-        (`OUTPUT`) at the first destination that did not accept it.
+        (`OUTPUT`) at the first destination that did not accept it. The calls belong to the event's trace.
         """
+        metadata = (*self._metadata, *context_of(event.metadata).items())
         content_type = {"contentType": reply.content_type} if reply.content_type else {}
         if destination.state is not None:
             store, template = destination.state
             item = StateItem(key=state_key(template, event), value=reply.body, metadata=content_type)
             save = SaveStateRequest(store_name=store, states=[item])
-            self._call(self._sidecar.SaveState, save, f"state store {store!r}", reply, deadline)
+            self._call(self._sidecar.SaveState, save, f"state store {store!r}", reply, deadline, metadata)
         for name in destination.to:
             create = InvokeBindingRequest(name=name, data=reply.body, metadata=content_type, operation="create")
-            self._call(self._sidecar.InvokeBinding, create, f"output binding {name!r}", reply, deadline)
+            self._call(self._sidecar.InvokeBinding, create, f"output binding {name!r}", reply, deadline, metadata)
 
     def _call(
-        self, method: Callable[..., object], request: Request, output: str, reply: Reply, deadline: Deadline
+        self,
+        method: Callable[..., object],
+        request: Request,
+        output: str,
+        reply: Reply,
+        deadline: Deadline,
+        metadata: Metadata,
     ) -> None:
         """Call, and again with growing pauses as long as the sidecar cannot be reached."""
         for attempt in range(ATTEMPTS):
             try:
-                method(request, timeout=min(deadline.remaining(), CALL_TIME), metadata=self._metadata)
+                method(request, timeout=min(deadline.remaining(), CALL_TIME), metadata=metadata)
                 return
             except grpc.RpcError as error:
                 code, details = error.code(), error.details()
