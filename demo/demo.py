@@ -30,7 +30,7 @@ What to try next
   guesthouse send invoke api/person --data tests/data/photos/astronaut.png     one event, without a server
   guesthouse check                                                             what the manifest loads
   guesthouse serve                                                             behind your own sidecar:
-      daprd --app-id vision --app-port 50051 --app-protocol grpc --resources-path components
+      daprd --app-id vision --app-port 50051 --app-protocol grpc --resources-path components/local
   guests/README.md                                                             write a guest in ten lines
 (guesthouse is .venv/bin/guesthouse here)"""
 

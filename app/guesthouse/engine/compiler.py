@@ -50,12 +50,17 @@ def compile_module(engine: str, wasm: Path, artefact: Path, *, time: float = TIM
 
 def _watched(child: subprocess.Popen[bytes], end: float, memory: int) -> bytes:
     """What the child says on standard error; it is killed past `end`, or above `memory` bytes."""
-    while True:
-        try:
-            return child.communicate(timeout=_LOOK)[1]
-        except subprocess.TimeoutExpired:
-            if monotonic() > end or _resident(child.pid) > memory:
-                child.kill()
+    while (said := _said(child)) is None:
+        if monotonic() > end or _resident(child.pid) > memory:
+            child.kill()
+    return said
+
+
+def _said(child: subprocess.Popen[bytes]) -> bytes | None:
+    try:
+        return child.communicate(timeout=_LOOK)[1]
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _resident(pid: int) -> int:
