@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from guesthouse.cli.parts import opened, server_for
+from guesthouse.cli.parts import application_for, opened
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.manifest import load
@@ -17,10 +17,10 @@ from guesthouse.plan import Plan
 def serving(manifest: Path) -> Iterator[tuple[Client, Plan]]:
     """Serve a manifest on a free port, as `guesthouse serve` does, in this process."""
     with opened(load(manifest)) as plan, contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs:
-        server = server_for(plan, outputs, port=0)
-        server.start()
+        application = application_for(plan, outputs, port=0)
+        application.start()
         try:
-            with Client(f"127.0.0.1:{server.port}", token="") as client:
+            with Client(f"127.0.0.1:{application.server.port}", token="") as client:
                 yield client, plan
         finally:
-            server.stop()
+            application.stop()

@@ -29,8 +29,8 @@ class Trigger(str, enum.Enum):
 class Event:
     """One thing to be answered by a guest.
 
-    `name` is the method, the binding, `pubsub/topic`, the job or the operation; `path` the route that a topic's event matched (as the
-    sidecar reports it). `metadata` keys are lower case.
+    `name` is the method, the binding, `pubsub/topic`, the job or the operation; `path` the route that a topic's event
+    matched (as the sidecar reports it). `metadata` keys are lower case.
     """
 
     trigger: Trigger

@@ -46,13 +46,16 @@ class Routes:
         self._methods: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
         for invoke in manifest.invoke:
             self._methods.setdefault(invoke.method, []).append((invoke.verbs, Route(invoke.guest)))
-        self._bindings = {b.name: _route(b) for b in manifest.binding}
         self._topics: dict[str, dict[str | None, Route]] = {}
         for topic in manifest.topic:
             # A topic's events that no rule of the manifest's names by path go to the table without a match.
             path = topic.route.path if topic.route is not None and topic.route.match else None
             self._topics.setdefault(f"{topic.pubsub}/{topic.topic}", {})[path] = _route(topic)
-        self._jobs = {j.name: Route(j.guest) for j in manifest.job}
+        self._others = {
+            Trigger.BINDING: {b.name: _route(b) for b in manifest.binding},
+            Trigger.JOB: {j.name: Route(j.guest) for j in manifest.job},
+            Trigger.OPERATION: {name: Route(name) for name in manifest.operations},
+        }
 
     def find(self, event: Event) -> Route:
         """The route of an event. Raises `Failure` (`NOT_FOUND`)."""
@@ -62,7 +65,7 @@ class Routes:
             paths = self._topics.get(event.name, {})
             route = paths.get(event.path) or paths.get(None)
         else:
-            route = (self._bindings if event.trigger is Trigger.BINDING else self._jobs).get(event.name)
+            route = self._others[event.trigger].get(event.name)
         if route is None:
             path = f" with the path {event.path!r}" if event.path else ""
             raise Failure(Reason.NOT_FOUND, f"no guest answers the {event.trigger.value} {event.name!r}{path}")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import structlog
 
+from guesthouse.dapr.application import Application
+from guesthouse.dapr.component import Component, ComponentConfig
+from guesthouse.dapr.component_input import Replies
+from guesthouse.dapr.component_reader import Bounds
+from guesthouse.dapr.component_socket import socket_folder
 from guesthouse.dapr.server import SPARE_THREADS, Server, ServerConfig
 from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
 from guesthouse.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Handler, Outputs
+from guesthouse.event import Event, Handler, Observer, Outputs
 from guesthouse.feed import Feed
 from guesthouse.hostmethods import HostMethods
 from guesthouse.manifest import Manifest
+from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
 from guesthouse.plan import Plan, Routes, build
@@ -55,7 +61,14 @@ def needed(manifest: Manifest, event: Event) -> Manifest:
     return manifest.model_copy(update={"guests": {name: guest}, "models": models})
 
 
-def server_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: int | None = None) -> Server:
+def with_component(manifest: Manifest, name: str) -> Manifest:
+    """The manifest with a component of this name, whatever it says itself."""
+    settings = manifest.component
+    component = ComponentTable(name=name) if settings is None else settings.model_copy(update={"name": name})
+    return manifest.model_copy(update={"component": component})
+
+
+def application_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: int | None = None) -> Application:
     """The gRPC application for a plan, not started yet; `host` and `port` go before the manifest's."""
     settings = plan.manifest.server
     config = ServerConfig(
@@ -64,20 +77,56 @@ def server_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: i
         message=settings.message,
         tokens=tuple(token.get_secret_value() for token in settings.token),
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
-        # The same again, so that a caller too many is refused by its guest, which can say more, not by the server.
-        threads=plan.places + 2 * SPARE_THREADS,
+        threads=_threads(plan),
         notice=settings.drain.notice,
         limit=settings.drain.limit,
     )
-    return Server(config, _handler(plan, outputs), listing(plan.manifest))
+    component = plan.manifest.component
+    if component is None:
+        return Application(Server(config, _handler(plan, outputs), listing(plan.manifest)))
+    replies = _replies(component)
+    handler = _handler(plan, outputs, [replies])
+    return Application(
+        Server(config, handler, listing(plan.manifest)), Component(_component(plan, component), handler, replies)
+    )
 
 
-def _handler(plan: Plan, outputs: Outputs) -> Handler:
+def _threads(plan: Plan) -> int:
+    """The same again, so that a caller too many is refused by its guest, which can say more, not by the server."""
+    return plan.places + 2 * SPARE_THREADS
+
+
+def _component(plan: Plan, settings: ComponentTable) -> ComponentConfig:
+    server = plan.manifest.server
+    return ComponentConfig(
+        name=settings.name,
+        folder=settings.folder or socket_folder(),
+        permissions=settings.permissions,
+        guests=plan.manifest.operations,
+        message=server.message,
+        threads=_threads(plan),
+        notice=server.drain.notice,
+        limit=server.drain.limit,
+    )
+
+
+def _replies(settings: ComponentTable) -> Replies:
+    bounds = Bounds(
+        unacknowledged=settings.unacknowledged,
+        acknowledge=settings.acknowledge,
+        attempts=settings.attempts,
+        buffer=settings.buffer,
+        keep=settings.keep,
+    )
+    return Replies(settings.name, settings.replies, bounds)
+
+
+def _handler(plan: Plan, outputs: Outputs, observers: Sequence[Observer] = ()) -> Handler:
     """What answers events; what the page asks for is only kept where the manifest has a page."""
     if not plan.manifest.page.apps:
-        return Dispatcher(plan, outputs, [EventLog()])
+        return Dispatcher(plan, outputs, [EventLog(), *observers])
     feed = Feed()
-    return HostMethods(plan, feed, Dispatcher(plan, outputs, [EventLog(), feed]))
+    return HostMethods(plan, feed, Dispatcher(plan, outputs, [EventLog(), feed, *observers]))
 
 
 def listing(manifest: Manifest) -> Listing:

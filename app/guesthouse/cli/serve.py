@@ -12,12 +12,14 @@ import typer
 from guesthouse import __version__
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
-from guesthouse.cli.parts import opened, server_for
+from guesthouse.cli.parts import application_for, opened, with_component
+from guesthouse.dapr.application import Application
 from guesthouse.dapr.server import ServeError, run_until_signal
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.engine import version_of
 from guesthouse.inference import session
 from guesthouse.manifest import load
+from guesthouse.manifest.tables import COMPONENT_NAME
 from guesthouse.observe import logs
 from guesthouse.plan import Plan
 
@@ -34,11 +36,30 @@ Port = Annotated[
 ]
 
 
+def _component(name: str | None) -> str | None:
+    if name is not None and not COMPONENT_NAME.fullmatch(name):
+        raise typer.BadParameter("use small letters, digits and -, as in guests for bindings.guests")
+    return name
+
+
+ComponentName = Annotated[
+    str | None,
+    typer.Option(
+        "--component",
+        metavar="NAME",
+        help="Be the pluggable component bindings.NAME as well.",
+        show_default="the manifest's, else none",
+        callback=_component,
+    ),
+]
+
+
 @app.command(epilog=example_text("serve", "serve -m vision.toml --port 50051 --log-format json"))
 def serve(
     manifest: ManifestFile = DEFAULT_MANIFEST,
     host: Host = None,
     port: Port = None,
+    component: ComponentName = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -49,26 +70,28 @@ def serve(
     """
     began = time.monotonic()
     loaded = load(manifest)
+    if component is not None:
+        loaded = with_component(loaded, component)
     logs.hide(token.get_secret_value() for token in loaded.server.token)
     with contextlib.ExitStack() as stack:
         plan = stack.enter_context(opened(loaded))
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint.from_environment())))
-        server = server_for(plan, outputs, host=host, port=port)
+        application = application_for(plan, outputs, host=host, port=port)
         try:
-            server.start()
+            application.start()
         except ServeError as error:
             fail([str(error)])
-        _announce(plan, f"{server.config.host}:{server.port}", time.monotonic() - began)
-        code = run_until_signal(server)
+        _announce(plan, application, time.monotonic() - began)
+        code = run_until_signal(application)
         _log.info("ended")
     raise typer.Exit(code)
 
 
-def _announce(plan: Plan, address: str, seconds: float) -> None:
-
+def _announce(plan: Plan, application: Application, seconds: float) -> None:
+    server, component = application.server, application.component
     _log.info(
         "serving",
-        address=address,
+        address=f"{server.config.host}:{server.port}",
         app=plan.manifest.app.name,
         guests=len(plan.guests),
         models=len(plan.manifest.models),
@@ -77,4 +100,5 @@ def _announce(plan: Plan, address: str, seconds: float) -> None:
         version=__version__,
         engine=version_of(plan.manifest.engine.name),
         onnxruntime=session.VERSION,
+        **({"component": str(component.socket.path)} if component is not None else {}),
     )

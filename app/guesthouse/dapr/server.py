@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import grpc
 
@@ -106,7 +107,14 @@ class Server:
         self._threads.shutdown(wait=False)
 
 
-def run_until_signal(server: Server) -> int:
+class Drains(Protocol):
+    """What a signal drains."""
+
+    def drain(self) -> bool:
+        """End gently; returns whether all events in flight ended well."""
+
+
+def run_until_signal(server: Drains) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the process's exit code. For the main thread.
 
     A second signal ends the process on the spot, with 128 plus its number: a guest that does not end cannot hold it.

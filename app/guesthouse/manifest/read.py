@@ -188,7 +188,7 @@ def _explained(kind: str, context: Mapping[str, Any], value: object, where: Wher
 
 
 def _bound(bound: float, value: object, where: Where) -> str:
-    if where[-1] in ("time", "queue_wait", "delay", "wait"):
+    if where[-1] in ("time", "queue_wait", "delay", "wait", "acknowledge"):
         return format_duration(bound)
     return format_size(int(bound)) if bound >= 65536 and isinstance(value, int | str) else str(bound)
 

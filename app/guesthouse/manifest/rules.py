@@ -29,6 +29,7 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     yield from _twice(raw, "binding", ("name",))
     yield from _twice(raw, "job", ("name",))
     yield from _topics(raw)
+    yield from _component(raw)
 
 
 def closest(name: str, known: Iterable[str], what: str) -> str:
@@ -158,3 +159,18 @@ def _topics(raw: Raw) -> Iterator[Disagreement]:
 
 def _again(where: Where, first: int, remedy: str) -> Disagreement:
     return where, f"is answered by [[{where[0]}]] #{first + 1} already", remedy
+
+
+def _component(raw: Raw) -> Iterator[Disagreement]:
+    component = raw.get("component")
+    if not isinstance(component, dict):
+        return
+    guests = _keys(raw, "guests")
+    for key in ("guests", "replies"):
+        for index, guest in _texts(component.get(key)):
+            if guest not in guests:
+                where = ("component", key, index)
+                yield where, "is no guest of this manifest", closest(guest, guests, "its guests")
+    if component.get("guests") == [] and not component.get("replies"):
+        remedy = "name guests in guests or replies, or leave guests out for all of them"
+        yield ("component", "guests"), "leaves the component without anything to do", remedy

@@ -1,0 +1,111 @@
+"""Guesthouse as a pluggable component of Dapr: the gRPC server on a Unix socket, its start and its end.
+
+What it serves is in `component_output` (guests as operations) and `component_input` (replies as events). It may run
+beside the application's own server in one process, over the same guests.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import grpc
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+from guesthouse.dapr.admission import Admission
+from guesthouse.dapr.callback import Events
+from guesthouse.dapr.component_input import STREAMS, InputBinding, Replies
+from guesthouse.dapr.component_output import OutputBinding
+from guesthouse.dapr.component_socket import Socket
+from guesthouse.dapr.proto import components_pb2, components_pb2_grpc
+from guesthouse.dapr.server import SPARE_THREADS, ServeError
+from guesthouse.dapr.tokens import Tokens
+from guesthouse.event import Handler
+
+_LINGER = 0.2  # seconds
+_FLUSH = 1.0  # seconds for the last answers
+_SERVICES = components_pb2.DESCRIPTOR.services_by_name
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentConfig:
+    """How to serve the component `bindings.NAME`.
+
+    `permissions` are those of the socket: a sidecar needs to write to it. `guests` are the operations of the output
+    binding, which is not there without any. `message` is the largest request in bytes. `threads` is how many events
+    may be inside plus `SPARE_THREADS`. `notice` and `limit` are seconds, as for `Server.drain`.
+    """
+
+    name: str
+    folder: Path
+    permissions: int = 0o660
+    guests: tuple[str, ...] = ()
+    message: int = 16 * 2**20
+    threads: int = 64 + SPARE_THREADS
+    notice: float = 0.0
+    limit: float = 20.0
+
+
+class Component:
+    """A pluggable component's server. No sidecar can find it before `start`."""
+
+    def __init__(self, config: ComponentConfig, handler: Handler, replies: Replies) -> None:
+        self.config = config
+        self.socket = Socket(config.folder, config.name, config.permissions)
+        self._replies = replies
+        self._admission = Admission(max(1, config.threads - SPARE_THREADS))
+        self._threads = ThreadPoolExecutor(config.threads + STREAMS, thread_name_prefix="component")
+        self._server = grpc.server(self._threads, options=_options(config.message))
+        served = [reflection.SERVICE_NAME]
+        if config.guests:
+            output = OutputBinding(Events(handler, Tokens(), self._admission), config.guests)
+            components_pb2_grpc.add_OutputBindingServicer_to_server(output, self._server)  # type: ignore[no-untyped-call]
+            served.append(_SERVICES["OutputBinding"].full_name)
+        if replies.guests:
+            components_pb2_grpc.add_InputBindingServicer_to_server(InputBinding(replies), self._server)  # type: ignore[no-untyped-call]
+            served.append(_SERVICES["InputBinding"].full_name)
+        # Version 1alpha is what daprd asks for.
+        reflection.enable_server_reflection(served, self._server, pool=components_pb2.DESCRIPTOR.pool)
+
+    def start(self) -> None:
+        """Serve, then show the socket: a sidecar looks once. Raises `ServeError`."""
+        self.socket.place(self._listen)
+
+    def drain(self) -> bool:
+        """Take no more events, as `Server.drain` does; returns whether all in flight ended well.
+
+        Replies are still read afterwards, until `close`.
+        """
+        threading.Event().wait(self.config.notice)
+        self.socket.remove()
+        finished = self._admission.close(self.config.limit)
+        threading.Event().wait(_LINGER)
+        return finished
+
+    def close(self, seconds: float = 0.0) -> int:
+        """End, once the sidecars have acknowledged all replies, or after `seconds`; returns how many they have not."""
+        self.socket.remove()
+        left = self._replies.finish(seconds)
+        self._server.stop(_FLUSH).wait()
+        self._threads.shutdown(wait=False)
+        return left
+
+    def _listen(self, path: Path) -> None:
+        try:
+            self._server.add_insecure_port(f"unix://{quote(str(path))}")
+        except RuntimeError as error:
+            raise ServeError(f"cannot listen on a socket in {path.parent.parent}: {error}") from error
+        self._server.start()
+
+
+def _options(message: int) -> list[tuple[str, int]]:
+    return [
+        # base64 in a JSON text is the longest way to write a body.
+        ("grpc.max_receive_message_length", message * 4 // 3 + 65536),
+        ("grpc.max_send_message_length", -1),  # measured before it is sent
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]

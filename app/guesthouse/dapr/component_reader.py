@@ -1,0 +1,199 @@
+"""What one sidecar reads of an input binding: messages that wait, are not acknowledged yet, or are to be sent again.
+
+No gRPC and no guests here: a `Reader` is handed messages, and says which of them may be sent now. It outlives the
+stream that takes from it: a sidecar ends its stream while its application is unhealthy, and opens a new one later.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 1.0  # seconds before a message that failed is sent again; doubles with each attempt
+_EACH = 512  # bytes that a message costs beyond its own size
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`unacknowledged` messages are with the sidecar at most, each for `acknowledge` seconds and `attempts` times.
+
+    `buffer` is in bytes, for all that is held for one reader. A reader without a stream is kept for `keep` seconds.
+    """
+
+    unacknowledged: int = 16
+    acknowledge: float = 60.0
+    attempts: int = 5
+    buffer: int = 64 * 2**20
+    keep: float = 600.0
+
+
+@dataclass(order=True, slots=True)
+class _Message(Generic[T]):
+    due: float  # waiting: when it may be sent; sent: when its acknowledgement is overdue
+    number: int  # order of arrival
+    id: str = field(compare=False)
+    content: T = field(compare=False)
+    size: int = field(compare=False)
+    attempts: int = field(default=0, compare=False)
+
+
+class Stream:
+    """Stands for one stream that takes from a reader."""
+
+
+class Reader(Generic[T]):
+    """Messages for one sidecar, in order of arrival. For any number of threads; `clock` never goes back.
+
+    Delivery is at least once within the bounds: what its stream did not acknowledge goes to the next stream, with the
+    same id. Beyond `buffer`, the oldest of those that wait are given up; a message that failed `attempts` times, too.
+    """
+
+    def __init__(self, name: str, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = name
+        self._bounds = bounds
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._stream: Stream | None = None
+        self._alone_since = clock()
+        self._number = 0
+        self._held = 0
+        self._waiting: deque[_Message[T]] = deque()
+        self._later: list[_Message[T]] = []  # a heap: failed, to be sent again
+        self._sent: dict[str, _Message[T]] = {}  # in the order in which they are overdue
+
+    def __len__(self) -> int:
+        """Messages held."""
+        with self._changed:
+            return len(self._waiting) + len(self._later) + len(self._sent)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages that are with the sidecar."""
+        with self._changed:
+            return len(self._sent)
+
+    @property
+    def held(self) -> int:
+        """Bytes held."""
+        with self._changed:
+            return self._held
+
+    @property
+    def free(self) -> bool:
+        """Whether no stream takes from it."""
+        with self._changed:
+            return self._stream is None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether no stream has come for longer than it is kept."""
+        with self._changed:
+            return self._stream is None and self._clock() - self._alone_since > self._bounds.keep
+
+    def attach(self) -> Stream:
+        """A stream that takes from here from now on; what the last one did not acknowledge is sent first."""
+        with self._changed:
+            self._stream = Stream()
+            for message in self._sent.values():
+                message.attempts -= 1  # the stream failed, not the message
+            again = sorted((*self._sent.values(), *self._waiting), key=lambda message: message.number)
+            self._sent.clear()
+            self._waiting = deque(again)
+            self._changed.notify_all()
+            return self._stream
+
+    def detach(self, stream: Stream) -> None:
+        """The end of a stream; `take` lets go of it."""
+        with self._changed:
+            if self._stream is stream:
+                self._stream = None
+                self._alone_since = self._clock()
+                self._changed.notify_all()
+
+    def offer(self, id: str, content: T, size: int) -> None:
+        """Keep a message of `size` bytes for the sidecar. Never waits."""
+        lost = 0
+        with self._changed:
+            self._number += 1
+            self._waiting.append(_Message(0.0, self._number, id, content, size + _EACH))
+            self._held += size + _EACH
+            while self._held > self._bounds.buffer and self._waiting:
+                self._held -= self._waiting.popleft().size
+                lost += 1
+            self._changed.notify_all()
+        if lost:
+            log.warning("%s: gave up %d of the oldest replies: nobody takes them fast enough", self.name, lost)
+
+    def take(self, stream: Stream) -> T | None:
+        """The next message to send; waits for it. None when the stream has ended."""
+        with self._changed:
+            while self._stream is stream:
+                now = self._clock()
+                self._overdue(now)
+                if (message := self._next(now)) is not None:
+                    message.attempts += 1
+                    message.due = now + self._bounds.acknowledge
+                    self._sent[message.id] = message
+                    return message.content
+                self._changed.wait(self._until_something(now))
+        return None
+
+    def acknowledge(self, stream: Stream, id: str, error: str = "") -> None:
+        """The sidecar's word on a message: handled, or failed for a reason. Unknown ids are passed over."""
+        with self._changed:
+            if self._stream is not stream or (message := self._sent.pop(id, None)) is None:
+                return
+            if error:
+                self._failed(message, error, FIRST_PAUSE * 2 ** (message.attempts - 1))
+            else:
+                self._held -= message.size
+            self._changed.notify_all()
+
+    def finish(self, seconds: float) -> bool:
+        """Wait until everything is acknowledged, then end the stream. Returns whether nothing is left.
+
+        Does not wait without a stream, and not longer than `seconds`.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._stream is None or not self._held, seconds)
+            self._stream = None
+            self._changed.notify_all()
+            return not self._held
+
+    def _next(self, now: float) -> _Message[T] | None:
+        if len(self._sent) >= self._bounds.unacknowledged:
+            return None
+        if self._later and self._later[0].due <= now:
+            return heapq.heappop(self._later)
+        return self._waiting.popleft() if self._waiting else None
+
+    def _until_something(self, now: float) -> float | None:
+        """Seconds until time alone changes something; None when it does not."""
+        first = list(self._sent.values())[:1]
+        if len(self._sent) < self._bounds.unacknowledged:
+            first += self._later[:1]
+        return max(0.0, min(message.due for message in first) - now) if first else None
+
+    def _overdue(self, now: float) -> None:
+        for message in [message for message in self._sent.values() if message.due <= now]:
+            del self._sent[message.id]
+            self._failed(message, f"not acknowledged within {self._bounds.acknowledge:g} s", 0.0)
+
+    def _failed(self, message: _Message[T], why: str, pause: float) -> None:
+        if message.attempts >= self._bounds.attempts:
+            self._held -= message.size
+            log.warning("%s: gave up reply %s after %d attempts: %s", self.name, message.id, message.attempts, why)
+            return
+        log.info("%s: reply %s failed, attempt %d: %s", self.name, message.id, message.attempts, why)
+        message.due = self._clock() + pause
+        heapq.heappush(self._later, message)
