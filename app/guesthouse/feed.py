@@ -138,7 +138,7 @@ class Feed:
             return None
         with picture.lock:
             if picture.small:
-                return picture.data
+                return picture.data or None
             small = _small(picture.data)
             with self._lock:
                 if id in self._pictures:
