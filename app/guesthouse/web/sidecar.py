@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from guesthouse.web import faults
 
@@ -41,9 +41,9 @@ class Sidecar:
         self.url = url
         self.app = app
         # The sidecar is beside us: no proxy of the environment leads there.
-        self._client = httpx.AsyncClient(
+        self._client = httpx2.AsyncClient(
             headers={"dapr-api-token": token} if token else {},
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
+            limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16),
             trust_env=False,
         )
 
@@ -60,14 +60,14 @@ class Sidecar:
                 url,
                 content=body,
                 headers={"content-type": kind} if kind else {},
-                timeout=httpx.Timeout(wait, connect=CONNECT),
+                timeout=httpx2.Timeout(wait, connect=CONNECT),
             ) as response:
                 data = await _read(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
             raise faults.sidecar_away(self.url) from None
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             raise faults.sidecar_slow(wait) from None
-        except httpx.HTTPError as error:  # it went away while it answered
+        except httpx2.HTTPError as error:  # it went away while it answered
             raise faults.host_away(self.app, str(error)) from None
         if response.status_code != 200:
             raise faults.of_answer(response.status_code, data, self.app)
@@ -85,7 +85,7 @@ class Sidecar:
         await self._client.aclose()
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx2.Response) -> bytes:
     data = bytearray()
     async for chunk in response.aiter_bytes():
         data += chunk
