@@ -38,6 +38,11 @@ guest = "a"
 to = ["results", "more"]
 state = { store = "kv", key = "last" }
 on_error = "drop"
+[[binding]]
+name = "queue"
+guest = "a"
+attempts = 3
+dead_letter = "failed"
 [[topic]]
 pubsub = "p"
 topic = "t"
@@ -89,6 +94,11 @@ def test_a_bindings_route_has_its_outputs(manifest):
     assert route == Route("a", ("results", "more"), ("kv", "last"), drop=True)
 
 
+def test_a_bindings_route_says_when_an_event_is_given_up(manifest):
+    route = Routes(manifest).find(Event(Trigger.BINDING, "queue"))
+    assert route == Route("a", attempts=3, dead_letter="failed")
+
+
 @pytest.mark.parametrize(
     ("event", "said"),
     [
@@ -111,7 +121,7 @@ def test_an_event_without_a_guest_is_not_found(manifest, event, said):
 
 def test_the_sidecar_is_told_one_subscription_a_topic(manifest):
     told = listing(manifest)
-    assert told.bindings == ("camera",)
+    assert told.bindings == ("camera", "queue")
     assert told.subscriptions == (
         Subscription("p", "t", (Rule('event.type == "x"', "x"),), "default", "dead", Bulk(10, 50)),
         Subscription("p", "plain"),

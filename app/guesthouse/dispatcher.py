@@ -9,14 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import structlog
+
+from guesthouse.attempts import Attempts, digest
 from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply
 from guesthouse.guests import sandbox
 from guesthouse.guests.guest import Guest
-from guesthouse.plan import Plan
+from guesthouse.plan import Plan, Route
 from guesthouse_abi.deadline import Deadline
 
 #: What a guest itself can be at fault for: here a route's `on_error = "drop"` holds.
 _GUEST_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST})
+#: What an event is given up for in the end. Not for what may end without it: a full queue, an output that is away.
+_COUNTED = _GUEST_FAULTS | {Reason.DEADLINE, Reason.MALFORMED, Reason.TOO_LARGE, Reason.INTERNAL}
+_DEAD_LETTER_TIME = 10.0  # seconds: of its own, for the event's time may be over
+
+_log = structlog.get_logger("guesthouse.events")
 
 
 class Dispatcher:
@@ -26,6 +34,7 @@ class Dispatcher:
         self._plan = plan
         self._outputs = outputs
         self._observers = observers
+        self._attempts = Attempts()
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
         """See `event.Handler.dispatch`."""
@@ -47,9 +56,35 @@ class Dispatcher:
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Failure as failure:
-            failure.drop = route.drop and failure.reason in _GUEST_FAULTS
+            failure.drop = (route.drop and failure.reason in _GUEST_FAULTS) or self._given_up(event, route, failure)
             raise
+        if route.attempts:
+            self._attempts.forget(event)
         return reply
+
+    def _given_up(self, event: Event, route: Route, failure: Failure) -> bool:
+        """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted."""
+        if not route.attempts or failure.reason not in _COUNTED or self._attempts.failed(event) < route.attempts:
+            return False
+        if route.dead_letter:
+            letter, box = Reply(event.body, event.content_type, route.guest), Route(route.guest, (route.dead_letter,))
+            try:
+                self._outputs.deliver(letter, event, box, Deadline.after(_DEAD_LETTER_TIME))
+            except Failure as refused:
+                _log.error("kept an event that was to be given up", name=event.name, error=str(refused))
+                return False
+        self._attempts.forget(event)
+        _log.error(
+            "gave an event up",
+            guest=route.guest,
+            trigger=event.trigger.value,
+            name=event.name,
+            sha256=digest(event),
+            attempts=route.attempts,
+            dead_letter=route.dead_letter,
+            error=failure.text,
+        )
+        return True
 
 
 def _run(guest: Guest, event: Event, deadline: Deadline) -> Reply:

@@ -93,8 +93,9 @@ class Reason(str, enum.Enum):
 class Failure(Exception):
     """An event that was not answered. The text is for the caller: no path, no traceback.
 
-    `drop`: the route asks (`on_error = "drop"`) that this event is not sent again. The dispatcher sets it where the
-    guest is at fault (`TRAP`, `BAD_REPLY`, `GUEST`); a transport whose sender would retry then acknowledges the event.
+    `drop`: the event is not to be sent again. The dispatcher sets it where the guest is at fault (`TRAP`, `BAD_REPLY`,
+    `GUEST`) and the route asks for it (`on_error = "drop"`), and where the route's `attempts` are used up; a transport
+    whose sender would retry then acknowledges the event.
     """
 
     def __init__(

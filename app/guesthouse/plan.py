@@ -6,7 +6,7 @@ Building opens no port and runs no guest code; it lists every fault of the manif
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -37,6 +37,8 @@ class Route:
     to: tuple[str, ...] = ()
     state: tuple[str, str] | None = None  # (store, key)
     drop: bool = False  # a guest's own failure is not worth sending the event again
+    attempts: int = 0  # an event that failed so often is given up; 0: never
+    dead_letter: str = ""  # the output binding that it goes to then
 
 
 class Routes:
@@ -52,7 +54,7 @@ class Routes:
             path = topic.route.path if topic.route is not None and topic.route.match else None
             self._topics.setdefault(f"{topic.pubsub}/{topic.topic}", {})[path] = _route(topic)
         self._others = {
-            Trigger.BINDING: {b.name: _route(b) for b in manifest.binding},
+            Trigger.BINDING: {b.name: _binding(b) for b in manifest.binding},
             Trigger.JOB: {j.name: Route(j.guest) for j in manifest.job},
             Trigger.OPERATION: {name: Route(name) for name in manifest.operations},
         }
@@ -85,6 +87,10 @@ class Routes:
 def _route(table: written.Binding | written.Topic) -> Route:
     state = (table.state.store, table.state.key) if table.state is not None else None
     return Route(table.guest, table.to, state, table.on_error == "drop")
+
+
+def _binding(table: written.Binding) -> Route:
+    return replace(_route(table), attempts=table.attempts or 0, dead_letter=table.dead_letter or "")
 
 
 class GuestLog:

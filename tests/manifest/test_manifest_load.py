@@ -512,6 +512,22 @@ def test_explains_a_fault_elsewhere(faults, text, expected):
             ('"m" is no model of this manifest', "guesthouse.toml: guests.g.models[0]", "there are no models here"),
         ),
         (
+            "[[binding]]\nname = 'b'\nguest = 'echo'\nattempts = 3\non_error = 'drop'",
+            (
+                '3 does not go with on_error = "drop"',
+                "guesthouse.toml: [[binding]] #1: attempts",
+                'leave attempts out, or write on_error = "retry"',
+            ),
+        ),
+        (
+            "[[binding]]\nname = 'b'\nguest = 'echo'\ndead_letter = 'failed'",
+            (
+                '"failed" is never used without attempts',
+                "guesthouse.toml: [[binding]] #1: dead_letter",
+                "say after how many attempts an event is given up",
+            ),
+        ),
+        (
             "[models.photo]\npath = 'm'\n[guests.g]\nmodule = 'g'\nfunction = 'f'\nmodels = ['phto']",
             ('"phto" is no model of this manifest', "guesthouse.toml: guests.g.models[0]", "did you mean photo?"),
         ),

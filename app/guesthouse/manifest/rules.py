@@ -27,6 +27,7 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     yield from _routes_name_guests(raw)
     yield from _methods(raw)
     yield from _twice(raw, "binding", ("name",))
+    yield from _dead_letters(raw)
     yield from _twice(raw, "job", ("name",))
     yield from _topics(raw)
     yield from _component(raw)
@@ -138,6 +139,16 @@ def _twice(raw: Raw, key: str, names: tuple[str, ...]) -> Iterator[Disagreement]
         values = tuple(route[name] for name in names if isinstance(route.get(name), str))
         if len(values) == len(names) and first.setdefault(values, index) != index:
             yield _again((key, index, names[-1]), first[values], "one guest answers it")
+
+
+def _dead_letters(raw: Raw) -> Iterator[Disagreement]:
+    for index, binding in _listed(raw, "binding"):
+        if "attempts" in binding and binding.get("on_error") == "drop":
+            remedy = 'leave attempts out, or write on_error = "retry"'
+            yield ("binding", index, "attempts"), 'does not go with on_error = "drop"', remedy
+        if "dead_letter" in binding and "attempts" not in binding:
+            remedy = "say after how many attempts an event is given up"
+            yield ("binding", index, "dead_letter"), "is never used without attempts", remedy
 
 
 def _topics(raw: Raw) -> Iterator[Disagreement]:

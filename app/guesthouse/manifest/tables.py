@@ -386,6 +386,16 @@ class Binding(Table):
     on_error: OnError = Field(
         default="retry", description='when the guest fails: "retry" tells the sidecar, "drop" does not'
     )
+    attempts: Count | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="an event that failed so often is given up: logged, and acknowledged (docs/bindings.md)",
+        json_schema_extra={"default": "never given up"},
+    )
+    dead_letter: SomeText | None = Field(
+        default=None, description="the output binding that receives an event that is given up"
+    )
 
 
 class Match(Table):
