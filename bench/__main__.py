@@ -47,10 +47,14 @@ def main() -> None:
         print(f"[{monotonic() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
 
     options, findings, about = Options(arguments.quick, say), Findings(), page.facts()
-    names = arguments.only or list(COMPARISONS)
+    names, failed = arguments.only or list(COMPARISONS), []
     with tempfile.TemporaryDirectory(prefix="guesthouse-bench-") as folder:
         for name in names:
-            findings.add(COMPARISONS[name](options, Path(folder) / name))
+            try:
+                findings.add(COMPARISONS[name](options, Path(folder) / name))
+            except Exception as error:  # the others are still worth having
+                failed.append(name)
+                say(f"{name} could not be measured: {type(error).__name__}: {error}")
     say("done")
     if arguments.json:
         print(json.dumps(page.as_json(findings, about), indent=2, ensure_ascii=False))
@@ -58,6 +62,8 @@ def main() -> None:
         page.show(findings)
     full = not arguments.quick and not arguments.only
     out = arguments.out or (ROOT / "bench" / "results.md" if full else None)
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}; no page is written")
     if out is not None:
         switches = [*(["--quick"] if arguments.quick else []), *(f"--only {name}" for name in arguments.only or ())]
         page.write(out, findings, about, " ".join(["python -m bench", *switches]))
