@@ -41,6 +41,11 @@ test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built on
 	$(VENV)/bin/python tests/daprd/build.py
 	$(VENV)/bin/python -m pytest tests/dapr_real $(PYTEST)
 
+.PHONY: test-web
+test-web: $(VENV)/dev.stamp ## the page in a real browser, behind real sidecars (needs Go once, and chromium)
+	$(VENV)/bin/python tests/daprd/build.py
+	$(VENV)/bin/python -m pytest tests/browser $(PYTEST)
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the benchmarks, and their results page
 	$(VENV)/bin/python -m bench

@@ -1,0 +1,142 @@
+"""The page as people use it: chromium, `guesthouse web`, its sidecar, the host's sidecar, `guesthouse serve`, all real.
+
+These tests need a real daprd (tests/daprd/build.py finds or builds it) and chromium (install.sh; `$CHROMIUM` names
+another). They run by `make test-web`, never with the others. Each leaves screenshots in out/page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from dapr_real.real_programs import ROOT, App, Program, Sidecar, free_port, listens, running, wait
+from guesthouse.dapr.client import Client
+
+SHOTS = ROOT / "out" / "page"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+WAIT = 30_000  # milliseconds, on a machine that does much else
+
+expect.set_options(timeout=WAIT)
+
+
+class Web(Program):
+    """`guesthouse web`."""
+
+    def __init__(self, folder: Path, sidecar: Sidecar, *flags: str, token: str = "") -> None:
+        super().__init__("web", folder)
+        self.port = free_port()
+        self._command = [sys.executable, "-m", "guesthouse", "web", "--port", str(self.port), *flags]
+        self._environment = {"DAPR_HTTP_PORT": str(sidecar.ports.http), "DAPR_API_TOKEN": token}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> Web:
+        self._run(self._command, self._environment)
+        return self
+
+    def ready(self) -> Web:
+        self._wait("listens", lambda: listens(self.port))
+        return self
+
+
+@dataclass
+class Site:
+    """All programs of one page."""
+
+    app: App
+    host_sidecar: Sidecar
+    page_sidecar: Sidecar
+    web: Web
+
+    def client(self) -> Client:
+        """Sends events as the host's sidecar does when a binding has one."""
+        return Client(f"127.0.0.1:{self.app.port}", token="")
+
+
+@pytest.fixture(scope="session")
+def start_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
+    """Starts the programs of a page, with a manifest; stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(manifest: Path = ROOT / "guesthouse.toml", page_app: str = "web") -> Site:
+            folder = tmp_path_factory.mktemp("site")
+            names = folder / "names.db"
+            flags = ("--max-body-size", "32Mi")
+            host_sidecar = Sidecar(folder, "vision", names=names, flags=flags, app_port=free_port())
+            app = App(folder, manifest, port=host_sidecar.app_port, sidecar_port=host_sidecar.ports.grpc)
+            page_sidecar = Sidecar(folder, page_app, names=names, flags=flags)
+            web = Web(folder, page_sidecar)
+            stack.enter_context(running(app, host_sidecar, page_sidecar, web))
+            return Site(app, host_sidecar, page_sidecar, web)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def site(start_site: Callable[..., Site]) -> Site:
+    """The repository's own application, and the page before it. Tests that stop a part start their own."""
+    return start_site()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert program, "no chromium here: run tests/browser/install.sh"
+    with sync_playwright() as playwright:
+        # A container's root has no user namespaces to make chromium's own sandbox of.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
+    """Opens the page of a site. At the end: a screenshot, and no complaint in the browser's console."""
+    opened: list[tuple[Page, list[str], Callable[[str], bool]]] = []
+
+    def open_one(
+        site: Site,
+        *,
+        viewport: dict[str, int] = DESKTOP,
+        forgive: Callable[[str], bool] = lambda text: False,
+        **options: object,
+    ) -> Page:
+        page = browser.new_context(viewport=viewport, **options).new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        foreign = lambda url: not url.startswith((site.web.url, "blob:"))  # noqa: E731
+        page.on("request", lambda sent: said.append(f"asked {sent.url}") if foreign(sent.url) else None)
+        page.set_default_timeout(WAIT)
+        opened.append((page, said, forgive))
+        page.goto(site.web.url)
+        return page
+
+    yield open_one
+    for number, (page, said, forgive) in enumerate(opened):
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        name = request.node.name.replace("/", "-") + (f"-{number}" if number else "")
+        page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+        page.context.close()
+        assert [text for text in said if not forgive(text)] == []
+
+
+@pytest.fixture
+def photos() -> Path:
+    return ROOT / "tests" / "data" / "photos"
+
+
+__all__ = ["DESKTOP", "PHONE", "OpenPage", "Site", "Web", "wait"]

@@ -1,0 +1,358 @@
+"""What people do with the page, in a real browser and through two real sidecars."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from browser.conftest import PHONE, OpenPage, Site
+from dapr_real.real_programs import ROOT, Sidecar, wait
+from guesthouse.event import Event, Failure, Trigger
+
+
+def is_http_error(text: str) -> bool:
+    """What the browser itself logs of each answer that is no success."""
+    return "Failed to load resource" in text
+
+
+def answered(page: Page, verdict: str) -> None:
+    expect(page.locator("#verdict")).to_contain_text(verdict)
+    expect(page.locator("#result")).to_have_attribute("aria-busy", "false")
+
+
+# ---- photos ----
+
+
+def test_an_example_is_answered_with_labels_a_grey_picture_and_times(open_page: OpenPage, site: Site):
+    page = open_page(site)
+    page.get_by_role("button", name="Coffee").click()
+    answered(page, "espresso")
+    expect(page.locator(".labels li")).to_have_count(5)
+    expect(page.locator("#by")).to_contain_text(re.compile(r"Answered by classify in \d"))
+    expect(page.get_by_alt_text("The photo in grey")).to_be_visible()
+    expect(page.locator("#grey-by")).to_contain_text("by grayscale in")
+    names, values = (page.locator(f".legend {tag}").all_text_contents() for tag in ("dt", "dd"))
+    rows = dict(zip(names, values, strict=True))
+    assert list(rows) == [
+        "Guest (Wasm)",
+        "Decoding, host",
+        "Inference",
+        "Waiting",
+        "Transport: sidecars",
+        "Transport: browser",
+    ]
+    assert rows["Inference"] != "0.0\u00a0ms"
+    width = page.locator(".labels .fill").first.evaluate("bar => bar.getBoundingClientRect().width")
+    assert width > page.locator(".labels .fill").nth(1).evaluate("bar => bar.getBoundingClientRect().width")
+    expect(page.get_by_role("status").filter(has_text="espresso")).to_contain_text("Answered by classify")
+    expect(page.get_by_role("button", name="Coffee")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_photo_of_ones_own_is_answered(open_page: OpenPage, site: Site, photos: Path):
+    page = open_page(site)
+    page.get_by_label("Choose a photo").set_input_files(photos / "chelsea.png")
+    answered(page, "Egyptian Mau")
+    expect(page.get_by_alt_text("The photo that was chosen")).to_be_visible()
+    expect(page.get_by_role("button", name="Cat")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_photo_can_be_dropped(open_page: OpenPage, site: Site):
+    page = open_page(site)
+    page.evaluate(
+        """async () => {
+            const photo = await (await fetch("examples/rocket.jpg")).blob();
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([photo], "rocket.jpg", { type: "image/jpeg" }));
+            const area = document.getElementById("drop");
+            for (const kind of ["dragenter", "dragover", "drop"])
+                area.dispatchEvent(new DragEvent(kind, { dataTransfer: dropped, bubbles: true, cancelable: true }));
+        }"""
+    )
+    answered(page, re.compile(r"\w+, \d"))
+    expect(page.locator("#by")).to_contain_text("classify")
+
+
+def test_another_guest_can_be_asked(open_page: OpenPage, site: Site):
+    page = open_page(site)
+    expect(page.get_by_label("Ask the guest behind").locator("option")).to_have_count(6)
+    page.get_by_role("button", name="Cat").click()
+    answered(page, "Egyptian Mau")
+    page.get_by_label("Ask the guest behind").select_option("api/grayscale")
+    answered(page, "The guest has answered")
+    expect(page.get_by_alt_text("The picture that the guest replied with")).to_be_visible()
+    expect(page.locator("#grey")).to_be_hidden()
+
+
+def test_a_file_that_is_no_photo_says_what_failed_and_what_to_do(open_page: OpenPage, site: Site, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("not a photo")
+    page = open_page(site, forgive=is_http_error)
+    page.get_by_label("Choose a photo").set_input_files(tmp_path / "notes.txt")
+    alert = page.locator("#result").get_by_role("alert")
+    expect(alert).to_contain_text("The guest refused the photo")
+    expect(alert).to_contain_text("(GUEST)")
+    expect(alert).to_contain_text("Try another photo")
+    page.get_by_role("button", name="Coffee").click()
+    answered(page, "espresso")
+    expect(alert).to_have_count(0)
+
+
+def test_a_photo_over_the_limit_is_refused_before_it_is_sent(open_page: OpenPage, site: Site, tmp_path: Path):
+    with (tmp_path / "large.jpg").open("wb") as large:
+        large.truncate(17 << 20)
+    page = open_page(site)
+    page.get_by_label("Choose a photo").set_input_files(tmp_path / "large.jpg")
+    expect(page.locator("#result").get_by_role("alert")).to_contain_text("17.0 MiB; the page takes up to 16 MiB")
+
+
+# ---- by keyboard, on a phone ----
+
+
+def test_everything_can_be_done_by_keyboard(open_page: OpenPage, site: Site):
+    page = open_page(site)
+    expect(page.locator("#state")).to_contain_text("Connected")
+    order = []
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        order.append(
+            page.evaluate(
+                "() => { const a = document.activeElement; return a.id || a.dataset.example || a.textContent.trim() }"
+            )
+        )
+    first = ["Skip to the photo", "Photo", "Live", "Operator", "file", "coffee.jpg", "chelsea.jpg", "rocket.jpg"]
+    assert order == [*first, "method", "pause"]
+    for _ in range(3):
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    answered(page, "Egyptian Mau")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Go on")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_skip_link_leads_to_the_photo(open_page: OpenPage, site: Site):
+    page = open_page(site)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "photo"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(open_page: OpenPage, site: Site, scheme: str):
+    page = open_page(site, viewport=PHONE, color_scheme=scheme, is_mobile=True, has_touch=True)
+    page.get_by_role("button", name="Rocket").tap()
+    expect(page.get_by_alt_text("The photo in grey")).to_be_visible()
+    expect(page.locator("#guests li")).to_have_count(6)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("main button, main select")]
+            .filter((one) => one.getBoundingClientRect().height < 40).map((one) => one.outerHTML)"""
+    )
+    assert small == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(open_page: OpenPage, site: Site, scheme: str):
+    """WCAG 2.2 AA: 4.5 to 1, for every text that is shown; against the nearest ground that has a colour."""
+    with site.client() as client, contextlib.suppress(Failure):
+        client.send(Event(Trigger.BINDING, "camera", b"no photo"))
+    page = open_page(site, color_scheme=scheme)
+    page.get_by_role("button", name="Coffee").click()
+    answered(page, "espresso")
+    expect(page.locator("#feed .failed").first).to_be_visible()
+    page.wait_for_timeout(600)  # cards fade in
+    assert page.evaluate(CONTRAST) == []
+
+
+CONTRAST = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+        .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = rgba(getComputedStyle(at).backgroundColor);
+            if (colour[3] > 200) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const found = new Set();
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const text = walker.currentNode, element = text.parentElement;
+        if (!text.textContent.trim() || !element.checkVisibility() || element.closest("svg, option, .unseen")) continue;
+        const [a, b] = [light(rgba(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
+        const ratio = (a + 0.05) / (b + 0.05);
+        if (ratio < 4.5) found.add(`${element.outerHTML.slice(0, 60)}: ${ratio.toFixed(2)}`);
+    }
+    return [...found];
+}"""
+
+
+def test_everything_has_a_name_for_a_screen_reader(open_page: OpenPage, site: Site):
+    page = open_page(site)
+    page.get_by_role("button", name="Coffee").click()
+    answered(page, "espresso")
+    tree = page.locator("body").aria_snapshot()
+    for role in ("banner", "navigation", "main", "contentinfo"):
+        assert f"- {role}" in tree, tree
+    assert not re.search(r"- (button|link|img|combobox|textbox|figure)(:|$)", tree.replace("- figure:", ""), re.M), tree
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1,h2,h3,h4')].filter((h) => h.checkVisibility()).map((h) => +h.tagName[1])"
+    )
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+# ---- live, operator ----
+
+
+def test_events_of_a_binding_appear_with_their_pictures(open_page: OpenPage, site: Site, photos: Path):
+    page = open_page(site)
+    expect(page.locator("#state")).to_contain_text("Connected to vision")
+    with site.client() as client:
+        client.send(Event(Trigger.BINDING, "camera", (photos / "coffee.png").read_bytes()))
+    card = page.locator("#feed li").first
+    expect(card).to_contain_text("espresso")
+    expect(card).to_contain_text("binding camera")
+    picture = card.get_by_role("img")
+    expect(picture).to_have_js_property("naturalWidth", 480)
+    expect(page.locator("#live-news")).to_contain_text("espresso")
+    with site.client() as client, contextlib.suppress(Failure):
+        client.send(Event(Trigger.BINDING, "camera", b"no photo"))
+    expect(card).to_contain_text("Failed")
+    expect(card).to_contain_text("no picture")
+
+
+def test_the_feed_can_be_paused(open_page: OpenPage, site: Site, photos: Path):
+    page = open_page(site)
+    expect(page.locator("#state")).to_contain_text("Connected to vision")
+    page.get_by_role("button", name="Pause").click()
+    page.wait_for_timeout(300)  # a question that was under way
+    before = page.locator("#feed li").count()
+    with site.client() as client:
+        client.send(Event(Trigger.BINDING, "camera", (photos / "rocket.jpg").read_bytes()))
+    with page.expect_request("**/api/status", timeout=60_000):  # none before the button is pressed again
+        page.wait_for_timeout(3500)
+        assert page.locator("#feed li").count() == before
+        page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#feed li").first).to_contain_text(re.compile("classify in"))
+
+
+def test_the_operator_sees_guests_models_failures_and_latencies(open_page: OpenPage, site: Site):
+    with site.client() as client, contextlib.suppress(Failure):
+        client.send(Event(Trigger.BINDING, "camera", b"no photo"))
+    page = open_page(site)
+    guest = page.locator("#guests > li").filter(has=page.get_by_role("heading", name="classify", exact=True))
+    expect(guest).to_contain_text("api/image, camera")
+    expect(
+        guest.get_by_role("img", name=re.compile(r"Calls in the last 5 minutes: \d+, of which \d+ failed"))
+    ).to_be_visible()
+    expect(guest.get_by_role("img", name=re.compile("95th percentile"))).to_be_visible()
+    expect(guest).to_contain_text(re.compile(r"p99\d"))
+    expect(guest).to_contain_text("GUEST: the body is not a JPEG")
+    expect(page.locator("#models > li")).to_have_count(2)
+    expect(page.locator("#versions")).to_contain_text("wasmtime")
+    calls = page.locator("#tiles dd").first
+    before = int(re.match(r"\d+", calls.text_content() or "")[0])
+    page.get_by_role("button", name="Cat").click()
+    expect(calls).not_to_contain_text(re.compile(rf"^{before} "))
+
+
+# ---- when something is away ----
+
+
+def test_it_says_what_is_away_and_comes_back_by_itself(open_page: OpenPage, start_site: Callable[..., Site]):
+    site = start_site()
+    page = open_page(site, forgive=is_http_error)
+    expect(page.locator("#state")).to_contain_text("Connected to vision")
+    banner = page.locator("#banner").get_by_role("alert")
+
+    site.app.stop()
+    expect(banner).to_contain_text("The guest host is away")
+    expect(banner).to_contain_text("Start `guesthouse serve` and its sidecar (--app-id vision)")
+    expect(page.locator("#state")).to_contain_text("Host away")
+    page.get_by_role("button", name="Coffee").click()
+    expect(page.locator("#result").get_by_role("alert")).to_contain_text("The guest host is away")
+    page.screenshot(path=ROOT / "out" / "page" / "host-away.png", full_page=True)
+    site.app.start().ready()
+    expect(page.locator("#state")).to_contain_text("Connected to vision", timeout=60_000)
+    expect(banner).to_have_count(0)
+
+    site.page_sidecar.stop()
+    expect(banner).to_contain_text("The page’s sidecar is away")
+    expect(banner).to_contain_text("DAPR_HTTP_PORT")
+    site.page_sidecar.start().ready()
+    expect(page.locator("#state")).to_contain_text("Connected to vision", timeout=60_000)
+
+    site.web.stop()
+    expect(banner).to_contain_text("The page’s own server is away")
+    expect(banner).to_contain_text("guesthouse web")
+    site.web.start().ready()
+    expect(page.locator("#state")).to_contain_text("Connected to vision", timeout=60_000)
+    page.get_by_role("button", name="Coffee").click()
+    answered(page, "espresso")
+
+
+def test_a_page_that_the_host_does_not_name_has_photos_alone(open_page: OpenPage, start_site: Callable[..., Site]):
+    page = open_page(start_site(page_app="stranger"), forgive=is_http_error)
+    expect(page.locator("#state")).to_contain_text("Photos only")
+    expect(page.locator("#operator-empty")).to_contain_text('[page] apps = ["web"]')
+    expect(page.locator("#banner")).to_be_empty()
+    page.get_by_role("button", name="Coffee").click()
+    answered(page, "espresso")
+    expect(page.locator(".times")).to_contain_text("The host tells only applications")
+
+
+# ---- around the browser ----
+
+
+def ask(url: str, **options: object) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=60) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_a_caller_cannot_name_itself_the_page(site: Site, tmp_path: Path):
+    """A header that a caller writes comes beside the one of its sidecar, and is worth nothing."""
+    names = site.page_sidecar.log.parent / "names.db"
+    other = Sidecar(tmp_path, "other", names=names)
+    other.start()
+    try:
+        other.ready()
+        wait("the host is found", lambda: other.invoke("vision", "echo", b"x").status == 200)
+        for header in ("dapr-caller-app-id", "Dapr-Caller-App-Id", "DAPR-CALLER-APP-ID"):
+            answer = other.invoke("vision", "_guesthouse/status", verb="GET", headers={header: "web"})
+            assert answer.status == 404, answer
+    finally:
+        other.stop()
+
+
+def test_the_page_passes_on_no_other_method_and_no_other_api(site: Site):
+    for path in ("_guesthouse/status", "v1.0/metadata", "../../../metadata", "nothing"):
+        status, body = ask(f"{site.web.url}api/call/{path}", data=b"x", method="POST")
+        assert (status, json.loads(body)["error"]["code"]) == (404, "unknown-method")
+
+
+def test_methods_of_the_hosts_status_can_be_called(site: Site):
+    assert ask(f"{site.web.url}api/status")[0] == 200
+    assert ask(f"{site.web.url}api/call/echo", data=b"hello", method="POST") == (200, b"hello")
