@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import structlog
-
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Failure, Reason, Trigger
@@ -18,6 +16,7 @@ from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest
 from guesthouse.manifest import tables as written
+from guesthouse.observe.guestlog import GuestLog
 from guesthouse_abi.services import Services
 
 
@@ -93,19 +92,6 @@ def _binding(table: written.Binding) -> Route:
     return replace(_route(table), attempts=table.attempts or 0, dead_letter=table.dead_letter or "")
 
 
-class GuestLog:
-    """A guest's own lines, under its name."""
-
-    def __init__(self, guest: str) -> None:
-        self._log = structlog.get_logger("guesthouse.guest").bind(guest=guest)
-
-    def line(self, stream: str, text: str) -> None:
-        if stream == "host":
-            self._log.warning(text)
-        else:
-            self._log.info(text, stream=stream)
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What events are answered with."""
@@ -165,7 +151,8 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache) -> Plan:
             limits=guest.limits.limits(),
         )
         try:
-            guests[name] = load_guest(config, engine, cache, Services(models, GuestLog(name)))
+            log = GuestLog(name, burst=config.limits.log)
+            guests[name] = load_guest(config, engine, cache, Services(models, log))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     if faults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -25,7 +26,11 @@ from guesthouse.manifest import Manifest
 from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
+from guesthouse.observe.logs import InLog
 from guesthouse.plan import Plan, Routes, build
+
+if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
+    from guesthouse.observe.traces import Traces
 
 _SPARE = 2  # instance slots beyond those that events can take: an instance is freed just after its slot
 
@@ -68,8 +73,19 @@ def with_component(manifest: Manifest, name: str) -> Manifest:
     return manifest.model_copy(update={"component": component})
 
 
-def application_for(plan: Plan, outputs: Outputs, *, host: str | None = None, port: int | None = None) -> Application:
-    """The gRPC application for a plan, not started yet; `host` and `port` go before the manifest's."""
+def application_for(
+    plan: Plan,
+    outputs: Outputs,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    observers: Sequence[Observer] = (),
+    traces: Traces | None = None,
+) -> Application:
+    """The gRPC application for a plan, not started yet; `host` and `port` go before the manifest's.
+
+    `observers` hear of every event besides the log, and what the manifest itself asks for.
+    """
     settings = plan.manifest.server
     config = ServerConfig(
         host=host if host is not None else settings.host,
@@ -83,9 +99,9 @@ def application_for(plan: Plan, outputs: Outputs, *, host: str | None = None, po
     )
     component = plan.manifest.component
     if component is None:
-        return Application(Server(config, _handler(plan, outputs), listing(plan.manifest)))
+        return Application(Server(config, _handler(plan, outputs, observers, traces), listing(plan.manifest)))
     replies = _replies(component)
-    handler = _handler(plan, outputs, [replies])
+    handler = _handler(plan, outputs, [*observers, replies], traces)
     return Application(
         Server(config, handler, listing(plan.manifest)), Component(_component(plan, component), handler, replies)
     )
@@ -121,12 +137,16 @@ def _replies(settings: ComponentTable) -> Replies:
     return Replies(settings.name, settings.replies, bounds)
 
 
-def _handler(plan: Plan, outputs: Outputs, observers: Sequence[Observer] = ()) -> Handler:
+def _handler(plan: Plan, outputs: Outputs, observers: Sequence[Observer], traces: Traces | None) -> Handler:
     """What answers events; what the page asks for is only kept where the manifest has a page."""
-    if not plan.manifest.page.apps:
-        return Dispatcher(plan, outputs, [EventLog(), *observers])
-    feed = Feed()
-    return HostMethods(plan, feed, Dispatcher(plan, outputs, [EventLog(), feed, *observers]))
+    feed = Feed() if plan.manifest.page.apps else None
+    heard_by: list[Observer] = [EventLog(), *observers]
+    if feed is not None:
+        heard_by.append(feed)
+    handler: Handler = InLog(Dispatcher(plan, outputs if traces is None else traces.outputs(outputs), heard_by))
+    if traces is not None:
+        handler = traces.handler(handler)
+    return handler if feed is None else HostMethods(plan, feed, handler)
 
 
 def listing(manifest: Manifest) -> Listing:

@@ -37,6 +37,11 @@ class Health(appcallback_pb2_grpc.AppCallbackHealthCheckServicer):
         self._draining = True
         self._standard.enter_graceful_shutdown()
 
+    @property
+    def draining(self) -> bool:
+        """Whether it has begun to drain."""
+        return self._draining
+
     def HealthCheck(self, request: Empty, context: ServicerContext) -> HealthCheckResponse:
         """OK while healthy, UNAVAILABLE while draining."""
         if self._draining:

@@ -62,6 +62,7 @@ class Server:
     def __init__(self, config: ServerConfig, handler: Handler, listing: Listing) -> None:
         self.config = config
         self.port = 0
+        self._started = False
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="event")
@@ -83,6 +84,12 @@ class Server:
         except RuntimeError as error:
             raise ServeError(f"cannot listen on {address}: {error}") from error
         self._server.start()
+        self._started = True
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is started and does not drain: what health says to those who ask."""
+        return self._started and not self._health.draining
 
     def drain(self) -> bool:
         """End gently; returns whether all events in flight ended well.
@@ -103,6 +110,7 @@ class Server:
 
     def stop(self) -> None:
         """End at once: what is in flight is cancelled, guests too."""
+        self._started = False
         self._server.stop(None)
         self._threads.shutdown(wait=False)
 

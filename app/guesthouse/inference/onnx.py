@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -48,6 +48,13 @@ class ModelConfig:
     largest: int = LARGEST
 
 
+Observe = Callable[[int, float], None]
+"""Hears of each run of a model, in the run's thread: its rows (those of a batch together), and its seconds."""
+
+
+def _nobody(_rows: int, _seconds: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Digest:
     """Where a model's bytes are from: what they hash to, and how many they are."""
@@ -81,6 +88,7 @@ class OnnxModel:
         self.costs: tuple[int, ...] = ()  # bytes, in the order of `threads`
         self.warmup_seconds = 0.0
         self.note = ""  # why the model was not tried at load, if so
+        self.observe: Observe = _nobody
         self._inputs = {info.name: info for info in self.inputs}
         self._outputs = {info.name: info for info in self.outputs}
         self._free = tuple(info.name for info in self.inputs if info.shape[:1] == (None,))
@@ -154,11 +162,13 @@ class OnnxModel:
             raise InferenceError(f"model {self.name} is closed")
         rows = max((len(inputs[name]) for name in self._free), default=0)
         alone = self._traffic.enter()
+        began = time.perf_counter()
         try:
             session = sessions[0] if alone else sessions[-1]
             return session.run(inputs, outputs, deadline, give_back=rows > self._kept)
         finally:
             self._traffic.leave()
+            self.observe(max(1, rows), time.perf_counter() - began)
 
     def _check_config(self) -> None:
         """Raise `ModelFault` where the manifest asks for what the model has not, or guests could not use it."""

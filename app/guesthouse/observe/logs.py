@@ -1,7 +1,8 @@
 """The log: structlog over the standard library's logging, on standard error, as text for people or as JSON lines.
 
 Everything goes through one handler: our own events, guests' lines (logger `guesthouse.guest`, with `guest` and
-`stream`) and what libraries log. Nothing that was given to `hide` leaves it.
+`stream`) and what libraries log. What is logged while an event is handled says its trigger and trace. Nothing that was
+given to `hide` leaves it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from guesthouse.event import Event, Handler, Reply
 from guesthouse.text import escaped
+from guesthouse.tracecontext import trace_id
+from guesthouse_abi.deadline import Deadline
 
+_EVENT: ContextVar[Event] = ContextVar("event")
 _HIDDEN: set[str] = set()
 _SECRET_KEYS = frozenset({"token", "tokens", "password", "authorization", "dapr-api-token"})
 _MARK = "***"
@@ -54,6 +60,7 @@ def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: T
     before: list[Processor] = [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
+        _of_event,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         _without_secret_keys,
     ]
@@ -71,6 +78,21 @@ def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: T
     root.addHandler(handler)
     root.setLevel(threshold)
     logging.captureWarnings(True)
+
+
+class InLog:
+    """An `event.Handler` before another one: lines that are logged meanwhile, in this thread, say which event's."""
+
+    def __init__(self, following: Handler) -> None:
+        self._following = following
+
+    def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
+        """See `event.Handler.dispatch`."""
+        before = _EVENT.set(event)
+        try:
+            return self._following.dispatch(event, deadline)
+        finally:
+            _EVENT.reset(before)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
@@ -92,6 +114,16 @@ def _last(format: Format, stream: TextIO) -> list[Processor]:
         colors=colours, timestamp_key="time", exception_formatter=formatter, sort_keys=False, pad_event_to=0
     )
     return [strip, _printable, renderer]
+
+
+def _of_event(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Which event the line is of. Looked up when there is a line: most events have none."""
+    event = _EVENT.get(None)
+    if event is not None:
+        line.setdefault("trigger", event.trigger.value)
+        if trace := trace_id(event.metadata):
+            line["trace_id"] = trace
+    return line
 
 
 def _without_secret_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,0 +1,68 @@
+"""Guests' own lines in the log, under their names, and no more of them than a log can take.
+
+What one event may log is bounded by the guest's `limits.log`; here is what all events of a guest may log together.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+RATE = 128 * 1024  # bytes a second
+BURST = 1024 * 1024  # bytes that may come at once after a quiet time; more where one event may log more
+LINE = 200  # bytes that a line takes besides its text: time, names
+
+_lines = logging.getLogger("guesthouse.guest")
+
+
+class GuestLog:
+    """`guesthouse_abi.services.Log` of one guest, a token bucket of bytes. For any number of threads.
+
+    When the bucket is empty, lines are dropped until a second's worth has come together again. That is said when it
+    begins, and how many they were when it is over.
+    """
+
+    def __init__(self, guest: str, burst: int = 0, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = structlog.get_logger("guesthouse.guest").bind(guest=guest)
+        self._burst = max(burst + LINE, BURST)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._left = float(self._burst)
+        self._filled = clock()
+        self._unsaid = 0
+        self.dropped = 0  # lines, since the start
+
+    def line(self, stream: str, text: str) -> None:
+        """See `guesthouse_abi.services.Log`."""
+        level = logging.WARNING if stream == "host" else logging.INFO
+        if not _lines.isEnabledFor(level):
+            return
+        passes, lines = self._passes(len(text) + LINE)
+        if lines:
+            what = f"{lines} lines of the guest were dropped" if passes else "lines of the guest are dropped from here"
+            self._log.warning(f"{what}: it logs more than {RATE} bytes a second")
+        if not passes:
+            return
+        if stream == "host":
+            self._log.warning(text)
+        else:
+            self._log.info(text, stream=stream)
+
+    def _passes(self, size: int) -> tuple[bool, int]:
+        """Whether a line of `size` bytes may be logged; and how many lines there is something to say of."""
+        with self._lock:
+            now = self._clock()
+            self._left = min(self._burst, self._left + (now - self._filled) * RATE)
+            self._filled = now
+            dropped = self._unsaid
+            if size > self._left or (dropped and self._left < RATE):
+                self.dropped += 1
+                self._unsaid += 1
+                return False, 0 if dropped else 1
+            self._left -= size
+            self._unsaid = 0
+            return True, dropped

@@ -1,0 +1,211 @@
+"""Metrics for Prometheus: what events and models' runs cost, counted as they end; the rest is read when asked for.
+
+Every label's value comes from the manifest or from an enumeration, so that no caller can make series. How they are
+served is in `probes`.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from guesthouse import __version__
+from guesthouse.engine import version_of
+from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
+from guesthouse.guests.guest import Guest
+from guesthouse.inference import session
+from guesthouse.manifest import Manifest
+from guesthouse.observe.guestlog import GuestLog
+from guesthouse.plan import Plan
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BYTES = tuple(65536.0 * 4**power for power in range(9))  # 64 KiB to 4 GiB
+ROWS = tuple(2.0**power for power in range(9))
+
+# What a `Cost` is measured by, and in what.
+_PARTS: tuple[tuple[str, str, Sequence[float], Callable[[Cost], float]], ...] = (
+    ("event_seconds", "Waiting for a slot, and in it.", SECONDS, lambda cost: cost.queued + cost.total),
+    ("event_queued_seconds", "Waiting for a slot.", SECONDS, lambda cost: cost.queued),
+    ("event_guest_seconds", "In the guest's own code and the engine's.", SECONDS, lambda cost: cost.guest),
+    ("event_host_seconds", "In host functions, without inference.", SECONDS, lambda cost: cost.host),
+    ("event_inference_seconds", "In models, waiting for a batch included.", SECONDS, lambda cost: cost.inference),
+    ("guest_memory_bytes", "The guest's linear memory when it ended.", BYTES, lambda cost: cost.memory),
+    ("host_memory_bytes", "The most that the host held for the event.", BYTES, lambda cost: cost.host_memory),
+)
+_EVENT = ("guest", "trigger")
+
+
+class Histogram:
+    """How many values lie up to each of `bounds`, and their sum. Not for several threads at once."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """What was counted, in Prometheus's way: every bucket has those before it, the last is all."""
+        bounds = [*map(str, self.bounds), "+Inf"]
+        family.add_metric(labels, list(zip(bounds, accumulate(self.counts), strict=True)), self.sum)
+
+
+class _Series:
+    """What one guest's events of one trigger came to."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.events = 0
+        self.failures = dict.fromkeys(Reason, 0)
+        self.parts = [Histogram(bounds) for _, _, bounds, _ in _PARTS]
+
+    def count(self, cost: Cost | None, reason: Reason | None) -> None:
+        with self.lock:
+            self.events += 1
+            if reason is not None:
+                self.failures[reason] += 1
+            if cost is not None:
+                for histogram, (_, _, _, value) in zip(self.parts, _PARTS, strict=True):
+                    histogram.add(value(cost))
+
+
+class _Runs:
+    """What one model's runs came to: `inference.onnx.Observe`."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.seconds = Histogram(SECONDS)
+        self.rows = Histogram(ROWS)
+
+    def __call__(self, rows: int, seconds: float) -> None:
+        with self.lock:
+            self.seconds.add(seconds)
+            self.rows.add(rows)
+
+
+class Metrics(Collector):
+    """An `event.Observer` that Prometheus may ask. For any number of threads."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._series = {pair: _Series() for pair in _routed(plan.manifest)}
+        self._runs = {model.name: _Runs() for model in plan.models.models}
+        for model in plan.models.models:
+            model.observe = self._runs[model.name]
+
+    def registry(self) -> CollectorRegistry:
+        """All that is served: these, and those of the process (`process_…`)."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        return registry
+
+    # ---- in the event's thread ----
+
+    def answered(self, event: Event, reply: Reply) -> None:
+        """See `event.Observer`."""
+        self._of(reply.guest, event.trigger).count(reply.cost, None)
+
+    def failed(self, event: Event, failure: Failure) -> None:
+        """See `event.Observer`. What no guest was found for has an empty `guest`."""
+        self._of(failure.guest, event.trigger).count(failure.cost, failure.reason)
+
+    def _of(self, guest: str, trigger: Trigger) -> _Series:
+        found = self._series.get((guest, trigger))
+        if found is None:  # seldom: an event without a route, or by a way that is none of the manifest's
+            with self._lock:
+                known = guest if guest in self._plan.guests else ""
+                found = self._series.setdefault((known, trigger), _Series())
+        return found
+
+    # ---- when it is asked for ----
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, each with a series for each guest or model, also where nothing has happened yet."""
+        yield from self._events()
+        yield from self._guests()
+        yield from self._models()
+        compiled = sum(guest.compiled for guest in self._plan.guests.values())
+        yield CounterMetricFamily("guesthouse_code_compiles", "Guests compiled at the start.", compiled)
+        hits = len(self._plan.guests) - compiled
+        yield CounterMetricFamily("guesthouse_code_cache_hits", "Guests whose code was in the cache.", hits)
+        engine = version_of(self._plan.manifest.engine.name)
+        versions = {"version": __version__, "engine": engine, "onnxruntime": session.VERSION}
+        yield InfoMetricFamily("guesthouse_build", "What runs here.", versions)
+
+    def _events(self) -> Iterator[Metric]:
+        events = CounterMetricFamily("guesthouse_events", "Events that ended, well or not.", labels=_EVENT)
+        failures = CounterMetricFamily("guesthouse_failures", "Events that failed.", labels=(*_EVENT, "reason"))
+        parts = [HistogramMetricFamily(f"guesthouse_{name}", text, labels=_EVENT) for name, text, _, _ in _PARTS]
+        with self._lock:
+            series = list(self._series.items())
+        for (guest, trigger), one in series:
+            labels = (guest, trigger.value)
+            with one.lock:
+                events.add_metric(labels, one.events)
+                for reason, count in one.failures.items():
+                    failures.add_metric((*labels, reason.value), count)
+                for histogram, family in zip(one.parts, parts, strict=True):
+                    histogram.add_to(family, labels)
+        return iter((events, failures, *parts))
+
+    def _guests(self) -> Iterable[Metric]:
+        guests = self._plan.guests
+        yield _gauge("slots_limit", "Events that the guest may answer at once.", guests, lambda g: g.slots.limit)
+        yield _gauge("slots_busy", "Events that it answers now.", guests, lambda g: g.slots.busy)
+        yield _gauge("queue_limit", "Events that may wait for it.", guests, lambda g: g.slots.queue)
+        yield _gauge("queue_length", "Events that wait for it now.", guests, lambda g: g.slots.queued)
+        dropped = CounterMetricFamily("guesthouse_log_lines_dropped", "Its lines that were too many.", labels=["guest"])
+        for name, guest in guests.items():
+            log = guest.services.log
+            dropped.add_metric([name], log.dropped if isinstance(log, GuestLog) else 0)
+        yield dropped
+
+    def _models(self) -> Iterable[Metric]:
+        seconds = HistogramMetricFamily("guesthouse_model_run_seconds", "Runs of the model.", labels=["model"])
+        rows = HistogramMetricFamily(
+            "guesthouse_model_run_rows", "Rows in a run: the size of a batch.", labels=["model"]
+        )
+        memory = GaugeMetricFamily("guesthouse_model_memory_bytes", "What its sessions took, about.", labels=["model"])
+        for model in self._plan.models.models:
+            runs = self._runs[model.name]
+            with runs.lock:
+                runs.seconds.add_to(seconds, [model.name])
+                runs.rows.add_to(rows, [model.name])
+            memory.add_metric([model.name], model.cost())
+        return seconds, rows, memory
+
+
+def _routed(manifest: Manifest) -> Iterator[tuple[str, Trigger]]:
+    """The guests and triggers of the manifest's routes: their series are there from the start."""
+    for trigger, tables in (
+        (Trigger.INVOKE, manifest.invoke),
+        (Trigger.BINDING, manifest.binding),
+        (Trigger.TOPIC, manifest.topic),
+        (Trigger.JOB, manifest.job),
+    ):
+        for table in tables:
+            yield table.guest, trigger
+    for guest in manifest.operations:
+        yield guest, Trigger.OPERATION
+
+
+def _gauge(name: str, text: str, guests: Mapping[str, Guest], value: Callable[[Guest], float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"guesthouse_{name}", text, labels=["guest"])
+    for guest in guests.values():
+        family.add_metric([guest.name], value(guest))
+    return family
