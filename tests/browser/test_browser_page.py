@@ -286,14 +286,16 @@ def test_it_says_what_is_away_and_comes_back_by_itself(open_page: OpenPage, star
 
     site.app.stop()
     expect(banner).to_contain_text("The guest host is away")
-    expect(banner).to_contain_text("Start `guesthouse serve` and its sidecar (--app-id vision)")
+    expect(banner).to_contain_text("Start guesthouse serve and its sidecar (--app-id vision)")
     expect(page.locator("#state")).to_contain_text("Host away")
     page.get_by_role("button", name="Coffee").click()
     expect(page.locator("#result").get_by_role("alert")).to_contain_text("The guest host is away")
     page.screenshot(path=ROOT / "out" / "page" / "host-away.png", full_page=True)
+    expect(page.locator("#versions")).to_contain_text("as it was at")
     site.app.start().ready()
     expect(page.locator("#state")).to_contain_text("Connected to vision", timeout=60_000)
     expect(banner).to_have_count(0)
+    expect(page.locator("#versions")).not_to_contain_text("as it was at")
 
     site.page_sidecar.stop()
     expect(banner).to_contain_text("The page’s sidecar is away")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from typing import Annotated
 
 import structlog
@@ -55,13 +56,17 @@ def web(
         timeout_graceful_shutdown=5,
     )
     try:
-        socket = config.bind_socket()
-    except SystemExit:
-        raise typer.Exit(1) from None  # uvicorn has logged why
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        fail([fault(f"cannot listen ({error.strerror})", f"{host}:{port}", "choose another with --host or --port")])
-    _log.info("the page", url=f"http://{host}:{port}", app=app, sidecar=sidecar.url)
-    uvicorn.Server(config).run([socket])
+        why = (error.strerror or str(error)).partition(" (while")[0]  # the address follows anyway
+        fail([fault(f"cannot listen ({why})", f"{host}:{port}", "choose another with --host or --port")])
+    _log.info(
+        "the page",
+        url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+        app=app,
+        sidecar=sidecar.url,
+    )
+    uvicorn.Server(config).run([listening])
 
 
 def _is_loopback(host: str) -> bool:

@@ -30,7 +30,7 @@ def sidecar_away(url: str) -> Fault:
         "sidecar-away",
         "The page’s sidecar is away",
         f"Nothing answers at {url}, where the page’s own Dapr sidecar should be.",
-        "Start it beside the page (daprd --app-id web --dapr-http-port 3500), "
+        "Start it beside the page (`daprd --app-id web --dapr-http-port 3500`), "
         "or set DAPR_HTTP_PORT to the port that it listens on. This page tries again by itself.",
     )
 
@@ -60,9 +60,9 @@ def host_away(app: str, said: str) -> Fault:
         502,
         "host-away",
         "The guest host is away",
-        f"The sidecar reached no application “{app}”" + (f": {said}" if said else "."),
-        f"Start `guesthouse serve` and its sidecar (--app-id {app}), or name another app: `guesthouse web --app NAME`. "
-        "This page tries again by itself.",
+        f"The sidecar reached no application “{app}”." + (f" It says: {said}" if said else ""),
+        f"Start `guesthouse serve` and its sidecar (`--app-id {app}`), or name another app: "
+        "`guesthouse web --app NAME`. This page tries again by itself.",
     )
 
 
@@ -72,7 +72,7 @@ def not_shown() -> Fault:
         "not-shown",
         "The host does not show this page its status",
         "Photos work; the live feed and the operator’s view need the host’s consent.",
-        'Add [page] apps = ["web"] to the host’s guesthouse.toml, with the app id of the page’s sidecar, '
+        'Add `[page] apps = ["web"]` to the host’s guesthouse.toml, with the app id of the page’s sidecar, '
         "and restart it.",
     )
 
@@ -93,7 +93,7 @@ def over_sidecar_limit() -> Fault:
         "over-sidecar-limit",
         "The photo is too large for a sidecar",
         "A sidecar passes on 4 MiB, unless it is told otherwise.",
-        "Choose a smaller photo, or start both sidecars (the page’s and the host’s) with --max-body-size 32Mi.",
+        "Choose a smaller photo, or start both sidecars (the page’s and the host’s) with `--max-body-size 32Mi`.",
     )
 
 

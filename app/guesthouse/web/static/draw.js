@@ -53,6 +53,11 @@ export function duration(seconds) {
   return seconds < 172800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} days`;
 }
 
+/** Text with what stands in `backticks` as code. */
+export function marked(text) {
+  return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
+
 /** A fault as the API tells it: what happened, and what to do. */
 export function faultBox(fault) {
   return el(
@@ -60,7 +65,7 @@ export function faultBox(fault) {
     { class: "fault", role: "alert" },
     el("strong", {}, fault.title),
     el("p", {}, fault.guest ? `${fault.text} (${fault.reason})` : fault.text),
-    el("p", { class: "remedy" }, fault.remedy),
+    el("p", { class: "remedy" }, ...marked(fault.remedy)),
   );
 }
 

@@ -1,7 +1,7 @@
 // What came in by itself: a card for each event, the newest first.
 
 import { picture } from "./api.js";
-import { ago, bytes, el, labelsOf, ms, percent } from "./draw.js";
+import { ago, bytes, el, labelsOf, marked, ms, percent } from "./draw.js";
 
 const MOST = 12; // cards; the operator’s view stays in reach
 
@@ -28,7 +28,8 @@ export function clear() {
 export function explain(status, fault) {
   const empty = find("live-empty");
   if (fault) {
-    empty.replaceChildren(fault.title + ". ", fault.remedy);
+    // The banner says what to do, except where there is none.
+    empty.replaceChildren(`${fault.title}. `, ...(fault.code === "not-shown" ? marked(fault.remedy) : []));
   } else if (status && !(status.bindings.length + status.topics.length + status.jobs.length)) {
     empty.replaceChildren("The host’s manifest has no [[binding]], [[topic]] or [[job]]: nothing can come by itself.");
   } else if (status) {

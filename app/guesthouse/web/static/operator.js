@@ -1,6 +1,6 @@
 // The operator's view: guests, models, calls, failures and latencies, as the host's status tells them.
 
-import { ago, bytes, callsChart, duration, el, latencyChart, ms, stack, whole } from "./draw.js";
+import { ago, bytes, callsChart, duration, el, latencyChart, marked, ms, stack, whole } from "./draw.js";
 
 const PARTS = ["guest", "host", "inference", "queued"];
 const PART_NAMES = { guest: "guest", host: "decoding and host", inference: "inference", queued: "waiting" };
@@ -10,6 +10,7 @@ const find = (id) => document.getElementById(id);
 /** Draw it anew. */
 export function draw(status) {
   find("operator-empty").hidden = true;
+  find("operator").classList.remove("stale");
   const minutes = (status.step * status.steps) / 60;
   const sum = (read) => status.guests.reduce((all, guest) => all + read(guest), 0);
   const calls = sum((guest) => guest.window.calls);
@@ -31,11 +32,19 @@ export function draw(status) {
   find("models").replaceChildren(...status.models.map(modelCard));
 }
 
-/** Why there is nothing to draw. */
+/** Why there is nothing to draw, or nothing newer than what is drawn. */
 export function explain(fault) {
+  const section = find("operator");
+  if (find("guests").children.length) {
+    if (!section.classList.contains("stale")) {
+      find("versions").textContent += `, as it was at ${new Date().toLocaleTimeString()}`;
+    }
+    section.classList.add("stale");
+    return;
+  }
   const empty = find("operator-empty");
   empty.hidden = false;
-  empty.replaceChildren(fault.title + ". ", fault.remedy);
+  empty.replaceChildren(`${fault.title}. `, ...(fault.code === "not-shown" ? marked(fault.remedy) : []));
 }
 
 function tile(name, value, small, bad = false) {
