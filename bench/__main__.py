@@ -38,6 +38,16 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _measured(findings: Findings, options: Options, name: str, folder: Path) -> bool:
+    """Run one comparison; when it breaks, the others are still worth having."""
+    try:
+        findings.add(COMPARISONS[name](options, folder))
+    except Exception as error:
+        options.say(f"{name} could not be measured: {type(error).__name__}: {error}")
+        return False
+    return True
+
+
 def main() -> None:
     """See the module's text."""
     arguments = _arguments()
@@ -47,14 +57,9 @@ def main() -> None:
         print(f"[{monotonic() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
 
     options, findings, about = Options(arguments.quick, say), Findings(), page.facts()
-    names, failed = arguments.only or list(COMPARISONS), []
+    names = arguments.only or list(COMPARISONS)
     with tempfile.TemporaryDirectory(prefix="guesthouse-bench-") as folder:
-        for name in names:
-            try:
-                findings.add(COMPARISONS[name](options, Path(folder) / name))
-            except Exception as error:  # the others are still worth having
-                failed.append(name)
-                say(f"{name} could not be measured: {type(error).__name__}: {error}")
+        failed = [name for name in names if not _measured(findings, options, name, Path(folder) / name)]
     say("done")
     if arguments.json:
         print(json.dumps(page.as_json(findings, about), indent=2, ensure_ascii=False))
