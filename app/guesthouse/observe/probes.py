@@ -46,7 +46,7 @@ class Probes:
             self._server = _Server(family, address, registry, ready, tokens)
         except OSError as error:
             raise ProbesError(_why_not(host, port, error)) from error
-        self.port: int = self._server.server_port
+        self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="probes", daemon=True)
         self._thread.start()
 

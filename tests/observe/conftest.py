@@ -1,0 +1,104 @@
+"""A manifest whose guests end in each way that matters here, and the application that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wasmtime
+from watched import Watched, watched
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GUESTS = {
+    "traps": '(module (memory (export "memory") 3) (func (export "_start") unreachable))',
+    "loops": '(module (memory (export "memory") 1) (func (export "_start") (loop br 0)))',
+    # Prints its environment, a zero byte after each NAME=value.
+    "environment": """(module
+      (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+      (memory (export "memory") 4)
+      (func (export "_start")
+        (drop (call $sizes (i32.const 0) (i32.const 4)))
+        (drop (call $environ (i32.const 1024) (i32.const 65536)))
+        (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.load (i32.const 4)))
+        (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))""",
+}
+
+MANIFEST = """
+[app]
+name = "watched"
+[metrics]
+token = ["one", "other"]
+[models.person]
+path = "ROOT/models/visual_wake_words.onnx"
+stands_for = ["459a5c728732a1022fbe625f66cad5f626a67b1e4a17fad819cd23cdf78cb3a1"]
+batch = { size = 8, delay = "50ms" }
+[guests.person]
+module = "GUESTS/person/person.wasm"
+function = "infer"
+models = ["person"]
+limits = { concurrency = 4 }
+[guests.echo]
+module = "GUESTS/echo/echo.wasm"
+function = "echo"
+[guests.traps]
+module = "traps.wasm"
+calling = "command"
+[guests.loops]
+module = "loops.wasm"
+calling = "command"
+limits = { concurrency = 1, queue = 3, time = "30s" }
+[guests.environment]
+module = "environment.wasm"
+calling = "command"
+[[invoke]]
+method = "echo"
+guest = "echo"
+[[invoke]]
+method = "person"
+guest = "person"
+[[invoke]]
+method = "traps"
+guest = "traps"
+[[invoke]]
+method = "loops"
+guest = "loops"
+[[invoke]]
+method = "environment"
+guest = "environment"
+[[binding]]
+name = "camera"
+guest = "echo"
+to = ["results"]
+state = { store = "kv", key = "last" }
+[[binding]]
+name = "timer"
+guest = "echo"
+[[topic]]
+pubsub = "pubsub"
+topic = "photos"
+guest = "echo"
+[[job]]
+name = "nightly"
+guest = "traps"
+"""
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Path:
+    folder = tmp_path_factory.mktemp("watched")
+    for name, wat in GUESTS.items():
+        (folder / f"{name}.wasm").write_bytes(bytes(wasmtime.wat2wasm(wat)))
+    path = folder / "guesthouse.toml"
+    path.write_text(MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder)))
+    return path
+
+
+@pytest.fixture
+def app(manifest: Path) -> Iterator[Watched]:
+    """Served anew for each test: what was counted before is gone."""
+    with watched(manifest) as served:
+        yield served

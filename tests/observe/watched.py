@@ -1,0 +1,90 @@
+"""An application as `guesthouse serve` puts it together, watched: its metrics over HTTP, its spans to an exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guesthouse.cli.observed import probes_for
+from guesthouse.cli.parts import application_for, opened
+from guesthouse.dapr.application import Application
+from guesthouse.dapr.client import Client
+from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.manifest import load
+from guesthouse.observe.metrics import Metrics
+from guesthouse.observe.probes import Probes
+from guesthouse.observe.traces import Traces
+from guesthouse.plan import Plan
+
+_LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
+Labels = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a test may ask."""
+
+    client: Client
+    application: Application
+    probes: Probes
+    plan: Plan
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Status and body of a GET on the port for metrics."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.probes.port}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def scrape(self) -> Samples:
+        """What Prometheus would read."""
+        status, text = self.get("/metrics", Authorization="Bearer other")
+        assert status == 200
+        return Samples(text)
+
+
+class Samples:
+    """A scrape: the value of a name with labels; others may be left out where only one series fits."""
+
+    def __init__(self, text: str) -> None:
+        self.values: dict[tuple[str, Labels], float] = {}
+        for line in text.splitlines():
+            if not line.startswith("#"):
+                found = _LINE.match(line)
+                assert found, line
+                self.values[found[1], frozenset(_LABEL.findall(found[2] or ""))] = float(found[3])
+
+    @property
+    def names(self) -> set[str]:
+        return {name for name, _ in self.values}
+
+    def __call__(self, name: str, **labels: object) -> float:
+        wanted = {(key, str(value)) for key, value in labels.items()}
+        (value,) = (value for (one, found), value in self.values.items() if one == name and wanted <= found)
+        return value
+
+
+@contextlib.contextmanager
+def watched(manifest: Path, traces: Traces | None = None, sidecar: str = "127.0.0.1:1") -> Iterator[Watched]:
+    """Serve a manifest in this process, on free ports."""
+    with contextlib.ExitStack() as stack:
+        loaded = load(manifest)
+        plan = stack.enter_context(opened(loaded))
+        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint(sidecar))))
+        metrics = Metrics(plan)
+        application = application_for(plan, outputs, port=0, observers=[metrics], traces=traces)
+        probes = probes_for(loaded, 0, metrics, lambda: application.server.ready)
+        stack.callback(probes.close)
+        application.start()
+        stack.callback(application.stop)
+        client = stack.enter_context(Client(f"127.0.0.1:{application.server.port}", token=""))
+        yield Watched(client, application, probes, plan)
