@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
+from component_ends import Published, Sidecar
 from dapr_ends import Application, Script
 
+from guesthouse.dapr.component import Component, ComponentConfig
+from guesthouse.dapr.component_input import Replies
+from guesthouse.dapr.component_reader import Bounds
 from guesthouse.dapr.server import Server, ServerConfig
 from guesthouse.dapr.topics import Listing
 
@@ -56,3 +62,41 @@ def connect() -> Iterator[Callable[[Server], grpc.Channel]]:
 def application(serve: Serve, connect) -> Application:
     """A server with its defaults."""
     return Application(connect(serve()))
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder for sockets: of a short name, whatever pytest's own folders are called."""
+    with tempfile.TemporaryDirectory(prefix="gh-") as folder:
+        yield Path(folder) / "sockets"
+
+
+@pytest.fixture
+def component(handler: Script, sockets: Path) -> Iterator[Callable[..., Component]]:
+    """Starts components over `handler`, and stops them after the test."""
+    started: list[Component] = []
+
+    def start(replies: tuple[str, ...] = (), bounds: Bounds = Bounds(), **config: object) -> Component:  # noqa: B008
+        settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other"), limit=5.0), **config)
+        hub = Replies(settings.name, replies, bounds)
+        started.append(Component(settings, Published(handler, hub), hub))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., Sidecar]]:
+    """Connects to components as a sidecar, and hangs up after the test."""
+    opened: list[Sidecar] = []
+
+    def connect_as(component: Component, instance: str | None = "guests") -> Sidecar:
+        opened.append(Sidecar(component.socket.path, instance))
+        return opened[-1]
+
+    yield connect_as
+    for one in opened:
+        one.channel.close()

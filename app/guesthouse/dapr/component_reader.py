@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -134,8 +135,9 @@ class Reader(Generic[T]):
         if lost:
             log.warning("%s: gave up %d of the oldest replies: nobody takes them fast enough", self.name, lost)
 
-    def take(self, stream: Stream) -> T | None:
-        """The next message to send; waits for it. None when the stream has ended."""
+    def take(self, stream: Stream, seconds: float = math.inf) -> T | None:
+        """The next message to send; waits for it, up to `seconds`. None when there is none, or the stream has ended."""
+        end = self._clock() + seconds
         with self._changed:
             while self._stream is stream:
                 now = self._clock()
@@ -145,7 +147,10 @@ class Reader(Generic[T]):
                     message.due = now + self._bounds.acknowledge
                     self._sent[message.id] = message
                     return message.content
-                self._changed.wait(self._until_something(now))
+                if now >= end:
+                    break
+                wait = min(self._until_something(now), end - now)
+                self._changed.wait(None if math.isinf(wait) else wait)
         return None
 
     def acknowledge(self, stream: Stream, id: str, error: str = "") -> None:
@@ -177,12 +182,12 @@ class Reader(Generic[T]):
             return heapq.heappop(self._later)
         return self._waiting.popleft() if self._waiting else None
 
-    def _until_something(self, now: float) -> float | None:
-        """Seconds until time alone changes something; None when it does not."""
+    def _until_something(self, now: float) -> float:
+        """Seconds until time alone changes something."""
         first = list(self._sent.values())[:1]
         if len(self._sent) < self._bounds.unacknowledged:
             first += self._later[:1]
-        return max(0.0, min(message.due for message in first) - now) if first else None
+        return max(0.0, min((message.due for message in first), default=math.inf) - now)
 
     def _overdue(self, now: float) -> None:
         for message in [message for message in self._sent.values() if message.due <= now]:
