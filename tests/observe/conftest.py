@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wasmtime
-from watched import Watched, watched
+from watched import Collector, Watched, watched
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,3 +103,13 @@ def app(manifest: Path) -> Iterator[Watched]:
     """Served anew for each test: what was counted before is gone."""
     with watched(manifest) as served:
         yield served
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

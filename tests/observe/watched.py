@@ -8,7 +8,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from guesthouse.cli.observed import probes_for
 from guesthouse.cli.parts import application_for, opened
@@ -88,3 +91,38 @@ def watched(manifest: Path, traces: Traces | None = None, sidecar: str = "127.0.
         stack.callback(application.stop)
         client = stack.enter_context(Client(f"127.0.0.1:{application.server.port}", token=""))
         yield Watched(client, application, probes, plan)
+
+
+class Collector(ThreadingHTTPServer):
+    """An OTLP receiver: keeps the spans of each request, by the names of what sent them."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Receive)
+        self.requests: list[tuple[str, ExportTraceServiceRequest]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def spans(self) -> list[str]:
+        return [
+            span.name
+            for _, request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+class _Receive(BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.headers["Content-Type"] == "application/x-protobuf"
+        self.server.requests.append((self.path, ExportTraceServiceRequest.FromString(body)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
