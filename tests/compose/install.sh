@@ -1,0 +1,15 @@
+#!/bin/sh
+# Debian packages that tests/compose/run.py needs: a container engine and what makes images without a registry.
+set -eu
+packages="docker.io docker-compose debootstrap iptables iproute2"
+missing=""
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+root=""
+[ "$(id -u)" = 0 ] || root=sudo
+# The packages' own start of the engine is not wanted: run.py starts one that it can end.
+$root apt-get update -qq
+# shellcheck disable=SC2086
+$root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq --yes --no-install-recommends $missing
