@@ -81,6 +81,15 @@ def test_every_metric_is_on_the_dashboard(found: Samples):
     assert {name for name in ours if name not in asked} == set()
 
 
+def test_every_metric_is_explained(found: Samples):
+    page = (DEPLOY.parent / "docs" / "observability.md").read_text()
+    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in found.names if name.startswith("guesthouse_")}
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `guesthouse_"))
+    assert set(re.findall(r"`(guesthouse_\w+)`", rows)) == ours
+    rules = re.findall(r"- alert: (\w+)", (DEPLOY / "alerts.yaml").read_text())
+    assert set(re.findall(r"`(Guesthouse\w+)`", page)) == set(rules)
+
+
 def test_legends_and_summaries_name_labels_that_their_queries_keep():
     for panel in panels():
         for target in panel.get("targets", ()):
