@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser.conftest import PHONE, OpenPage, Site
-from dapr_real.real_programs import ROOT, Sidecar, wait
+from browser.conftest import PHONE, OpenPage, Site, Web
+from dapr_real.real_programs import ROOT, Sidecar, running, wait
 from guesthouse.event import Event, Failure, Trigger
 
 
@@ -358,3 +358,37 @@ def test_the_page_passes_on_no_other_method_and_no_other_api(site: Site):
 def test_methods_of_the_hosts_status_can_be_called(site: Site):
     assert ask(f"{site.web.url}api/status")[0] == 200
     assert ask(f"{site.web.url}api/call/echo", data=b"hello", method="POST") == (200, b"hello")
+
+
+def error_of(web: Web, body: bytes) -> dict[str, str]:
+    status, answer = ask(f"{web.url}api/call/api/image", data=body, method="POST")
+    assert status >= 400
+    found: dict[str, str] = json.loads(answer)["error"]
+    return found
+
+
+def test_a_sidecar_that_asks_for_a_token_is_told_apart(site: Site, tmp_path: Path):
+    names = site.page_sidecar.log.parent / "names.db"
+    sidecar = Sidecar(tmp_path, "web2", names=names, environment={"DAPR_API_TOKEN": "right"})
+    (tmp_path / "wrong").mkdir()
+    wrong, right = Web(tmp_path / "wrong", sidecar, token="wrong"), Web(tmp_path, sidecar, token="right")
+    with running(sidecar, wrong, right):
+        photo = (ROOT / "tests" / "data" / "photos" / "rocket.jpg").read_bytes()
+        assert error_of(wrong, photo)["code"] == "sidecar-denied"
+        assert ask(f"{right.url}api/call/api/image", data=photo, method="POST")[0] == 200
+
+
+def test_a_sidecar_whose_limit_a_photo_exceeds_is_told_apart(site: Site, tmp_path: Path):
+    names = site.page_sidecar.log.parent / "names.db"
+    sidecar = Sidecar(tmp_path, "web3", names=names)  # 4 MiB, as a sidecar has by default
+    web = Web(tmp_path, sidecar)
+    with running(sidecar, web):
+        assert error_of(web, bytes(5 << 20))["code"] == "over-sidecar-limit"
+
+
+def test_a_host_that_was_never_there_is_away(site: Site, tmp_path: Path):
+    web = Web(tmp_path, site.page_sidecar, "--app", "nobody")
+    with running(web):
+        error = error_of(web, b"x")
+        assert error["code"] == "host-away"
+        assert "“nobody”" in error["text"]
