@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from watched import Collector, Watched
 
 from guesthouse.dapr.client import Client
-from guesthouse.event import Event, Trigger
+from guesthouse.event import Event, Failure, Trigger
 from guesthouse.observe.probes import Probes, ProbesError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +48,24 @@ def test_probes_need_no_token_and_follow_the_drain(app: Watched):
     assert app.application.drain()
     assert app.get("/readyz") == (503, "not ready\n")
     assert app.get("/healthz") == (200, "ok\n")
+
+
+def test_nobody_is_ready_while_the_last_events_end(app: Watched):
+    def call() -> None:
+        with pytest.raises(Failure, match="in time|deadline"):
+            app.client.send(Event(Trigger.INVOKE, "loops"), timeout=3)
+
+    slots = app.plan.guests["loops"].slots
+    with ThreadPoolExecutor(2) as threads:
+        last = threads.submit(call)
+        while not slots.busy:
+            time.sleep(0.01)
+        drained = threads.submit(app.application.drain)
+        while app.get("/readyz")[0] == 200 and not drained.done():
+            time.sleep(0.01)
+        assert slots.busy
+        last.result()
+        assert drained.result()
 
 
 def test_nobody_is_ready_before_the_start():
