@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar would, print what came back
@@ -45,6 +45,11 @@ test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built on
 test-web: $(VENV)/dev.stamp ## the page in a real browser, behind real sidecars (needs Go once, and chromium)
 	$(VENV)/bin/python tests/daprd/build.py
 	$(VENV)/bin/python -m pytest tests/browser $(PYTEST)
+
+.PHONY: test-conformance
+test-conformance: $(VENV)/runtime.stamp ## Dapr's own conformance tests against the pluggable component (needs Go)
+	cd tests/conformance && PATH=$$PATH:/usr/local/go/bin GUESTHOUSE=$(abspath $(VENV))/bin/guesthouse GOTOOLCHAIN=local CGO_ENABLED=0 \
+		go test -mod=readonly -trimpath -count=1 -timeout 2m ./...
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the benchmarks, and their results page

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_PAUSE = 1.0  # seconds before a message that failed is sent again; doubles with each attempt
+LONGEST_PAUSE = 30.0
 _EACH = 512  # bytes that a message costs beyond its own size
 
 
@@ -33,7 +34,7 @@ class Bounds:
 
     unacknowledged: int = 16
     acknowledge: float = 60.0
-    attempts: int = 5
+    attempts: int = 10
     buffer: int = 64 * 2**20
     keep: float = 600.0
 
@@ -159,7 +160,7 @@ class Reader(Generic[T]):
             if self._stream is not stream or (message := self._sent.pop(id, None)) is None:
                 return
             if error:
-                self._failed(message, error, FIRST_PAUSE * 2 ** (message.attempts - 1))
+                self._failed(message, error, _pause(message.attempts))
             else:
                 self._held -= message.size
             self._changed.notify_all()
@@ -202,3 +203,7 @@ class Reader(Generic[T]):
         log.info("%s: reply %s failed, attempt %d: %s", self.name, message.id, message.attempts, why)
         message.due = self._clock() + pause
         heapq.heappush(self._later, message)
+
+
+def _pause(attempts: int) -> float:
+    return float(min(FIRST_PAUSE * 2 ** min(attempts - 1, 30), LONGEST_PAUSE))

@@ -477,7 +477,7 @@ class Component(Table):
         default=60.0, gt=0, le=86400, description="how long each of them; then it is sent again"
     )
     attempts: Count = Field(
-        default=5, ge=1, le=1000, description="how often a reply is sent to an application that fails on it"
+        default=10, ge=1, le=1000, description="how often a reply is sent to an application that fails on it"
     )
     buffer: Size = Field(
         default=64 * MiB,
