@@ -1,0 +1,89 @@
+"""How the tests' daprd is found; building one is tried by everything that runs behind it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location("daprd_build", Path(__file__).with_name("build.py"))
+assert spec is not None
+assert spec.loader is not None
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No daprd and no Go, and a cache of its own."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("DAPRD", raising=False)
+    monkeypatch.setenv("GUESTHOUSE_DAPRD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "OFFICIAL_GO", tmp_path / "no-go")
+    monkeypatch.setattr("sys.argv", ["build.py"])
+
+
+def program(path: Path, says: str) -> Path:
+    path.write_text(f"#!/bin/sh\necho {says}\n")
+    path.chmod(0o755)
+    return path
+
+
+def release() -> str:
+    return build.wanted(build.MODULE)
+
+
+def test_go_mod_names_an_exact_version():
+    assert len(build.numbers(release())) == 3
+
+
+@pytest.mark.parametrize("patch", [0, 1, 7])
+def test_takes_an_installed_daprd_of_the_same_or_a_later_patch(tmp_path: Path, capsys, patch):
+    major, minor, least = build.numbers(release())
+    found = program(tmp_path / "bin" / "daprd", f"{major}.{minor}.{least + patch}")
+    assert build.main() == 0
+    assert capsys.readouterr().out == f"{found}\n"
+
+
+def test_leaves_another_version_on_the_path_alone(tmp_path: Path, capsys):
+    found = program(tmp_path / "bin" / "daprd", "1.2.3")
+    kept = build.kept(release())
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert build.main() == 0
+    said = capsys.readouterr()
+    assert said.out == f"{kept}\n"
+    assert f"{found} is of version 1.2.3, not {release()} or a later patch: left alone" in said.err
+
+
+@pytest.mark.parametrize(("says", "what"), [("1.2.3", "which says version 1.2.3"), ("; exit 1", "which does not run")])
+def test_refuses_a_named_daprd_that_does_not_fit(tmp_path: Path, monkeypatch, capsys, says, what):
+    monkeypatch.setenv("DAPRD", str(program(tmp_path / "mine", says)))
+    assert build.main() == 1
+    said = capsys.readouterr().err
+    assert what in said
+    assert f"name a daprd of {release()} or a later patch, or unset it" in said
+
+
+def test_says_what_to_install_where_there_is_no_go(capsys):
+    assert build.main() == 1
+    said = capsys.readouterr().err
+    assert f"Go is needed to build it: install Go {build.wanted('go')} or newer from go.dev, or set $DAPRD" in said
+
+
+def test_says_what_to_install_where_go_is_too_old(tmp_path: Path, capsys):
+    found = program(tmp_path / "bin" / "go", "go1.20.1")
+    assert build.main() == 1
+    assert f"{found} is go1.20.1; install Go {build.wanted('go')} or newer" in capsys.readouterr().err
+
+
+def test_takes_the_one_that_was_built_for_an_image_whatever_is_installed(tmp_path: Path, monkeypatch, capsys):
+    program(tmp_path / "bin" / "daprd", release())
+    kept = build.kept(release())
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    monkeypatch.setattr("sys.argv", ["build.py", "--image"])
+    assert build.main() == 0
+    assert capsys.readouterr().out == f"{kept}\n"
