@@ -82,7 +82,7 @@ def test_slots_and_queue_are_read_when_they_are_asked_for(app: Watched):
 
     def call() -> None:
         began.wait()
-        with pytest.raises(Failure, match="in time|deadline"):
+        with pytest.raises(Failure, match=r"in time|deadline"):
             app.client.send(Event(Trigger.INVOKE, "loops"), timeout=1.5)
 
     with ThreadPoolExecutor(2) as callers:

@@ -52,7 +52,7 @@ def test_probes_need_no_token_and_follow_the_drain(app: Watched):
 
 def test_nobody_is_ready_while_the_last_events_end(app: Watched):
     def call() -> None:
-        with pytest.raises(Failure, match="in time|deadline"):
+        with pytest.raises(Failure, match=r"in time|deadline"):
             app.client.send(Event(Trigger.INVOKE, "loops"), timeout=3)
 
     slots = app.plan.guests["loops"].slots

@@ -26,7 +26,7 @@ from opentelemetry.util.types import AttributeValue
 
 from guesthouse import __version__
 from guesthouse.event import Cost, Destination, Event, Failure, Handler, Outputs, Reply, Trigger
-from guesthouse.tracecontext import BINARY, context_of
+from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
 
 FLUSH = 5.0  # seconds for the last spans at the end
@@ -184,5 +184,5 @@ def _under(span: Span, event: Event) -> Event:
     """The event as it goes on: guests, outputs and the log find its trace by its metadata, and `span` is its parent."""
     carried: dict[str, str] = {}
     _W3C.inject(carried, trace.set_span_in_context(span, Context()))
-    kept = {key: value for key, value in event.metadata.items() if key not in (*_W3C.fields, BINARY)}
+    kept = {key: value for key, value in event.metadata.items() if key not in _W3C.fields}
     return dataclasses.replace(event, metadata={**kept, **carried})
