@@ -84,6 +84,13 @@ def test_a_client_that_says_nothing_holds_nobody_up(app: Watched):
         assert app.get("/healthz") == (200, "ok\n")
 
 
+def test_without_tokens_metrics_are_for_all():
+    probes = Probes("127.0.0.1", 0, CollectorRegistry(), lambda: True)
+    with urllib.request.urlopen(f"http://127.0.0.1:{probes.port}/metrics", timeout=10) as response:
+        assert response.headers["Content-Type"].startswith("text/plain")
+    probes.close()
+
+
 def test_ipv6_is_served():
     probes = Probes("::1", 0, CollectorRegistry(), lambda: True)
     with urllib.request.urlopen(f"http://[::1]:{probes.port}/readyz", timeout=10) as response:
