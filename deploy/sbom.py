@@ -1,4 +1,4 @@
-"""Writes what an image is made of: `sbom.json` (CycloneDX 1.6) and `licences.txt`, for wheels, guests, models and Debian.
+"""Writes what an image is made of: `sbom.json` (CycloneDX 1.6) and `licences.txt`, for wheels, guests, models, Debian.
 
     sbom.py --root CHECKOUT --out FOLDER
 
@@ -31,6 +31,15 @@ else:
 
 OWN = "guesthouse"
 OWN_LICENCE = "Apache-2.0"
+TYPES = {  # CycloneDX's word for each kind
+    "guest": "file",
+    "model": "machine-learning-model",
+    "python": "platform",
+    "wheel": "library",
+    "crate": "library",
+    "embedded": "library",
+    "deb": "library",
+}
 DPKG_STATUS = Path("/var/lib/dpkg/status")
 
 
@@ -132,8 +141,8 @@ def guests(root: Path) -> Iterator[Part]:
             inside.append(part)
             waiting += set(needed) - seen
             seen |= set(needed)
-        for entry in licences["embedded"].get(name, []):
-            inside.append(Part("embedded", entry["name"], entry["version"], entry["licence"]))
+        embedded = licences["embedded"].get(name, [])
+        inside += (Part("embedded", entry["name"], entry["version"], entry["licence"]) for entry in embedded)
         used.update((part.reference, part) for part in inside)
         made_of = tuple(sorted(part.reference for part in inside))
         yield Part("guest", name, "", OWN_LICENCE, True, "", _sha256(module), made_of)
@@ -200,8 +209,7 @@ def parts_of(root: Path) -> list[Part]:
     python = platform.python_version()
     cpython = Part("python", "cpython", python, "Python-2.0", True, f"pkg:generic/cpython@{python}")
     found = {part.reference: part for part in (cpython, *wheels(), *guests(root), *models(root), *debs())}
-    order = ("guest", "model", "python", "wheel", "crate", "embedded", "deb")
-    return sorted(found.values(), key=lambda part: (order.index(part.kind), part.name, part.version))
+    return sorted(found.values(), key=lambda part: (list(TYPES).index(part.kind), part.name, part.version))
 
 
 def main() -> int:

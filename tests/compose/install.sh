@@ -1,7 +1,7 @@
 #!/bin/sh
 # Debian packages that tests/compose/run.py needs: a container engine and what makes images without a registry.
 set -eu
-packages="docker.io docker-compose debootstrap iptables iproute2"
+packages="docker.io docker-compose debootstrap iptables iproute2 mosquitto-clients"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
@@ -9,7 +9,7 @@ done
 [ -z "$missing" ] && exit 0
 root=""
 [ "$(id -u)" = 0 ] || root=sudo
-# The packages' own start of the engine is not wanted: run.py starts one that it can end.
+# run.py starts an engine of its own, in a network of its own: one that the package starts is not used.
 $root apt-get update -qq
 # shellcheck disable=SC2086
-$root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq --yes --no-install-recommends $missing
+$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $missing

@@ -1,0 +1,363 @@
+#!/usr/bin/env python3
+"""Brings docker-compose.yml up for real, sends photos every way in, breaks things, and takes it down.
+
+    sudo python3 tests/compose/run.py        # as `make test-compose`; needs what install.sh installs
+
+The engine is one of its own, in namespaces of its own (network, mounts, processes): it meets no other engine of this
+machine, no port of it is taken, and when this program ends, in whatever way, nothing is left running. Images are made
+here (stand_ins.py), the compose file is used as it is. Every step says how long it took; the first that fails ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import stand_ins
+
+ROOT = stand_ins.ROOT
+PHOTOS = ROOT / "tests" / "data" / "photos"
+PAGE = "http://127.0.0.1:8080"
+SIDECAR = "http://127.0.0.1:3500/v1.0"
+SERVICES = ("vision", "vision-dapr", "web", "web-dapr", "mosquitto", "redis")
+PATIENCE = 90.0  # seconds for anything to come about, on a machine that does much else
+
+
+@contextlib.contextmanager
+def step(title: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    print(f"{time.monotonic() - began:7.1f} s  {title}", flush=True)
+
+
+def until(what: str, ready: Callable[[], Any]) -> Any:
+    """What `ready` answers as soon as it is true; a refused connection or an error status counts as not yet."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(OSError):
+            if answer := ready():
+                return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {PATIENCE:.0f} s")
+        time.sleep(0.2)
+
+
+def request(url: str, body: bytes | None = None, kind: str = "application/octet-stream") -> bytes:
+    """Raises `urllib.error.HTTPError` (an `OSError`) for what is no success."""
+    headers = {} if body is None else {"content-type": kind}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(urllib.request.Request(url, body, headers), timeout=30) as answer:
+        return bytes(answer.read())
+
+
+def best(labels: bytes) -> str:
+    return str(json.loads(labels)[0]["label"])
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Project:
+    """The compose project in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def compose(self, *arguments: str, log: str = "") -> str:
+        """What docker-compose says; where it fails, an error with the end of it."""
+        done = subprocess.run(
+            ["docker-compose", "--ansi", "never", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise AssertionError(
+                f"docker-compose {' '.join(arguments)}:\n{(done.stdout + done.stderr)[-4000:]}\n"
+                f"{log and self.logs(log)}"
+            )
+        return done.stdout
+
+    def logs(self, service: str) -> str:
+        return self.compose("logs", "--no-color", "--tail=200", service)
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(docker("inspect", self.compose("ps", "-q", service).strip()))[0]
+        return found
+
+    def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command in the running container."""
+        arguments = ["docker", "exec", self.inspect(service)["Id"], *command]
+        return subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def healthy(self) -> bool:
+        states = [self.inspect(service)["State"] for service in SERVICES]
+        return all(s["Running"] and s.get("Health", {}).get("Status", "healthy") == "healthy" for s in states)
+
+    def crash(self, service: str) -> None:
+        """Kill what runs in the container, as the kernel would: the engine is not told that somebody meant it."""
+        os.kill(self.inspect(service)["State"]["Pid"], signal.SIGKILL)
+
+
+class Results:
+    """A subscriber to the topic `results`, from now on."""
+
+    def __enter__(self) -> Results:
+        command = ["stdbuf", "-oL", "mosquitto_sub", "-d", "-q", "1", "-t", "results"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.lines: list[bytes] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        until("the subscription", lambda: any(b"SUBACK" in line for line in self.lines))
+        return self
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line)
+
+    def labels(self) -> list[str]:
+        """The likeliest label of each photo, in the order of the results."""
+        return [best(line) for line in self.lines if line.startswith(b"[")]
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._reader.join()
+
+
+def publish(photo: str) -> None:
+    subprocess.run(["mosquitto_pub", "-q", "1", "-t", "camera/door", "-f", PHOTOS / photo], check=True)
+
+
+# What is checked
+
+
+def check_start_line(project: Project) -> None:
+    lines = [line.partition("| ")[2] for line in project.logs("vision").splitlines() if '"serving"' in line]
+    said = json.loads(lines[-1])
+    assert all(said[part] for part in ("engine", "onnxruntime", "version")), said
+    print(f"           {said['engine']}, onnxruntime {said['onnxruntime']}, guesthouse {said['version']}", flush=True)
+
+
+def check_page() -> None:
+    assert b"<html" in request(f"{PAGE}/")
+    assert best(request(f"{PAGE}/api/call/api/image", (PHOTOS / "coffee.png").read_bytes(), "image/png")) == "espresso"
+
+
+def check_sidecar() -> None:
+    photo = (PHOTOS / "coffee.png").read_bytes()
+    assert best(request(f"{SIDECAR}/invoke/vision/method/api/image", photo, "image/png")) == "espresso"
+    grey = request(f"{SIDECAR}/invoke/vision/method/api/grayscale", photo, "image/png")
+    assert grey.startswith(b"\x89PNG"), grey[:100]
+
+
+def check_mqtt(results: Results) -> None:
+    publish("coffee.png")
+    until("the result by MQTT", lambda: results.labels() == ["espresso"])
+    state = until("the state in Redis", lambda: request(f"{SIDECAR}/state/state/camera"))
+    assert best(state) == "espresso"
+    events = json.loads(request(f"{PAGE}/api/events"))["events"]
+    assert [(event["trigger"], event["name"]) for event in events] == [("binding", "camera")], events
+
+
+def check_topic(results: Results) -> None:
+    before = len(results.labels())
+    request(f"{SIDECAR}/publish/pubsub/photos", (PHOTOS / "coffee.png").read_bytes())
+    until("the result of the topic", lambda: len(results.labels()) == before + 1)
+
+
+def check_privileges(project: Project) -> None:
+    for service in SERVICES:
+        found = project.inspect(service)
+        host = found["HostConfig"]
+        kept = {
+            "read-only": host["ReadonlyRootfs"],
+            "no capabilities": host["CapDrop"] == ["ALL"] and not host["CapAdd"],
+            "no new privileges": "no-new-privileges:true" in host["SecurityOpt"],
+            "not privileged": not host["Privileged"],
+            "not root": found["Config"]["User"].partition(":")[0] not in ("", "0", "root"),
+            "memory": host["Memory"] > 0,
+            "pids": host["PidsLimit"] > 0,
+            "init": host["Init"] is True,
+            "restart": host["RestartPolicy"]["Name"] == "unless-stopped",
+        }
+        assert all(kept.values()), f"{service}: {[name for name, value in kept.items() if not value]}"
+    assert "Read-only file system" in project.run_in("vision", "touch", "/srv/guesthouse/x").stdout
+    for tool in ("cc", "gcc", "pip"):
+        assert project.run_in("vision", "sh", "-c", f"command -v {tool}").returncode, f"{tool} is in the image"
+    # The guest host's network leads nowhere, and its sidecar is the only other one on it.
+    (network,) = project.inspect("vision")["NetworkSettings"]["Networks"]
+    found = json.loads(docker("network", "inspect", network))[0]
+    names = {container["Name"] for container in found["Containers"].values()}
+    assert found["Internal"], f"{network} leads out"
+    assert names == {project.inspect(service)["Name"].strip("/") for service in ("vision", "vision-dapr")}, names
+
+
+def check_bill(project: Project) -> None:
+    bill = json.loads(project.run_in("vision", "cat", "/usr/share/guesthouse/sbom.json").stdout)
+    parts = {part["name"]: part for part in bill["components"]}
+    for path in (*ROOT.glob("models/*.onnx"), *ROOT.glob("guests/*/*.wasm")):
+        name = path.name if path.suffix == ".onnx" else path.stem
+        assert parts[name]["hashes"][0]["content"] == hashlib.sha256(path.read_bytes()).hexdigest(), name
+    assert parts["onnxruntime"]["purl"].startswith("pkg:pypi/onnxruntime@")
+    references = {part["bom-ref"] for part in bill["components"]}
+    assert {needed for entry in bill["dependencies"] for needed in entry["dependsOn"]} <= references
+    assert "onnxruntime" in project.run_in("vision", "cat", "/usr/share/guesthouse/licences.txt").stdout
+    print(f"           {len(parts)} components", flush=True)
+
+
+def check_crash(project: Project, results: Results) -> None:
+    """The guest host is killed while a photo comes; nobody does anything; the photo has its result."""
+    before = len(results.labels())
+    project.crash("vision")
+    publish("coffee.png")
+    until("the result after the crash", lambda: len(results.labels()) > before)
+    check_sidecar()
+    check_page()
+    served = [line for line in project.logs("vision").splitlines() if '"serving"' in line]
+    assert '"compiled": 0' in served[-1], "the code cache did not outlive the container's process"
+
+
+def check_broker_keeps(project: Project, results: Results) -> None:
+    """A photo comes while no sidecar reads; the broker is killed; the photo has its result."""
+    project.compose("stop", "vision-dapr")
+    publish("rocket.jpg")
+    time.sleep(7)  # autosave_interval, and a little
+    project.crash("mosquitto")
+    until(
+        "the broker",
+        lambda: subprocess.run(["mosquitto_pub", "-t", "x", "-n"], stderr=subprocess.DEVNULL).returncode == 0,
+    )
+    with Results() as after:
+        project.compose("start", "vision-dapr")
+        until("the result after the broker's crash", after.labels)
+    until("the sidecar", lambda: request(f"{SIDECAR}/healthz") == b"")
+
+
+# How it is brought up
+
+
+def copy_checkout(target: Path) -> None:
+    """What git would have of this checkout, and the wheels beside it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+@contextlib.contextmanager
+def engine(folder: Path) -> Iterator[None]:
+    """A container engine in this process's own namespaces."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    os.environ["DOCKER_HOST"] = "unix:///run/docker.sock"
+    with (folder / "dockerd.log").open("wb") as log:
+        command = ["dockerd", "--data-root", str(folder / "engine"), "--host", os.environ["DOCKER_HOST"]]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        ask = ["docker", "version"]
+        until("the engine", lambda: process.poll() is None and not subprocess.run(ask, capture_output=True).returncode)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def inside(folder: Path, base: Path, binary: Path) -> None:
+    """All that needs the engine."""
+    began = time.monotonic()
+    project = Project(folder / "guesthouse")
+    with engine(folder):
+        with step("images made here of the official names"):
+            stand_ins.make(base, binary, folder / "stand-ins")
+        with step("docker-compose build"):
+            project.compose("build")
+        size = int(docker("image", "inspect", "--format", "{{.Size}}", "guesthouse_vision"))
+        print(f"           {size / 1e6:.0f} MB with its base", flush=True)
+        try:
+            with step("docker-compose up, all healthy"):
+                project.compose("up", "-d", log="vision")
+                until("all healthy", project.healthy)
+            with step("its sidecars found the guest host"):
+                until("the sidecar", lambda: request(f"{SIDECAR}/healthz") == b"")
+                until("the page's way", lambda: request(f"{PAGE}/api/status"))
+            check_start_line(project)
+            with step("a photo through the page"):
+                check_page()
+            with step("photos through the sidecar"):
+                check_sidecar()
+            with Results() as results:
+                with step("a photo by MQTT, its result by MQTT, in Redis and in the page's feed"):
+                    check_mqtt(results)
+                with step("a photo by pub/sub"):
+                    check_topic(results)
+                with step("privileges, limits, networks"):
+                    check_privileges(project)
+                with step("bill of materials and licences"):
+                    check_bill(project)
+                with step("the guest host killed while a photo comes"):
+                    check_crash(project, results)
+            with step("the broker killed while a photo waits"):
+                check_broker_keeps(project, results)
+        except Exception:
+            for service in SERVICES:
+                print(f"=== {service}\n{project.logs(service)[-3000:]}", file=sys.stderr)
+            raise
+        finally:
+            with step("docker-compose down"):
+                project.compose("down", "--volumes")
+        assert not docker("ps", "--all", "--quiet"), "containers are left"
+        assert not docker("volume", "ls", "--quiet"), "volumes are left"
+    print(f"{time.monotonic() - began:7.1f} s  in all", flush=True)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--inside"]:
+        inside(*map(Path, sys.argv[2:]))
+        return
+    if os.geteuid():
+        sys.exit("error: a container engine and debootstrap need root: run it with sudo")
+    with step("daprd"):
+        binary = stand_ins.daprd()
+    with step("a Debian for the images"):
+        base = stand_ins.base_archive()
+    with step("wheels"):
+        wheels = stand_ins.wheels()
+    with tempfile.TemporaryDirectory(prefix="guesthouse-compose-") as name:
+        folder = Path(name)
+        copy_checkout(folder / "guesthouse")
+        for wheel in wheels.glob("*.whl"):
+            shutil.copy(wheel, folder / "guesthouse" / "deploy" / "wheels")
+        # A process of its own, the first one of its namespace: with it ends all that it started.
+        own = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command = [*own, sys.executable, __file__, "--inside", *map(str, (folder, base, binary))]
+        sys.exit(subprocess.run(command).returncode)
+
+
+if __name__ == "__main__":
+    main()

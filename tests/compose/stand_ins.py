@@ -1,0 +1,123 @@
+"""Images of the names that docker-compose.yml and the Dockerfile use, made on this machine without an image registry.
+
+They stand in for the official ones where those matter: user numbers, folders, volumes, commands. What is inside comes
+from Debian's packages; the sidecar is the daprd that tests/daprd/build.py builds. Other versions than the names say:
+what runs here shows that the compose file holds together, not that those very images do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = "bookworm"
+PACKAGES = ("python3", "python3-venv", "mosquitto", "mosquitto-clients", "redis-server", "redis-tools")
+PYTHON = (3, 11)  # that suite's
+BASE = "python:3.12-slim-bookworm"
+
+# As the official images have it: 1883 and 999, and volumes that belong to them.
+DOCKERFILES = {
+    "eclipse-mosquitto:2.0.22": f"""
+FROM {BASE}
+RUN groupmod -g 1883 mosquitto && usermod -u 1883 -g 1883 mosquitto \\
+ && mkdir -p /mosquitto/config /mosquitto/data /mosquitto/log && chown -R 1883:1883 /mosquitto
+VOLUME ["/mosquitto/data", "/mosquitto/log"]
+CMD ["/usr/sbin/mosquitto", "-c", "/mosquitto/config/mosquitto.conf"]
+""",
+    "redis:7.2.11": f"""
+FROM {BASE}
+RUN groupmod -g 999 redis && usermod -u 999 -g 999 redis && mkdir /data && chown 999:999 /data
+VOLUME /data
+WORKDIR /data
+CMD ["redis-server"]
+""",
+    "daprio/daprd:1.18.1": """
+FROM scratch
+WORKDIR /
+COPY daprd /
+USER 65532:65532
+""",
+}
+
+
+def cache_folder() -> Path:
+    """`$GUESTHOUSE_COMPOSE_CACHE`, else a folder beside what else CI keeps."""
+    named = os.environ.get("GUESTHOUSE_COMPOSE_CACHE")
+    folder = Path(named) if named else Path.home() / ".cache" / "guesthouse-ci" / "compose"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def base_archive() -> Path:
+    """A tar file of a Debian with what the images need; made once."""
+    key = hashlib.sha256(f"{SUITE} {' '.join(PACKAGES)}".encode()).hexdigest()[:12]
+    archive = cache_folder() / f"base-{key}.tar"
+    if not archive.exists():
+        unpacked = archive.with_suffix(".tmp")
+        shutil.rmtree(unpacked, ignore_errors=True)
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(unpacked)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        partial = archive.with_suffix(".part")
+        trimmed = ("--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*")
+        subprocess.run(["tar", "-C", unpacked, *trimmed, "-cf", partial, "."], check=True)
+        partial.rename(archive)
+        shutil.rmtree(unpacked)
+    return archive
+
+
+def wheels() -> Path:
+    """The folder of the wheels that the lock files name, for the stand-in's Python; downloaded once."""
+    locks = [ROOT / "requirements" / name for name in ("runtime.txt", "build.txt")]
+    key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()[:12]
+    folder = cache_folder() / f"wheels-{key}"
+    if not folder.exists():
+        partial = folder.with_suffix(".part")
+        shutil.rmtree(partial, ignore_errors=True)
+        named = [word for lock in locks for word in ("-r", str(lock))]
+        command = [_python(), "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"]
+        subprocess.run([*command, "--dest", str(partial), *named], check=True, stdout=sys.stderr)
+        for older in cache_folder().glob("wheels-*"):
+            if older != partial:
+                shutil.rmtree(older)
+        partial.rename(folder)
+    return folder
+
+
+def _python() -> str:
+    """A Python of the stand-in's version, with pip: markers in the lock files are read for the one that runs pip."""
+    candidates = [sys.executable, *map(str, Path.home().glob(".pyenv/versions/3.11.*/bin/python")), "python3.11"]
+    ask = f"import sys, pip; sys.exit(sys.version_info[:2] != {PYTHON})"
+    for candidate in candidates:
+        if shutil.which(candidate) and not subprocess.run([candidate, "-c", ask], stderr=subprocess.DEVNULL).returncode:
+            return candidate
+    sys.exit("error: the wheels must be those of Python 3.11, Debian 12's own; install it: python3.11 with pip")
+
+
+def daprd() -> Path:
+    """The static daprd of tests/daprd."""
+    command = [sys.executable, str(ROOT / "tests" / "daprd" / "build.py"), "--image"]
+    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+def make(base: Path, binary: Path, folder: Path) -> None:
+    """The images, in the engine that DOCKER_HOST names."""
+    with base.open("rb") as archive:
+        command = ["docker", "import", "--change", 'CMD ["python3"]', "-", BASE]
+        subprocess.run(command, stdin=archive, stdout=subprocess.DEVNULL, check=True)
+    for name, dockerfile in DOCKERFILES.items():
+        context = folder / name.partition(":")[0].replace("/", "-")
+        context.mkdir(parents=True)
+        (context / "Dockerfile").write_text(dockerfile)
+        if "COPY daprd" in dockerfile:
+            shutil.copy(binary, context / "daprd")
+        subprocess.run(
+            ["docker", "build", "--quiet", "--network=none", "--tag", name, str(context)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
