@@ -38,6 +38,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
+
+
 def in_background(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -247,6 +252,28 @@ def test_the_end_says_what_was_not_acknowledged(component, dial):
         sidecar.invoke("echo", body)
     reading.next()
     assert served.close(0.05) == 2
+
+
+def test_an_application_and_its_component_drain_together(dial, handler: Script, sockets: Path):
+    handler.answer = blocked = Blocked()
+    served = Component(ComponentConfig("guests", sockets, guests=("echo",)), handler, Replies("guests", (), Bounds()))
+    application = Application(Server(ServerConfig(port=0), handler, Listing()), served)
+    application.start()
+    sidecar = dial(served)
+    answers: list[bytes] = []
+    call = in_background(lambda: answers.append(sidecar.invoke("echo", b"kept").data))
+    assert blocked.entered.acquire(timeout=10)
+    finished: list[bool] = []
+    drain = in_background(lambda: finished.append(application.drain()))
+    wait_for(lambda: not served.socket.path.exists())
+    wait_for(lambda: not listens(application.server.port))  # the application has nothing to wait for
+    with pytest.raises(grpc.RpcError, match="the application is shutting down"):
+        sidecar.invoke("echo")
+    assert not finished
+    blocked.release.set()
+    for thread in (call, drain):
+        thread.join(10)
+    assert (finished, answers) == ([True], [b"kept"])
 
 
 def test_an_application_whose_port_is_taken_shows_no_socket(serve, handler: Script, sockets: Path):

@@ -15,6 +15,7 @@ from guesthouse.dapr.component_input import STREAMS, VIA
 from guesthouse.dapr.component_reader import Bounds, Reader
 from guesthouse.dapr.component_service import LARGEST
 from guesthouse.dapr.proto.components_pb2 import PingRequest, ReadResponse
+from guesthouse.dapr.server import SPARE_THREADS
 from guesthouse.event import Failure, Reason, Reply
 
 
@@ -196,7 +197,9 @@ def test_a_guest_does_not_answer_its_own_replies_for_ever(sidecar: Sidecar, capl
     assert "a reply of guest echo is not published: it answers what came from itself" in caplog.messages
 
 
-def test_a_stream_too_many_is_refused_and_the_others_go_on(served: Component, sidecar: Sidecar):
+def test_a_stream_too_many_is_refused_and_the_others_go_on(component, dial):
+    served = component(replies=("echo",), threads=1 + SPARE_THREADS)  # streams take none of them
+    sidecar = dial(served)
     readings = [sidecar.read() for _ in range(STREAMS)]
     wait_for(lambda: [reader.free for reader in readers(served)] == [False] * STREAMS)
     sidecar.invoke("echo", b"1")

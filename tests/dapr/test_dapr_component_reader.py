@@ -108,6 +108,9 @@ def test_the_end_of_a_stream_is_no_attempt(reader: Reader[str]):
         stream = reader.attach()
         assert take_all(reader, stream) == ["a"]
         reader.detach(stream)
+    stream = reader.attach()
+    take_all(reader, stream)
+    reader.acknowledge(stream, "a", "no film")
     assert len(reader) == 1
 
 
@@ -181,6 +184,26 @@ def test_taking_waits_for_a_message_for_room_and_for_time(waiting):
     offer(reader, "b")
     reader.acknowledge(stream, "a")
     wait_for(lambda: taken == ["a", "b", "b"])  # the second time because its acknowledgement was overdue
+
+
+def test_taking_sleeps_while_there_is_no_room():
+    asked = 0
+
+    def clock() -> float:
+        nonlocal asked
+        asked += 1
+        return time.monotonic()
+
+    reader: Reader[str] = Reader("component test", Bounds(unacknowledged=1), clock)
+    stream = reader.attach()
+    offer(reader, "a", "b")
+    take_all(reader, stream)
+    reader.acknowledge(stream, "a", "no film")
+    take_all(reader, stream)  # now b is with the sidecar, and a is to be sent again
+    time.sleep(FIRST_PAUSE)
+    asked = 0
+    assert reader.take(stream, seconds=0.05) is None
+    assert asked < 10
 
 
 def test_taking_ends_with_the_stream(waiting):
