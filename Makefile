@@ -51,6 +51,10 @@ test-conformance: $(VENV)/runtime.stamp ## Dapr's own conformance tests against 
 	cd tests/conformance && PATH=$$PATH:/usr/local/go/bin GUESTHOUSE=$(abspath $(VENV))/bin/guesthouse GOTOOLCHAIN=local CGO_ENABLED=0 \
 		go test -mod=readonly -trimpath -count=1 -timeout 2m ./...
 
+.PHONY: test-compose
+test-compose: ## docker-compose.yml brought up for real (as root; tests/compose/install.sh installs what it needs)
+	python3 tests/compose/run.py
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the benchmarks, and their results page
 	$(VENV)/bin/python -m bench

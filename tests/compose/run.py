@@ -234,20 +234,34 @@ def check_crash(project: Project, results: Results) -> None:
     assert '"compiled": 0' in served[-1], "the code cache did not outlive the container's process"
 
 
-def check_broker_keeps(project: Project, results: Results) -> None:
-    """A photo comes while no sidecar reads; the broker is killed; the photo has its result."""
+def crash_broker(project: Project) -> None:
+    project.crash("mosquitto")
+    knock = ["mosquitto_pub", "-t", "x", "-n"]
+    until("the broker", lambda: subprocess.run(knock, stderr=subprocess.DEVNULL).returncode == 0)
+
+
+def check_broker_keeps(project: Project) -> None:
+    """A photo comes while no sidecar reads, and the broker is killed; the photo has its result in the end.
+
+    A new connection of daprd 1.18.1 may drop what the broker sends before its handler is registered. It does not
+    acknowledge that, so it comes with the next connection of the same process: docs/compose.md tells of it.
+    """
     project.compose("stop", "vision-dapr")
     publish("rocket.jpg")
     time.sleep(7)  # autosave_interval, and a little
-    project.crash("mosquitto")
-    until(
-        "the broker",
-        lambda: subprocess.run(["mosquitto_pub", "-t", "x", "-n"], stderr=subprocess.DEVNULL).returncode == 0,
-    )
-    with Results() as after:
+    crash_broker(project)
+    with Results() as first:
         project.compose("start", "vision-dapr")
-        until("the result after the broker's crash", after.labels)
-    until("the sidecar", lambda: request(f"{SIDECAR}/healthz") == b"")
+        until("the sidecar", lambda: request(f"{SIDECAR}/healthz") == b"")
+        end = time.monotonic() + 10
+        while not first.labels() and time.monotonic() < end:
+            time.sleep(0.2)
+    print(f"           with the sidecar's first connection: {bool(first.labels())}", flush=True)
+    if not first.labels():
+        time.sleep(6)
+        crash_broker(project)
+        with Results() as second:
+            until("the result after the sidecar connected again", second.labels)
 
 
 # How it is brought up
@@ -323,7 +337,7 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
                 with step("the guest host killed while a photo comes"):
                     check_crash(project, results)
             with step("the broker killed while a photo waits"):
-                check_broker_keeps(project, results)
+                check_broker_keeps(project)
         except Exception:
             for service in SERVICES:
                 print(f"=== {service}\n{project.logs(service)[-3000:]}", file=sys.stderr)
