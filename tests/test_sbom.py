@@ -35,4 +35,5 @@ def test_refuses_a_model_without_a_licence(tmp_path):
         shutil.copy(ROOT / "guests" / name, tmp_path / "guests")
     done = write_bill(tmp_path, tmp_path / "out")
     assert done.returncode == 1
-    assert done.stderr == "error: the model new.onnx is not in models/licences.json: add where it is from, and its licence\n"
+    wanted = "the model new.onnx is not in models/licences.json: add where it is from, and its licence"
+    assert done.stderr == f"error: {wanted}\n"
