@@ -31,7 +31,7 @@ def client(serve):
         yield made
 
 
-@pytest.mark.parametrize("trigger", Trigger)
+@pytest.mark.parametrize("trigger", EVENTS)
 def test_the_handler_gets_the_event_that_was_sent(client: Client, handler: Script, trigger):
     sent = EVENTS[trigger]
     reply = client.send(sent, timeout=10)
@@ -76,7 +76,7 @@ def test_refuses_to_send_a_job_whose_json_is_none(client: Client):
 
 
 @pytest.mark.parametrize("reason", Reason)
-@pytest.mark.parametrize("trigger", Trigger)
+@pytest.mark.parametrize("trigger", EVENTS)
 def test_a_failure_arrives_with_its_reason_guest_and_text(client: Client, handler: Script, trigger, reason):
     handler.fail(Failure(reason, "so it went", "classify"))
     with pytest.raises(Failure) as raised:
@@ -137,7 +137,7 @@ def test_sends_large_messages(serve):
         assert len(client.send(Event(Trigger.INVOKE, "m", bytes(8 * 2**20)), timeout=30).body) == 8 * 2**20
 
 
-@pytest.mark.parametrize("trigger", Trigger)
+@pytest.mark.parametrize("trigger", EVENTS)
 def test_the_token_comes_from_the_environment(serve, monkeypatch, trigger):
     monkeypatch.setenv("APP_API_TOKEN", "sesame")
     with Client(f"127.0.0.1:{serve(tokens=('sesame',)).port}") as client:
@@ -168,3 +168,8 @@ def test_waits_for_a_server_that_starts_later(serve):
         starter.start()
         client.wait_until_healthy(20)
         starter.join()
+
+
+def test_an_operation_is_not_sent_this_way(client: Client):
+    with pytest.raises(Failure, match="comes through the component's socket"):
+        client.send(Event(Trigger.OPERATION, "classify"))

@@ -17,7 +17,11 @@ KINDS = {trigger.value: trigger for trigger in Trigger}
 Kind = Annotated[Trigger, typer.Argument(help="What sets the event off.", show_default=False)]
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The method, the binding, PUBSUB/TOPIC or the job.", show_default=False),
+    typer.Argument(
+        metavar="NAME",
+        help="The method, the binding, PUBSUB/TOPIC, the job, or the guest of an operation.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
     str, typer.Option("--data", "-d", metavar="FILE", help="The body; - is standard input.", show_default="empty")

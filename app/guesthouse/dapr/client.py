@@ -102,6 +102,10 @@ class Client:
 
         Raises `Failure` with the application's own reason and text; `timeout` is in seconds.
         """
+        if event.trigger is Trigger.OPERATION:
+            raise Failure(
+                Reason.NOT_FOUND, "an operation comes through the component's socket, not over this connection"
+            )
         try:
             if event.trigger is Trigger.INVOKE:
                 return self._invoke(event, timeout)
