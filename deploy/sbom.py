@@ -97,12 +97,12 @@ def wheels() -> Iterator[Part]:
 def _licence(distribution: Distribution) -> tuple[str, bool]:
     """Metadata 2.4's expression, else the classifiers, else the first line of the free text."""
     metadata = distribution.metadata
-    if expression := metadata["License-Expression"]:
+    if expression := metadata.get("License-Expression"):
         return expression, True
     named = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
     if named:
         return ", ".join(named), False
-    return (metadata["License"] or "").strip().partition("\n")[0] or "not stated", False
+    return (metadata.get("License") or "").strip().partition("\n")[0] or "not stated", False
 
 
 def crates(guests: Path, licences: dict[str, str]) -> dict[str, tuple[Part, tuple[str, ...]]]:
