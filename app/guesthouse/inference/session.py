@@ -20,6 +20,9 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.services import Tensor, TensorInfo
 
+# From 1.32 on, builds for Linux have a telemetry client inside: nothing of a guest or a model is anybody else's.
+ort.disable_telemetry_events()
+
 VERSION: str = ort.__version__
 GUEST_ARENA = 2**30  # bytes that all sessions on guests' own models may hold together
 
