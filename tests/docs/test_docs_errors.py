@@ -15,11 +15,11 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def rows(page: str) -> list[tuple[list[Reason], list[str]]]:
-    """Rows whose first cell names reasons: (reasons, the other cells)."""
+    """Rows whose first cell begins with a reason: (reasons, the other cells)."""
     found = []
     for line in re.findall(r"^\|.*\|$", (DOCS / page).read_text(), re.MULTILINE):
         first, *cells = [cell.strip() for cell in line.strip("|").split("|")]
-        names = re.findall(r"`([A-Z_]+)`", first)
+        names = re.findall(r"`([A-Z_]+)`", first) if first.startswith("`") and first[1:2].isupper() else []
         if names and names[0] in Reason.__members__:
             found.append(([Reason[name] for name in names], cells))
     return found
