@@ -13,7 +13,7 @@ from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.imports import host_function
+from guesthouse_abi.imports import host_modules
 from guesthouse_abi.services import Services
 
 
@@ -37,10 +37,9 @@ def compiled(engine: engine_wasmtime.WasmtimeEngine, wat: str) -> engine_wasmtim
 def linked(engine: engine_wasmtime.WasmtimeEngine, wat: str) -> engine_wasmtime.WasmtimeLinked:
     """A module linked against the real host modules."""
     module = compiled(engine, wat)
-    functions = []
+    functions, modules = [], host_modules()
     for wanted in module.imports:
-        function = host_function(wanted.module, wanted.name)
-        assert function is not None, f"{wanted.module}.{wanted.name}"
+        function = modules[wanted.module].functions[wanted.name]
         assert function.signature == wanted.type.function, wanted
         functions.append(function)
     return module.link(functions)

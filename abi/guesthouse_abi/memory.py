@@ -7,7 +7,6 @@ view of it outlives a call here: reads copy out, writes copy in. All integers ar
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import struct
 from collections.abc import Callable
 from ctypes import memmove, string_at
@@ -25,7 +24,6 @@ _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _memcmp.restype = ctypes.c_int
 
-_U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
@@ -80,15 +78,9 @@ class Memory:
         """The fields of a record at `pointer`."""
         return layout.unpack(self.read(pointer, layout.size))
 
-    def u8(self, pointer: int) -> int:
-        return self.read(pointer, 1)[0]
-
     def u32(self, pointer: int) -> int:
         value: int = _U32.unpack(self.read(pointer, 4))[0]
         return value
-
-    def set_u16(self, pointer: int, value: int) -> None:
-        self.write(pointer, _U16.pack(value))
 
     def set_u32(self, pointer: int, value: int) -> None:
         self.write(pointer, _U32.pack(value))
@@ -123,7 +115,3 @@ class Memory:
         if pointer < 0 or pointer + length > size:
             raise OutOfBounds(pointer, length, size)
         return bool(_memcmp(base + pointer, data, length) == 0)
-
-    def sha256(self, pointer: int, length: int) -> str:
-        """The hexadecimal digest of a range, computed on a copy."""
-        return hashlib.sha256(self.read(pointer, length)).hexdigest()

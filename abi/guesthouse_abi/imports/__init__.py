@@ -1,8 +1,8 @@
-"""What a guest may import: one file a module. `host_function` finds the function behind an import."""
+"""What a guest may import: one file a module."""
 
 from __future__ import annotations
 
-from guesthouse_abi.host import HostFunction, HostModule
+from guesthouse_abi.host import HostModule
 
 
 def host_modules() -> dict[str, HostModule]:
@@ -25,9 +25,3 @@ def host_modules() -> dict[str, HostModule]:
         wasmedge_tensorflowlite.MODULE,
     )
     return {module.name: module for module in modules}
-
-
-def host_function(module: str, name: str) -> HostFunction | None:
-    """The host function that answers an import, None when there is none."""
-    found = host_modules().get(module)
-    return found.functions.get(name) if found else None

@@ -12,8 +12,6 @@ from guesthouse.cli.output import fail
 from guesthouse.event import Event, Trigger
 from guesthouse.text import fault
 
-KINDS = {trigger.value: trigger for trigger in Trigger}
-
 Kind = Annotated[Trigger, typer.Argument(help="What sets the event off.", show_default=False)]
 Name = Annotated[
     str,

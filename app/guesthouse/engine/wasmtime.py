@@ -174,7 +174,7 @@ class WasmtimeInstance:
         if not self._store:
             raise EngineError("no store could be made")
         self._context: int = capi.store_context(self._store)
-        capi.store_limiter(self._store, limits.memory, linked.table_limit, 1, linked.tables, 1)
+        capi.store_limiter(self._store, limits.memory, TABLE_ELEMENTS, 1, _TABLES, 1)
         capi.store_epoch_callback(self._store, _WATCH, None, capi.NO_FINALIZER)
         capi.set_epoch_deadline(self._context, _CHECK)
         linked.engine.ticker.enter()
@@ -275,8 +275,6 @@ class WasmtimeLinked:
             if kind.function is not None and len(kind.function.params) <= _MOST_PARAMETERS:
                 self.functions[name] = _entry(name, kind.function, (2 + len(self.functions)) * _SLOT)
         self.scratch = ctypes.c_char * ((2 + len(self.functions)) * _SLOT)
-        self.tables = _TABLES
-        self.table_limit = TABLE_ELEMENTS
 
     def instantiate(self, context: Context) -> WasmtimeInstance:
         """See `base.Linked.instantiate`."""
