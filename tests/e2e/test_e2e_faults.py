@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -183,8 +184,13 @@ def test_a_reply_that_its_output_does_not_take_fails_the_event(serve, guests_fol
 def faults_of(tmp_path: Path, text: str) -> list[str]:
     path = tmp_path / "guesthouse.toml"
     path.write_text('[app]\nname = "t"\n' + text)
+    threads = threading.active_count()
     with pytest.raises(PlanFaults) as caught, opened(load(path)):
         pass
+    end = time.monotonic() + 10
+    while threading.active_count() > threads:  # those of other tests may end meanwhile, none of ours may stay
+        assert time.monotonic() < end
+        time.sleep(0.01)
     return caught.value.faults
 
 
