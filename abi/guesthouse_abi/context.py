@@ -98,6 +98,10 @@ class Context:
         found: S = state
         return found
 
+    def state_if_made(self, kind: type[S]) -> S | None:
+        """As `state`, but None when nobody has asked for it yet."""
+        return self._states.get(kind)
+
     def hold(self, count: int) -> None:
         """Account for `count` bytes kept on the guest's behalf. Raises `TooMuch` beyond the limit."""
         held = self.held + count

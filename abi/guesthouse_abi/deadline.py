@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -15,13 +14,12 @@ class Deadline:
     Made by the transport, tightened when the guest gets its slot. `cancel` may be called from any thread.
     """
 
-    __slots__ = ("_callbacks", "_lock", "at", "cancelled")
+    __slots__ = ("_callbacks", "at", "cancelled")
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.cancelled = False
-        self._callbacks: list[Callable[[], None]] | None = None
-        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
@@ -50,29 +48,32 @@ class Deadline:
 
     def cancel(self) -> None:
         """The caller hung up: end the event's work at the next opportunity."""
-        with self._lock:
-            self.cancelled = True
-            callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
+        self.cancelled = True
+        # Without a lock, which each event would have to make: who takes a callback out of the list calls it, so it is
+        # called once, also when `on_cancel` finds at the same time that the event is cancelled.
+        callbacks = self._callbacks
+        while callbacks:
+            try:
+                callback = callbacks.pop()
+            except IndexError:
+                return
             callback()
 
-    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], object]:
         """Call `callback` (short, from any thread) when the event is cancelled; at once if it already is.
 
         Returns a function that takes the callback back.
         """
-        with self._lock:
-            if not self.cancelled:
-                callbacks = self._callbacks
-                if callbacks is None:
-                    callbacks = self._callbacks = []
-                callbacks.append(callback)
-        if self.cancelled:
+        callbacks = self._callbacks
+        callbacks.append(callback)
+
+        def forget() -> bool:
+            try:
+                callbacks.remove(callback)
+            except ValueError:
+                return False
+            return True
+
+        if self.cancelled and forget():
             callback()
-
-        def forget() -> None:
-            with self._lock:
-                if self._callbacks is not None and callback in self._callbacks:
-                    self._callbacks.remove(callback)
-
         return forget

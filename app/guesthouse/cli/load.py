@@ -104,14 +104,14 @@ class Usage:
 def drive(client: Client, job: Job, tell: Progress) -> Outcome:
     """Do a job from threads of this process."""
     outcome, lock = Outcome(), threading.Lock()
-    end = math.inf if job.seconds is None else time.monotonic() + job.seconds
+    told = began = time.monotonic()
+    end = math.inf if job.seconds is None else began + job.seconds
     places: Iterator[int] = itertools.count() if job.requests is None else iter(range(job.requests))
     done = itertools.count(1)
-    told = time.monotonic()
 
     def call() -> None:
         nonlocal told
-        mine = Outcome(began=time.monotonic())
+        mine = Outcome(began=began)
         clock, event = time.perf_counter, job.event
         while time.monotonic() < end and next(places, None) is not None:
             started = clock()

@@ -7,7 +7,6 @@ beside the application's own server in one process, over the same guests.
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from guesthouse.dapr.component_socket import Socket
 from guesthouse.dapr.proto import components_pb2, components_pb2_grpc
 from guesthouse.dapr.server import SPARE_THREADS, ServeError
 from guesthouse.dapr.tokens import Tokens
+from guesthouse.dapr.workers import Workers
 from guesthouse.event import Handler
 
 _LINGER = 0.2  # seconds
@@ -36,7 +36,8 @@ class ComponentConfig:
 
     `permissions` are those of the socket: a sidecar needs to write to it. `guests` are the operations of the output
     binding, which is not there without any. `message` is the largest request in bytes. `threads` is how many events
-    may be inside plus `SPARE_THREADS`. `notice` and `limit` are seconds, as for `Server.drain`.
+    may be inside plus `SPARE_THREADS`, `at_work` as for the server. `notice` and `limit` are seconds, as for
+    `Server.drain`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ComponentConfig:
     guests: tuple[str, ...] = ()
     message: int = 16 * 2**20
     threads: int = 64 + SPARE_THREADS
+    at_work: int = 2
     notice: float = 0.0
     limit: float = 20.0
 
@@ -57,8 +59,9 @@ class Component:
         self.socket = Socket(config.folder, config.name, config.permissions)
         self._replies = replies
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = ThreadPoolExecutor(config.threads + STREAMS, thread_name_prefix="component")
-        self._server = grpc.server(self._threads, options=_options(config.message))
+        self._threads = Workers(config.at_work, config.threads + STREAMS, "component")
+        # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
+        self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
         served = [reflection.SERVICE_NAME]
         if config.guests:
             output = OutputBinding(Events(handler, Tokens(), self._admission), config.guests)

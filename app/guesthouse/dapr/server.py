@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +24,7 @@ from guesthouse.dapr.callback import Callback, Events
 from guesthouse.dapr.health import Health
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.topics import Listing
+from guesthouse.dapr.workers import Workers
 from guesthouse.event import Handler
 
 _LINGER = 0.2  # seconds
@@ -43,7 +43,8 @@ class ServerConfig:
 
     `port` 0 takes a free one. `message` is the largest message in bytes, both ways. `tls` has the paths of the PEM
     certificate chain and private key. `threads` is how many events may be inside (the guests' slots and queues) plus
-    `SPARE_THREADS`. `notice` and `limit` are seconds, see `Server.drain`.
+    `SPARE_THREADS`; `at_work` of them answer calls at a time, besides those that take long (see `workers`). `notice`
+    and `limit` are seconds, see `Server.drain`.
     """
 
     host: str = "127.0.0.1"
@@ -52,6 +53,7 @@ class ServerConfig:
     tokens: tuple[str, ...] = ()
     tls: tuple[Path, Path] | None = None
     threads: int = 64 + SPARE_THREADS
+    at_work: int = 2
     notice: float = 0.0
     limit: float = 20.0
 
@@ -65,8 +67,9 @@ class Server:
         self._started = False
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="event")
-        self._server = grpc.server(self._threads, options=_options(config.message))
+        self._threads = Workers(config.at_work, config.threads, "event")
+        # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
+        self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
         Callback(Events(handler, Tokens(config.tokens), self._admission), listing).add_to(self._server)
         self._health.add_to(self._server)
 

@@ -150,6 +150,7 @@ class WasmtimeInstance:
         "_context",
         "_exports",
         "_linked",
+        "_located",
         "_memory_at",
         "_memory_data",
         "_resolved",
@@ -169,6 +170,7 @@ class WasmtimeInstance:
         self._scratch = linked.scratch()
         self._scratch_at = at = addressof(self._scratch)
         self._resolved: dict[str, int] = {}
+        self._located: tuple[int, int] | None = None
         limits = context.limits
         self._store: int | None = capi.store_new(linked.engine.address, None, capi.NO_FINALIZER)
         if not self._store:
@@ -194,8 +196,12 @@ class WasmtimeInstance:
             raise
 
     def _locate(self) -> tuple[int, int]:
-        context, memory = self._context, self._memory_at
-        return capi.memory_data(context, memory), capi.memory_data_size(context, memory)
+        """Asked for anew whenever the guest has run since: nobody else can move or grow its memory."""
+        located = self._located
+        if located is None:
+            context, memory = self._context, self._memory_at
+            located = self._located = capi.memory_data(context, memory), capi.memory_data_size(context, memory)
+        return located
 
     def call(self, export: str, *arguments: int) -> int:
         """See `base.Instance.call`."""
@@ -216,6 +222,7 @@ class WasmtimeInstance:
             raw[index] = value
             index += 2
         error = capi.call_unchecked(self._context, function, local.raw_at, count, local.trap_at)
+        self._located = None
         if error or local.trap.value:
             raise self._failure(error, local)
         return raw[0] & mask
@@ -322,6 +329,7 @@ def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
         instance = _local.instance
         try:
             assert instance is not None
+            instance._located = None
             result = invoke(instance.context, *[read(raw[index]) for index, read in readers])
             if has_result:
                 raw[0] = result & mask

@@ -78,7 +78,7 @@ class _Watched:
     def __init__(self, watch: Watch, deadline: Deadline, stop: Callable[[], None]) -> None:
         self._watch = watch
         self._deadline = deadline
-        self._forget: Callable[[], None] | None = None
+        self._forget: Callable[[], object] | None = None
         self.stop = stop
 
     def __enter__(self) -> None:

@@ -64,7 +64,9 @@ def stream_of(context: Context, fd: int) -> int | None:
 
 def flush(context: Context) -> None:
     """Log the lines that the guest did not end. Every calling convention does this when the call is over."""
-    descriptors = context.state(Descriptors)
+    descriptors = context.state_if_made(Descriptors)
+    if descriptors is None:
+        return
     for stream in (STDOUT, STDERR):
         rest, descriptors.unended[stream] = descriptors.unended[stream], b""
         _log(context, descriptors, stream, rest)

@@ -1,0 +1,138 @@
+"""The threads that answer a server's calls: few at work, and one more for each call that takes long.
+
+A short call is mostly Python, and Python runs one thread at a time: with many threads at work, most of what a call
+costs goes into handing the interpreter from one to the next (docs/performance.md has it measured). A long call is a
+guest at work, inference, or an event that waits for a slot: all without the interpreter, and each wants a thread of its
+own.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import SimpleQueue
+from time import monotonic
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TICK = 0.005  # seconds between looks at the calls, while more of them are here than threads at work
+_LINGER = 200  # looks without a call that waits, before the looking ends
+
+
+class Workers(Executor):
+    """Answers calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
+
+    `most` is the greatest number of threads.
+    """
+
+    def __init__(self, least: int, most: int, name: str, tick: float = TICK) -> None:
+        self._least = min(least, most)
+        self._most = most
+        self._name = name
+        self._tick = tick
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._parked: SimpleQueue[None] = SimpleQueue()  # a word for one thread that is to work again
+        self._lock = threading.Lock()
+        self._began: list[float] = []  # by thread: when its call began, infinity when it has none
+        self._at_work = 0  # threads that answer calls or wait for one
+        self._allowed = 0  # how many of them there should be
+        self._busy = 0  # those that answer one
+        self._watched = threading.Event()
+        self._ended = threading.Event()
+        self._allow(self._least)
+        threading.Thread(target=self._watch, name=f"{name}-watch", daemon=True).start()
+
+    @property
+    def at_work(self) -> int:
+        """Threads that answer calls or wait for one."""
+        return self._at_work
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
+        """See `concurrent.futures.Executor.submit`. Raises `RuntimeError` after `shutdown`."""
+        if self._ended.is_set():
+            raise RuntimeError("no calls are taken after shutdown")
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*arguments, **named)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._calls.put(call)
+        self._look()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; the threads end after those that were taken. Waits for nothing, cancels nothing."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._watched.set()
+        with self._lock:
+            parked = len(self._began) - self._at_work
+            self._at_work = self._allowed = len(self._began)
+        for _ in range(parked):
+            self._parked.put(None)
+        for _ in self._began:
+            self._calls.put(None)
+
+    def _look(self) -> None:
+        """See that somebody watches when more calls are here than threads at work."""
+        if self._busy + self._calls.qsize() > self._at_work and not self._watched.is_set():
+            self._watched.set()
+
+    def _allow(self, count: int) -> None:
+        """Have `count` threads at work: more at once, fewer as their calls end."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            self._allowed = min(count, self._most)
+            add = max(0, self._allowed - self._at_work)
+            known = len(self._began)
+            parked = min(add, known - self._at_work)
+            self._at_work += add
+            self._began += [math.inf] * (add - parked)
+        for _ in range(parked):
+            self._parked.put(None)
+        for number in range(known, known + add - parked):
+            threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True).start()
+
+    def _work(self, number: int) -> None:
+        calls, lock, began = self._calls, self._lock, self._began
+        while (call := calls.get()) is not None:
+            with lock:
+                self._busy += 1
+            began[number] = monotonic()
+            self._look()
+            call()
+            del call  # what it holds is not needed while the next one is waited for
+            began[number] = math.inf
+            with lock:
+                self._busy -= 1
+                park = self._at_work > self._allowed
+                self._at_work -= park
+            if park:
+                self._parked.get()
+
+    def _watch(self) -> None:
+        quiet = 0
+        while self._watched.wait() and not self._ended.wait(self._tick):
+            long = monotonic() - self._tick
+            held_up = sum(began < long for began in self._began)
+            waiting = self._calls.qsize()
+            # Where all are held up, whoever waits behind them has waited for long enough.
+            self._allow(held_up + (self._least if held_up < self._at_work else max(self._least, waiting)))
+            quiet = 0 if waiting else quiet + 1
+            if quiet > _LINGER:
+                quiet = 0
+                self._watched.clear()
+                self._look()

@@ -1,0 +1,125 @@
+"""The threads of a server: how many are at work, and who waits for whom."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+
+import pytest
+
+from guesthouse.dapr.workers import Workers
+
+NEVER = 3600.0  # a tick that no test sees
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Workers]]:
+    made: list[Workers] = []
+
+    def workers(least: int, most: int, tick: float = 0.01) -> Workers:
+        made.append(Workers(least, most, f"test{len(made)}", tick))
+        return made[-1]
+
+    yield workers
+    for one in made:
+        one.shutdown()
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.005)
+
+
+def threads_of(workers: Workers) -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith(f"{workers._name}-")]
+
+
+def test_short_calls_are_answered_by_as_few_threads_as_were_asked_for(make):
+    workers = make(2, 50, NEVER)
+    names = {f.result(20) for f in [workers.submit(lambda: threading.current_thread().name) for _ in range(500)]}
+    assert 1 <= len(names) <= 2
+    assert workers.at_work == 2
+
+
+def test_calls_begin_in_order_of_arrival(make):
+    workers, begun = make(1, 1), []
+    wait([workers.submit(begun.append, number) for number in range(100)], 20)
+    assert begun == list(range(100))
+
+
+def test_a_call_that_takes_long_does_not_hold_up_those_behind_it(make):
+    workers, go = make(1, 10), threading.Event()
+    held = workers.submit(go.wait)
+    assert workers.submit(lambda: "answered").result(20) == "answered"
+    assert not held.done()
+    go.set()
+    assert held.result(20)
+
+
+def test_many_calls_that_take_long_all_get_a_thread_and_give_it_back(make):
+    workers = make(2, 40)
+    everybody = threading.Barrier(40)  # only if all 40 are at work at once does any of them end
+    wait([workers.submit(everybody.wait, 20) for _ in range(40)], 20)
+    assert not everybody.broken
+    until(lambda: workers.submit(int).result(20) == 0 and workers.at_work == 2)
+
+
+def test_no_more_than_the_most_are_at_work(make):
+    workers, go = make(2, 3), threading.Event()
+    begun: list[int] = []
+
+    def hold(number: int) -> None:
+        begun.append(number)
+        go.wait()
+
+    calls = [workers.submit(hold, number) for number in range(8)]
+    until(lambda: len(begun) == 3)
+    time.sleep(0.1)  # ten looks
+    assert begun == [0, 1, 2]
+    assert workers.at_work == 3
+    go.set()
+    wait(calls, 20)
+    assert sorted(begun) == list(range(8))
+
+
+def test_parked_threads_are_taken_before_new_ones_are_made(make):
+    workers = make(1, 20)
+    for _ in range(5):
+        everybody = threading.Barrier(6)
+        wait([workers.submit(everybody.wait, 20) for _ in range(6)], 20)
+        until(lambda: workers.submit(int).result(20) == 0 and workers.at_work == 1)
+    assert len(threads_of(workers)) <= 12  # 6 at a time, some more where a look found all of them held up
+
+
+def test_what_a_call_raises_is_its_own_matter(make):
+    workers = make(1, 1)
+    with pytest.raises(ZeroDivisionError):
+        workers.submit(lambda: 1 // 0).result(20)
+    assert workers.submit(int).result(20) == 0
+
+
+def test_a_call_that_was_cancelled_while_it_waited_is_not_begun(make):
+    workers, go, begun = make(1, 1), threading.Event(), []
+    workers.submit(go.wait)
+    call: Future[None] = workers.submit(begun.append, 1)
+    assert call.cancel()
+    go.set()
+    workers.submit(int).result(20)
+    assert not begun
+
+
+def test_after_shutdown_what_was_taken_is_answered_and_the_threads_end(make):
+    workers, go = make(2, 10), threading.Event()
+    calls = [workers.submit(go.wait) for _ in range(6)]
+    until(lambda: workers.at_work >= 6)
+    workers.shutdown()
+    workers.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        workers.submit(int)
+    go.set()
+    assert all(call.result(20) for call in calls)
+    until(lambda: not threads_of(workers))
