@@ -104,7 +104,8 @@ def test_the_reply_goes_to_the_state_store_and_then_to_each_output(daprd, output
     assert dict(item.metadata) == {"contentType": "image/png"}
     assert [call.name for call in bindings] == ["results", "archive"]
     for call in bindings:
-        assert (call.operation, call.data, dict(call.metadata)) == ("create", REPLY.body, {"contentType": "image/png"})
+        assert (call.operation, call.data) == ("create", REPLY.body)
+        assert dict(call.metadata) == {"contentType": "image/png", "eventId": "7"}  # by which a receiver knows it again
     assert {metadata["dapr-api-token"] for metadata in daprd[0].metadata} == {"sesame"}
 
 
@@ -230,6 +231,16 @@ def test_a_key_has_the_events_id_and_name():
     assert state_key("a-{name}-{id}-{other}", EVENT) == "a-bus/photos-7-{other}"
     named = Event(Trigger.TOPIC, "{id}", id="{name}")
     assert state_key("{name}{id}", named) == "{id}{name}"
+
+
+def test_a_key_can_be_the_digest_of_the_body():
+    event = Event(Trigger.BINDING, "camera", b"abc")
+    assert state_key("{sha256}", event) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_an_event_without_an_id_is_not_said_to_have_one(daprd, outputs: SidecarOutputs):
+    outputs.deliver(REPLY, Event(Trigger.BINDING, "camera"), Route(to=("results",)), forever())
+    assert dict(daprd[0].calls[0].metadata) == {"contentType": "image/png"}
 
 
 def test_a_key_of_an_event_without_an_id_is_new_each_time():

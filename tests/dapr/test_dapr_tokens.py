@@ -34,7 +34,7 @@ def guarded(serve, connect) -> Application:
 
 
 @pytest.mark.parametrize("rpc", EVENTS)
-def test_refuses_an_event_without_a_token(guarded: Application, handler: Script, rpc):
+def test_refuses_an_event_without_a_token(guarded: Application, handler: Script, rpc, caplog):
     with pytest.raises(grpc.RpcError) as refused:
         getattr(guarded, rpc)(EVENTS[rpc])
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -44,6 +44,8 @@ def test_refuses_an_event_without_a_token(guarded: Application, handler: Script,
     )
     assert b"DENIED" in dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
     assert not handler.events
+    (line,) = caplog.messages
+    assert all(part in line for part in ("refused", "DENIED", "no dapr-api-token came", "ipv4:127.0.0.1:"))
 
 
 @pytest.mark.parametrize("rpc", EVENTS)

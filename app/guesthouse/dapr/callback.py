@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import grpc
+import structlog
 from dapr.proto.common.v1.common_pb2 import InvokeRequest, InvokeResponse
 from dapr.proto.runtime.v1 import appcallback_pb2_grpc
 from dapr.proto.runtime.v1.appcallback_pb2 import (
@@ -45,6 +46,7 @@ from guesthouse.event import Event, Failure, Handler, Reason, Reply
 from guesthouse_abi.deadline import Deadline
 
 log = logging.getLogger(__name__)
+_log = structlog.get_logger("guesthouse.events")
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -69,8 +71,12 @@ class Events:
     ) -> Reply:
         """Answer one event. Raises `Failure`; any other exception is a fault of ours."""
         metadata = context.invocation_metadata()
-        self._tokens.check(metadata)
-        self._admission.enter()
+        try:
+            self._tokens.check(metadata)
+            self._admission.enter()
+        except Failure as failure:  # no event yet that an observer could hear of
+            _log.warning("refused", reason=failure.reason.value, error=failure.text, peer=context.peer())
+            raise
         try:
             return self._handler.dispatch(to_event(request, metadata), deadline_of(context))
         finally:

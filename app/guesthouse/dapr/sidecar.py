@@ -5,6 +5,7 @@ The sidecar's gRPC API is `dapr/proto/runtime/v1/dapr.proto`. Where it listens i
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
@@ -34,6 +35,7 @@ Request = TypeVar("Request")
 
 ATTEMPTS = 4
 FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
+EVENT_ID = "eventId"
 CALL_TIME = 10.0  # seconds for one attempt, where the deadline leaves as much
 _DEFAULT_PORT = "50001"
 _OPTIONS = [
@@ -95,8 +97,9 @@ class SidecarOutputs:
         """Save the reply as state, then send it to each output binding in turn (operation `create`, bytes as they are).
 
         State first: an event whose delivery fails comes again, and a state that is written twice does no harm. Every
-        call may be repeated while the sidecar is not there, so an output may get a reply twice. Raises `Failure`
-        (`OUTPUT`) at the first destination that did not accept it. The calls belong to the event's trace.
+        call may be repeated while the sidecar is not there, so an output may get a reply twice: the id of an event that
+        has one (a topic's) goes along in the binding's metadata as `eventId`. Raises `Failure` (`OUTPUT`) at the first
+        destination that did not accept it. The calls belong to the event's trace.
         """
         metadata = (*self._metadata, *context_of(event.metadata).items())
         content_type = {"contentType": reply.content_type} if reply.content_type else {}
@@ -105,8 +108,9 @@ class SidecarOutputs:
             item = StateItem(key=state_key(template, event), value=reply.body, metadata=content_type)
             save = SaveStateRequest(store_name=store, states=[item])
             self._call(self._sidecar.SaveState, save, f"state store {store!r}", reply, deadline, metadata)
+        told = {**content_type, EVENT_ID: event.id} if event.id else content_type
         for name in destination.to:
-            create = InvokeBindingRequest(name=name, data=reply.body, metadata=content_type, operation="create")
+            create = InvokeBindingRequest(name=name, data=reply.body, metadata=told, operation="create")
             self._call(self._sidecar.InvokeBinding, create, f"output binding {name!r}", reply, deadline, metadata)
 
     def _call(
@@ -137,12 +141,16 @@ class SidecarOutputs:
 
 
 def state_key(template: str, event: Event) -> str:
-    """The key of an event's state: `{id}` is the event's id, `{name}` its method, binding, topic or job.
+    """The key of an event's state: `{id}` is its id, `{name}` its method, binding, topic or job, `{sha256}` its body's.
 
     Only a topic's event has an id, and the same one when it is sent again; for any other, `{id}` is new each time.
     """
-    values = {"{name}": event.name, "{id}": event.id or uuid.uuid4().hex}
-    return re.sub(r"\{(?:name|id)\}", lambda found: values[found[0]], template)
+    values = {
+        "{name}": lambda: event.name,
+        "{id}": lambda: event.id or uuid.uuid4().hex,
+        "{sha256}": lambda: hashlib.sha256(event.body).hexdigest(),
+    }
+    return re.sub(r"\{(?:name|id|sha256)\}", lambda found: values[found[0]](), template)
 
 
 def _pause(seconds: float, deadline: Deadline) -> bool:
