@@ -15,6 +15,7 @@ from dapr.proto.runtime.v1.appcallback_pb2 import (
 from dapr_ends import Application, Script
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 BULK = TopicEventBulkRequest(entries=[TopicEventBulkRequestEntry(entry_id="1")])
 EVENTS = {
@@ -34,8 +35,8 @@ def guarded(serve, connect) -> Application:
 
 
 @pytest.mark.parametrize("rpc", EVENTS)
-def test_refuses_an_event_without_a_token(guarded: Application, handler: Script, rpc, caplog):
-    with pytest.raises(grpc.RpcError) as refused:
+def test_refuses_an_event_without_a_token(guarded: Application, handler: Script, rpc):
+    with capture_logs() as lines, pytest.raises(grpc.RpcError) as refused:
         getattr(guarded, rpc)(EVENTS[rpc])
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert refused.value.details() == (
@@ -44,8 +45,9 @@ def test_refuses_an_event_without_a_token(guarded: Application, handler: Script,
     )
     assert b"DENIED" in dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
     assert not handler.events
-    (line,) = caplog.messages
-    assert all(part in line for part in ("refused", "DENIED", "no dapr-api-token came", "ipv4:127.0.0.1:"))
+    (line,) = lines
+    assert (line["event"], line["reason"], line["error"]) == ("refused", "DENIED", refused.value.details())
+    assert line["peer"].startswith("ipv4:127.0.0.1:")
 
 
 @pytest.mark.parametrize("rpc", EVENTS)
