@@ -2,6 +2,7 @@
 
 `python -m bench.native KIND PORT`, where KIND is `classify` (photo in, top five out), `tensor` (224x224 RGB bytes in,
 1000 float32 out), `echo`, or `ext` (the echo by `dapr.ext.grpc.App`). Eight threads each, one ONNX Runtime thread.
+`python -m bench.native component FOLDER` is the echo as a pluggable component, `bindings.bare`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,21 @@ from dapr.proto.runtime.v1 import appcallback_pb2_grpc
 from dapr.proto.runtime.v1.appcallback_pb2 import HealthCheckResponse
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
+from grpc_reflection.v1alpha import reflection
 from numpy.typing import NDArray
 from PIL import Image
+
+from guesthouse.dapr.proto import components_pb2, components_pb2_grpc
+from guesthouse.dapr.proto.components_pb2 import InvokeRequest as BindingRequest
+from guesthouse.dapr.proto.components_pb2 import InvokeResponse as BindingResponse
+from guesthouse.dapr.proto.components_pb2 import (
+    ListOperationsRequest,
+    ListOperationsResponse,
+    OutputBindingInitRequest,
+    OutputBindingInitResponse,
+    PingRequest,
+    PingResponse,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE = 224
@@ -114,9 +128,42 @@ def serve_ext(port: int) -> None:
     app.run(port, listen_address="127.0.0.1")
 
 
+class EchoBinding(components_pb2_grpc.OutputBindingServicer):
+    """An output binding whose answer is what it was sent."""
+
+    def Init(self, request: OutputBindingInitRequest, context: grpc.ServicerContext) -> OutputBindingInitResponse:
+        """Nothing to set up."""
+        return OutputBindingInitResponse()
+
+    def ListOperations(self, request: ListOperationsRequest, context: grpc.ServicerContext) -> ListOperationsResponse:
+        """The usual one."""
+        return ListOperationsResponse(operations=["create"])
+
+    def Ping(self, request: PingRequest, context: grpc.ServicerContext) -> PingResponse:
+        """Always well."""
+        return PingResponse()
+
+    def Invoke(self, request: BindingRequest, context: grpc.ServicerContext) -> BindingResponse:
+        """The echo."""
+        return BindingResponse(data=request.data)
+
+
+def serve_component(folder: str) -> None:
+    """The echo as a component, on a socket that sidecars find."""
+    server = grpc.server(ThreadPoolExecutor(THREADS))
+    components_pb2_grpc.add_OutputBindingServicer_to_server(EchoBinding(), server)
+    names = [components_pb2.DESCRIPTOR.services_by_name["OutputBinding"].full_name, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server, pool=components_pb2.DESCRIPTOR.pool)
+    server.add_insecure_port(f"unix://{folder}/bare.sock")
+    server.start()
+    server.wait_for_termination()
+
+
 def main(kind: str, port: str) -> None:
     """See the module's text."""
-    if kind == "ext":
+    if kind == "component":
+        serve_component(port)
+    elif kind == "ext":
         serve_ext(int(port))
     else:
         answer, content_type = {

@@ -30,7 +30,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "components"
-SERVE = (sys.executable, "-m", "guesthouse", "serve", "--log-format", "json", "--log-level", "debug")
+SERVE = (sys.executable, "-m", "guesthouse", "serve", "--log-format", "json")
 START = 60.0  # seconds that a program may take to be ready, on a machine that does much else
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -134,15 +134,17 @@ class App(Program):
         port: int,
         sidecar_port: int,
         environment: Mapping[str, str] = {},
+        log_level: str = "debug",
     ) -> None:
         super().__init__("app", folder)
+        self._log_level = log_level
         self.port = port
         self._manifest = manifest
         self._environment = {"DAPR_GRPC_PORT": str(sidecar_port), **environment}
 
     def start(self) -> App:
         self._run(
-            [*SERVE, "-m", str(self._manifest), "--port", str(self.port)],
+            [*SERVE, "--log-level", self._log_level, "-m", str(self._manifest), "--port", str(self.port)],
             self._environment,
         )
         return self
@@ -342,7 +344,7 @@ class Mosquitto(Program):
         assert program, "no mosquitto here: run tests/dapr_real/install.sh"
         config = self.log.parent / "mosquitto.conf"
         config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
             f"persistence true\npersistence_location {self.log.parent}/\nmax_queued_messages 0\nuser root\n"
         )
         self._run([program, "-c", str(config)], {})
