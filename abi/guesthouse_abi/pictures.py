@@ -22,6 +22,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImage
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import HostError, TooMuch
+from guesthouse_abi.png import with_pixels_stored
 from guesthouse_abi.resampling import Bytes, Floats, bilinear, cubic
 
 
@@ -262,14 +263,18 @@ class _Pillow:
                 known = ", ".join(sorted(ANY))
                 raise HostError(f"{len(data)} bytes that are no picture known here ({known})") from None
             raise HostError(f"a {kind} picture that cannot be decoded: {error}") from None
+        self._data = data if kind == "PNG" else b""
         self.width, self.height = self._image.size
-        self.overhead = self.width * self.height * 8  # Pillow's picture, and its copy in another mode
+        # Pillow's picture, and its copy in another mode; of a PNG, before that, its pixels as they were compressed.
+        self.overhead = self.width * self.height * (24 if kind == "PNG" else 8)
 
     def check_effort(self, pixels: int) -> None:
         """Each part of such a picture is gone through once."""
 
     def decode(self) -> Bytes:
         try:
+            if self._data and (stored := with_pixels_stored(self._data)) is not None:
+                self._image = PngImagePlugin.PngImageFile(io.BytesIO(stored))
             self._image.load()
             return _rgb(self._image, self._era)
         except Exception as error:

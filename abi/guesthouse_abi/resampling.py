@@ -53,7 +53,7 @@ def _taps(source: int, target: int) -> _Taps:
 
 
 #: Values done at once: the intermediate ones stay in the processor's cache, and small beside the picture.
-_BAND = 1 << 17
+_BAND = 1 << 15
 
 
 def bilinear(picture: Bytes, width: int, height: int, order: tuple[int, int, int]) -> Bytes:
@@ -65,33 +65,31 @@ def bilinear(picture: Bytes, width: int, height: int, order: tuple[int, int, int
     rows, columns = picture.shape[:2]
     down, across = _taps(rows, height), _taps(columns, width)
     flat = picture.reshape(rows, columns * 3)
-    # Channel by channel, so that weights line up with contiguous values.
-    left = np.concatenate([across.first * 3 + channel for channel in order])
-    right = np.concatenate([across.second * 3 + channel for channel in order])
-    far_x = across.share
+    left, right = ((index[:, None] * 3 + order).ravel() for index in (across.first, across.second))
+    far_x = np.repeat(across.share, 3)
     near_x = 1.0 - far_x
-    result = np.empty((height, width, 3), np.uint8)
+    result = np.empty((height, width * 3), np.uint8)
     band = max(1, _BAND // (3 * width))
     for start in range(0, height, band):
         part = slice(start, start + band)
         far_y = down.share[part, None]
         near_y = 1.0 - far_y
-        upper = flat.take(down.first[part], axis=0)
-        lower = flat.take(down.second[part], axis=0)
-        shape = (upper.shape[0], 3, width)
-        total = np.zeros(shape)
-        product = np.empty(shape)
-        for line, index, x, y in (
+        upper, lower = flat[down.first[part]], flat[down.second[part]]
+        total, product, weight = np.zeros((3, len(upper), width * 3))
+        for lines, index, x, y in (
             (upper, left, near_x, near_y),
             (upper, right, far_x, near_y),
             (lower, left, near_x, far_y),
             (lower, right, far_x, far_y),
         ):
-            values = line.take(index, axis=1).reshape(shape)
-            np.multiply(values, (x * y)[:, None, :], out=product)
+            # All indexes are inside: "clip" only spares numpy the looking. To doubles in a step of its own, which is
+            # half the time of a product of bytes and doubles.
+            product[...] = lines.take(index, axis=1, mode="clip")
+            np.multiply(x, y, out=weight)
+            product *= weight
             total += product
-        result[part] = total.transpose(0, 2, 1)
-    return result
+        result[part] = total
+    return result.reshape(height, width, 3)
 
 
 # ---- stb_image_resize2: Catmull-Rom when enlarging, Mitchell when shrinking, edges clamped ----

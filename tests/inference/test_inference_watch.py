@@ -105,13 +105,20 @@ def test_sleeps_through_short_entries(watch):
         assert watch._wakes_at == first
 
 
-def test_tells_whether_a_run_is_alone():
-    traffic = Traffic()
+def test_a_run_is_alone_when_it_is_the_only_one_and_none_have_met_lately():
+    now = [100.0]
+    traffic = Traffic(lambda: now[0])
     assert traffic.enter()
     assert not traffic.enter()
     traffic.leave()
     assert not traffic.enter()
     traffic.leave()
+    traffic.leave()
+    now[0] += 0.09
+    assert not traffic.enter()  # the only one, but others met a moment ago
+    traffic.leave()
+    now[0] += 0.02
+    assert traffic.enter()
     traffic.leave()
     assert traffic.enter()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -30,20 +32,31 @@ def _quota(cgroup: Path) -> int:
     return os.cpu_count() or 1
 
 
+CALM = 0.1  # seconds after runs have met in which none counts as alone
+
+
 class Traffic:
     """How many runs are under way, over all models that share the cores."""
 
-    __slots__ = ("_lock", "_running")
+    __slots__ = ("_clock", "_lock", "_met", "_running")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._running = 0
+        self._met = -math.inf  # when runs met last
 
     def enter(self) -> bool:
-        """A run begins. True when it is the only one."""
+        """A run begins. True when it is alone: the only one, and no two have met lately.
+
+        Between two runs of many callers there is a moment with one run; the cores are busy with the others' pictures.
+        """
         with self._lock:
             self._running += 1
-            return self._running == 1
+            now = self._clock()
+            if self._running > 1:
+                self._met = now
+            return now - self._met > CALM
 
     def leave(self) -> None:
         """A run has ended."""
