@@ -13,7 +13,6 @@ import structlog
 
 from guesthouse.attempts import Attempts, digest
 from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply
-from guesthouse.guests import sandbox
 from guesthouse.guests.guest import Guest
 from guesthouse.plan import Plan, Route
 from guesthouse_abi.deadline import Deadline
@@ -52,7 +51,7 @@ class Dispatcher:
         plan = self._plan  # an event keeps the plan that it began with
         route = plan.route(event)
         try:
-            reply = _run(plan.guests[route.guest], event, deadline)
+            reply = _run(plan, plan.guests[route.guest], event, deadline)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Failure as failure:
@@ -87,7 +86,7 @@ class Dispatcher:
         return True
 
 
-def _run(guest: Guest, event: Event, deadline: Deadline) -> Reply:
+def _run(plan: Plan, guest: Guest, event: Event, deadline: Deadline) -> Reply:
     limits = guest.limits
     if len(event.body) > limits.input:
         raise Failure(
@@ -96,6 +95,6 @@ def _run(guest: Guest, event: Event, deadline: Deadline) -> Reply:
     deadline.tighten(limits.queue_wait + limits.time)
     queued = guest.slots.acquire(deadline)
     try:
-        return sandbox.run(guest, event, deadline, queued)
+        return plan.run(guest.name, event, deadline, queued)
     finally:
         guest.slots.release()

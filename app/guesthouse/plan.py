@@ -6,17 +6,20 @@ Building opens no port and runs no guest code; it lists every fault of the manif
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from guesthouse.guests import sandbox
 from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
+from guesthouse.guests.process.pool import Pool, Spec
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import GuestLog
+from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Services
 
 
@@ -100,6 +103,7 @@ class Plan:
     models: Registry
     guests: Mapping[str, Guest]
     routes: Routes
+    pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
@@ -110,8 +114,17 @@ class Plan:
         """Events that may be inside at once: all slots and all queues."""
         return sum(g.slots.limit + g.slots.queue for g in self.guests.values())
 
+    def run(self, name: str, event: Event, deadline: Deadline, queued: float) -> Reply:
+        """Answer `event` by the guest of that name, in a thread or a process as the manifest says. Raises `Failure`."""
+        pool = self.pools.get(name)
+        if pool is not None:
+            return pool.run(event, deadline, queued)
+        return sandbox.run(self.guests[name], event, deadline, queued)
+
     def close(self) -> None:
-        """Let go of the models. Guests hold nothing between events."""
+        """End the worker processes and let go of the models. Guests in threads hold nothing between events."""
+        for pool in self.pools.values():
+            pool.close()
         self.models.close()
 
 
@@ -149,13 +162,27 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache) -> Plan:
             reply_type=guest.reply_type,
             grants=guest.grants(),
             limits=guest.limits.limits(),
+            isolation=guest.isolation,
         )
         try:
             log = GuestLog(name, burst=config.limits.log)
             guests[name] = load_guest(config, engine, cache, Services(models, log))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
+    pools = {} if faults else _pools(guests, engine, cache)
+    for name, pool in pools.items():  # all were begun before the first is waited for
+        if fault := pool.wait():
+            faults.append(f"guest {name!r}: its worker process does not start: {fault}")
+    plan = Plan(manifest, models, guests, Routes(manifest), pools)
     if faults:
-        models.close()
+        plan.close()
         raise PlanFaults(faults)
-    return Plan(manifest, models, guests, Routes(manifest))
+    return plan
+
+
+def _pools(guests: Mapping[str, Guest], engine: Engine, cache: CodeCache) -> dict[str, Pool]:
+    return {
+        name: Pool(guest, Spec(engine.name, engine.pooling, cache.path(engine, guest.sha256)))
+        for name, guest in guests.items()
+        if guest.config.isolation == "process"
+    }

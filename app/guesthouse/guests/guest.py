@@ -39,6 +39,7 @@ class GuestConfig:
     reply_type: str = ""
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
+    isolation: str = "thread"  # or "process"
 
 
 class GuestFaults(Exception):
@@ -101,12 +102,24 @@ def load_guest(config: GuestConfig, engine: Engine, cache: CodeCache, services: 
         raise GuestFaults(
             _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
-    functions, faults = _resolve(module)
+    return assemble(config, module, services, sha256, compiled, _over_limits(wasm, config.limits))
+
+
+def assemble(
+    config: GuestConfig,
+    module: Module,
+    services: Services,
+    sha256: str = "",
+    compiled: bool = False,
+    faults: Sequence[str] = (),
+) -> Guest:
+    """Check and link a module that is loaded; `faults` is what is known to be wrong with it. Raises `GuestFaults`."""
+    functions, found = _resolve(module)
     convention = _convention(config)
-    faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
-    faults += _over_limits(wasm, config.limits)
-    if faults:
-        raise GuestFaults(faults)
+    found += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
+    found += faults
+    if found:
+        raise GuestFaults(found)
     try:
         linked = module.link(functions)
     except EngineError as error:

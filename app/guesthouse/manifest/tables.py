@@ -151,12 +151,6 @@ def _permissions(value: object) -> object:
     return int(value, 8)
 
 
-def _isolation(value: object) -> object:
-    if value == "process":
-        raise wrong("is not available in this version", 'write "thread", or leave it out')
-    return value
-
-
 def _engine(value: object) -> object:
     if value == "wasmer":
         raise wrong("is not available in this version", 'write "wasmtime", or leave it out')
@@ -339,8 +333,9 @@ class Guest(Table):
         default=False,
         description="large JPEG pictures may be decoded at a reduced scale: faster, slightly other pixels",
     )
-    isolation: Annotated[Literal["thread"], BeforeValidator(_isolation)] = Field(
-        default="thread", description="where it runs: in a thread of this process"
+    isolation: Literal["thread", "process"] = Field(
+        default="thread",
+        description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
     )
     allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
     limits: GuestLimits = Field(default_factory=lambda: GuestLimits(), description="what it may use; all have defaults")

@@ -174,6 +174,10 @@ class Metrics(Collector):
             log = guest.services.log
             dropped.add_metric([name], log.dropped if isinstance(log, GuestLog) else 0)
         yield dropped
+        ended = CounterMetricFamily("guesthouse_workers_ended", "Its processes that were replaced.", labels=["guest"])
+        for name, pool in self._plan.pools.items():
+            ended.add_metric([name], pool.restarts)
+        yield ended
 
     def _models(self) -> Iterable[Metric]:
         seconds = HistogramMetricFamily("guesthouse_model_run_seconds", "Runs of the model.", labels=["model"])
