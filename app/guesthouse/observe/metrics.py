@@ -175,8 +175,9 @@ class Metrics(Collector):
             dropped.add_metric([name], log.dropped if isinstance(log, GuestLog) else 0)
         yield dropped
         ended = CounterMetricFamily("guesthouse_workers_ended", "Its processes that were replaced.", labels=["guest"])
-        for name, pool in self._plan.pools.items():
-            ended.add_metric([name], pool.restarts)
+        for name in guests:
+            pool = self._plan.pools.get(name)
+            ended.add_metric([name], 0 if pool is None else pool.restarts)
         yield ended
 
     def _models(self) -> Iterable[Metric]:
