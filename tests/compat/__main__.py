@@ -1,6 +1,7 @@
 """The compatibility kit by itself: every rule of calling conventions and import modules, on one engine and isolation.
 
 python -m tests.compat --engine wasmtime --isolation thread
+python -m tests.compat --all                   # every column of columns.toml, one after the other
 python -m tests.compat --only 'tf2-*'          # some rules
 python -m tests.compat --show tf2-x            # one rule, and its guest as WAT
 
@@ -29,36 +30,42 @@ def main() -> int:
     parser.add_argument("--only", default="*", metavar="PATTERN", help="rules whose id matches")
     parser.add_argument("--show", metavar="RULE", help="print a rule and its guest's module, and run nothing")
     parser.add_argument("--record", action="store_true", help="write the number of rules passed into columns.toml")
+    parser.add_argument("--all", action="store_true", help="every engine and isolation of columns.toml")
     options = parser.parse_args()
     if options.show:
         return show(options.show)
+    columns = kit.columns() if options.all else [kit.column(options.engine, options.isolation)]
     groups = [chosen(group, options.only) for group in all_groups()]
-    column = kit.column(options.engine, options.isolation)
+    record = options.record and options.only == "*"
+    return max(tried(column, groups, record) for column in columns)
+
+
+def tried(column: kit.Column, groups: list[Group], record: bool) -> int:
+    """Run the rules of a column and print what came of it; the exit code."""
     found = {}
     try:
         for rule, wrong in kit.run(groups, column.engine, column.isolation):
             found[rule.id] = wrong
             if wrong:
-                print(
-                    f"{'excepted' if rule.id in column.exceptions else 'FAILED':8} {rule.id} ({rule.says})\n    {wrong}"
-                )
+                state = "excepted" if rule.id in column.exceptions else "FAILED"
+                print(f"{state:8} {rule.id} ({rule.says})\n    {wrong}")
     except ManifestError as error:
-        print(f"no such column here: {error}", file=sys.stderr)
+        print(f"{column.name} is not to be had here: {error}", file=sys.stderr)
         return 2
-    passed = sum(not wrong for wrong in found.values())
     for group in groups:
         if group.rules:
             good = sum(not found[rule.id] for rule in group.rules)
             print(f"{good:4} of {len(group.rules):3}  {group.title}")
-    wrong = kit.judge(found, column.exceptions)
+    passed = sum(not wrong for wrong in found.values())
+    unexpected = kit.judge(found, column.exceptions)
     print(
-        f"{column.name}: {passed} of {len(found)} rules passed, {len(found) - passed} did not; {len(wrong)} unexpected"
+        f"{column.name}: {passed} of {len(found)} rules passed; {len(unexpected)} results are not those of columns.toml"
     )
-    for line in wrong:
+    for line in unexpected:
         print(f"unexpected: {line}", file=sys.stderr)
-    if options.record and not wrong and options.only == "*":
+    if record and not unexpected:
         kit.record(column.engine, column.isolation, passed)
-    return 1 if wrong else 0
+    return 1 if unexpected else 0
 
 
 def chosen(group: Group, pattern: str) -> Group:

@@ -27,6 +27,7 @@ WORDS = {
     "thousandths": "(call $say32 (i32.trunc_f32_s (f32.nearest (f32.mul (f32.load {0}) (f32.const 1000)))))",
     "hex": "(call $sayhex {0} {1})",
     "text": "(call $saytext {0} {1})",
+    "variable": "(call $variable {0} {1} {2})",
 }
 
 

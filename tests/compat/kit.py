@@ -131,7 +131,7 @@ def wat2wasm(name: str, text: str) -> bytes:
     try:
         return bytes(wasmtime.wat2wasm(text))
     except wasmtime.WasmtimeError as error:
-        raise ValueError(f"{name}: {error}\n{text}") from None
+        raise ValueError(f"the guest {name} (see --show): {error}") from None
 
 
 class Bench:
@@ -145,7 +145,7 @@ class Bench:
     def _manifest(self, work: Sequence[Work]) -> Any:
         document: dict[str, Any] = {
             "app": {"name": "compat"},
-            "engine": {"name": self._engine},
+            "engine": {"name": self._engine, "cache": "code"},
             "models": models.TABLES,
             "guests": {one.rule.id: {"isolation": self._isolation, **one.table} for one in work},
         }
@@ -156,8 +156,12 @@ class Bench:
                 "binding": {"name": name},
                 "topic": {"pubsub": "pubsub", "topic": name},
                 "job": {"name": name},
+                "operation": None,  # its name is the guest's
             }[kind]
-            document.setdefault(kind, []).append({"guest": name, **route})
+            if route is None:
+                document["component"] = {"name": "compat"}
+            else:
+                document.setdefault(kind, []).append({"guest": name, **route})
         return parse(document, self._folder / "guesthouse.toml")
 
     def refuse(self, work: Sequence[Work]) -> Iterator[tuple[Rule, str]]:

@@ -24,10 +24,11 @@
       (call $nibble (i32.and (i32.load8_u (local.get 0)) (i32.const 15)))
       (local.set 0 (i32.add (local.get 0) (i32.const 1))) (local.set 1 (i32.sub (local.get 1) (i32.const 1)))
       (br $next))))
+  ;; NUL as |
   (func $saytext (param i32 i32) (call $line)
     (block $end (loop $next
       (br_if $end (i32.eqz (local.get 1)))
-      (call $put (i32.load8_u (local.get 0)))
+      (call $put (select (i32.const 124) (i32.load8_u (local.get 0)) (i32.eqz (i32.load8_u (local.get 0)))))
       (local.set 0 (i32.add (local.get 0) (i32.const 1))) (local.set 1 (i32.sub (local.get 1) (i32.const 1)))
       (br $next))))
   ;; The record at 16, its one triple (a String) at 32.

@@ -14,12 +14,34 @@
     (call $put (i32.add (i32.const 48) (i32.wrap_i64 (i64.rem_u (local.get 0) (i64.const 10))))))
   (func $say64 (param i64) (call $line) (call $digits (local.get 0)))
   (func $say32 (param i32) (call $say64 (i64.extend_i32_u (local.get 0))))
+  ;; NUL as |
   (func $saytext (param i32 i32) (call $line)
     (block $end (loop $next
       (br_if $end (i32.eqz (local.get 1)))
-      (call $put (i32.load8_u (local.get 0)))
+      (call $put (select (i32.const 124) (i32.load8_u (local.get 0)) (i32.eqz (i32.load8_u (local.get 0)))))
       (local.set 0 (i32.add (local.get 0) (i32.const 1))) (local.set 1 (i32.sub (local.get 1) (i32.const 1)))
       (br $next))))
+  ;; Says the rest of the string that begins with these bytes, of the NUL-terminated ones at `pointers`.
+  (func $variable (param $pointers i32) (param $name i32) (param $length i32) (local $string i32) (local $at i32)
+    (block $found (loop $next
+      (local.set $string (i32.load (local.get $pointers)))
+      (if (i32.eqz (local.get $string)) (then (call $line) (call $put (i32.const 63)) (return)))
+      (local.set $at (i32.const 0))
+      (block $other (loop $same
+        (br_if $found (i32.eq (local.get $at) (local.get $length)))
+        (br_if $other (i32.ne (i32.load8_u (i32.add (local.get $string) (local.get $at)))
+          (i32.load8_u (i32.add (local.get $name) (local.get $at)))))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $same)))
+      (local.set $pointers (i32.add (local.get $pointers) (i32.const 4)))
+      (br $next)))
+    (local.set $string (i32.add (local.get $string) (local.get $at)))
+    (local.set $at (i32.const 0))
+    (block $end (loop $more
+      (br_if $end (i32.eqz (i32.load8_u (i32.add (local.get $string) (local.get $at)))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br $more)))
+    (call $saytext (local.get $string) (local.get $at)))
   (func $finish
     (if (i32.ne (global.get $reply) (i32.const {reply})) (then
       (i32.store (i32.const 16) (i32.const {reply}))
