@@ -58,9 +58,7 @@ def tried(column: kit.Column, groups: list[Group], record: bool) -> int:
             print(f"{good:4} of {len(group.rules):3}  {group.title}")
     passed = sum(not wrong for wrong in found.values())
     unexpected = kit.judge(found, column.exceptions)
-    print(
-        f"{column.name}: {passed} of {len(found)} rules passed; {len(unexpected)} results are not those of columns.toml"
-    )
+    print(f"{column.name}: {passed} of {len(found)} rules passed, {len(unexpected)} results are unexpected")
     for line in unexpected:
         print(f"unexpected: {line}", file=sys.stderr)
     if record and not unexpected:

@@ -204,10 +204,13 @@ class Bench:
         with capture_logs() as lines:
             outcome = answered(dispatcher, event_of(rule, one.before))
         said = [f"{line.get('stream', 'host')}: {line['event']}" for line in lines if line.get("guest") == rule.id]
+        if isinstance(outcome, Exception) and not isinstance(outcome, Failure):
+            return f"raised {outcome!r}, where only a Failure may come"
         if isinstance(outcome, Failure):
             if rule.fails is None:
                 return f"failed: {outcome.reason.value} {outcome.text!r}; logged {said}"
-            if outcome.reason.value != rule.fails[0] or rule.fails[1] not in outcome.text:
+            reason, text, *length = rule.fails
+            if outcome.reason.value != reason or text not in outcome.text or length not in ([], [len(outcome.text)]):
                 return f"failed otherwise: {outcome.reason.value} {outcome.text!r}; logged {said}"
         elif rule.fails is not None:
             return f"answered {outcome!r}; logged {said}"
@@ -226,11 +229,12 @@ def event_of(rule: Rule, before: bytes) -> Event:
     return Event(kind, name, before + body, **fields)
 
 
-def answered(dispatcher: Dispatcher, event: Event) -> bytes | Failure:
+def answered(dispatcher: Dispatcher, event: Event) -> bytes | Exception:
+    """The reply, or what was raised."""
     try:
         return dispatcher.dispatch(event).body
-    except Failure as failure:
-        return failure
+    except Exception as error:
+        return error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ A file is one group: a title, a frame (`rules/FRAME.wat`), data and guest settin
     body = "(i32.const 16)"                  # the same as WAT, in the group's frame; or:
     module = "(module)"                      # a module of its own
     reply = "1"                              # the outcome, where `calls` does not say it; or:
-    fails = ["TRAP", "unreachable"]          # reason and a part of the text; or:
+    fails = ["TRAP", "unreachable"]          # reason, a part of the text, its length if that matters; or:
     refused = "exports no memory"            # a part of a fault at load
 
 `log` has parts of lines that must be logged, `guest` keys of the guest's table in the manifest, `event` fields of the
@@ -35,8 +35,8 @@ FOLDER = Path(__file__).resolve().parent / "rules"
 ROOT = FOLDER.parents[2]
 ABI = ROOT / "docs" / "abi.md"
 
-#: Of all guests, unless the rule says otherwise: little, so that hundreds fit into one plan.
-LIMITS = {"memory": "2MiB", "concurrency": 1, "queue": 1}
+#: Of all guests, unless a rule says otherwise: little, so that hundreds fit into one plan; and time for slow machines.
+LIMITS = {"memory": "2MiB", "concurrency": 1, "queue": 1, "time": "20s"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Rule:
     event: Mapping[str, Any] = field(default_factory=dict)
     times: int = 1
     reply: bytes | None = None
-    fails: tuple[str, str] | None = None
+    fails: tuple[Any, ...] | None = None
     refused: str | None = None
     log: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from compat import kit, report
-from compat.rulebook import all_groups
+from compat.rulebook import ABI, all_groups
 from guesthouse_abi.imports import host_modules
 
 GROUPS = all_groups()
@@ -17,6 +19,15 @@ def covers(era: str) -> set[str]:
 def test_every_import_of_the_host_has_documented_answers():
     functions = {f"{module.name}.{name}" for module in host_modules().values() for name in module.functions}
     assert {answer.split()[0] for answer in report.wanted()} == functions
+
+
+def test_the_error_numbers_of_wasi_are_those_that_the_page_names():
+    section = ABI.read_text(encoding="utf-8").partition("## WASI preview 1")[2].partition("\n## ")[0]
+    numbers = {name: number for number, name in re.findall(r"\| (\d+) \| (\w+)", section)}
+    rows = re.findall(r"^\| `(\w+)\(.*?\)` \| `[^`]*` \| (\w+)", section, re.MULTILINE)
+    named = {f"wasi_snapshot_preview1.{function} {numbers[answer]}" for function, answer in rows if answer in numbers}
+    assert len(named) > 25
+    assert not sorted(named - report.wanted())
 
 
 def test_every_documented_answer_of_every_import_has_a_rule():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
 
+from compat import __main__ as program
 from compat import kit, report
 from compat.kit import Column
 from compat.rulebook import Rule, all_groups, read
@@ -37,6 +39,7 @@ def only(rule: Rule) -> dict[str, str]:
         (replace(RULES["B0-echo"], reply=None, fails=("TRAP", "")), "answered b'"),
         (replace(RULES["B0-error"], fails=("GUEST", "no tea")), "failed otherwise: GUEST 'no cup'"),
         (replace(RULES["B0-error"], fails=("TRAP", "no cup")), "failed otherwise: GUEST 'no cup'"),
+        (replace(RULES["B0-error"], fails=("GUEST", "no cup", 7)), "failed otherwise: GUEST 'no cup'"),
         (replace(RULES["B0-error"], fails=None, reply=b""), "failed: GUEST 'no cup'"),
         (replace(RULES["B0-echo"], log=("a line",)), "and not ['a line']"),
         (
@@ -45,7 +48,7 @@ def only(rule: Rule) -> dict[str, str]:
         ),
         (replace(RULES["load-runs-nothing"], module="(module)"), "does not load: "),
     ],
-    ids=["reply", "reply for failure", "text", "reason", "failure for reply", "log", "refusal", "load"],
+    ids=["reply", "reply for failure", "text", "reason", "length", "failure for reply", "log", "refusal", "load"],
 )
 def test_an_outcome_that_is_not_the_rules_own_is_told(changed, said):
     assert said in only(changed)[changed.id]
@@ -81,3 +84,48 @@ def test_a_rule_without_one_outcome_and_one_guest_is_an_error(tmp_path, rule, sa
     path.write_text(f'title = "odd"\n[[rule]]\nid = "odd"\nsays = "odd"\n{rule}\n')
     with pytest.raises(ValueError, match=f"odd: {said}"):
         read(path)
+
+
+# ---- by itself ----
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["compat", *arguments])
+    return program.main()
+
+
+def test_some_rules_can_be_run_by_name(monkeypatch, capsys):
+    assert called(monkeypatch, "--only", "A-number-*") == 0
+    said = capsys.readouterr().out
+    assert "   5 of   5  era A (rustwasmc, wasm-bindgen 0.2.61)" in said
+    assert "wasmtime, thread: 5 of 5 rules passed, 0 results are unexpected" in said
+
+
+def test_an_exception_that_passes_fails_the_run(monkeypatch, capsys):
+    column = Column("wasmtime", "thread", 0, {"A-void": "it cannot"})
+    monkeypatch.setattr(kit, "columns", lambda: (column,))
+    assert called(monkeypatch, "--all", "--only", "A-void") == 1
+    assert "unexpected: A-void: passed, and is listed as an exception" in capsys.readouterr().err
+
+
+def test_an_engine_that_there_is_not_is_told(monkeypatch, capsys):
+    assert called(monkeypatch, "--engine", "steam", "--only", "A-void") == 2
+    assert "steam, thread is not to be had here: " in capsys.readouterr().err
+
+
+def test_a_rule_is_shown_with_its_guest(monkeypatch, capsys):
+    assert called(monkeypatch, "--show", "A-void") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("A-void: a function that returns nothing gives an empty reply\n")
+    assert '(func (export "A-void") (param i32 i32) (drop (i32.load8_u (local.get 0))) )' in said
+    assert called(monkeypatch, "--show", "A-nothing") == 2
+
+
+def test_a_result_is_recorded_in_its_column_alone(monkeypatch, tmp_path):
+    written = '[[column]]\nengine = "a"\nisolation = "thread"\npassed = 1\n'
+    monkeypatch.setattr(kit, "COLUMNS", tmp_path / "columns.toml")
+    kit.COLUMNS.write_text(written + written.replace('"a"', '"b"'))
+    kit.record("b", "thread", 77)
+    assert [column.passed for column in kit.columns()] == [1, 77]
+    with pytest.raises(ValueError, match="has no column for a, process: add one"):
+        kit.record("a", "process", 77)
