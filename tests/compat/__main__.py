@@ -15,7 +15,9 @@ import fnmatch
 import sys
 from dataclasses import replace
 
+from guesthouse.engine.cache import CacheError
 from guesthouse.manifest import ManifestError
+from guesthouse.plan import PlanFaults
 
 from . import kit
 from .guestwat import module_of
@@ -36,6 +38,9 @@ def main() -> int:
         return show(options.show)
     columns = kit.columns() if options.all else [kit.column(options.engine, options.isolation)]
     groups = [chosen(group, options.only) for group in all_groups()]
+    if not any(group.rules for group in groups):
+        print(f"no rule's id matches {options.only!r}", file=sys.stderr)
+        return 2
     record = options.record and options.only == "*"
     return max(tried(column, groups, record) for column in columns)
 
@@ -49,7 +54,7 @@ def tried(column: kit.Column, groups: list[Group], record: bool) -> int:
             if wrong:
                 state = "excepted" if rule.id in column.exceptions else "FAILED"
                 print(f"{state:8} {rule.id} ({rule.says})\n    {wrong}")
-    except ManifestError as error:
+    except (ManifestError, PlanFaults, CacheError) as error:
         print(f"{column.name} is not to be had here: {error}", file=sys.stderr)
         return 2
     for group in groups:

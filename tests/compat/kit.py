@@ -85,7 +85,7 @@ def judge(found: Mapping[str, str], exceptions: Mapping[str, str]) -> list[str]:
 
 def run(groups: Iterable[Group], engine: str, isolation: str) -> Iterator[tuple[Rule, str]]:
     """Every rule with what went wrong, "" for nothing."""
-    with tempfile.TemporaryDirectory(prefix="compat-") as name:
+    with tempfile.TemporaryDirectory(prefix="compat-") as name, capture_logs():
         folder = Path(name)
         models.write(folder)
         work = [Work(rule, *written(folder, group, rule)) for group in groups for rule in group.rules]

@@ -1,4 +1,6 @@
-"""Every rule of the kit on wasmtime in threads; other columns are run by `make test-compat`."""
+"""Every rule of the kit on wasmtime in threads, and one of each kind in worker processes; `make test-compat` runs all
+columns.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,31 @@ def results(request: pytest.FixtureRequest) -> dict[str, str]:
 def test_every_rule_of_the_group_passes(results):
     assert results
     assert not kit.judge(results, kit.column("wasmtime", "thread").exceptions)
+
+
+#: What crosses between a worker process and its parent, and what a worker may lack: models, log, ends, bytes, codecs.
+IN_PROCESSES = (
+    "A-echo",
+    "B1-error",
+    "C-time",
+    "C-trap-stack",
+    "command-exit-64",
+    "command-stdin",
+    "env-abort-message",
+    "image2-load_jpg-0",
+    "load-import-type",
+    "tf1-model-bytes",
+    "tf2-model-named",
+    "lite2-model-own",
+    "wasi-random_get",
+)
+
+
+def test_a_rule_of_each_kind_passes_in_a_worker_process():
+    groups = [replace(group, rules=tuple(r for r in group.rules if r.id in IN_PROCESSES)) for group in GROUPS]
+    found = {rule.id: wrong for rule, wrong in kit.run(groups, "wasmtime", "process")}
+    assert set(found) == set(IN_PROCESSES)
+    assert not kit.judge(found, kit.column("wasmtime", "process").exceptions)
 
 
 def only(rule: Rule) -> dict[str, str]:
@@ -99,6 +126,11 @@ def test_some_rules_can_be_run_by_name(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "   5 of   5  era A (rustwasmc, wasm-bindgen 0.2.61)" in said
     assert "wasmtime, thread: 5 of 5 rules passed, 0 results are unexpected" in said
+
+
+def test_a_name_of_no_rule_is_told(monkeypatch, capsys):
+    assert called(monkeypatch, "--only", "Z-*") == 2
+    assert "no rule's id matches 'Z-*'" in capsys.readouterr().err
 
 
 def test_an_exception_that_passes_fails_the_run(monkeypatch, capsys):
