@@ -84,8 +84,8 @@ def resolve(context: Context, pointer: int, length: int, known: KnownBlobs = KNO
     """The model that the `length` bytes at `pointer` mean to this guest.
 
     They are `guesthouse:model/NAME`, or a file that a model of the manifest stands for, or (with `allow_guest_models`,
-    unless `own` is false) an ONNX model to open. Raises `OutOfBounds`, `Denied`, `InferenceError` and `TooMuch`, and past
-    the deadline what `Deadline.check` does.
+    unless `own` is false) an ONNX model to open. Raises `OutOfBounds`, `Denied`, `InferenceError` and `TooMuch`, and
+    past the deadline what `Deadline.check` does.
     """
     memory = context.memory
     memory.check(pointer, length)

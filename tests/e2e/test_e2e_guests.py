@@ -177,11 +177,11 @@ guest = "ungranted"
 
 def test_wasi_nn_guests_see_what_the_others_see(serve, photos: Path):
     client = serve(NN)
-    for photo, seen in zip(PHOTOS, SEEN["api/image"], strict=True):
+    for photo, seen in zip(PHOTOS, SEEN["api/image-c"], strict=True):
         top = json.loads(invoke(client, "program", (photos / photo).read_bytes()))
         assert len(top) == 5
         assert seen in top[0]["label"]
-        assert top[0]["probability"] > 0.3
+        assert top[0]["probability"] > 0.2
     with Image.open(photos / "coffee.png") as photo:
         tensor = np.asarray(photo.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)).tobytes()
     newer, older = invoke(client, "infer", tensor), invoke(client, "infer_wamr", tensor)
