@@ -333,6 +333,11 @@ class Guest(Table):
         default=False,
         description="large JPEG pictures may be decoded at a reduced scale: faster, slightly other pixels",
     )
+    wasi_nn: Literal["0.1", "0.2", "0.5", "0.6"] | None = Field(
+        default=None,
+        description="the version of wasi-nn (by its Rust crate) whose error numbers and tensor types it uses",
+        json_schema_extra={"default": "the newest errors; types by their size"},
+    )
     isolation: Literal["thread", "process"] = Field(
         default="thread",
         description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
@@ -348,6 +353,7 @@ class Guest(Table):
             image=self.image,
             scale=self.scale,
             allow_guest_models=self.allow_guest_models,
+            wasi_nn=self.wasi_nn,
         )
 
 
