@@ -36,6 +36,14 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 unit: $(VENV)/dev.stamp ## the tests alone
 	$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST)
 
+# Every property test with FUZZ times its usual examples, drawn at random, under allocators that end the process at a
+# wild write (tests/fuzz/test_fuzz_allocator.py shows that they do).
+FUZZ ?= 30
+.PHONY: fuzz
+fuzz: $(VENV)/dev.stamp ## the property tests with many more examples (FUZZ=30 times as many)
+	GUESTHOUSE_FUZZ=$(FUZZ) PYTHONMALLOC=debug LD_PRELOAD=libc_malloc_debug.so.0 MALLOC_CHECK_=3 MALLOC_PERTURB_=165 \
+		$(VENV)/bin/python -m pytest -n $(WORKERS) -m hypothesis $(PYTEST)
+
 .PHONY: test-dapr
 test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built once (needs Go, Redis, Mosquitto)
 	$(VENV)/bin/python tests/daprd/build.py

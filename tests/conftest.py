@@ -7,6 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from budget import FACTOR
+
+# The same examples in each run: what is found at random is for `make fuzz`, and becomes a test.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("fuzz", print_blob=True)
+settings.load_profile("same" if FACTOR == 1 else "fuzz")
 
 ROOT = Path(__file__).resolve().parents[1]
 

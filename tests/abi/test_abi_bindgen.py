@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wat
+from budget import examples
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.errors import BadReply, Exit, GuestError, Trap
@@ -227,7 +228,7 @@ def test_assemblyscripts_abort_names_message_and_place(engine):
         wat.run(engine, text, Bindgen("f"), b"")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(memory=st.binary(min_size=64, max_size=64), pointer=st.integers(0, 0xFFFFFFFF))
 def test_any_record_at_any_pointer_is_a_reply_or_a_told_error(engine, memory, pointer):
     data = f'(data (i32.const 16) "{"".join(f"{chr(92)}{b:02x}" for b in memory)}")'

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference_host import Doubler, Host
 
+from budget import examples
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.host import HostModule
 from guesthouse_abi.imports.wasi_nn import ephemeral, legacy
@@ -333,7 +334,7 @@ def test_a_guest_without_memory_is_missing_it(nn):
     assert nn.call("load_by_name", 0, 5, 16) == MEMORY
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("module", [ephemeral.MODULE, legacy.MODULE], ids=lambda module: module.name)
 def test_any_numbers_and_any_memory_get_an_errno(module, data):

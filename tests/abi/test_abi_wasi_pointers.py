@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasi_host import SIZE, Host
 
+from budget import examples
 from guesthouse_abi.errors import CallError, HostError
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.host import I32, I64, U32, U64
@@ -65,14 +66,14 @@ def check(host: Host, name: str, *values: int) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MODULE.functions))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(data=st.data())
 def test_any_numbers_in_any_function(name, data):
     host = hostile(data.draw(WORDS))
     check(host, name, *[data.draw(KINDS[kind]) for kind in MODULE.functions[name].kinds])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(memory=WORDS, collect=st.booleans(), calls=st.lists(CALLS, max_size=8))
 def test_any_functions_after_one_another(memory, collect, calls):
     host = hostile(memory, collect=collect)
@@ -84,7 +85,7 @@ def test_any_functions_after_one_another(memory, collect, calls):
 VECTORS = st.lists(st.tuples(KINDS[U32], KINDS[U32]), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(vectors=VECTORS, fd=st.integers(0, 3), at=st.integers(0, 200), result=KINDS[U32], collect=st.booleans())
 def test_any_vectors_wherever_they_point(vectors, fd, at, result, collect):
     host = hostile(collect=collect)
@@ -95,7 +96,7 @@ def test_any_vectors_wherever_they_point(vectors, fd, at, result, collect):
     check(host, "fd_write", fd, at, count, result)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     records=st.lists(
         st.tuples(KINDS[U64], st.integers(0, 3), st.integers(0, 4), KINDS[U64], KINDS[U64], st.integers(0, 2)),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from inference_host import Host
 from PIL import Image
 
+from budget import examples
 from guesthouse_abi.errors import HostError, Trap
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.host import U64, HostFunction, HostModule
@@ -66,7 +67,7 @@ def calls(module: HostModule) -> st.SearchStrategy[list[tuple[HostFunction, tupl
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 def test_any_numbers_get_an_answer(module, data):
     host, _ = prepare(module)
@@ -95,7 +96,7 @@ class Free:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TGA", "PPM"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_a_damaged_picture_is_decoded_or_refused(kind, data):
     body = bytearray(picture(kind))

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from budget import examples
 from guesthouse.dapr.component_reader import FIRST_PAUSE, Bounds, Reader, Stream
 
 BOUNDS = Bounds(unacknowledged=3, acknowledge=10.0, attempts=3, buffer=20_000, keep=100.0)
@@ -320,5 +321,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.reader.held == 0
 
 
-AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestAnyOrder = AnyOrder.TestCase

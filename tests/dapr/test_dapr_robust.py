@@ -22,6 +22,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budget import examples
 from guesthouse.dapr.server import Server, ServerConfig
 from guesthouse.dapr.topics import Listing
 
@@ -77,7 +78,7 @@ anys = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(data=st.binary(max_size=200))
 @pytest.mark.parametrize("method", REQUESTS)
 def test_random_bytes_never_give_an_unknown_status(channel, method, data):
@@ -89,13 +90,13 @@ def test_random_bytes_never_give_an_unknown_status(channel, method, data):
         assert code is grpc.StatusCode.INTERNAL  # gRPC's own: the message cannot be read
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.builds(TopicEventRequest, id=st.text(), data=st.binary(), extensions=structs, data_content_type=st.text()))
 def test_random_extensions_never_give_an_unknown_status(channel, request):
     assert answer(channel, "AppCallback/OnTopicEvent", request.SerializeToString()) is grpc.StatusCode.OK
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.builds(JobEventRequest, name=st.text(), data=anys, content_type=st.text(max_size=5)))
 def test_random_job_data_never_gives_an_unknown_status(channel, request):
     code = answer(channel, "AppCallback/OnJobEvent", request.SerializeToString())

@@ -223,7 +223,7 @@ def caller() -> str:
 
 MOST = max(len(host.signature.params) for host in CALLABLE)
 SIZE = 8 + 8 * MOST
-BODY_AT = 4096 + 8  # where the allocator puts an event's body: behind the table of parameters
+ALLOCATED_AT = 4096 + 8  # where the allocator puts an event's body: behind the table of parameters
 
 
 def _argument(place: int, kind: ValType) -> str:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
+from budget import examples
 from guesthouse.manifest import Manifest, ManifestError, parse
 from guesthouse.manifest.read import tables_of
 from guesthouse.manifest.text import expand, format_duration, format_size, parse_duration, parse_size
@@ -114,7 +115,7 @@ def faults_of(raw: dict[str, object], environ: dict[str, str]) -> list[str]:
     return []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     st.fixed_dictionaries(
         {},
@@ -130,7 +131,7 @@ def test_answers_any_document_with_a_manifest_or_its_faults(raw, environ):
         assert fault.isprintable()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.recursive(_values, lambda inner: st.lists(inner) | st.dictionaries(_names, inner)))
 def test_answers_any_value_of_any_key_with_a_manifest_or_its_faults(value):
     for name in Manifest.model_fields:

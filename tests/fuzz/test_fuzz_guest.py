@@ -1,0 +1,77 @@
+"""Host functions called by a real guest, in a real engine, with arbitrary numbers and arbitrary memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from budget import examples
+from guesthouse.engine.base import Linked
+from guesthouse.engine.wasmtime import WasmtimeEngine
+from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.registry import Registry
+from guesthouse_abi import errors
+from guesthouse_abi.calling.bindgen import Bindgen
+from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.services import Services
+from hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
+from wat import Lines, linked
+
+MARKER, NAME = b"guesthouse:model/person", b"person"
+CALLS = 6
+#: Behind the calls: a name, a model's marker, and whatever bytes are drawn.
+TAIL_AT = ALLOCATED_AT + CALLS * SIZE
+
+
+@pytest.fixture(scope="module")
+def guest() -> Iterator[Linked]:
+    engine = WasmtimeEngine()
+    yield linked(engine, caller())
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def models(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    path = request.config.rootpath / "models" / "visual_wake_words.onnx"
+    registry = Registry.open([ModelConfig(name="person", path=path, threads=1)])
+    yield registry
+    registry.close()
+
+
+numbers = st.one_of(
+    st.sampled_from([*NUMBERS, *range(8), len(MARKER), len(NAME), TAIL_AT, TAIL_AT + len(MARKER)]),
+    st.integers(TAIL_AT, TAIL_AT + 400),
+    st.integers(0, (1 << 64) - 1),
+)
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(data=st.data())
+def test_every_call_is_answered_and_what_ends_a_guest_is_its_own(guest: Linked, models: Registry, data):
+    rows = []
+    for _ in range(CALLS):
+        host = data.draw(st.sampled_from(CALLABLE))
+        rows.append(call(host, [data.draw(numbers) for _ in host.signature.params]))
+    body = b"".join(rows) + MARKER + NAME + data.draw(st.binary(max_size=400))
+    log, limits = Lines(), Limits(memory=1 << 20, host_memory=1 << 20, pixels=10_000, log=2000)
+    grants = Grants(models=frozenset({"person"}), env=(("A", "b"),), allow_guest_models=True)
+    context = Context(Deadline.after(0.5), grants, limits, Services(models, log), arguments=("guest",))
+    convention = Bindgen("f")
+    convention._era = "B"
+    try:
+        instance = guest.instantiate(context)
+        try:
+            convention.run(instance, context, body)
+        finally:
+            instance.close()
+    except errors.HostFault as fault:
+        raise AssertionError("a host function failed by itself") from fault
+    except (errors.CallError, errors.HostError):
+        pass
+    assert 0 <= context.held <= limits.host_memory
+    assert sum(len(line) for _, line in log.lines) < limits.log + 200

@@ -1,0 +1,144 @@
+"""What a worker process may send: any frame, any head, any payload. The server answers, refuses, or ends the worker."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from budget import examples
+from guesthouse.guests.guest import GuestConfig
+from guesthouse.guests.process import wire
+from guesthouse.guests.process.services import Requests
+from guesthouse.guests.process.wire import Arena, Channel, Kind, WireError
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import InferenceError
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.services import Services, TensorInfo
+from wat import Lines
+
+
+class Model:
+    """Gives its inputs back, whatever they are."""
+
+    name = "m"
+    inputs = outputs = (TensorInfo("x", np.dtype("f4"), (None,)),)
+    renames = ({}, {})
+
+    def run(self, inputs: Any, outputs: Any, deadline: Deadline) -> list[Any]:
+        if not inputs:
+            raise InferenceError("nothing")
+        return [next(iter(inputs.values()))] * len(outputs)
+
+
+class Models:
+    def named(self, name: str) -> Any:
+        return Model() if name in ("m", "secret") else None
+
+    def standing_for(self, sha256: str) -> Any:
+        return Model() if sha256 == "0" * 64 else None
+
+    def open_bytes(self, data: bytes, deadline: Deadline) -> Any:
+        raise AssertionError("not granted")
+
+
+class Guest:
+    """What `Requests` needs of one."""
+
+    name = "g"
+    limits = Limits(host_memory=4096, log=200)
+    config = GuestConfig("g", None, "command", grants=Grants(models=frozenset({"m"})))
+
+    def __init__(self) -> None:
+        self.services = Services(Models(), Lines())
+
+
+@pytest.fixture(scope="module")
+def ends() -> Iterator[tuple[Channel, socket.socket]]:
+    """The server's end, and the worker's socket."""
+    arena = Arena.create(8192)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(5)
+    theirs.setblocking(False)
+    channel = Channel(ours, arena)
+    yield channel, theirs
+    theirs.close()
+    channel.close()
+
+
+names = st.sampled_from(["m", "secret", "x", "", "0" * 64]) | st.text(max_size=8)
+whole = st.integers(-2, 70) | st.sampled_from([1 << 31, 1 << 47, 1 << 48, 1 << 63, 1 << 70])
+described = st.tuples(
+    st.sampled_from([*wire.DTYPES, "|O", "<U4", "<M8"]) | st.text(max_size=4), st.lists(whole, max_size=4)
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | whole | names,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=10,
+)
+heads = st.one_of(
+    anything,
+    st.fixed_dictionaries({"name": names | anything}),
+    st.fixed_dictionaries({"sha256": names | anything}),
+    st.just({"bytes": True}),
+    st.fixed_dictionaries({"stream": st.sampled_from(["stdout", "host", "no"]) | anything, "text": names | anything}),
+    st.fixed_dictionaries(
+        {
+            "model": names,
+            "inputs": st.lists(st.tuples(names, described).map(lambda pair: [pair[0], *pair[1]]), max_size=3)
+            | anything,
+            "outputs": st.lists(names, max_size=3) | anything,
+        }
+    ),
+    st.fixed_dictionaries({"cost": st.lists(whole | st.floats(), max_size=5), "reason": names, "text": names}),
+)
+
+
+@settings(max_examples=examples(400), deadline=None)
+@given(kind=st.sampled_from(list(Kind)), head=heads, payload=st.binary(max_size=300), size=st.integers(0, 300))
+def test_any_question_is_answered_or_breaks_the_protocol(ends, kind, head, payload, size):
+    channel, theirs = ends
+    guest = Guest()
+    requests = Requests(guest, channel, Deadline.after(5))
+    text = json.dumps(head).encode()
+    channel.arena.put(text, [payload])
+    theirs.send(wire._FRAME.pack(wire.VERSION, kind, len(text), size))
+    frame = channel.receive()
+    try:
+        requests.answer(frame)
+    except WireError:
+        with pytest.raises(BlockingIOError):
+            theirs.recv(100)  # nothing was answered
+        return
+    assert kind in (Kind.MODEL, Kind.RUN, Kind.LOG)
+    version, answered, _, _ = wire._FRAME.unpack(theirs.recv(100))
+    assert version == wire.VERSION
+    assert answered in (Kind.ANSWER, Kind.REFUSAL)
+    assert sum(len(line) for _, line in guest.services.log.lines) <= 600
+    if kind is Kind.RUN and answered == Kind.ANSWER:
+        assert head["model"] == "m"  # the one that is granted
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(
+    raw=st.binary(max_size=40) | st.tuples(*[st.integers(0, (1 << bits) - 1) for bits in (16, 16, 32, 64)]),
+    head=st.binary(max_size=60),
+)
+def test_any_frame_is_read_or_breaks_the_protocol(ends, raw, head):
+    channel, theirs = ends
+    channel.arena.put(head, [])
+    data = raw if isinstance(raw, bytes) else wire._FRAME.pack(*raw)
+    if not data:
+        return  # an empty datagram looks like the end
+    theirs.send(data)
+    try:
+        frame = channel.receive()
+    except WireError:
+        return
+    assert frame.size <= channel.arena.payload
