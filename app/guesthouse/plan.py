@@ -1,6 +1,7 @@
 """All that one manifest loads: guests, models, routes. Built and checked as a whole, immutable afterwards.
 
 Building opens no port and runs no guest code; it lists every fault of the manifest's guests and models, not the first.
+Which plan events are answered with, and when one ends, is the matter of `plans`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
+from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest
@@ -38,15 +40,18 @@ class Route:
     drop: bool = False  # a guest's own failure is not worth sending the event again
     attempts: int = 0  # an event that failed so often is given up; 0: never
     dead_letter: str = ""  # the output binding that it goes to then
+    enabled: bool = True
 
 
 class Routes:
     """The manifest's routes, by what an event carries."""
 
     def __init__(self, manifest: Manifest) -> None:
+        self._off = frozenset(name for name, guest in manifest.guests.items() if not guest.enabled)
         self._methods: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
         for invoke in manifest.invoke:
-            self._methods.setdefault(invoke.method, []).append((invoke.verbs, Route(invoke.guest)))
+            route = Route(invoke.guest, enabled=invoke.enabled)
+            self._methods.setdefault(invoke.method, []).append((invoke.verbs, route))
         self._topics: dict[str, dict[str | None, Route]] = {}
         for topic in manifest.topic:
             # A topic's events that no rule of the manifest's names by path go to the table without a match.
@@ -54,12 +59,20 @@ class Routes:
             self._topics.setdefault(f"{topic.pubsub}/{topic.topic}", {})[path] = _route(topic)
         self._others = {
             Trigger.BINDING: {b.name: _binding(b) for b in manifest.binding},
-            Trigger.JOB: {j.name: Route(j.guest) for j in manifest.job},
+            Trigger.JOB: {j.name: Route(j.guest, enabled=j.enabled) for j in manifest.job},
             Trigger.OPERATION: {name: Route(name) for name in manifest.operations},
         }
 
     def find(self, event: Event) -> Route:
-        """The route of an event. Raises `Failure` (`NOT_FOUND`)."""
+        """The route of an event. Raises `Failure` (`NOT_FOUND`, `OFF`)."""
+        route = self._find(event)
+        if not route.enabled:
+            raise Failure(Reason.OFF, f"the {event.trigger.value} {event.name!r} is switched off", route.guest)
+        if route.guest in self._off:
+            raise Failure(Reason.OFF, f"guest {route.guest!r} is switched off", route.guest)
+        return route
+
+    def _find(self, event: Event) -> Route:
         if event.trigger is Trigger.INVOKE:
             return self._method(event)
         if event.trigger is Trigger.TOPIC:
@@ -85,7 +98,7 @@ class Routes:
 
 def _route(table: written.Binding | written.Topic) -> Route:
     state = (table.state.store, table.state.key) if table.state is not None else None
-    return Route(table.guest, table.to, state, table.on_error == "drop")
+    return Route(table.guest, table.to, state, table.on_error == "drop", enabled=table.enabled)
 
 
 def _binding(table: written.Binding) -> Route:
@@ -94,21 +107,23 @@ def _binding(table: written.Binding) -> Route:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What events are answered with."""
+    """What events are answered with.
+
+    `slots` are those of its guests, and of guests of plans before it that may still be at work: a guest that is
+    changed, or taken out and put back, goes on with the same.
+    """
 
     manifest: Manifest
     models: Registry
     guests: Mapping[str, Guest]
     routes: Routes
+    engine: Engine
+    cache: CodeCache
+    slots: Mapping[str, Slots]
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
         return self.routes.find(event)
-
-    @property
-    def places(self) -> int:
-        """Events that may be inside at once: all slots and all queues."""
-        return sum(g.slots.limit + g.slots.queue for g in self.guests.values())
 
     def close(self) -> None:
         """Let go of the models. Guests hold nothing between events."""
@@ -130,32 +145,61 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
     )
 
 
-def build(manifest: Manifest, engine: Engine, cache: CodeCache) -> Plan:
-    """Open every model and load every guest. Raises `PlanFaults`."""
+def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | None = None) -> Plan:
+    """Open every model and load every guest. Raises `PlanFaults`.
+
+    What is unchanged since `before` was built is taken from there: models, compiled code, slots.
+    """
     faults: list[str] = []
+    opened = before.models if before is not None else None
     try:
-        models = Registry.open([model_config(n, m) for n, m in manifest.models.items()])
+        models = Registry.open([model_config(n, m) for n, m in manifest.models.items()], opened)
     except ModelFaults as error:
         faults += error.faults
         models = Registry.open([])
+    known = {guest.sha256: guest for guest in before.guests.values()} if before is not None else {}
+    slots = _slots(before)
     guests: dict[str, Guest] = {}
     for name, guest in manifest.guests.items():
-        config = GuestConfig(
-            name=name,
-            module=guest.module,
-            calling=guest.calling,
-            function=guest.function,
-            sha256=guest.sha256,
-            reply_type=guest.reply_type,
-            grants=guest.grants(),
-            limits=guest.limits.limits(),
-        )
+        if not guest.enabled:
+            continue
+        config = guest_config(name, guest)
+        services = Services(models, _log(config, before))
         try:
-            log = GuestLog(name, burst=config.limits.log)
-            guests[name] = load_guest(config, engine, cache, Services(models, log))
+            guests[name] = load_guest(config, engine, cache, services, known, slots.get(name))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     if faults:
         models.close()
         raise PlanFaults(faults)
-    return Plan(manifest, models, guests, Routes(manifest))
+    slots.update({name: guest.slots for name, guest in guests.items()})
+    return Plan(manifest, models, guests, Routes(manifest), engine, cache, slots)
+
+
+def guest_config(name: str, guest: written.Guest) -> GuestConfig:
+    """A guest of the manifest as the guests' room takes it."""
+    return GuestConfig(
+        name=name,
+        module=guest.module,
+        calling=guest.calling,
+        function=guest.function,
+        sha256=guest.sha256,
+        reply_type=guest.reply_type,
+        grants=guest.grants(),
+        limits=guest.limits.limits(),
+    )
+
+
+def _slots(before: Plan | None) -> dict[str, Slots]:
+    """The slots that guests before are still in, or were until now."""
+    if before is None:
+        return {}
+    return {n: slots for n, slots in before.slots.items() if n in before.guests or slots.busy or slots.queued}
+
+
+def _log(config: GuestConfig, before: Plan | None) -> GuestLog:
+    """A guest's log: the same as before, so that what it may log does not begin anew."""
+    guest = before.guests.get(config.name) if before is not None else None
+    if guest is not None and isinstance(guest.services.log, GuestLog) and guest.limits.log == config.limits.log:
+        return guest.services.log
+    return GuestLog(config.name, burst=config.limits.log)

@@ -72,6 +72,7 @@ class Guest:
         module: Module,
         sha256: str,
         compiled: bool,
+        slots: Slots | None = None,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -82,19 +83,36 @@ class Guest:
         self.module = module
         self.sha256 = sha256
         self.compiled = compiled  # whether it had to be compiled now
-        self.slots = Slots(config.name, config.limits.concurrency, config.limits.queue, config.limits.queue_wait)
+        limits = config.limits
+        self.slots = slots or Slots(config.name, limits.concurrency, limits.queue, limits.queue_wait)
+
+    def take_limits(self) -> None:
+        """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
+        self.slots.resize(self.limits.concurrency, self.limits.queue, self.limits.queue_wait)
 
 
-def load_guest(config: GuestConfig, engine: Engine, cache: CodeCache, services: Services) -> Guest:
-    """Compile (or map), link and check a guest. Raises `GuestFaults`."""
+def load_guest(
+    config: GuestConfig,
+    engine: Engine,
+    cache: CodeCache,
+    services: Services,
+    known: Mapping[str, Guest] | None = None,
+    slots: Slots | None = None,
+) -> Guest:
+    """Compile (or map), link and check a guest. Raises `GuestFaults`.
+
+    `known` are loaded guests by the sha256 of their modules: their code is taken where it fits. `slots` are those that
+    the guest goes on with.
+    """
     wasm = _read(config)
     sha256 = hashlib.sha256(wasm).hexdigest()
     if config.sha256 is not None and config.sha256 != sha256:
         raise GuestFaults(
             [f"{config.module} has sha256 {sha256}, the manifest wants {config.sha256}: update the pin or the file"]
         )
+    same = known.get(sha256) if known is not None else None
     try:
-        module, compiled = cache.load(engine, wasm)
+        module, compiled = (same.module, False) if same is not None else cache.load(engine, wasm)
     except CompileError as error:
         raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
     except EngineError as error:
@@ -108,10 +126,10 @@ def load_guest(config: GuestConfig, engine: Engine, cache: CodeCache, services: 
     if faults:
         raise GuestFaults(faults)
     try:
-        linked = module.link(functions)
+        linked = same.linked if same is not None else module.link(functions)
     except EngineError as error:
         raise GuestFaults([f"{config.module.name} cannot be linked: {error}"]) from error
-    return Guest(config, linked, convention, services, module, sha256, compiled)
+    return Guest(config, linked, convention, services, module, sha256, compiled, slots)
 
 
 def _read(config: GuestConfig) -> bytes:

@@ -343,6 +343,9 @@ class Guest(Table):
         default="thread", description="where it runs: in a thread of this process"
     )
     allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
+    enabled: Switch = Field(
+        default=True, description="false: it is not loaded, and its events are refused for now (`OFF`)"
+    )
     limits: GuestLimits = Field(default_factory=lambda: GuestLimits(), description="what it may use; all have defaults")
 
     def grants(self) -> grants.Grants:
@@ -364,6 +367,7 @@ class Invoke(Table):
     verbs: Annotated[
         tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
     ] = Field(default=(), description="the HTTP verbs that are answered", json_schema_extra={"default": "all"})
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class State(Table):
@@ -396,6 +400,7 @@ class Binding(Table):
     dead_letter: SomeText | None = Field(
         default=None, description="the output binding that receives an event that is given up"
     )
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class Match(Table):
@@ -435,6 +440,7 @@ class Topic(Table):
     to: To = Field(default=(), description="output bindings that receive the reply")
     state: State | None = Field(default=None, description="where the reply is stored")
     on_error: OnError = Field(default="retry", description='when the guest fails: "retry" or "drop" the message')
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class Job(Table):
@@ -442,6 +448,7 @@ class Job(Table):
 
     name: SomeText = Field(description="the job's name")
     guest: Name = Field(description="the guest that answers")
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class Component(Table):
@@ -540,4 +547,5 @@ class Manifest(Table):
         """The guests that are operations of the component."""
         if self.component is None:
             return ()
-        return tuple(self.guests) if self.component.guests is None else self.component.guests
+        named = self.component.guests
+        return tuple(name for name in self.guests if named is None or name in named)
