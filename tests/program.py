@@ -26,18 +26,30 @@ class Served:
         )
         assert self.process.stderr is not None
         self.lines: Iterator[str] = iter(self.process.stderr)
+        self.passed: list[str] = []  # all lines that were read
 
     def line(self, event: str) -> dict[str, str]:
         """The next line of that name."""
         patience = threading.Timer(60, self.process.kill)
         patience.start()
         try:
-            return next(found for found in map(json.loads, self.lines) if found["event"] == event)
+            for text in self.lines:
+                self.passed.append(text)
+                found: dict[str, str] = json.loads(text)
+                if found["event"] == event:
+                    return found
+            raise AssertionError(f"no line {event!r} came")
         finally:
             patience.cancel()
 
     def end(self) -> int:
+        """Drain it, unless it has ended already; its exit code."""
+        self.ended()
+        return self.process.returncode
+
+    def ended(self) -> str:
+        """Drain it, unless it has ended already; what it said that no `line` has read."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
+        _, rest = self.process.communicate(timeout=30)
+        return str(rest)

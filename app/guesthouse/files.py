@@ -1,7 +1,8 @@
-"""Whether files have changed, without reading them."""
+"""Whether files have changed, by what the system says of them or by their digest."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,3 +22,12 @@ def stamp(path: Path) -> Stamp:
 def stamps(paths: Iterable[Path]) -> Mapping[Path, Stamp]:
     """The states of several files."""
     return {path: stamp(path) for path in paths}
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal; read in pieces. Raises `OSError`."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

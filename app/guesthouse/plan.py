@@ -6,13 +6,15 @@ Which plan events are answered with, and when one ends, is the matter of `plans`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.files import digest_of
 from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
+from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
@@ -152,18 +154,33 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
     """
     faults: list[str] = []
     opened = before.models if before is not None else None
+    unpinned = dict(_unpinned(manifest)) if manifest.require_digests else {}
+    faults += unpinned.values()
+    configs = [model_config(n, m) for n, m in manifest.models.items() if ("models", n) not in unpinned]
     try:
-        models = Registry.open([model_config(n, m) for n, m in manifest.models.items()], opened)
+        models = Registry.open(configs, opened)
     except ModelFaults as error:
         faults += error.faults
         models = Registry.open([])
+    if manifest.require_digests:
+        faults += [
+            f"model {model.name!r}: {model.path} keeps data in other files, which its sha256 does not cover, and "
+            "require_digests is on: save it as one file"
+            for model in models.models
+            if model.file is not None and model.file.external
+        ]
+    try:
+        keys = public_keys(manifest.signatures.keys) if manifest.signatures is not None else ()
+    except SignatureFaults as error:
+        faults += error.faults
+        keys = ()
     known = {guest.sha256: guest for guest in before.guests.values()} if before is not None else {}
     slots = _slots(before)
     guests: dict[str, Guest] = {}
     for name, guest in manifest.guests.items():
-        if not guest.enabled:
+        if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
             continue
-        config = guest_config(name, guest)
+        config = guest_config(name, guest, keys)
         services = Services(models, _log(config, before))
         try:
             guests[name] = load_guest(config, engine, cache, services, known, slots.get(name))
@@ -176,8 +193,21 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
     return Plan(manifest, models, guests, Routes(manifest), engine, cache, slots)
 
 
-def guest_config(name: str, guest: written.Guest) -> GuestConfig:
-    """A guest of the manifest as the guests' room takes it."""
+def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
+    """What has no digest in the manifest, by table and name: nothing of it is looked at but its digest."""
+    files = [("guests", n, guest.module, guest.sha256) for n, guest in manifest.guests.items() if guest.enabled]
+    files += [("models", n, model.path, model.sha256) for n, model in manifest.models.items()]
+    for table, name, path, pin in files:
+        if pin is None:
+            try:
+                remedy = f'if {path} is the file that you mean, write sha256 = "{digest_of(path)}"'
+            except OSError as error:
+                remedy = f"{path} cannot be read ({error.strerror})"
+            yield (table, name), f"{table}.{name} has no sha256, and require_digests is on: {remedy}"
+
+
+def guest_config(name: str, guest: written.Guest, keys: tuple[bytes, ...] = ()) -> GuestConfig:
+    """A guest of the manifest as the guests' room takes it; with `keys` its module must be signed by one of them."""
     return GuestConfig(
         name=name,
         module=guest.module,
@@ -187,6 +217,7 @@ def guest_config(name: str, guest: written.Guest) -> GuestConfig:
         reply_type=guest.reply_type,
         grants=guest.grants(),
         limits=guest.limits.limits(),
+        signed=Signed(keys, guest.signed_by) if keys else None,
     )
 
 

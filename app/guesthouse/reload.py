@@ -231,8 +231,11 @@ def files_of(manifest: Manifest) -> Iterator[Path]:
     for guest in manifest.guests.values():
         if guest.enabled:
             yield guest.module
+            if manifest.signatures is not None:
+                yield guest.signed_by
     for model in manifest.models.values():
         yield model.path
+    yield from manifest.signatures.keys if manifest.signatures is not None else ()
 
 
 def _beside_models(plan: Plan) -> Mapping[Path, Stamp]:

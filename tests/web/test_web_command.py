@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.cli.web import _is_loopback
+from guesthouse.manifest.rules import is_loopback
 
 
 def run(port: int, log: Path, **environment: str) -> subprocess.Popen[bytes]:
@@ -66,4 +66,4 @@ def test_a_port_in_use_is_said_without_a_traceback(tmp_path: Path):
     [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("page", False)],
 )
 def test_only_loopback_holds_callers_to_the_names_of_this_machine(host: str, loopback: bool):
-    assert _is_loopback(host) is loopback
+    assert is_loopback(host) is loopback

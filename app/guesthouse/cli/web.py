@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from typing import Annotated
@@ -13,6 +12,7 @@ import uvicorn
 
 from guesthouse.cli.options import LogFormat, LogLevel, example_text, new_app
 from guesthouse.cli.output import fail
+from guesthouse.manifest.rules import is_loopback
 from guesthouse.observe import logs
 from guesthouse.text import fault
 from guesthouse.web.server import LOOPBACK, application
@@ -43,7 +43,7 @@ def web(
     token = os.environ.get("DAPR_API_TOKEN", "")
     logs.hide([token])
     sidecar = Sidecar(url_from_environment(), app, token)
-    served = application(sidecar, LOOPBACK if _is_loopback(host) else None)
+    served = application(sidecar, LOOPBACK if is_loopback(host) else None)
     config = uvicorn.Config(
         served,
         host,
@@ -70,10 +70,3 @@ def web(
         sidecar=sidecar.url,
     )
     uvicorn.Server(config).run([listening])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -15,6 +15,7 @@ from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Li
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.guests.declared import memory_minimums, table_minimums
+from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.calling.bindgen import Bindgen
@@ -39,6 +40,7 @@ class GuestConfig:
     reply_type: str = ""
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
+    signed: Signed | None = None
 
 
 class GuestFaults(Exception):
@@ -104,12 +106,14 @@ def load_guest(
     `known` are loaded guests by the sha256 of their modules: their code is taken where it fits. `slots` are those that
     the guest goes on with.
     """
-    wasm = _read(config)
+    wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
     if config.sha256 is not None and config.sha256 != sha256:
         raise GuestFaults(
             [f"{config.module} has sha256 {sha256}, the manifest wants {config.sha256}: update the pin or the file"]
         )
+    if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
+        raise GuestFaults([fault])
     same = known.get(sha256) if known is not None else None
     try:
         module, compiled = (same.module, False) if same is not None else cache.load(engine, wasm)
@@ -132,20 +136,19 @@ def load_guest(
     return Guest(config, linked, convention, services, module, sha256, compiled, slots)
 
 
-def _read(config: GuestConfig) -> bytes:
+def read_module(path: Path) -> bytes:
+    """The bytes of a core module. Raises `GuestFaults`."""
     try:
-        with config.module.open("rb") as file:
+        with path.open("rb") as file:
             wasm = file.read(MODULE_SIZE + 1)
     except OSError as error:
-        raise GuestFaults(
-            [f"{config.module} cannot be read ({error.strerror}): build it or correct the path"]
-        ) from error
+        raise GuestFaults([f"{path} cannot be read ({error.strerror}): build it or correct the path"]) from error
     if len(wasm) > MODULE_SIZE:
-        raise GuestFaults([f"{config.module} is larger than {MODULE_SIZE} bytes"])
+        raise GuestFaults([f"{path} is larger than {MODULE_SIZE} bytes"])
     if wasm[:4] != b"\0asm":
-        raise GuestFaults([f"{config.module} is not a Wasm module"])
+        raise GuestFaults([f"{path} is not a Wasm module"])
     if wasm[4:8] != b"\1\0\0\0":
-        raise GuestFaults([f"{config.module} is a component, not a core module: build it for wasm32-wasip1"])
+        raise GuestFaults([f"{path} is a component, not a core module: build it for wasm32-wasip1"])
     return wasm
 
 

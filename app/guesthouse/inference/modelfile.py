@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guesthouse.files import Stamp, stamp
+from guesthouse.files import Stamp, digest_of, stamp
 
 LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message
 
@@ -89,12 +89,8 @@ def unchanged(path: Path, file: ModelFile) -> bool:
 
     The file is hashed again, in pieces. The data files that it names, which may have gigabytes, are only looked at.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as opened:
-            while piece := opened.read(1 << 20):
-                digest.update(piece)
-        return digest.hexdigest() == file.sha256 and _stamps(path, file.external) == file.stamps
+        return digest_of(path) == file.sha256 and _stamps(path, file.external) == file.stamps
     except OSError:
         return False
 
