@@ -51,6 +51,10 @@ test-conformance: $(VENV)/runtime.stamp ## Dapr's own conformance tests against 
 	cd tests/conformance && PATH=$$PATH:/usr/local/go/bin GUESTHOUSE=$(abspath $(VENV))/bin/guesthouse GOTOOLCHAIN=local CGO_ENABLED=0 \
 		go test -mod=readonly -trimpath -count=1 -timeout 2m ./...
 
+.PHONY: test-compat
+test-compat: $(VENV)/dev.stamp ## the rules of docs/abi.md on every engine and isolation of tests/compat/columns.toml
+	$(VENV)/bin/python -m tests.compat --all
+
 .PHONY: test-compose
 test-compose: ## docker-compose.yml brought up for real (as root; tests/compose/install.sh installs what it needs)
 	python3 tests/compose/run.py

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, memory, micro, over_grpc, page, sidecars
+from bench import cold, isolation, memory, micro, over_grpc, page, sidecars
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
@@ -23,6 +23,7 @@ COMPARISONS = {
     "photo": over_grpc.photo,
     "tensor": over_grpc.tensor,
     "memory": memory.memory,
+    "isolation": isolation.isolation,
     "sidecars": sidecars.through,
     "component": sidecars.component,
     "mqtt": sidecars.mqtt,

@@ -1,4 +1,5 @@
-"""Writes docs/manifest.md from the manifest's models, so that the page cannot say anything else than the code does.
+"""Writes docs/manifest.md from the manifest's models, so that the page cannot say anything else than the code does; and
+the table in docs/engines.md from the rules and columns of tests/compat.
 
 python docs/generate.py           # or: make docs
 """
@@ -17,7 +18,10 @@ from guesthouse.manifest.read import tables_of
 from guesthouse.manifest.tables import Kind, Manifest, Table
 from guesthouse.manifest.text import format_duration, format_size
 
-PAGE = Path(__file__).resolve().parent / "manifest.md"
+DOCS = Path(__file__).resolve().parent
+PAGE = DOCS / "manifest.md"
+ENGINES = DOCS / "engines.md"
+BEGIN, END = "<!-- Written by docs/generate.py: `make docs`. -->\n", "<!-- End of what is written. -->\n"
 
 INTRODUCTION = """\
 # The manifest
@@ -154,7 +158,22 @@ def is_named(field: FieldInfo) -> bool:
     return not is_list(field) and len([part for part in get_args(field.annotation) if part is not type(None)]) == 2
 
 
+def engines() -> str:
+    """docs/engines.md as it is, with the table written anew between its marks."""
+    sys.path.insert(0, str(DOCS.parent / "tests"))
+    try:
+        from compat.report import tables
+    finally:
+        del sys.path[0]
+    before, _, rest = ENGINES.read_text(encoding="utf-8").partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"{ENGINES.name} has no place for the table: {BEGIN.strip()} and {END.strip()}")
+    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+
+
 if __name__ == "__main__":
     if sys.argv[1:]:
         sys.exit("usage: python docs/generate.py")
     PAGE.write_text(page(), encoding="utf-8")
+    ENGINES.write_text(engines(), encoding="utf-8")

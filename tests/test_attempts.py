@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from guesthouse import dispatcher
 from guesthouse.attempts import Attempts
 from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from guesthouse.guests import sandbox
 from guesthouse.manifest import load
 from guesthouse.plans import Plans
 
@@ -121,7 +121,7 @@ def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iter
                 return Reply(event.body)
             raise Failure(made.reason, "no film in the camera", guest.name)
 
-        monkeypatch.setattr(dispatcher.sandbox, "run", run)
+        monkeypatch.setattr(sandbox, "run", run)
         made.reason = Reason.TRAP
         yield made
 

@@ -28,7 +28,8 @@ class Grants:
     """What is behind the imports for one guest. Imports always link; without the grant they answer with an error.
 
     `image` is the WasmEdge version whose picture decoding is wanted ("0.14" or "0.15"); None: by the generation of
-    the import (v1: 0.14, v2: 0.15).
+    the import (v1: 0.14, v2: 0.15). `wasi_nn` is the version of wasi-nn's guest crate whose numbers are meant ("0.1",
+    "0.2" to 0.4, "0.5", "0.6"); None: the newest, and what tensors' sizes tell.
     """
 
     models: frozenset[str] = frozenset()
@@ -37,3 +38,4 @@ class Grants:
     image: str | None = None
     scale: bool = False
     allow_guest_models: bool = False
+    wasi_nn: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guesthouse_abi.context import Context
@@ -79,12 +80,12 @@ class KnownBlobs:
 KNOWN = KnownBlobs()
 
 
-def resolve(context: Context, pointer: int, length: int, known: KnownBlobs = KNOWN) -> Model:
+def resolve(context: Context, pointer: int, length: int, known: KnownBlobs = KNOWN, *, own: bool = True) -> Model:
     """The model that the `length` bytes at `pointer` mean to this guest.
 
-    They are `guesthouse:model/NAME`, or a file that a model of the manifest stands for, or (with `allow_guest_models`)
-    an ONNX model to open. Raises `OutOfBounds`, `Denied`, `InferenceError` and `TooMuch`, and past the deadline what
-    `Deadline.check` does.
+    They are `guesthouse:model/NAME`, or a file that a model of the manifest stands for, or (with `allow_guest_models`,
+    unless `own` is false) an ONNX model to open. Raises `OutOfBounds`, `Denied`, `InferenceError` and `TooMuch`, and
+    past the deadline what `Deadline.check` does.
     """
     memory = context.memory
     memory.check(pointer, length)
@@ -98,9 +99,21 @@ def resolve(context: Context, pointer: int, length: int, known: KnownBlobs = KNO
             return model
     context.hold(length)
     try:
-        return _of_bytes(context, memory.read(pointer, length), known)
+        return _of_bytes(context, memory.read(pointer, length), known, own)
     finally:
         context.release(length)
+
+
+def resolve_parts(context: Context, parts: Sequence[tuple[int, int]], known: KnownBlobs = KNOWN) -> Model:
+    """As `resolve`, for one model in several pieces (pointer and length of each), by the digest of all in a row."""
+    for pointer, length in parts:
+        context.memory.check(pointer, length)
+    total = sum(length for _, length in parts)
+    context.hold(total)
+    try:
+        return _of_bytes(context, b"".join(context.memory.read(*part) for part in parts), known, False)
+    finally:
+        context.release(total)
 
 
 def _named(context: Context, name: str) -> Model:
@@ -112,7 +125,7 @@ def _named(context: Context, name: str) -> Model:
     return model
 
 
-def _of_bytes(context: Context, data: bytes, known: KnownBlobs) -> Model:
+def _of_bytes(context: Context, data: bytes, known: KnownBlobs, own: bool) -> Model:
     inference = context.services.inference
     digest = hashlib.sha256(data).hexdigest()
     context.deadline.check()
@@ -120,7 +133,7 @@ def _of_bytes(context: Context, data: bytes, known: KnownBlobs) -> Model:
     if model is not None and model.name in context.grants.models:
         known.remember(digest, data)
         return model
-    if context.grants.allow_guest_models:
+    if own and context.grants.allow_guest_models:
         return inference.open_bytes(data, context.deadline)
     if model is not None:
         raise Denied(

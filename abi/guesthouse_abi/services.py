@@ -43,6 +43,10 @@ class Model(Protocol):
     @property
     def outputs(self) -> Sequence[TensorInfo]: ...
 
+    @property
+    def renames(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """What guests call the model's own inputs, and its outputs, where the manifest renames them."""
+
     def input(self, name: str) -> TensorInfo | None:
         """The input that a guest calls `name`, after the manifest's renames; None when there is none."""
 

@@ -13,7 +13,6 @@ import structlog
 
 from guesthouse.attempts import Attempts, digest
 from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply
-from guesthouse.guests import sandbox
 from guesthouse.guests.guest import Guest
 from guesthouse.plan import Plan, Route
 from guesthouse.plans import Plans
@@ -59,7 +58,7 @@ class Dispatcher:
     def _by(self, plan: Plan, event: Event, deadline: Deadline) -> Reply:
         route = plan.route(event)
         try:
-            reply = _run(plan.guests[route.guest], event, deadline)
+            reply = _run(plan, plan.guests[route.guest], event, deadline)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Failure as failure:
@@ -94,7 +93,7 @@ class Dispatcher:
         return True
 
 
-def _run(guest: Guest, event: Event, deadline: Deadline) -> Reply:
+def _run(plan: Plan, guest: Guest, event: Event, deadline: Deadline) -> Reply:
     limits = guest.limits
     if len(event.body) > limits.input:
         raise Failure(
@@ -103,6 +102,6 @@ def _run(guest: Guest, event: Event, deadline: Deadline) -> Reply:
     deadline.tighten(limits.queue_wait + limits.time)
     queued = guest.slots.acquire(deadline)
     try:
-        return sandbox.run(guest, event, deadline, queued)
+        return plan.run(guest.name, event, deadline, queued)
     finally:
         guest.slots.release()

@@ -7,13 +7,15 @@ Which plan events are answered with, and when one ends, is the matter of `plans`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.files import digest_of
+from guesthouse.guests import sandbox
 from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
+from guesthouse.guests.process.pool import Pool, Spec
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
@@ -21,6 +23,7 @@ from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import GuestLog
+from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Services
 
 
@@ -122,13 +125,28 @@ class Plan:
     engine: Engine
     cache: CodeCache
     slots: Mapping[str, Slots]
+    pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
         return self.routes.find(event)
 
+    def run(self, name: str, event: Event, deadline: Deadline, queued: float) -> Reply:
+        """Answer `event` by the guest of that name, in a thread or a process as the manifest says. Raises `Failure`."""
+        pool = self.pools.get(name)
+        if pool is not None:
+            return pool.run(event, deadline, queued, self.guests[name])
+        return sandbox.run(self.guests[name], event, deadline, queued)
+
     def close(self) -> None:
-        """Let go of the models. Guests hold nothing between events."""
+        """End the worker processes and let go of the models that no other plan holds. Closing twice is no error.
+
+        Guests in threads hold nothing between events.
+        """
+        if self.models.closed:
+            return
+        for pool in self.pools.values():
+            pool.close()
         self.models.close()
 
 
@@ -150,7 +168,7 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
 def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | None = None) -> Plan:
     """Open every model and load every guest. Raises `PlanFaults`.
 
-    What is unchanged since `before` was built is taken from there: models, compiled code, slots.
+    What is unchanged since `before` was built is taken from there: models, compiled code, slots, worker processes.
     """
     faults: list[str] = []
     opened = before.models if before is not None else None
@@ -186,11 +204,16 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
             guests[name] = load_guest(config, engine, cache, services, known, slots.get(name))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
-    if faults:
-        models.close()
-        raise PlanFaults(faults)
+    pools = {} if faults else _pools(guests, engine, cache, before)
+    for name, pool in pools.items():  # all were begun before the first is waited for
+        if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
+            faults.append(f"guest {name!r}: its worker process does not start: {fault}")
     slots.update({name: guest.slots for name, guest in guests.items()})
-    return Plan(manifest, models, guests, Routes(manifest), engine, cache, slots)
+    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools)
+    if faults:
+        plan.close()
+        raise PlanFaults(faults)
+    return plan
 
 
 def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
@@ -217,6 +240,7 @@ def guest_config(name: str, guest: written.Guest, keys: tuple[bytes, ...] = ()) 
         reply_type=guest.reply_type,
         grants=guest.grants(),
         limits=guest.limits.limits(),
+        isolation=guest.isolation,
         signed=Signed(keys, guest.signed_by) if keys else None,
     )
 
@@ -234,3 +258,22 @@ def _log(config: GuestConfig, before: Plan | None) -> GuestLog:
     if guest is not None and isinstance(guest.services.log, GuestLog) and guest.limits.log == config.limits.log:
         return guest.services.log
     return GuestLog(config.name, burst=config.limits.log)
+
+
+def _pools(guests: Mapping[str, Guest], engine: Engine, cache: CodeCache, before: Plan | None) -> dict[str, Pool]:
+    return {
+        name: _kept(guest, before) or Pool(guest, Spec(engine.name, engine.pooling, cache.path(engine, guest.sha256)))
+        for name, guest in guests.items()
+        if guest.config.isolation == "process"
+    }
+
+
+def _kept(guest: Guest, before: Plan | None) -> Pool | None:
+    """The workers of before, where nothing has changed of what they know: the guest and the models it may use."""
+    old = before.guests.get(guest.name) if before is not None else None
+    if before is None or old is None or (old.sha256, old.config) != (guest.sha256, guest.config):
+        return None
+    new, past = guest.services.inference, old.services.inference
+    if any(new.named(name) is not past.named(name) for name in guest.config.grants.models):
+        return None
+    return before.pools[guest.name].held()

@@ -152,6 +152,17 @@ def test_era_b_tells_triples_from_raw_bytes(engine, function):
     assert wat.run(engine, ERA_B, Bindgen(function), b"") == b""
 
 
+@pytest.mark.parametrize("module", ["env", "wasmedge-bindgen"])
+@pytest.mark.parametrize("import_", ["return_result", "return_error"])
+@pytest.mark.parametrize(("pointer", "length"), [(-8, 16), (131_060, 100), (131_072, 1)])
+def test_what_era_b_returns_from_outside_its_memory_is_a_bad_reply(engine, module, import_, pointer, length):
+    text = f"""(module (import "{module}" "return_result" (func $return_result (param i32 i32)))
+      (import "{module}" "return_error" (func $return_error (param i32 i32))) {PRELUDE}
+      (func (export "f") (param i32 i32) (call ${import_} (i32.const {pointer}) (i32.const {length}))))"""
+    with pytest.raises(BadReply, match=r"the guest broke its calling convention: \d+ bytes at 0x\w+ are outside"):
+        wat.run(engine, text, Bindgen("f"), b"")
+
+
 ERA_A = """(module (memory (export "memory") 1)
   (func (export "__wbindgen_malloc") (param i32) (result i32) (i32.const 1024))
   (func (export "__wbindgen_free") (param i32 i32))

@@ -138,3 +138,60 @@ def test_many_callers_at_once_all_get_their_own_answer(vision: Client, photos: P
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(one, range(60)))
+
+
+NN = """
+[app]
+name = "t"
+[models.classifier]
+path = "ROOT/models/efficientnet-lite0.onnx"
+[guests.program]
+module = "GUESTS/classify_nn/classify_nn.wasm"
+calling = "command"
+models = ["classifier"]
+[guests.infer]
+module = "GUESTS/tensor_nn/tensor_nn.wasm"
+function = "infer"
+models = ["classifier"]
+[guests.infer_wamr]
+module = "GUESTS/tensor_nn/tensor_nn.wasm"
+function = "infer_wamr"
+models = ["classifier"]
+[guests.ungranted]
+module = "GUESTS/classify_nn/classify_nn.wasm"
+calling = "command"
+[[invoke]]
+method = "program"
+guest = "program"
+[[invoke]]
+method = "infer"
+guest = "infer"
+[[invoke]]
+method = "infer_wamr"
+guest = "infer_wamr"
+[[invoke]]
+method = "ungranted"
+guest = "ungranted"
+"""
+
+
+def test_wasi_nn_guests_see_what_the_others_see(serve, photos: Path):
+    client = serve(NN)
+    for photo, seen in zip(PHOTOS, SEEN["api/image-c"], strict=True):
+        top = json.loads(invoke(client, "program", (photos / photo).read_bytes()))
+        assert len(top) == 5
+        assert seen in top[0]["label"]
+        assert top[0]["probability"] > 0.2
+    with Image.open(photos / "coffee.png") as photo:
+        tensor = np.asarray(photo.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)).tobytes()
+    newer, older = invoke(client, "infer", tensor), invoke(client, "infer_wamr", tensor)
+    assert newer == older
+    assert np.frombuffer(newer, "<f4").argmax() == 967
+    for method, body, reason, said in (
+        ("program", b"no picture", Reason.MALFORMED, "the body is not a JPEG or PNG picture"),
+        ("infer", b"abc", Reason.GUEST, "set_input answered 1"),
+        ("ungranted", (photos / "coffee.png").read_bytes(), Reason.GUEST, "the host did not run the model"),
+    ):
+        with pytest.raises(Failure, match=said) as caught:
+            invoke(client, method, body)
+        assert caught.value.reason is reason

@@ -337,8 +337,8 @@ def test_explains_a_fault_of_app(faults, text, expected):
         ),
         ("image = '0.16'", ('"0.16" is not a choice', "image", 'write "0.14" or "0.15"')),
         (
-            "isolation = 'process'",
-            ('"process" is not available in this version', "isolation", 'write "thread", or leave it out'),
+            "isolation = 'container'",
+            ('"container" is not a choice', "isolation", 'write "thread" or "process"'),
         ),
         (
             "reuse = 3",

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
@@ -397,3 +398,24 @@ def test_a_guest_is_loaded_once_for_a_module_that_is_known(app: Reloading, monke
     guest = app.plans.now.guests["says"]
     again = load_guest(guest.config, app.plans.now.engine, app.plans.now.cache, guest.services, {guest.sha256: guest})
     assert (again.linked, again.compiled) == (guest.linked, False)
+
+
+def test_worker_processes_stay_where_nothing_of_them_has_changed(manifest: Path, tmp_path: Path, gate):
+    (tmp_path / "other.wasm").write_bytes(says("other"))
+    more = '[guests.other]\nmodule = "other.wasm"\ncalling = "command"\nisolation = "process"\n'
+    more += '[[invoke]]\nmethod = "other"\nguest = "other"\n'
+    replace_file(manifest, (MANIFEST + more).replace('"command"\nlimits', '"command"\nisolation = "process"\nlimits'))
+    with reloading(manifest) as app:
+        first = app.plans.now.pools
+        pids = {name: set(pool.pids) for name, pool in first.items()}
+        assert (app.ask(), app.ask("other")) == ("old", "other")
+        replace_file(tmp_path / "says.wasm", says("new"))
+        app.reloader.reload()
+        assert (app.ask(), app.ask("other")) == ("new", "other")
+        second = app.plans.now.pools
+        until(lambda: app.plans.alive == 1)
+        assert second["other"] is first["other"]
+        assert set(second["other"].pids) == pids["other"]
+        assert not set(second["says"].pids) & pids["says"]
+        assert not any(psutil.pid_exists(pid) for pid in pids["says"])
+    assert not any(psutil.pid_exists(pid) for pid in pids["other"])

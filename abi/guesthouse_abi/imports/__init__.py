@@ -15,10 +15,13 @@ def host_modules() -> dict[str, HostModule]:
         wasmedge_tensorflow,
         wasmedge_tensorflowlite,
     )
+    from guesthouse_abi.imports.wasi_nn import ephemeral, legacy
 
     modules = (
         bindgen_results.MODULE,
         env.MODULE,
+        ephemeral.MODULE,
+        legacy.MODULE,
         wasi_preview1.MODULE,
         wasmedge_image.MODULE,
         wasmedge_tensorflow.MODULE,

@@ -7,11 +7,13 @@ guest's again when the import returns, so it is copied here.
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 
 from guesthouse_abi.calling.bindgen import BindgenResult, check_output, known_value, read_error, read_results
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import OutOfBounds
+from guesthouse_abi.errors import BadReply, OutOfBounds
 from guesthouse_abi.host import U32, HostModule
 
 MODULE = HostModule("wasmedge-bindgen")
@@ -20,10 +22,20 @@ _TRIPLE = struct.Struct("<III")
 _MOST_TRIPLES = 64
 
 
+@contextlib.contextmanager
+def _of_the_convention() -> Iterator[None]:
+    """What points outside the memory here is a broken reply, as it is in era C, and no trap."""
+    try:
+        yield
+    except OutOfBounds as error:
+        raise BadReply(f"the guest broke its calling convention: {error}") from None
+
+
 def return_raw(context: Context, pointer: U32, length: U32) -> None:
     """Keep raw bytes as the reply."""
     check_output(context, length)
-    context.state(BindgenResult).reply = context.memory.read(pointer, length)
+    with _of_the_convention():
+        context.state(BindgenResult).reply = context.memory.read(pointer, length)
 
 
 @MODULE.function("return_result")
@@ -53,4 +65,5 @@ def _are_triples(context: Context, pointer: int, count: int) -> bool:
 @MODULE.function("return_error")
 def return_error(context: Context, pointer: U32, length: U32) -> None:
     """Keep the guest's own error."""
-    context.state(BindgenResult).error = read_error(context, pointer, length)
+    with _of_the_convention():
+        context.state(BindgenResult).error = read_error(context, pointer, length)

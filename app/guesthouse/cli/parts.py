@@ -72,6 +72,7 @@ def needed(manifest: Manifest, event: Event) -> Manifest:
     """The manifest with no more than answers one event: its guest, and the models of that. Raises `Failure`."""
     name = Routes(manifest).find(event).guest
     guest = manifest.guests[name]
+    guest = guest.model_copy(update={"limits": guest.limits.model_copy(update={"concurrency": 1})})
     models = {model: manifest.models[model] for model in guest.models}
     return manifest.model_copy(update={"guests": {name: guest}, "models": models})
 

@@ -56,12 +56,16 @@ class CodeCache:
 
         Raises `compiler.CompileError`, `EngineError`.
         """
-        path = self.folder / f"{hashlib.sha256(wasm).hexdigest()}-{engine.name}-{engine.fingerprint}.cwasm"
+        path = self.path(engine, hashlib.sha256(wasm).hexdigest())
         if path.is_file():
             with contextlib.suppress(EngineError, OSError):
-                return _map(engine, path), False
+                return mapped(engine, path), False
         self._compile(engine, wasm, path)
-        return _map(engine, path), True
+        return mapped(engine, path), True
+
+    def path(self, engine: Engine, sha256: str) -> Path:
+        """Where the code for a module with this digest is, once it was loaded."""
+        return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint}.cwasm"
 
     def _compile(self, engine: Engine, wasm: bytes, path: Path) -> None:
         with _temporary(self.folder) as source, _temporary(self.folder) as target:
@@ -94,8 +98,8 @@ def _temporary(folder: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _map(engine: Engine, path: Path) -> Module:
-    """Map the file; by its bytes where the file system forbids mapping code (noexec)."""
+def mapped(engine: Engine, path: Path) -> Module:
+    """The module of an artefact: its file mapped, or read where the file system forbids mapping code (noexec)."""
     try:
         return engine.load(path)
     except EngineError:

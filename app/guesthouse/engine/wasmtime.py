@@ -430,6 +430,7 @@ class WasmtimeEngine:
                 total_core_instances=instances,
                 total_memories=instances,
                 total_tables=_TABLES * instances,
+                total_stacks=0,  # of the asynchronous interface, which nothing here uses: 2 MiB each, a thousand
                 max_memories_per_module=1,
                 max_tables_per_module=_TABLES,
                 table_elements=TABLE_ELEMENTS,

@@ -41,6 +41,7 @@ class GuestConfig:
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
     signed: Signed | None = None
+    isolation: str = "thread"  # or "process"
 
 
 class GuestFaults(Exception):
@@ -123,14 +124,32 @@ def load_guest(
         raise GuestFaults(
             _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
-    functions, faults = _resolve(module)
+    linked = same.linked if same is not None else None
+    return assemble(config, module, services, sha256, compiled, _over_limits(wasm, config.limits), linked, slots)
+
+
+def assemble(
+    config: GuestConfig,
+    module: Module,
+    services: Services,
+    sha256: str = "",
+    compiled: bool = False,
+    faults: Sequence[str] = (),
+    linked: Linked | None = None,
+    slots: Slots | None = None,
+) -> Guest:
+    """Check and link a module that is loaded, unless it is `linked`; `faults` is what is known to be wrong with it.
+
+    Raises `GuestFaults`.
+    """
+    functions, found = _resolve(module)
     convention = _convention(config)
-    faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
-    faults += _over_limits(wasm, config.limits)
-    if faults:
-        raise GuestFaults(faults)
+    found += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
+    found += faults
+    if found:
+        raise GuestFaults(found)
     try:
-        linked = same.linked if same is not None else module.link(functions)
+        linked = linked or module.link(functions)
     except EngineError as error:
         raise GuestFaults([f"{config.module.name} cannot be linked: {error}"]) from error
     return Guest(config, linked, convention, services, module, sha256, compiled, slots)

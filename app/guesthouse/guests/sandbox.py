@@ -29,6 +29,9 @@ _REASONS: dict[type[errors.CallError], Reason] = {
     errors.HostFault: Reason.INTERNAL,
 }
 
+#: What a guest's end may be, by name.
+REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_REPLY))
+
 _NOT_A_NAME = re.compile(r"[^A-Z0-9_]")
 
 

@@ -131,6 +131,11 @@ class OnnxModel:
         """The threads of a run, for each session."""
         return tuple(session.threads for session in self._sessions)
 
+    @property
+    def renames(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """What guests call the model's own inputs, and its outputs."""
+        return self.config.inputs, self.config.outputs
+
     def cost(self) -> int:
         """Bytes of resident memory that the sessions took when they were made: approximate, other threads count too."""
         return sum(self.costs)

@@ -72,6 +72,11 @@ class Registry:
         return registry
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def models(self) -> tuple[OnnxModel, ...]:
         """The manifest's models, in its order."""
         return tuple(self._models.values())

@@ -157,12 +157,6 @@ def _permissions(value: object) -> object:
     return int(value, 8)
 
 
-def _isolation(value: object) -> object:
-    if value == "process":
-        raise wrong("is not available in this version", 'write "thread", or leave it out')
-    return value
-
-
 def _engine(value: object) -> object:
     if value == "wasmer":
         raise wrong("is not available in this version", 'write "wasmtime", or leave it out')
@@ -345,8 +339,14 @@ class Guest(Table):
         default=False,
         description="large JPEG pictures may be decoded at a reduced scale: faster, slightly other pixels",
     )
-    isolation: Annotated[Literal["thread"], BeforeValidator(_isolation)] = Field(
-        default="thread", description="where it runs: in a thread of this process"
+    wasi_nn: Literal["0.1", "0.2", "0.5", "0.6"] | None = Field(
+        default=None,
+        description="the version of wasi-nn (by its Rust crate) whose error numbers and tensor types it uses",
+        json_schema_extra={"default": "the newest errors; types by their size"},
+    )
+    isolation: Literal["thread", "process"] = Field(
+        default="thread",
+        description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
     )
     allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
     signature: File | None = Field(
@@ -372,6 +372,7 @@ class Guest(Table):
             image=self.image,
             scale=self.scale,
             allow_guest_models=self.allow_guest_models,
+            wasi_nn=self.wasi_nn,
         )
 
 

@@ -218,6 +218,11 @@ class Metrics(Collector):
             log = guest.services.log
             dropped.add_metric([name], log.dropped if isinstance(log, GuestLog) else 0)
         yield dropped
+        ended = CounterMetricFamily("guesthouse_workers_ended", "Its processes that were replaced.", labels=["guest"])
+        for name in guests:
+            pool = self._plans.now.pools.get(name)
+            ended.add_metric([name], 0 if pool is None else pool.restarts)
+        yield ended
 
     def _models(self) -> Iterable[Metric]:
         seconds = HistogramMetricFamily("guesthouse_model_run_seconds", "Runs of the model.", labels=["model"])

@@ -1,0 +1,97 @@
+"""What a worker process gives up: files, sockets, privileges, memory, descriptors, its place in the scheduler's line.
+
+It begins with an empty environment and no descriptors but its own (`pool`); here is what it does to itself, before it
+has seen a byte of an event. Numbers are Linux's: prctl(2), setrlimit(2), landlock(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import signal
+from pathlib import Path
+
+NICE = 5  # behind the server, which has to answer for all
+DESCRIPTORS = 32
+SLACK = 64 << 20  # bytes of memory beyond what is accounted for
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
+_CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on all architectures
+_VERSION_FLAG = 1
+# All that each version of Landlock can forbid (linux/landlock.h): files, then TCP, then what reaches other processes.
+_FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+_TCP = 0b11
+_SCOPES = 0b11
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Orphaned(Exception):
+    """The server is gone already."""
+
+
+def at_start(parent: int) -> None:
+    """Before anything is loaded. Raises `Orphaned`, `OSError`."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise Orphaned
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    for limit, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, DESCRIPTORS),
+    ):
+        _lower(limit, most)
+    os.nice(NICE)
+
+
+def when_loaded(memory: int) -> bool:
+    """When all is loaded and no file is needed any more: `memory` is the bytes that events may take on top.
+
+    Returns whether the file system and the network are closed too (Landlock: Linux 5.13, for TCP 6.7).
+    """
+    # Never RLIMIT_AS: engines reserve address space that they do not use.
+    _lower(resource.RLIMIT_DATA, _data() + memory + SLACK)
+    _prctl(_PR_SET_DUMPABLE, 0)  # no other process of the same user looks into this one
+    return _landlock()
+
+
+def _lower(limit: int, most: int) -> None:
+    hard = resource.getrlimit(limit)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(limit, (most, most))
+
+
+def _data() -> int:
+    """Bytes that count for RLIMIT_DATA now."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)):
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
+
+
+def _landlock() -> bool:
+    """Forbid every file and TCP port, by a ruleset without a rule."""
+    if platform.machine() not in ("x86_64", "aarch64"):
+        return False
+    version = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION_FLAG))
+    if version < 1:
+        return False
+    rules = (ctypes.c_uint64 * 3)(
+        _FILES[min(version, max(_FILES))], _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0
+    )
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    ruleset = _libc.syscall(_CREATE_RULESET, rules, ctypes.c_size_t(size), ctypes.c_uint(0))
+    if ruleset < 0:
+        return False
+    try:
+        return bool(_libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0)) == 0)
+    finally:
+        os.close(ruleset)

@@ -1,0 +1,301 @@
+"""The protocol between the server and a worker process: frames over a Unix socket, their contents in shared memory.
+
+A frame is one datagram of 16 bytes (`SOCK_SEQPACKET`): version, kind, and the sizes of what lies in the arena, a memfd
+that the server owns and the worker cannot resize (it is sealed): a head of JSON at a fixed place, then a payload (a
+body, tensors one behind the other, a model). One side speaks at a time: what was received is copied out before it is
+looked at, and before anything is answered. Nothing is unpickled.
+
+Whoever reads checks everything: a guest that broke out of its engine would own the other end. What is said in which
+kind of frame stands with those who say it (`worker`, `proxies`, `services`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import json
+import math
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from guesthouse.event import Event, Trigger
+from guesthouse_abi.services import Tensor, TensorInfo
+
+VERSION = 1
+HEAD = 1 << 20  # bytes of a head at most
+DIMENSIONS = 32  # of a tensor
+_FRAME = struct.Struct("<HHIQ")
+_CANCELLED = struct.Struct("<Q")
+_HEAD_AT = 4096  # before it: the number of the event that was cancelled last
+_PAYLOAD_AT = _HEAD_AT + HEAD
+_KEEP = 4 << 20  # bytes of payload whose memory is kept between events
+
+Buffer = bytes | bytearray | memoryview
+
+#: What tensors may be made of, by numpy's names.
+DTYPES = {
+    np.dtype(name).str: np.dtype(name)
+    for name in ("bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
+}
+
+
+class Kind(enum.IntEnum):
+    """What a frame is."""
+
+    SETUP = 1  # server: what guest this is
+    READY = 2  # worker: answers events from here on
+    FAULT = 3  # worker: why it cannot
+    EVENT = 4  # server
+    REPLY = 5  # worker: the event's reply
+    FAILURE = 6  # worker: the event's failure
+    MODEL = 7  # worker: a model by name, digest or bytes
+    RUN = 8  # worker: a run of a model
+    LOG = 9  # worker: a line
+    ANSWER = 10  # server: to the three above
+    REFUSAL = 11  # server: the same
+
+
+class WireError(Exception):
+    """The other side broke the protocol."""
+
+
+class Ended(WireError):
+    """The other side is gone."""
+
+
+class TooLong(Exception):
+    """What was to be sent does not fit."""
+
+
+class Arena:
+    """The shared memory of one worker. `payload` is the most bytes of a payload."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.payload = size - _PAYLOAD_AT
+        self._map = mmap.mmap(fd, size)
+        self._used = 0
+
+    @classmethod
+    def create(cls, payload: int) -> Arena:
+        """A new one, which nobody can resize: a page that is gone would kill whoever reads it."""
+        fd = os.memfd_create("guesthouse", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            size = _PAYLOAD_AT + payload
+            os.ftruncate(fd, size)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            return cls(fd, size)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @classmethod
+    def opened(cls, fd: int) -> Arena:
+        """The one behind a descriptor."""
+        return cls(fd, os.fstat(fd).st_size)
+
+    def close(self) -> None:
+        self._map.close()
+        os.close(self.fd)
+
+    def put(self, head: bytes, payload: Sequence[Buffer]) -> int:
+        """Write both; returns the payload's size. Raises `TooLong`."""
+        size = sum(len(part) for part in payload)
+        if len(head) > HEAD or size > self.payload:
+            raise TooLong(f"{len(head)} and {size} bytes; at most {HEAD} and {self.payload}")
+        self._map[_HEAD_AT : _HEAD_AT + len(head)] = head
+        at = _PAYLOAD_AT
+        for part in payload:
+            self._map[at : at + len(part)] = part
+            at += len(part)
+        self._used = max(self._used, size)
+        return size
+
+    def head(self, size: int) -> bytes:
+        """A copy of the head."""
+        return self._map[_HEAD_AT : _HEAD_AT + size]
+
+    def bytes(self, size: int) -> bytes:
+        """A copy of a payload."""
+        self._used = max(self._used, size)
+        return self._map[_PAYLOAD_AT : _PAYLOAD_AT + size]
+
+    def arrays(self, size: int, described: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Tensor]:
+        """Copies of the tensors in a payload. Raises `WireError` where they do not fill it exactly."""
+        if sum(math.prod(shape) * dtype.itemsize for dtype, shape in described) != size:
+            raise WireError("tensors that do not have the size of their payload")
+        self._used = max(self._used, size)
+        arrays, at = [], _PAYLOAD_AT
+        for dtype, shape in described:
+            count = math.prod(shape)
+            stored = np.dtype(np.uint8) if dtype == np.bool_ else dtype  # any byte may come for a bool
+            arrays.append(np.frombuffer(self._map, stored, count, at).astype(dtype).reshape(shape))
+            at += count * dtype.itemsize
+        return arrays
+
+    def cancel(self, number: int) -> None:
+        """Say that nobody waits for the event of this number any more. From any thread, also when it is closed."""
+        with contextlib.suppress(ValueError):
+            self._map[: _CANCELLED.size] = _CANCELLED.pack(number)
+
+    @property
+    def cancelled(self) -> int:
+        """The number of the event that was cancelled last."""
+        number: int = _CANCELLED.unpack_from(self._map)[0]
+        return number
+
+    def trim(self) -> None:
+        """Give back the memory of payloads that were large."""
+        if self._used > _KEEP:
+            start = -(-(_PAYLOAD_AT + _KEEP) // mmap.PAGESIZE) * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_REMOVE, start)
+        self._used = 0
+
+
+class Frame:
+    """One that was received: its kind, its head, and the size of its payload."""
+
+    __slots__ = ("head", "kind", "size")
+
+    def __init__(self, kind: Kind, head: Any, size: int) -> None:
+        self.kind = kind
+        self.head = head
+        self.size = size
+
+
+class Channel:
+    """One end of a connection. Used by one thread at a time."""
+
+    def __init__(self, end: socket.socket, arena: Arena) -> None:
+        self.socket = end
+        self.arena = arena
+
+    def send(self, kind: Kind, head: object, payload: Sequence[Buffer] = ()) -> None:
+        """Raises `TooLong`, `Ended`."""
+        text = json.dumps(head, separators=(",", ":")).encode()
+        size = self.arena.put(text, payload)
+        try:
+            self.socket.send(_FRAME.pack(VERSION, kind, len(text), size))
+        except OSError as error:
+            raise Ended(str(error)) from error
+
+    def receive(self) -> Frame:
+        """The next frame. Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says."""
+        try:
+            raw = self.socket.recv(_FRAME.size + 1)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise Ended(str(error)) from error
+        if not raw:
+            raise Ended("the other side is gone")
+        if len(raw) != _FRAME.size:
+            raise WireError(f"a frame of {len(raw)} bytes")
+        version, kind, head, size = _FRAME.unpack(raw)
+        if version != VERSION:
+            raise WireError(f"version {version} of the protocol; this is {VERSION}")
+        if head > HEAD or size > self.arena.payload:
+            raise WireError(f"a frame with {head} and {size} bytes")
+        try:
+            return Frame(Kind(kind), json.loads(self.arena.head(head)), size)
+        except (ValueError, RecursionError) as error:
+            raise WireError(f"a frame that cannot be read: {error}") from None
+
+    def close(self) -> None:
+        self.socket.close()
+        self.arena.close()
+
+
+def member(head: Any, key: str) -> Any:
+    """A member of a JSON object. Raises `WireError`."""
+    if not isinstance(head, dict) or key not in head:
+        raise WireError(f"a frame without {key}")
+    return head[key]
+
+
+def text(value: object, most: int) -> str:
+    """A string of at most `most` characters. Raises `WireError`."""
+    if not isinstance(value, str) or len(value) > most:
+        raise WireError("a text that is none, or too long")
+    return value
+
+
+def number(value: object, most: float = 1e18) -> float:
+    """A number from 0 to `most`. Raises `WireError`."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
+        raise WireError("a number that is none, or out of range")
+    return value
+
+
+def items(value: object, most: int) -> list[Any]:
+    """A list of at most `most` items. Raises `WireError`."""
+    if not isinstance(value, list) or len(value) > most:
+        raise WireError("a list that is none, or too long")
+    return value
+
+
+def described(tensor: Tensor) -> list[object]:
+    """A tensor's type and shape."""
+    return [tensor.dtype.str, list(tensor.shape)]
+
+
+def description(value: object) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """What `described` made. Raises `WireError`."""
+    kind, shape = _pair(value)
+    dtype = DTYPES.get(text(kind, 8))
+    if dtype is None:
+        raise WireError(f"a tensor of {kind!a}")
+    sizes = items(shape, DIMENSIONS)
+    if not all(isinstance(size, int) and 0 <= size < 1 << 48 for size in sizes):
+        raise WireError("a tensor with an impossible shape")
+    return dtype, tuple(sizes)
+
+
+def _pair(value: object) -> list[Any]:
+    pair = items(value, 2)
+    if len(pair) != 2:
+        raise WireError("a pair that is none")
+    return pair
+
+
+def contents(tensor: Tensor) -> memoryview:
+    """A tensor's bytes."""
+    return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
+
+
+def told(info: TensorInfo) -> list[object]:
+    """An input or output of a model."""
+    return [info.name, None if info.dtype is None else info.dtype.str, list(info.shape)]
+
+
+def understood(value: Sequence[Any]) -> TensorInfo:
+    """What `told` made."""
+    name, dtype, shape = value
+    return TensorInfo(name, None if dtype is None else np.dtype(dtype), tuple(shape))
+
+
+def packed(event: Event) -> dict[str, object]:
+    """An event without its body."""
+    metadata: Mapping[str, str] = event.metadata
+    return {
+        "trigger": event.trigger.value,
+        "name": event.name,
+        "content_type": event.content_type,
+        "verb": event.verb,
+        "query": event.query,
+        "path": event.path,
+        "id": event.id,
+        "metadata": dict(metadata),
+    }
+
+
+def unpacked(head: Mapping[str, Any], body: bytes) -> Event:
+    """What `packed` made."""
+    return Event(**{**head, "trigger": Trigger(head["trigger"]), "body": body})

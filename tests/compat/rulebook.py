@@ -1,0 +1,197 @@
+"""The rules of the compatibility kit as they are written in `rules/*.toml`: read, expanded, and checked for being well
+formed. What a guest of a rule looks like is `guestwat.py`'s matter, how one is run `kit.py`'s.
+
+A file is one group: a title, a frame (`rules/FRAME.wat`), data and guest settings that all its rules share, and rules:
+
+    [[rule]]
+    id = "tf2-run_session-unknown"           # also the guest's name
+    says = "an unknown session is error 1"   # the rule, in one sentence
+    calls = "run_session 9 -> 1"             # what the guest does, and what must come of it; or:
+    body = "(i32.const 16)"                  # the same as WAT, in the group's frame; or:
+    module = "(module)"                      # a module of its own
+    reply = "1"                              # the outcome, where `calls` does not say it; or:
+    fails = ["TRAP", "unreachable"]          # reason, a part of the text, its length if that matters; or:
+    refused = "exports no memory"            # a part of a fault at load
+
+`log` has parts of lines that must be logged, `guest` keys of the guest's table in the manifest, `event` fields of the
+event, `times` how often it is sent. `[[each]]` makes a rule for every row: `<key>` in its template is the row's value.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).resolve().parent / "rules"
+ROOT = FOLDER.parents[2]
+ABI = ROOT / "docs" / "abi.md"
+
+#: Of all guests, unless a rule says otherwise: little, so that hundreds fit into one plan; and time for slow machines.
+LIMITS = {"memory": "2MiB", "concurrency": 1, "queue": 1, "time": "20s"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One line of `calls`: a host function (or a word of `guestwat.WORDS`), its arguments, and the answer."""
+
+    name: str
+    arguments: tuple[str, ...]
+    answer: str | None  # None: there is none, or it is not looked at
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule, its guest and its outcome: exactly one of `reply`, `fails` and `refused`."""
+
+    id: str
+    says: str
+    group: str  # the file's name
+    calls: tuple[Call, ...] = ()
+    body: str = ""
+    module: str = ""
+    type: str = ""  # of the exported function; "": the group's
+    data: Mapping[str, Any] = field(default_factory=dict)
+    guest: Mapping[str, Any] = field(default_factory=dict)
+    event: Mapping[str, Any] = field(default_factory=dict)
+    times: int = 1
+    reply: bytes | None = None
+    fails: tuple[Any, ...] | None = None
+    refused: str | None = None
+    log: tuple[str, ...] = ()
+    covers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """One file of rules."""
+
+    name: str
+    title: str
+    frame: str
+    type: str
+    modules: tuple[str, ...]
+    data: Mapping[str, Any]
+    rules: tuple[Rule, ...]
+
+
+def read(path: Path) -> Group:
+    """The rules of a file. Raises `ValueError`, with the rule's id, for what is not well formed."""
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    guest = raw.get("guest", {})
+    rules = [_rule(path.stem, written, guest) for written in [*raw.get("rule", []), *_expanded(raw.get("each", []))]]
+    return Group(
+        path.stem,
+        raw["title"],
+        raw.get("frame", ""),
+        raw.get("type", ""),
+        tuple(raw.get("modules", ())),
+        raw.get("data", {}),
+        tuple(rules),
+    )
+
+
+def all_groups() -> tuple[Group, ...]:
+    """Every file of rules, in order of their names."""
+    groups = tuple(read(path) for path in sorted(FOLDER.glob("*.toml")))
+    ids = [rule.id for group in groups for rule in group.rules]
+    twice = {one for one in ids if ids.count(one) > 1}
+    if twice:
+        raise ValueError(f"rules of the same id: {sorted(twice)}")
+    return groups
+
+
+def _expanded(tables: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for table in tables:
+        rows = table["rows"]
+        if isinstance(rows, str):
+            rows = tomllib.loads((FOLDER / "shared" / rows).read_text(encoding="utf-8"))["row"]
+        for row in rows:
+            rule = _filled({key: value for key, value in table.items() if key != "rows"}, row)
+            yield {**rule, "id": rule["id"].replace(" ", "-")}
+
+
+def _filled(template: Any, row: Mapping[str, Any]) -> Any:
+    """`template` with `<key>` replaced; a text that is nothing but `<key>` becomes the value itself."""
+    if isinstance(template, dict):
+        return {_filled(key, row): _filled(value, row) for key, value in template.items()}
+    if isinstance(template, list):
+        return [_filled(item, row) for item in template]
+    if not isinstance(template, str):
+        return template
+    if template[1:-1] in row and template == f"<{template[1:-1]}>":
+        return row[template[1:-1]]
+    return re.sub(r"<(\w+)>", lambda found: str(row[found[1]]), template)
+
+
+def _rule(group: str, written: dict[str, Any], guest: Mapping[str, Any]) -> Rule:
+    raw = dict(written)
+    calls = tuple(_calls(raw.pop("calls", "")))
+    reply: bytes | None = raw.pop("reply", None)
+    if isinstance(reply, str):
+        reply = reply.encode()
+    if "reply_hex" in raw:
+        reply = bytes.fromhex(raw.pop("reply_hex"))
+    fails = raw.pop("fails", None)
+    if calls and reply is None and fails is None:
+        reply = "\n".join(call.answer for call in calls if call.answer is not None).encode()
+    rule = Rule(
+        group=group,
+        calls=calls,
+        reply=reply,
+        fails=tuple(fails) if fails is not None else None,
+        log=tuple(raw.pop("log", ())),
+        covers=tuple(raw.pop("covers", ())),
+        guest=_guest(guest, raw.pop("guest", {})),
+        **raw,
+    )
+    if sum(outcome is not None for outcome in (rule.reply, rule.fails, rule.refused)) != 1:
+        raise ValueError(f"{rule.id}: not exactly one of reply, fails and refused")
+    if sum(map(bool, (rule.calls, rule.body, rule.module))) != 1:
+        raise ValueError(f"{rule.id}: not exactly one of calls, body and module")
+    return rule
+
+
+def _guest(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    limits = {**LIMITS, **shared.get("limits", {}), **own.get("limits", {})}
+    return {**shared, **own, "limits": limits}
+
+
+def _calls(text: str) -> Iterator[Call]:
+    for line in text.splitlines():
+        line = line.partition("//")[0].strip()
+        if not line:
+            continue
+        if line.startswith("wat "):
+            yield Call("wat", (line[4:],), None)
+            continue
+        words, arrow, answer = line.partition(" -> ")
+        name, *arguments = words.split()
+        yield Call(name, tuple(arguments), answer.strip() if arrow else None)
+
+
+# ---- what the page says ----
+
+_ROW = re.compile(r"\| `(\w+)\([^)`]*\)` \| `\(([^)]*)\)->\(([^)]*)\)` \|")
+_HEADING = re.compile(r"#+ (.*)")
+
+
+def documented() -> dict[str, dict[str, tuple[list[str], list[str]]]]:
+    """By module, every import that docs/abi.md has: its parameters' and results' types. Guests are written to that."""
+    found: dict[str, dict[str, tuple[list[str], list[str]]]] = {}
+    module = ""
+    for line in ABI.read_text(encoding="utf-8").splitlines():
+        if heading := _HEADING.match(line):
+            named = re.findall(r"`([\w-]+)`", heading[1])
+            module = "wasi_snapshot_preview1" if heading[1] == "WASI preview 1" else "".join(named[:1])
+        elif row := _ROW.match(line):
+            found.setdefault(module, {})[row[1]] = (row[2].split(), row[3].split())
+    return found

@@ -1,0 +1,109 @@
+"""A worker process that a guest has taken over: it speaks the protocol as far as it likes. Run by a test in its place.
+
+What it does for an event is the event's body. Standard library alone, on purpose: nothing of the real one's checks.
+"""
+
+import json
+import mmap
+import os
+import socket
+import struct
+import sys
+
+FRAME = struct.Struct("<HHIQ")
+HEAD_AT, PAYLOAD_AT = 4096, 4096 + (1 << 20)
+READY, EVENT, REPLY, FAILURE, MODEL, RUN, LOG, ANSWER, REFUSAL = 2, 4, 5, 6, 7, 8, 9, 10, 11
+
+end, arena = (int(value) for value in sys.argv[5:7])
+channel = socket.socket(fileno=end)
+size = os.fstat(arena).st_size
+memory = mmap.mmap(arena, size)
+
+
+def send(kind, head, payload=b"", *, version=1, claims=None):
+    text = head if isinstance(head, bytes) else json.dumps(head).encode()
+    memory[HEAD_AT : HEAD_AT + len(text)] = text
+    memory[PAYLOAD_AT : PAYLOAD_AT + len(payload)] = payload
+    channel.send(FRAME.pack(version, kind, *(claims or (len(text), len(payload)))))
+
+
+def receive():
+    raw = channel.recv(FRAME.size)
+    if not raw:
+        os._exit(0)
+    _, kind, head, length = FRAME.unpack(raw)
+    return kind, json.loads(memory[HEAD_AT : HEAD_AT + head]), memory[PAYLOAD_AT : PAYLOAD_AT + length]
+
+
+def ask(kind, head, payload=b""):
+    send(kind, head, payload)
+    return receive()
+
+
+def reply(body):
+    send(REPLY, {"cost": [0, 0, 0, 0]}, body)
+
+
+def resize():
+    said = []
+    for length in (0, 2 * size):
+        try:
+            os.ftruncate(arena, length)
+        except OSError as error:  # noqa: PERF203
+            said.append(error.strerror)
+    reply(json.dumps(said).encode())
+
+
+def flood():
+    for number in range(2000):
+        ask(LOG, {"stream": "stdout", "text": f"{number} " + "x" * 100})
+    reply(b"")
+
+
+RUNS = {
+    "run what is not granted": ({"model": "secret", "inputs": [], "outputs": []}, b""),
+    "run with a wrong size": (
+        {"model": "person", "inputs": [["input_1", "<f4", [1, 96, 96, 3]]], "outputs": []},
+        b"abc",
+    ),
+    "run with a negative size": ({"model": "person", "inputs": [["input_1", "<f4", [-1, 3]]], "outputs": []}, b""),
+    "run with an overflow": ({"model": "person", "inputs": [["i", "<f4", [1 << 40, 1 << 40]]], "outputs": []}, b""),
+    "run with objects": ({"model": "person", "inputs": [["i", "|O", [1]]], "outputs": []}, b"12345678"),
+    "run with an unknown input": ({"model": "person", "inputs": [["i", "<f4", [1]]], "outputs": []}, b"1234"),
+    "run without anything": ({"model": "person"}, b""),
+    "run nothing": ([], b""),
+}
+
+DOES = {
+    "garbage": lambda: channel.send(b"\0" * 5),
+    "much": lambda: channel.send(b"\0" * 60000),
+    "another version": lambda: send(REPLY, {}, version=2),
+    "an unknown kind": lambda: send(77, {}),
+    "a long head": lambda: send(REPLY, {}, claims=(0xFFFFFFFF, 0)),
+    "a long payload": lambda: send(REPLY, {}, claims=(2, 1 << 63)),
+    "no json": lambda: send(REPLY, b"\xff{"),
+    "deep json": lambda: send(REPLY, b"[" * 500_000),
+    "no cost": lambda: send(REPLY, {}),
+    "a cost that is none": lambda: send(REPLY, {"cost": [float("nan"), 0, 0, -1]}),
+    "a long reply": lambda: send(REPLY, {"cost": []}, b"x" * 2000),
+    "an unknown reason": lambda: send(FAILURE, {"reason": "OK", "text": "", "cost": []}),
+    "a long text": lambda: send(FAILURE, {"reason": "TRAP", "text": "x" * 2000, "cost": []}),
+    "an event": lambda: send(EVENT, {}),
+    "a stream of its own": lambda: send(LOG, {"stream": "audit", "text": "all is well"}),
+    "an end": lambda: os._exit(3),
+    "a text of its own": lambda: send(FAILURE, {"reason": "GUEST", "text": "so there", "cost": []}),
+    "resize": resize,
+    "flood": flood,
+    "a model that is not granted": lambda: reply(json.dumps(ask(MODEL, {"bytes": True}, b"model")[:2]).encode()),
+    "a name that is none": lambda: send(MODEL, {"name": 5}),
+    **{
+        what: lambda head=head, payload=payload: reply(json.dumps(ask(RUN, head, payload)[:2]).encode())
+        for what, (head, payload) in RUNS.items()
+    },
+}
+
+receive()
+send(READY, {"confined": True})
+while True:
+    kind, head, body = receive()
+    DOES.get(body.decode(), lambda: reply(b"fine"))()

@@ -1,0 +1,405 @@
+"""Guests in processes of their own: what is inside, what the server makes of a worker that ends, hangs or lies.
+
+That guests answer the same there as in a thread is what `tests/e2e` shows, which runs with both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog
+import wasmtime
+
+from guesthouse.cli.parts import opened
+from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.guests.process.pool import Pool, Spec
+from guesthouse.guests.process.wire import Arena
+from guesthouse.manifest import load
+from guesthouse.plan import Plan, PlanFaults
+from guesthouse_abi.deadline import Deadline
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = """
+[app]
+name = "t"
+[models.person]
+path = "ROOT/models/visual_wake_words.onnx"
+[models.secret]
+path = "ROOT/models/visual_wake_words.onnx"
+[guests.echo]
+module = "GUESTS/echo/echo.wasm"
+function = "echo"
+isolation = "process"
+models = ["person"]
+limits = { concurrency = 1, queue_wait = "2s", output = "1KB", log = "1KB" }
+[guests.loop]
+module = "loop.wasm"
+function = "f"
+isolation = "process"
+limits = { concurrency = 1, time = "300ms" }
+"""
+LOOP = """(module (memory (export "memory") 1)
+  (func (export "allocate") (param i32) (result i32) i32.const 1024)
+  (func (export "f") (param i32 i32) (result i32) (loop br 0) i32.const 0))"""
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
+    folder = tmp_path_factory.mktemp("process")
+    (folder / "loop.wasm").write_bytes(wasmtime.wat2wasm(LOOP))
+    (folder / "guesthouse.toml").write_text(MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder)))
+    with opened(load(folder / "guesthouse.toml")) as plan:
+        yield plan
+
+
+@pytest.fixture
+def plan(loaded: Plan) -> Plan:
+    """The plan with all its workers there, whatever the test before did to them."""
+    until(lambda: all(complete(pool) for pool in loaded.pools.values()))
+    return loaded
+
+
+def run(plan: Plan, guest: str, body: bytes = b"x", seconds: float = 30.0) -> bytes:
+    return plan.run(guest, Event(Trigger.INVOKE, "m", body), Deadline.after(seconds), 0.0).body
+
+
+def failure(plan: Plan, guest: str, body: bytes = b"x", seconds: float = 30.0) -> Failure:
+    with pytest.raises(Failure) as caught:
+        run(plan, guest, body, seconds)
+    return caught.value
+
+
+def kill(pool: Pool) -> None:
+    """All that wait for an event, and not before they are gone."""
+    pids = pool.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    # Dead is what has one thread, and that one waited for: the first is a zombie before the others have ended.
+    until(lambda: all(Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[0] == "Z" for p in pids))
+    until(lambda: all(len(os.listdir(f"/proc/{p}/task")) == 1 for p in pids))
+
+
+def complete(pool: Pool) -> bool:
+    return len(pool.pids) == 2
+
+
+# What is inside.
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker: it is not dumpable")
+def test_a_worker_has_nothing_of_the_servers(plan: Plan, monkeypatch):
+    monkeypatch.setenv("SECRET", "of the server's")
+    for pid in plan.pools["echo"].pids:
+        process = Path(f"/proc/{pid}")
+        assert process.joinpath("environ").read_bytes() == b""
+        files = [os.readlink(fd) for fd in process.joinpath("fd").iterdir()]
+        kinds = sorted(file.split("[")[0].split(" ")[0] for file in files)
+        # Besides those, wasmtime keeps the code and the start of the memory open.
+        assert [kind for kind in kinds if not kind.endswith(".cwasm") and "/memfd:wasm" not in kind] == [
+            *["/dev/null"] * 2,
+            *["/memfd:guesthouse"] * 2,  # the arena, and Python's own copy for the mapping
+            "pipe:",
+            "socket:",
+        ]
+        status = process.joinpath("status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert process.joinpath("cwd").readlink() == Path("/")
+        assert int(process.joinpath("stat").read_text().rpartition(")")[2].split()[16]) >= 5  # nice
+
+
+def test_a_worker_is_bounded_by_the_system_too(plan: Plan):
+    for pid in plan.pools["echo"].pids:
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        bounds = {line[:26].strip(): line[26:].split()[0] for line in limits}
+        assert bounds["Max core file size"] == bounds["Max file size"] == "0"
+        assert bounds["Max open files"] == "32"
+        # memory and host_memory, bodies and what was there already
+        assert 384 << 20 < int(bounds["Max data size"]) < 800 << 20
+        assert bounds["Max address space"] == "unlimited"  # engines reserve what they do not use
+
+
+def test_a_worker_loads_neither_grpc_nor_inference():
+    code = "import sys, guesthouse.guests.process.worker as w; w._warm_up(); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "wasmtime" not in said  # only where it is the engine
+    strangers = {"grpc", "google", "dapr", "onnxruntime", "pydantic", "structlog", "prometheus_client", "rich", "typer"}
+    assert not {name.partition(".")[0] for name in said} & strangers
+
+
+def confined(code: str) -> str:
+    before = """
+import os, socket, sys
+from guesthouse.guests.process import confine
+confine.at_start(os.getppid())
+closed = confine.when_loaded(64 << 20)
+"""
+    return subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_confined_process_takes_no_more_memory_than_it_may():
+    code = """
+try:
+    bytearray(256 << 20)
+except MemoryError:
+    print("refused")
+print(len(bytearray(32 << 20)))
+"""
+    assert confined(code) == f"refused\n{32 << 20}\n"
+
+
+def test_a_confined_process_reaches_no_file_and_no_port():
+    code = """
+if not closed:
+    sys.exit(print("no landlock"))
+for what in (lambda: open("/etc/hostname"), lambda: os.listdir("/"), lambda: os.mkdir("/tmp/x"),
+             lambda: socket.create_connection(("127.0.0.1", 9)), lambda: open("/proc/self/environ")):
+    try:
+        what()
+    except PermissionError:
+        print("refused")
+"""
+    said = confined(code)
+    if "no landlock" in said:
+        pytest.skip("this system has no Landlock")
+    assert said == "refused\n" * 5
+
+
+def test_a_process_whose_server_is_gone_does_not_begin():
+    code = """
+from guesthouse.guests.process import confine
+try:
+    confine.at_start(1 << 30)
+except confine.Orphaned:
+    print("gone")
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "gone\n"
+
+
+# Workers that end or hang.
+
+
+def test_a_worker_that_is_killed_while_it_waits_costs_no_event(plan: Plan):
+    pool = plan.pools["echo"]
+    kill(pool)
+    assert run(plan, "echo", b"next") == b"next"
+    until(lambda: complete(pool))
+
+
+def test_a_worker_that_is_killed_in_an_event_is_that_events_failure_and_is_replaced(plan: Plan):
+    pool = plan.pools["loop"]
+    victim, restarts = pool.pids[0], pool.restarts
+    threading.Timer(0.1, os.kill, (victim, signal.SIGKILL)).start()
+    with structlog.testing.capture_logs() as logs:
+        failed = failure(plan, "loop")
+    assert failed.reason is Reason.INTERNAL
+    assert failed.text == "the process that the guest ran in ended during the event: it was ended by SIGKILL"
+    assert [(log["guest"], log["pid"]) for log in logs if log["event"].startswith("a worker process ended")] == [
+        ("loop", victim)
+    ]
+    assert failure(plan, "loop").reason is Reason.DEADLINE  # by the one that stood by
+    until(lambda: complete(pool))
+    assert victim not in pool.pids
+    assert pool.restarts == restarts + 1
+
+
+def test_a_loop_ends_at_its_deadline_and_its_worker_goes_on(plan: Plan):
+    before = plan.pools["loop"].pids
+    failed = failure(plan, "loop")
+    assert (failed.reason, failed.text) == (Reason.DEADLINE, "stopped at its deadline (time limit 0.3 s)")
+    assert failed.cost.guest > 0.2
+    assert sorted(plan.pools["loop"].pids) == sorted(before)
+
+
+def test_a_worker_that_hangs_is_killed_at_its_events_deadline(plan: Plan):
+    pool = plan.pools["loop"]
+    first = pool.pids[0]
+    os.kill(first, signal.SIGSTOP)
+    failed = failure(plan, "loop")
+    assert (failed.reason, failed.text) == (Reason.DEADLINE, "stopped at its deadline (time limit 0.3 s)")
+    until(lambda: complete(pool))
+    assert first not in pool.pids
+
+
+def test_a_caller_that_hangs_up_ends_the_guest_and_not_the_worker(plan: Plan, monkeypatch):
+    guest = plan.guests["loop"]
+    monkeypatch.setattr(guest, "limits", replace(guest.limits, time=60.0))
+    before = plan.pools["loop"].pids
+    deadline = Deadline.after(60)
+    threading.Timer(0.2, deadline.cancel).start()
+    with pytest.raises(Failure) as caught:
+        plan.run("loop", Event(Trigger.INVOKE, "m"), deadline, 0.0)
+    assert caught.value.reason is Reason.CANCELLED
+    assert sorted(plan.pools["loop"].pids) == sorted(before)
+
+
+def test_many_workers_that_end_leave_nothing_behind(plan: Plan):
+    pool = plan.pools["echo"]
+
+    def left() -> tuple[int, int]:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return len(os.listdir("/proc/self/fd")), len(children) + threading.active_count()
+
+    def kill_all() -> None:
+        kill(pool)
+        assert run(plan, "echo", b"x") == b"x"
+        until(lambda: complete(pool))
+
+    kill_all()
+    before = left()
+    for _ in range(5):
+        kill_all()
+    until(lambda: left() <= before)
+
+
+def test_workers_end_with_their_server(tmp_path: Path, plan: Plan):
+    log, manifest = (tmp_path / "log").open("wb"), plan.guests["loop"].config.module.with_name("guesthouse.toml")
+    command = [sys.executable, "-m", "guesthouse", "-m", str(manifest), "serve", "--port", "0"]
+    with log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+
+        def workers() -> list[int]:
+            found = []
+            for task in Path(f"/proc/{server.pid}/task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    found += [int(pid) for pid in task.read_text().split()]
+            return found
+
+        until(lambda: len(workers()) == 4)
+        pids = workers()
+        server.kill()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_without_descriptors_events_are_refused_and_come_right_when_there_are_some(plan: Plan):
+    pool = plan.pools["echo"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    kill(pool)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        failed = failure(plan, "echo")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert failed.reason is Reason.FULL
+    assert failed.text == "no process for the guest is ready (the last did not start: Too many open files)"
+    assert run(plan, "echo", b"again") == b"again"
+
+
+def test_a_worker_that_does_not_start_is_a_fault_before_the_port_opens(plan: Plan, tmp_path: Path, monkeypatch):
+    guest = plan.guests["echo"]
+    (tmp_path / "not.cwasm").write_bytes(b"no code")
+    for spec, why in (
+        (Spec("none", False, tmp_path / "not.cwasm"), "ValueError: no engine is called 'none'"),
+        (Spec("wasmtime", False, tmp_path / "not.cwasm"), "EngineError: "),
+        (
+            Spec("wasmtime", False, tmp_path / "not.cwasm", "/bin/false"),
+            "it ended with exit code 1",
+        ),
+        (Spec("wasmtime", False, tmp_path / "not.cwasm", "/no/python"), "No such file or directory"),
+    ):
+        with contextlib.closing(Pool(guest, spec)) as pool:
+            assert why in pool.wait()
+    monkeypatch.setattr("guesthouse.guests.process.pool.Pool.wait", lambda pool: "so it is")
+    with (
+        pytest.raises(PlanFaults, match="guest 'echo': its worker process does not start: so it is"),
+        opened(plan.manifest),
+    ):
+        pass
+
+
+# Workers that lie.
+
+
+@pytest.fixture(scope="module")
+def hostile(loaded: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
+    """The plan with a worker of the guest echo that was taken over."""
+    folder = tmp_path_factory.mktemp("hostile")
+    python, script = folder / "python", Path(__file__).with_name("hostile_worker.py")
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    python.chmod(0o755)
+    (folder / "code").touch()
+    with contextlib.closing(Pool(loaded.guests["echo"], Spec("any", False, folder / "code", str(python)))) as pool:
+        assert not pool.wait()
+        yield replace(loaded, pools={"echo": pool})
+
+
+NONSENSE = (
+    "garbage", "much", "another version", "an unknown kind", "a long head", "a long payload", "no json", "deep json",
+    "no cost", "a cost that is none", "a long reply", "an unknown reason", "a long text", "an event",
+    "a stream of its own", "a name that is none", "run with a wrong size", "run with a negative size",
+    "run with an overflow", "run with objects", "run without anything", "run nothing",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_nonsense_costs_one_event_and_the_worker(hostile: Plan, what):
+    failed = failure(hostile, "echo", what.encode())
+    assert failed.reason is Reason.INTERNAL
+    assert failed.text == "the process that the guest ran in answered nonsense and was ended"
+    assert run(hostile, "echo", b"next") == b"fine"
+
+
+def test_a_worker_that_ends_itself_is_told_of(hostile: Plan):
+    failed = failure(hostile, "echo", b"an end")
+    assert failed.text == "the process that the guest ran in ended during the event: it ended with exit code 3"
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("run what is not granted", "the manifest does not grant the model 'secret' to this guest"),
+        ("a model that is not granted", "the manifest does not allow this guest to bring models"),
+        ("run with an unknown input", "'i'"),
+    ],
+)
+def test_the_server_looks_at_grants_itself(hostile: Plan, what, why):
+    kind, head = json.loads(run(hostile, "echo", what.encode()))
+    assert kind == 11
+    assert head["error"] in ("Denied", "InferenceError")
+    assert why in head["text"]
+
+
+def test_the_shared_memory_cannot_be_resized(hostile: Plan):
+    assert json.loads(run(hostile, "echo", b"resize")) == ["Operation not permitted"] * 2
+
+
+def test_what_a_worker_logs_is_bounded_by_the_server(hostile: Plan, caplog):
+    caplog.set_level("INFO", "guesthouse.guest")
+    with structlog.testing.capture_logs() as logs:
+        run(hostile, "echo", b"flood")
+    lines = [log for log in logs if log.get("stream") == "stdout"]
+    assert 5 <= len(lines) <= 12  # a kilobyte of 2,000 lines
+    assert run(hostile, "echo", b"a") == b"fine"
+
+
+def test_a_workers_own_words_are_the_guests(hostile: Plan):
+    failed = failure(hostile, "echo", b"a text of its own")
+    assert (failed.reason, str(failed)) == (Reason.GUEST, "guest 'echo': so there")
+
+
+def test_the_memory_of_large_payloads_is_given_back():
+    arena = Arena.create(64 << 20)
+    try:
+        arena.put(b"{}", [b"x" * (32 << 20)])
+        assert os.fstat(arena.fd).st_blocks * 512 > 32 << 20
+        arena.trim()
+        assert os.fstat(arena.fd).st_blocks * 512 < 8 << 20
+    finally:
+        arena.close()

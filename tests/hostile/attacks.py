@@ -1,0 +1,275 @@
+"""Guests that attack, as WAT. Each is a function of wasmedge-bindgen, `f`, unless it is a program."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from guesthouse.event import Reason
+from guesthouse_abi.host import HostFunction, ValType
+from guesthouse_abi.imports import host_modules
+
+ALLOCATOR = """(global $at (mut i32) (i32.const 4096))
+  (func (export "allocate") (param i32) (result i32)
+    global.get $at (global.set $at (i32.add (global.get $at) (local.get 0))))"""
+_DONE = "(i32.const 16)"  # a record of nothing but zeros: no error, no values
+
+
+def _escaped(data: bytes) -> str:
+    return "".join(f"\\{byte:02x}" for byte in data)
+
+
+def function(body: str, *, imports: str = "", more: str = "", allocator: str = ALLOCATOR, data: bytes = b"") -> str:
+    """A module whose `f` has this body."""
+    return f"""(module {imports} (memory (export "memory") 2) {allocator} {more}
+      (data (i32.const 16) "{_escaped(data)}")
+      (func (export "f") (param i32 i32) (result i32) (local $n i32) {body}))"""
+
+
+def program(body: str, *, imports: str = "", data: bytes = b"") -> str:
+    """A program with this body."""
+    return f"""(module {imports} (memory (export "memory") 2) (data (i32.const 64) "{_escaped(data)}")
+      (func (export "_start") (local $n i32) {body}))"""
+
+
+def wasi(*names: str) -> str:
+    """Imports of WASI, each as `$name`."""
+    functions = host_modules()["wasi_snapshot_preview1"].functions
+    return " ".join(imported(functions[name], f"${name}") for name in names)
+
+
+def imported(host: HostFunction, name: str) -> str:
+    params = " ".join(kind.value for kind in host.signature.params)
+    results = " ".join(kind.value for kind in host.signature.results)
+    return f'(import "{host.module}" "{host.name}" (func {name} (param {params}) (result {results})))'
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A guest, its limits, and how its events may end (None: with a reply)."""
+
+    wat: str
+    ends: tuple[Reason | None, ...]
+    limits: str = ""
+    command: bool = False
+
+
+_IOVEC = struct.pack("<II", 1024, 65536)
+_WRITE = "(drop (call $fd_write (i32.const {fd}) (i32.const 64) (i32.const 1) (i32.const 32)))"
+_FOREVER = "(loop $more {0} (br $more))"
+_TF = host_modules()["wasmedge_tensorflow"].functions
+#: A subscription of poll_oneoff to the monotonic clock, an hour from now.
+_AN_HOUR = struct.pack("<QB7xIxxxxQQH", 1, 0, 1, 3600 * 10**9, 0, 0)
+_CREATE = "(call $create (i32.const 16) (i32.const 23) (i32.const 8))"
+_MARKER = b"guesthouse:model/person"
+
+ATTACKS = {
+    "loops": Attack(function(f"{_FOREVER.format('')} {_DONE}"), (Reason.DEADLINE,)),
+    "loops-at-its-start": Attack(function(_DONE, more="(func $s (loop br 0)) (start $s)"), (Reason.DEADLINE,)),
+    "loops-in-allocate": Attack(
+        function(_DONE, allocator='(func (export "allocate") (param i32) (result i32) (loop br 0) i32.const 0)'),
+        (Reason.DEADLINE,),
+    ),
+    "sleeps": Attack(
+        function(
+            f"(drop (call $poll_oneoff (i32.const 512) (i32.const 1024) (i32.const 1) (i32.const 32))) {_DONE}",
+            imports=wasi("poll_oneoff"),
+            more=f'(data (i32.const 512) "{_escaped(_AN_HOUR)}")',
+        ),
+        (Reason.DEADLINE,),
+    ),
+    "grows-its-memory": Attack(
+        function(f"(loop $more (br_if $more (i32.ne (i32.const -1) (memory.grow (i32.const 1))))) {_DONE}"), (None,)
+    ),
+    "grows-and-touches": Attack(
+        function(
+            """(loop $more (if (i32.eq (i32.const -1) (memory.grow (i32.const 16))) (then unreachable))
+              (memory.fill (i32.mul (i32.sub (memory.size) (i32.const 16)) (i32.const 65536)) (i32.const 7)
+                (i32.const 1048576)) (br $more)) i32.const 16"""
+        ),
+        (Reason.TRAP,),
+    ),
+    "grows-its-table": Attack(
+        function(
+            f"""(loop $more (br_if $more (i32.ne (i32.const -1) (table.grow (ref.null func) (i32.const 1000)))))
+              {_DONE}""",
+            more="(table 1 funcref)",
+        ),
+        (None,),
+    ),
+    "recurses": Attack(function("call $r i32.const 16", more="(func $r call $r)"), (Reason.TRAP,)),
+    "floods-standard-output": Attack(
+        program(_FOREVER.format(_WRITE.format(fd=1)), imports=wasi("fd_write"), data=_IOVEC),
+        (Reason.BAD_REPLY, Reason.TRAP, Reason.GUEST, Reason.DEADLINE),
+        command=True,
+    ),
+    "floods-standard-error": Attack(
+        program(_FOREVER.format(_WRITE.format(fd=2)), imports=wasi("fd_write"), data=_IOVEC),
+        (Reason.DEADLINE,),
+        command=True,
+    ),
+    "floods-the-log": Attack(
+        function(
+            f"{_FOREVER.format('(drop (call $run (i32.const 77)))')} {_DONE}",
+            imports=imported(_TF["run_session"], "$run"),
+        ),
+        (Reason.DEADLINE,),
+    ),
+    "floods-handles": Attack(
+        function(
+            f"""(loop $more (br_if $more (i32.eqz {_CREATE})))
+              (loop $more (drop {_CREATE})
+                (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 10000))))
+              i32.const 2048""",
+            imports=imported(host_modules()["wasmedge_tensorflowlite"].functions["create_session"], "$create"),
+            data=_MARKER,
+        ),
+        (None, Reason.DEADLINE),
+    ),
+    "returns-a-pointer-outside": Attack(function("i32.const -1"), (Reason.BAD_REPLY,)),
+    "returns-a-record-at-the-end": Attack(function("i32.const 131070"), (Reason.BAD_REPLY,)),
+    "returns-values-outside": Attack(
+        function("i32.const 16", data=struct.pack("<BII", 0, 0xFFFFFFF0, 1)), (Reason.BAD_REPLY,)
+    ),
+    "returns-many-values": Attack(
+        function("i32.const 16", data=struct.pack("<BII", 0, 32, 0xFFFFFFFF)), (Reason.BAD_REPLY,)
+    ),
+    "returns-a-length-that-wraps": Attack(
+        function(
+            "i32.const 16", data=struct.pack("<BII", 0, 32, 1) + bytes(7) + struct.pack("<III", 64, 21, 0xFFFFFFF0)
+        ),
+        (Reason.BAD_REPLY,),
+    ),
+    "returns-an-error-that-wraps": Attack(
+        function("i32.const 16", data=struct.pack("<BII", 1, 0xFFFFFFF0, 0x20)), (Reason.BAD_REPLY,)
+    ),
+    "allocates-outside": Attack(
+        function(_DONE, allocator='(func (export "allocate") (param i32) (result i32) i32.const -16)'),
+        (Reason.BAD_REPLY,),
+    ),
+    "allocates-nothing": Attack(
+        function(_DONE, allocator='(func (export "allocate") (param i32) (result i32) i32.const 0)'), (None,)
+    ),
+    "wants-files": Attack(
+        program(
+            """(loop $more (if (i32.eqz (call $fd_prestat_get (local.get $n) (i32.const 32))) (then unreachable))
+              (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 2000))))
+              (if (i32.eqz (call $path_open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 11) (i32.const 0)
+                (i64.const -1) (i64.const -1) (i32.const 0) (i32.const 32))) (then unreachable))""",
+            imports=wasi("fd_prestat_get", "path_open"),
+            data=b"/etc/passwd",
+        ),
+        (None,),
+        command=True,
+    ),
+    "wants-sockets": Attack(
+        program(
+            """(loop $more (if (i32.eqz (call $sock_accept (local.get $n) (i32.const 0) (i32.const 32)))
+                (then unreachable))
+              (if (i32.eqz (call $sock_send (local.get $n) (i32.const 64) (i32.const 0) (i32.const 0) (i32.const 32)))
+                (then unreachable))
+              (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 2000))))""",
+            imports=wasi("sock_accept", "sock_send"),
+        ),
+        (None,),
+        command=True,
+    ),
+    "wants-the-environment": Attack(
+        program(
+            """(if (call $environ_sizes_get (i32.const 32) (i32.const 36)) (then unreachable))
+              (if (i32.gt_u (i32.load (i32.const 32)) (i32.const 7)) (then unreachable))""",
+            imports=wasi("environ_sizes_get"),
+        ),
+        (None,),
+        command=True,
+    ),
+}
+
+
+# ---- every import, with any numbers ----
+
+CALLABLE = [host for module in host_modules().values() for host in module.functions.values()]
+
+
+def caller() -> str:
+    """A guest that calls any import with any numbers.
+
+    The body of its event is a row of calls, {u32 index of `CALLABLE`, u32 unused, 9 u64 arguments} each. Answers are
+    ignored; the reply is empty.
+    """
+    imports = "\n".join(imported(host, f"$i{index}") for index, host in enumerate(CALLABLE))
+    blocks = "".join("(block " for _ in CALLABLE)
+    table = " ".join(str(index) for index in range(len(CALLABLE)))
+    cases = []
+    for index, host in enumerate(CALLABLE):
+        arguments = " ".join(_argument(place, kind) for place, kind in enumerate(host.signature.params))
+        call = f"(call $i{index} {arguments})"
+        cases.append((f"(drop {call})" if host.signature.results else call) + " (return)")
+    result = next(i for i, host in enumerate(CALLABLE) if (host.module, host.name) == ("env", "return_result"))
+    switch = f"{blocks} (br_table {table} (i32.load (local.get 0))) " + " ".join(f") {case}" for case in cases)
+    return f"""(module {imports} (memory (export "memory") 2) {ALLOCATOR}
+      (func $call (param i32) {switch})
+      (func (export "f") (param $table i32) (param i32) (local $at i32) (local $end i32)
+        (local.set $at (i32.load (local.get $table)))
+        (local.set $end (i32.add (local.get $at) (i32.load offset=4 (local.get $table))))
+        (loop $more
+          (if (i32.lt_u (local.get $at) (local.get $end)) (then
+            (call $call (local.get $at))
+            (local.set $at (i32.add (local.get $at) (i32.const {SIZE})))
+            (br $more))))
+        (call $i{result} (i32.const 0) (i32.const 0))))"""
+
+
+MOST = max(len(host.signature.params) for host in CALLABLE)
+SIZE = 8 + 8 * MOST
+BODY_AT = 4096 + 8  # where the allocator puts an event's body: behind the table of parameters
+
+
+def _argument(place: int, kind: ValType) -> str:
+    return f"({kind.value}.load offset={8 + 8 * place} (local.get 0))"
+
+
+def call(host: HostFunction, values: list[int]) -> bytes:
+    """One call of the caller's body."""
+    padded = [value & 0xFFFFFFFFFFFFFFFF for value in values] + [0] * (MOST - len(values))
+    return struct.pack(f"<II{MOST}Q", CALLABLE.index(host), 0, *padded)
+
+
+#: Ends of memory (2 pages), ends of 32 and 64 bits, negative, unaligned, zero, and small numbers that may be handles.
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    64,
+    4097,
+    131068,
+    131071,
+    131072,
+    131073,
+    1 << 31,
+    (1 << 31) - 1,
+    -1,
+    -4,
+    -16,
+    1 << 32,
+    1 << 40,
+    1 << 63,
+)
+
+
+def each_number_in_each_place() -> Iterator[tuple[HostFunction, bytes]]:
+    """Every import, with every number in every place, the other places being small and right, or as bad."""
+    for host in CALLABLE:
+        if host.name == "proc_exit":
+            continue  # ends the event, and those behind it
+        count = len(host.signature.params)
+        for place in range(count):
+            for number in NUMBERS:
+                for other in (1, 64, number):
+                    values = [other] * count
+                    values[place] = number
+                    yield host, call(host, values)

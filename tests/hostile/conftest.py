@@ -1,0 +1,93 @@
+"""An application in which hostile guests and healthy ones live side by side, in threads or in processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wasmtime
+from attacks import ATTACKS, caller
+
+from guesthouse.cli.parts import opened
+from guesthouse.dispatcher import Dispatcher
+from guesthouse.manifest import load
+from guesthouse.plan import Plan
+from guesthouse.plans import Plans
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEALTHY = """
+[app]
+name = "t"
+[models.person]
+path = "ROOT/models/visual_wake_words.onnx"
+[models.classifier]
+path = "ROOT/models/efficientnet-lite0.onnx"
+[guests.echo]
+module = "GUESTS/echo/echo.wasm"
+function = "echo"
+[guests.classify]
+module = "GUESTS/classify/classify.wasm"
+function = "infer"
+models = ["classifier"]
+isolation = "ISOLATION"
+limits = { pixels = 1000000, concurrency = 2 }
+[[invoke]]
+method = "echo"
+guest = "echo"
+[[invoke]]
+method = "classify"
+guest = "classify"
+[guests.caller]
+module = "caller.wasm"
+function = "f"
+models = ["person"]
+allow_guest_models = true
+isolation = "ISOLATION"
+limits = { memory = "8MiB", time = "2s", concurrency = 2, host_memory = "8MiB", log = "1KB" }
+[[invoke]]
+method = "caller"
+guest = "caller"
+"""
+ATTACK = """
+[guests.NAME]
+module = "NAME.wasm"
+CALLED
+models = ["person"]
+isolation = "ISOLATION"
+limits = { memory = "8MiB", time = "300ms", concurrency = 2, host_memory = "8MiB", output = "1MiB", log = "1KB", MORE }
+[[invoke]]
+method = "NAME"
+guest = "NAME"
+"""
+
+
+@pytest.fixture(scope="session", params=["thread", "process"])
+def isolation(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def plan(isolation: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
+    folder = tmp_path_factory.mktemp("hostile")
+    text = HEALTHY.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
+    (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(caller()))
+    for name, attack in ATTACKS.items():
+        (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(attack.wat))
+        called = 'calling = "command"' if attack.command else 'function = "f"'
+        table = ATTACK.replace("NAME", name).replace("CALLED", called).replace(", MORE", attack.limits)
+        text += table if isolation == "thread" else table.replace("concurrency = 2", "concurrency = 1")
+    (folder / "guesthouse.toml").write_text(text.replace("ISOLATION", isolation))
+    with opened(load(folder / "guesthouse.toml")) as plan:
+        yield plan
+
+
+class _NoOutputs:
+    def deliver(self, *_: object) -> None:
+        raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def dispatch(plan: Plan) -> Dispatcher:
+    return Dispatcher(Plans(plan), _NoOutputs())
