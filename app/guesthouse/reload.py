@@ -140,7 +140,7 @@ class Reloader:
         """Do it now, in this thread; not in two at once."""
         began, before = time.monotonic(), self.plans.now
         outcome = Outcome.REFUSED
-        seen = {**self._seen, **stamps([self.source.path])}  # all of before, until it is known what is read now
+        seen = dict(stamps({*self._seen, self.source.path}))  # all of before, until it is known what is read now
         try:
             written = self.source.read()
             seen |= stamps(files_of(written))
@@ -162,7 +162,7 @@ class Reloader:
             self._say(plan, before, list(changes(before.manifest, written)), time.monotonic() - began)
             self.hears.switched(plan, before)
             used = {self.source.path, *files_of(written)}
-            seen = {**_beside_models(plan), **{path: stamp for path, stamp in seen.items() if path in used}}
+            seen = {**{path: stamp for path, stamp in seen.items() if path in used}, **_beside_models(plan)}
         self._seen = seen
         self.hears.ended(outcome)
         return outcome

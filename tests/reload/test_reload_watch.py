@@ -69,6 +69,23 @@ def test_a_refused_change_is_tried_again_when_its_files_change_and_not_before(
     assert [line["event"] for line in log] == ["not reloaded", "reloaded"]
 
 
+def test_two_changes_of_which_one_is_bad_are_refused_once(
+    app_that_watches: Reloading, manifest: Path, tmp_path: Path, log
+):
+    app = app_that_watches
+    replace_file(manifest, "broken")
+    replace_file(tmp_path / "says.wasm", says("new"))
+    until(lambda: log)
+    for _ in range(5):  # looks
+        threading.Event().wait(0.05)
+    lines = len(log)
+    for _ in range(5):
+        threading.Event().wait(0.05)
+    assert len(log) == lines <= 2  # two, where it looked between the changes
+    replace_file(manifest, MANIFEST)
+    until(lambda: app.ask() == "new")
+
+
 @pytest.fixture
 def app_that_watches(manifest: Path):
     with reloading(manifest, watch=True) as served:
