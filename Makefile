@@ -88,8 +88,8 @@ lock: VENV = .venv-lock
 lock: ## resolve the dependencies again (UPGRADE=1 for the newest); needs the registry
 	@$(MAKE_VENV)
 	@$(VENV)/bin/python -m pip install --quiet uv
-	$(LOCK) pyproject.toml --extra otel --group dev --output-file requirements/dev.txt
-	$(LOCK) pyproject.toml --extra otel --constraints requirements/dev.txt --output-file requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra otel --extra signatures --group dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --extra otel --extra signatures --constraints requirements/dev.txt --output-file requirements/runtime.txt
 	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	@! grep -nE '://|^-' requirements/*.txt || { echo "a lock file names a registry"; exit 1; }
 

@@ -23,6 +23,7 @@ from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.manifest import load
+from guesthouse.plans import Plans
 
 MORE = 20  # events after the first
 
@@ -40,7 +41,7 @@ def first_events(manifest: Path, method: str, body: bytes) -> dict[str, Any]:
     started = perf_counter()
     with opened(load(manifest)) as plan:
         loaded = perf_counter()
-        dispatcher, times = Dispatcher(plan, _NoOutputs()), []
+        dispatcher, times = Dispatcher(Plans(plan), _NoOutputs()), []
         for _ in range(1 + MORE):
             before = perf_counter()
             dispatcher.dispatch(invoke(method, body))

@@ -7,7 +7,7 @@ python docs/generate.py           # or: make docs
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -77,7 +77,13 @@ guest = "classify"
 
 def page() -> str:
     """docs/manifest.md."""
-    return "\n".join([INTRODUCTION.format(example=EXAMPLE), *sections(Manifest)])
+    return "\n".join([INTRODUCTION.format(example=EXAMPLE), top(), *sections(Manifest)])
+
+
+def top() -> str:
+    """The keys that stand in no table."""
+    keys = {n: field for n, field in Manifest.model_fields.items() if next(tables_of(field.annotation), None) is None}
+    return "## Above all tables\n\n" + rows("Before the first table.", keys)
 
 
 def sections(model: type[BaseModel], path: str = "") -> Iterator[str]:
@@ -93,8 +99,13 @@ def sections(model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 def described(table: type[BaseModel]) -> str:
     """What a table is for, and its keys."""
-    lines = [table.__doc__ or "", "", "| key | value | default | meaning |", "|---|---|---|---|"]
-    for name, field in table.model_fields.items():
+    return rows(table.__doc__ or "", table.model_fields)
+
+
+def rows(text: str, fields: Mapping[str, FieldInfo]) -> str:
+    """A text and a table of keys."""
+    lines = [text, "", "| key | value | default | meaning |", "|---|---|---|---|"]
+    for name, field in fields.items():
         cells = [f"`{name}`", kind(field), default(field), field.description or ""]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

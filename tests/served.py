@@ -11,6 +11,7 @@ from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan import Plan
+from guesthouse.plans import Plans
 
 
 def isolated(manifest: Manifest, isolation: str) -> Manifest:
@@ -31,7 +32,7 @@ def serving(manifest: Path, isolation: str = "thread") -> Iterator[tuple[Client,
         opened(isolated(load(manifest), isolation)) as plan,
         contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs,
     ):
-        application = application_for(plan, outputs, port=0)
+        application = application_for(Plans(plan), outputs, port=0)
         application.start()
         try:
             with Client(f"127.0.0.1:{application.server.port}", token="") as client:

@@ -14,6 +14,7 @@ from guesthouse.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests import sandbox
 from guesthouse.manifest import load
+from guesthouse.plans import Plans
 
 PHOTO = Event(Trigger.BINDING, "camera", b"photo")
 OTHER = Event(Trigger.BINDING, "camera", b"other")
@@ -113,7 +114,7 @@ def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iter
     """A dispatcher whose guest fails as `dispatch.reason` says; None: it answers."""
     (tmp_path / "guesthouse.toml").write_text(MANIFEST.replace("GUESTS", str(guests_folder)))
     with opened(load(tmp_path / "guesthouse.toml")) as plan:
-        made = Dispatcher(plan, box)
+        made = Dispatcher(Plans(plan), box)
 
         def run(guest, event, deadline, queued):
             if made.reason is None:

@@ -15,6 +15,7 @@ from guesthouse.attempts import Attempts, digest
 from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply
 from guesthouse.guests.guest import Guest
 from guesthouse.plan import Plan, Route
+from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
 
 #: What a guest itself can be at fault for: here a route's `on_error = "drop"` holds.
@@ -27,10 +28,10 @@ _log = structlog.get_logger("guesthouse.events")
 
 
 class Dispatcher:
-    """Answers events with the guests of a plan. For any number of threads."""
+    """Answers events, each with the guests of the plan that it began with. For any number of threads."""
 
-    def __init__(self, plan: Plan, outputs: Outputs, observers: Sequence[Observer] = ()) -> None:
-        self._plan = plan
+    def __init__(self, plans: Plans, outputs: Outputs, observers: Sequence[Observer] = ()) -> None:
+        self._plans = plans
         self._outputs = outputs
         self._observers = observers
         self._attempts = Attempts()
@@ -48,7 +49,13 @@ class Dispatcher:
         return reply
 
     def _answer(self, event: Event, deadline: Deadline) -> Reply:
-        plan = self._plan  # an event keeps the plan that it began with
+        plan = self._plans.take()
+        try:
+            return self._by(plan, event, deadline)
+        finally:
+            self._plans.give_back(plan)
+
+    def _by(self, plan: Plan, event: Event, deadline: Deadline) -> Reply:
         route = plan.route(event)
         try:
             reply = _run(plan, plan.guests[route.guest], event, deadline)

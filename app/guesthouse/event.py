@@ -88,6 +88,7 @@ class Reason(str, enum.Enum):
     TOO_LARGE = "TOO_LARGE"  # the body is over the guest's limit
     MALFORMED = "MALFORMED"  # the event itself is at fault
     TRY_AGAIN = "TRY_AGAIN"  # the guest asks for the event later
+    OFF = "OFF"  # the guest or its route is switched off (`enabled = false`)
     DRAINING = "DRAINING"
     DENIED = "DENIED"  # wrong or missing token
     OUTPUT = "OUTPUT"  # the reply could not be handed on to its output binding or state store

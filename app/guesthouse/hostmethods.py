@@ -19,6 +19,7 @@ from guesthouse.feed import STEP, STEPS, Feed, Json, milliseconds
 from guesthouse.inference import session
 from guesthouse.manifest.tables import RESERVED
 from guesthouse.plan import Plan
+from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
 
 CALLER = "dapr-caller-app-id"
@@ -27,11 +28,11 @@ CALLER = "dapr-caller-app-id"
 class HostMethods:
     """An `event.Handler` before another one."""
 
-    def __init__(self, plan: Plan, feed: Feed, following: Handler) -> None:
-        self._plan = plan
+    def __init__(self, plans: Plans, feed: Feed, following: Handler) -> None:
+        self._plans = plans
         self._feed = feed
         self._following = following
-        self._apps = frozenset(plan.manifest.page.apps)
+        self._apps = frozenset(plans.now.manifest.page.apps)
         self._began = time.monotonic()
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
@@ -58,7 +59,8 @@ class HostMethods:
 
     def status(self) -> dict[str, Json]:
         """What is loaded, and how it does. Times in milliseconds, `series` in steps of `step` seconds, newest last."""
-        manifest = self._plan.manifest
+        plan = self._plans.now
+        manifest = plan.manifest
         return {
             "app": manifest.app.name,
             "version": __version__,
@@ -71,7 +73,7 @@ class HostMethods:
             "bindings": [{"name": b.name, "guest": b.guest, "to": b.to} for b in manifest.binding],
             "topics": [{"name": f"{t.pubsub}/{t.topic}", "guest": t.guest} for t in manifest.topic],
             "jobs": [{"name": j.name, "guest": j.guest} for j in manifest.job],
-            "guests": [self._guest(name) for name in self._plan.guests],
+            "guests": [self._guest(plan, name) for name in plan.guests],
             "models": [
                 {
                     "name": model.name,
@@ -80,13 +82,13 @@ class HostMethods:
                     "bytes": model.size,
                     "guests": [name for name, guest in manifest.guests.items() if model.name in guest.models],
                 }
-                for model in self._plan.models.models
+                for model in plan.models.models
             ],
             "unrouted": self._feed.unrouted,
         }
 
-    def _guest(self, name: str) -> dict[str, Json]:
-        slots, table = self._plan.guests[name].slots, self._plan.manifest.guests[name]
+    def _guest(self, plan: Plan, name: str) -> dict[str, Json]:
+        slots, table = plan.guests[name].slots, plan.manifest.guests[name]
         return {
             "name": name,
             "calling": table.calling,

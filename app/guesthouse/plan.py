@@ -1,19 +1,23 @@
 """All that one manifest loads: guests, models, routes. Built and checked as a whole, immutable afterwards.
 
 Building opens no port and runs no guest code; it lists every fault of the manifest's guests and models, not the first.
+Which plan events are answered with, and when one ends, is the matter of `plans`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from guesthouse.files import digest_of
 from guesthouse.guests import sandbox
 from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
 from guesthouse.guests.process.pool import Pool, Spec
+from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
+from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest
@@ -41,15 +45,18 @@ class Route:
     drop: bool = False  # a guest's own failure is not worth sending the event again
     attempts: int = 0  # an event that failed so often is given up; 0: never
     dead_letter: str = ""  # the output binding that it goes to then
+    enabled: bool = True
 
 
 class Routes:
     """The manifest's routes, by what an event carries."""
 
     def __init__(self, manifest: Manifest) -> None:
+        self._off = frozenset(name for name, guest in manifest.guests.items() if not guest.enabled)
         self._methods: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
         for invoke in manifest.invoke:
-            self._methods.setdefault(invoke.method, []).append((invoke.verbs, Route(invoke.guest)))
+            route = Route(invoke.guest, enabled=invoke.enabled)
+            self._methods.setdefault(invoke.method, []).append((invoke.verbs, route))
         self._topics: dict[str, dict[str | None, Route]] = {}
         for topic in manifest.topic:
             # A topic's events that no rule of the manifest's names by path go to the table without a match.
@@ -57,12 +64,20 @@ class Routes:
             self._topics.setdefault(f"{topic.pubsub}/{topic.topic}", {})[path] = _route(topic)
         self._others = {
             Trigger.BINDING: {b.name: _binding(b) for b in manifest.binding},
-            Trigger.JOB: {j.name: Route(j.guest) for j in manifest.job},
+            Trigger.JOB: {j.name: Route(j.guest, enabled=j.enabled) for j in manifest.job},
             Trigger.OPERATION: {name: Route(name) for name in manifest.operations},
         }
 
     def find(self, event: Event) -> Route:
-        """The route of an event. Raises `Failure` (`NOT_FOUND`)."""
+        """The route of an event. Raises `Failure` (`NOT_FOUND`, `OFF`)."""
+        route = self._find(event)
+        if not route.enabled:
+            raise Failure(Reason.OFF, f"the {event.trigger.value} {event.name!r} is switched off", route.guest)
+        if route.guest in self._off:
+            raise Failure(Reason.OFF, f"guest {route.guest!r} is switched off", route.guest)
+        return route
+
+    def _find(self, event: Event) -> Route:
         if event.trigger is Trigger.INVOKE:
             return self._method(event)
         if event.trigger is Trigger.TOPIC:
@@ -88,7 +103,7 @@ class Routes:
 
 def _route(table: written.Binding | written.Topic) -> Route:
     state = (table.state.store, table.state.key) if table.state is not None else None
-    return Route(table.guest, table.to, state, table.on_error == "drop")
+    return Route(table.guest, table.to, state, table.on_error == "drop", enabled=table.enabled)
 
 
 def _binding(table: written.Binding) -> Route:
@@ -97,32 +112,39 @@ def _binding(table: written.Binding) -> Route:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What events are answered with."""
+    """What events are answered with.
+
+    `slots` are those of its guests, and of guests of plans before it that may still be at work: a guest that is
+    changed, or taken out and put back, goes on with the same.
+    """
 
     manifest: Manifest
     models: Registry
     guests: Mapping[str, Guest]
     routes: Routes
+    engine: Engine
+    cache: CodeCache
+    slots: Mapping[str, Slots]
     pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
         return self.routes.find(event)
 
-    @property
-    def places(self) -> int:
-        """Events that may be inside at once: all slots and all queues."""
-        return sum(g.slots.limit + g.slots.queue for g in self.guests.values())
-
     def run(self, name: str, event: Event, deadline: Deadline, queued: float) -> Reply:
         """Answer `event` by the guest of that name, in a thread or a process as the manifest says. Raises `Failure`."""
         pool = self.pools.get(name)
         if pool is not None:
-            return pool.run(event, deadline, queued)
+            return pool.run(event, deadline, queued, self.guests[name])
         return sandbox.run(self.guests[name], event, deadline, queued)
 
     def close(self) -> None:
-        """End the worker processes and let go of the models. Guests in threads hold nothing between events."""
+        """End the worker processes and let go of the models that no other plan holds. Closing twice is no error.
+
+        Guests in threads hold nothing between events.
+        """
+        if self.models.closed:
+            return
         for pool in self.pools.values():
             pool.close()
         self.models.close()
@@ -143,46 +165,115 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
     )
 
 
-def build(manifest: Manifest, engine: Engine, cache: CodeCache) -> Plan:
-    """Open every model and load every guest. Raises `PlanFaults`."""
+def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | None = None) -> Plan:
+    """Open every model and load every guest. Raises `PlanFaults`.
+
+    What is unchanged since `before` was built is taken from there: models, compiled code, slots, worker processes.
+    """
     faults: list[str] = []
+    opened = before.models if before is not None else None
+    unpinned = dict(_unpinned(manifest)) if manifest.require_digests else {}
+    faults += unpinned.values()
+    configs = [model_config(n, m) for n, m in manifest.models.items() if ("models", n) not in unpinned]
     try:
-        models = Registry.open([model_config(n, m) for n, m in manifest.models.items()])
+        models = Registry.open(configs, opened)
     except ModelFaults as error:
         faults += error.faults
         models = Registry.open([])
+    if manifest.require_digests:
+        faults += [
+            f"model {model.name!r}: {model.path} keeps data in other files, which its sha256 does not cover, and "
+            "require_digests is on: save it as one file"
+            for model in models.models
+            if model.file is not None and model.file.external
+        ]
+    try:
+        keys = public_keys(manifest.signatures.keys) if manifest.signatures is not None else ()
+    except SignatureFaults as error:
+        faults += error.faults
+        keys = ()
+    known = {guest.sha256: guest for guest in before.guests.values()} if before is not None else {}
+    slots = _slots(before)
     guests: dict[str, Guest] = {}
     for name, guest in manifest.guests.items():
-        config = GuestConfig(
-            name=name,
-            module=guest.module,
-            calling=guest.calling,
-            function=guest.function,
-            sha256=guest.sha256,
-            reply_type=guest.reply_type,
-            grants=guest.grants(),
-            limits=guest.limits.limits(),
-            isolation=guest.isolation,
-        )
+        if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
+            continue
+        config = guest_config(name, guest, keys)
+        services = Services(models, _log(config, before))
         try:
-            log = GuestLog(name, burst=config.limits.log)
-            guests[name] = load_guest(config, engine, cache, Services(models, log))
+            guests[name] = load_guest(config, engine, cache, services, known, slots.get(name))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
-    pools = {} if faults else _pools(guests, engine, cache)
+    pools = {} if faults else _pools(guests, engine, cache, before)
     for name, pool in pools.items():  # all were begun before the first is waited for
-        if fault := pool.wait():
+        if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
             faults.append(f"guest {name!r}: its worker process does not start: {fault}")
-    plan = Plan(manifest, models, guests, Routes(manifest), pools)
+    slots.update({name: guest.slots for name, guest in guests.items()})
+    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools)
     if faults:
         plan.close()
         raise PlanFaults(faults)
     return plan
 
 
-def _pools(guests: Mapping[str, Guest], engine: Engine, cache: CodeCache) -> dict[str, Pool]:
+def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
+    """What has no digest in the manifest, by table and name: nothing of it is looked at but its digest."""
+    files = [("guests", n, guest.module, guest.sha256) for n, guest in manifest.guests.items() if guest.enabled]
+    files += [("models", n, model.path, model.sha256) for n, model in manifest.models.items()]
+    for table, name, path, pin in files:
+        if pin is None:
+            try:
+                remedy = f'if {path} is the file that you mean, write sha256 = "{digest_of(path)}"'
+            except OSError as error:
+                remedy = f"{path} cannot be read ({error.strerror})"
+            yield (table, name), f"{table}.{name} has no sha256, and require_digests is on: {remedy}"
+
+
+def guest_config(name: str, guest: written.Guest, keys: tuple[bytes, ...] = ()) -> GuestConfig:
+    """A guest of the manifest as the guests' room takes it; with `keys` its module must be signed by one of them."""
+    return GuestConfig(
+        name=name,
+        module=guest.module,
+        calling=guest.calling,
+        function=guest.function,
+        sha256=guest.sha256,
+        reply_type=guest.reply_type,
+        grants=guest.grants(),
+        limits=guest.limits.limits(),
+        isolation=guest.isolation,
+        signed=Signed(keys, guest.signed_by) if keys else None,
+    )
+
+
+def _slots(before: Plan | None) -> dict[str, Slots]:
+    """The slots that guests before are still in, or were until now."""
+    if before is None:
+        return {}
+    return {n: slots for n, slots in before.slots.items() if n in before.guests or slots.busy or slots.queued}
+
+
+def _log(config: GuestConfig, before: Plan | None) -> GuestLog:
+    """A guest's log: the same as before, so that what it may log does not begin anew."""
+    guest = before.guests.get(config.name) if before is not None else None
+    if guest is not None and isinstance(guest.services.log, GuestLog) and guest.limits.log == config.limits.log:
+        return guest.services.log
+    return GuestLog(config.name, burst=config.limits.log)
+
+
+def _pools(guests: Mapping[str, Guest], engine: Engine, cache: CodeCache, before: Plan | None) -> dict[str, Pool]:
     return {
-        name: Pool(guest, Spec(engine.name, engine.pooling, cache.path(engine, guest.sha256)))
+        name: _kept(guest, before) or Pool(guest, Spec(engine.name, engine.pooling, cache.path(engine, guest.sha256)))
         for name, guest in guests.items()
         if guest.config.isolation == "process"
     }
+
+
+def _kept(guest: Guest, before: Plan | None) -> Pool | None:
+    """The workers of before, where nothing has changed of what they know: the guest and the models it may use."""
+    old = before.guests.get(guest.name) if before is not None else None
+    if before is None or old is None or (old.sha256, old.config) != (guest.sha256, guest.config):
+        return None
+    new, past = guest.services.inference, old.services.inference
+    if any(new.named(name) is not past.named(name) for name in guest.config.grants.models):
+        return None
+    return before.pools[guest.name].held()

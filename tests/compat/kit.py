@@ -22,6 +22,7 @@ from guesthouse.dispatcher import Dispatcher
 from guesthouse.event import Destination, Event, Failure, Reply, Trigger
 from guesthouse.manifest import parse
 from guesthouse.plan import PlanFaults
+from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
 
 from . import models
@@ -195,7 +196,7 @@ class Bench:
                 if rest:
                     yield from self.serve(rest)
                 return
-            dispatcher = Dispatcher(plan, Nowhere())
+            dispatcher = Dispatcher(Plans(plan), Nowhere())
             for one in work:
                 yield one.rule, next(filter(None, (self._once(dispatcher, one) for _ in range(one.rule.times))), "")
 

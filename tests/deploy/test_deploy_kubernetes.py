@@ -86,7 +86,7 @@ def metadata(component: str) -> dict[str, str]:
 def manifest() -> Manifest:
     """What the ConfigMap serves, with the image's files where they are in this checkout."""
     text = one("ConfigMap")["data"]["guesthouse.toml"].replace("/srv/guesthouse/", f"{ROOT}/")
-    return parse(tomllib.loads(text), ROOT / "guesthouse.toml", {})
+    return parse(tomllib.loads(text), ROOT / "guesthouse.toml", {"METRICS_TOKEN": "m"})
 
 
 def seconds(text: str) -> float:
@@ -219,6 +219,8 @@ def test_what_is_mounted_and_named_is_there():
         assert selects["spec"]["selector"] == {"matchLabels": labels}
     token = next(item["valueFrom"] for item in container()["env"] if item["name"] == "APP_API_TOKEN")
     assert token == {"secretKeyRef": {"name": annotation("app-token-secret"), "key": "token"}}
+    metrics = next(item["valueFrom"] for item in container()["env"] if item["name"] == "METRICS_TOKEN")
+    assert metrics == {"secretKeyRef": {"name": "vision-token", "key": "metrics"}}
     manifest_file = Path(container()["args"][-1])
     assert manifest_file.name in one("ConfigMap")["data"]
     assert {"name": "manifest", "mountPath": str(manifest_file.parent), "readOnly": True} in container()["volumeMounts"]

@@ -15,6 +15,7 @@ from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
 from guesthouse.event import Event, Trigger
 from guesthouse.manifest import load
+from guesthouse.plans import Plans
 
 ROOT = Path(__file__).resolve().parents[2]
 CLANG = shutil.which("clang") or shutil.which("clang-19")
@@ -47,7 +48,7 @@ def test_the_guest_in_c_does_what_the_readme_says(tmp_path: Path) -> None:
     (tmp_path / "guesthouse.toml").write_text(models + block("README.md", "toml"))
     photo = (ROOT / "tests" / "data" / "photos" / "coffee.png").read_bytes()
     with opened(load(tmp_path / "guesthouse.toml", {"GUESTHOUSE_CACHE": str(tmp_path / "cache")})) as plan:
-        reply = Dispatcher(plan, _NoOutputs()).dispatch(Event(Trigger.INVOKE, "thumb", photo))
+        reply = Dispatcher(Plans(plan), _NoOutputs()).dispatch(Event(Trigger.INVOKE, "thumb", photo))
     probabilities = np.frombuffer(reply.body, "<f4")
     assert probabilities.argmax() + 1 == int(likeliest[1])
     assert probabilities.max() == pytest.approx(float(likeliest[2]), abs=0.01)

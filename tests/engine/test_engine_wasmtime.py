@@ -251,3 +251,26 @@ def test_a_guest_cannot_use_features_that_its_artefact_was_not_compiled_for(engi
     other = wasmtime.Module(wasmtime.Engine(), wasmtime.wat2wasm(ARITHMETIC)).serialize()
     with pytest.raises(EngineError, match="epoch"):
         engine.load(bytes(other))
+
+
+def test_an_instance_waits_for_a_place_in_the_pool():
+    """More events than places: while those that began before a reload end."""
+    engine = WasmtimeEngine(EngineConfig(instances=1))
+    linked = wat.linked(engine, ARITHMETIC)
+    first = linked.instantiate(wat.context())
+    with pytest.raises(DeadlineExceeded):
+        linked.instantiate(wat.context(0.05))
+    ctx = wat.context(60)
+    ctx.deadline.cancel()
+    with pytest.raises(Cancelled):
+        linked.instantiate(ctx)
+    threading.Timer(0.1, first.close).start()
+    second = linked.instantiate(wat.context(20))
+    assert second.call("add", 1, 2) == 3
+    second.close()
+    with pytest.raises(Trap):  # an instance that does not come to be gives its place back
+        wat.linked(engine, '(module (memory (export "memory") 1) (func $f unreachable) (start $f))').instantiate(
+            wat.context()
+        )
+    linked.instantiate(wat.context()).close()
+    engine.close()

@@ -122,3 +122,24 @@ def test_no_slot_is_lost_when_callers_give_up_as_slots_become_free():
         thread.join()
     assert slots.busy == 0
     assert slots.queued == 0
+
+
+def test_more_slots_are_for_those_who_wait_and_fewer_hold_when_enough_have_left():
+    slots = Slots("g", 1, 8, 60)
+    slots.acquire(Deadline.after(60))
+    done: list[list[object]] = [[], []]
+    threads = [waiting(slots, Deadline.after(60), one) for one in done]
+    slots.resize(2, 8, 60)
+    until(lambda: done[0])
+    assert (done[1], slots.busy, slots.queued) == ([], 2, 1)
+    slots.resize(1, 0, 60)
+    slots.release()
+    assert (slots.busy, slots.queued) == (1, 1)
+    with pytest.raises(Failure, match="all 1 slots are busy"):
+        slots.acquire(Deadline.after(1))
+    slots.release()
+    until(lambda: done[1])
+    for thread in threads:
+        thread.join()
+    slots.release()
+    assert slots.busy == 0

@@ -13,6 +13,7 @@ from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
 from guesthouse.manifest import load
 from guesthouse.plan import Plan
+from guesthouse.plans import Plans
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,4 +90,4 @@ class _NoOutputs:
 
 @pytest.fixture(scope="session")
 def dispatch(plan: Plan) -> Dispatcher:
-    return Dispatcher(plan, _NoOutputs())
+    return Dispatcher(Plans(plan), _NoOutputs())

@@ -346,8 +346,8 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 'unknown key "reuse"',
                 "reuse",
                 (
-                    "the keys here are: allow_guest_models, args, calling, env, function, image, isolation, "
-                    "limits, models, module, reply_type, scale, sha256"
+                    "the keys here are: allow_guest_models, args, calling, enabled, env, function, image, isolation, "
+                    "limits, models, module, reply_type, scale, sha256, signature"
                 ),
             ),
         ),

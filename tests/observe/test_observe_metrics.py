@@ -16,6 +16,7 @@ from watched import Watched
 from guesthouse import __version__
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe.metrics import Histogram, Metrics
+from guesthouse.plans import Plans
 
 PARTS = ("event", "event_queued", "event_guest", "event_host", "event_inference")
 
@@ -136,7 +137,7 @@ def test_callers_make_no_series(app: Watched):
 
 
 def test_a_guest_that_the_manifest_has_not_makes_no_series(app: Watched):
-    metrics = Metrics(app.plan)
+    metrics = Metrics(Plans(app.plan))
     for name in ("stranger", "other"):
         metrics.answered(Event(Trigger.TOPIC, "p/t"), Reply(b"", guest=name))
         metrics.failed(Event(Trigger.TOPIC, "p/t"), Failure(Reason.GUEST, "no", name))
@@ -147,7 +148,7 @@ def test_a_guest_that_the_manifest_has_not_makes_no_series(app: Watched):
 
 
 def test_threads_lose_no_count(app: Watched):
-    metrics = Metrics(app.plan)
+    metrics = Metrics(Plans(app.plan))
     event, reply = Event(Trigger.INVOKE, "echo"), Reply(b"", guest="echo", cost=Cost(total=0.001))
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: metrics.answered(event, reply), range(2000)))

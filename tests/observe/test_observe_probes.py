@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from watched import Collector, Watched
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.observe.probes import Probes, ProbesError
+from program import Served
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,31 +102,6 @@ def test_a_host_that_is_not_known_is_refused():
 
 
 # ---- the program ----
-
-
-class Served:
-    """`guesthouse serve` as a process: its lines, as JSON, and how it ended."""
-
-    def __init__(self, *arguments: object, **environment: str) -> None:
-        command = [sys.executable, "-m", "guesthouse", "serve", "--port", "0", "--log-format", "json"]
-        self.process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"PYTHONPATH": f"{ROOT / 'app'}:{ROOT / 'abi'}", **environment},
-        )
-        assert self.process.stderr is not None
-        self.lines: Iterator[str] = iter(self.process.stderr)
-
-    def line(self, event: str) -> dict[str, str]:
-        """The next line of that name."""
-        return next(found for found in map(json.loads, self.lines) if found["event"] == event)
-
-    def end(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
 from guesthouse.observe.traces import Traces
 from guesthouse.plan import Plan
+from guesthouse.plans import Plans
 
 _LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
@@ -83,8 +84,9 @@ def watched(manifest: Path, traces: Traces | None = None, sidecar: str = "127.0.
         loaded = load(manifest)
         plan = stack.enter_context(opened(loaded))
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint(sidecar))))
-        metrics = Metrics(plan)
-        application = application_for(plan, outputs, port=0, observers=[metrics], traces=traces)
+        plans = stack.enter_context(contextlib.closing(Plans(plan)))
+        metrics = Metrics(plans)
+        application = application_for(plans, outputs, port=0, observers=[metrics], traces=traces)
         probes = probes_for(loaded, 0, metrics, lambda: application.server.ready)
         stack.callback(probes.close)
         application.start()

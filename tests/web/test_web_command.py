@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.cli.web import _is_loopback
+from guesthouse.manifest.rules import is_loopback
 
 
-def run(port: int, log: Path, **environment: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "guesthouse", "web", "--port", str(port), "--app", "vision"]
+def run(port: int, log: Path, host: str = "127.0.0.1", **environment: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "guesthouse", "web", "--host", host, "--port", str(port), "--app", "vision"]
     with log.open("wb") as out:
         return subprocess.Popen(command, stderr=out, env={**os.environ, **environment})
 
@@ -61,9 +61,21 @@ def test_a_port_in_use_is_said_without_a_traceback(tmp_path: Path):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("token", ["", "secret-token"])
+def test_it_says_where_strangers_may_use_it(tmp_path: Path, token: str):
+    with socket.socket() as taken:  # so that it ends by itself
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        web = run(taken.getsockname()[1], tmp_path / "log", "0.0.0.0", GUESTHOUSE_PAGE_TOKEN=token)
+        assert web.wait(60) == 1
+    said = (tmp_path / "log").read_text()
+    assert ("whoever reaches the page may use it: set GUESTHOUSE_PAGE_TOKEN" in said) is not bool(token)
+    assert "secret-token" not in said
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("page", False)],
 )
 def test_only_loopback_holds_callers_to_the_names_of_this_machine(host: str, loopback: bool):
-    assert _is_loopback(host) is loopback
+    assert is_loopback(host) is loopback

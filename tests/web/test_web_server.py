@@ -147,3 +147,20 @@ def test_its_own_origin_may_call(page: TestClient):
 )
 def test_the_sidecar_is_found_in_the_environment(environment: dict[str, str], url: str):
     assert url_from_environment(environment) == url
+
+
+def test_a_page_with_a_token_is_for_those_who_know_it(nobody: str):
+    with TestClient(application(Sidecar(nobody, "vision"), token="a: tökén"), base_url=HERE) as client:
+        for path in ("/", "/api/status", "/api/call/api/image", "/page.js"):
+            response = client.get(path)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"].startswith("Basic ")
+            assert "content-security-policy" in response.headers
+        assert client.get("/healthz").status_code == 200
+        for wrong in (("", ""), ("a: tökén", ""), ("a", "tökén"), ("", "a: tökénn")):
+            assert client.get("/", auth=wrong).status_code == 401
+        for header in ("Basic", "Basic !", "Bearer", "Bearer x", "Digest a", "Basic eA=="):
+            assert client.get("/", headers={"authorization": header}).status_code == 401
+        assert client.get("/", auth=("anybody", "a: tökén")).status_code == 200
+        assert client.get("/", headers={"authorization": "Bearer a: tökén".encode()}).status_code == 200
+        assert client.get("/", headers={"authorization": "Bearer x", "origin": "http://else"}).status_code == 403

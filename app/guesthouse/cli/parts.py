@@ -29,12 +29,17 @@ from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
 from guesthouse.observe.logs import InLog
 from guesthouse.plan import Plan, Routes, build
+from guesthouse.plans import Plans
+from guesthouse.reload import Size, size_of
 
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces
 
 _AT_WORK = 8  # as many as answer 3,000 calls a second of 2.5 ms each; Python itself does not manage more
-_SPARE = 2  # instance slots beyond those that events can take: an instance is freed just after its slot
+# What the process is made for beyond what the manifest's guests need: a reload may add some, and events of before may
+# still be inside. Memory and threads are taken when they are used.
+_ROOM_INSTANCES = 64
+_ROOM_PLACES = 1024
 
 
 @contextlib.contextmanager
@@ -43,12 +48,8 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
 
     Raises `PlanFaults`, `CacheError`.
     """
-    limits = [guest.limits for guest in manifest.guests.values()]
-    config = EngineConfig(
-        instances=sum(one.concurrency for one in limits) + _SPARE,
-        memory=max((one.memory for one in limits), default=EngineConfig().memory),
-        pooling=manifest.engine.pooling,
-    )
+    size = room_for(manifest)
+    config = EngineConfig(instances=size.instances, memory=size.memory, pooling=manifest.engine.pooling)
     cache = CodeCache(manifest.engine.cache)
     if cache.note:
         structlog.get_logger("guesthouse").warning(cache.note)
@@ -58,6 +59,13 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
             yield plan
         finally:
             plan.close()
+
+
+def room_for(manifest: Manifest) -> Size:
+    """What a process that begins with this manifest is made for."""
+    size = size_of(manifest)
+    memory = max(size.memory, EngineConfig().memory)
+    return Size(size.instances + _ROOM_INSTANCES, memory, size.places + _ROOM_PLACES)
 
 
 def needed(manifest: Manifest, event: Event) -> Manifest:
@@ -77,7 +85,7 @@ def with_component(manifest: Manifest, name: str) -> Manifest:
 
 
 def application_for(
-    plan: Plan,
+    plans: Plans,
     outputs: Outputs,
     *,
     host: str | None = None,
@@ -85,35 +93,36 @@ def application_for(
     observers: Sequence[Observer] = (),
     traces: Traces | None = None,
 ) -> Application:
-    """The gRPC application for a plan, not started yet; `host` and `port` go before the manifest's.
+    """The gRPC application over plans, not started yet; `host` and `port` go before the manifest's.
 
     `observers` hear of every event besides the log, and what the manifest itself asks for.
     """
-    settings = plan.manifest.server
+    manifest = plans.now.manifest
+    settings, threads = manifest.server, _threads(manifest)
     config = ServerConfig(
         host=host if host is not None else settings.host,
         port=port if port is not None else settings.port,
         message=settings.message,
         tokens=tuple(token.get_secret_value() for token in settings.token),
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
-        threads=_threads(plan),
+        threads=threads,
         at_work=_at_work(),
         notice=settings.drain.notice,
         limit=settings.drain.limit,
     )
-    component = plan.manifest.component
+    component = manifest.component
     if component is None:
-        return Application(Server(config, _handler(plan, outputs, observers, traces), listing(plan.manifest)))
+        return Application(Server(config, _handler(plans, outputs, observers, traces), listing(manifest)))
     replies = _replies(component)
-    handler = _handler(plan, outputs, [*observers, replies], traces)
+    handler = _handler(plans, outputs, [*observers, replies], traces)
     return Application(
-        Server(config, handler, listing(plan.manifest)), Component(_component(plan, component), handler, replies)
+        Server(config, handler, listing(manifest)), Component(_component(manifest, component), handler, replies)
     )
 
 
-def _threads(plan: Plan) -> int:
+def _threads(manifest: Manifest) -> int:
     """The same again, so that a caller too many is refused by its guest, which can say more, not by the server."""
-    return plan.places + 2 * SPARE_THREADS
+    return room_for(manifest).places + 2 * SPARE_THREADS
 
 
 def _at_work() -> int:
@@ -121,15 +130,15 @@ def _at_work() -> int:
     return max(2, min(cores(), _AT_WORK))
 
 
-def _component(plan: Plan, settings: ComponentTable) -> ComponentConfig:
-    server = plan.manifest.server
+def _component(manifest: Manifest, settings: ComponentTable) -> ComponentConfig:
+    server = manifest.server
     return ComponentConfig(
         name=settings.name,
         folder=settings.folder or socket_folder(),
         permissions=settings.permissions,
-        guests=plan.manifest.operations,
+        guests=manifest.operations,
         message=server.message,
-        threads=_threads(plan),
+        threads=_threads(manifest),
         at_work=_at_work(),
         notice=server.drain.notice,
         limit=server.drain.limit,
@@ -147,16 +156,16 @@ def _replies(settings: ComponentTable) -> Replies:
     return Replies(settings.name, settings.replies, bounds)
 
 
-def _handler(plan: Plan, outputs: Outputs, observers: Sequence[Observer], traces: Traces | None) -> Handler:
+def _handler(plans: Plans, outputs: Outputs, observers: Sequence[Observer], traces: Traces | None) -> Handler:
     """What answers events; what the page asks for is only kept where the manifest has a page."""
-    feed = Feed() if plan.manifest.page.apps else None
+    feed = Feed() if plans.now.manifest.page.apps else None
     heard_by: list[Observer] = [EventLog(), *observers]
     if feed is not None:
         heard_by.append(feed)
-    handler: Handler = InLog(Dispatcher(plan, outputs if traces is None else traces.outputs(outputs), heard_by))
+    handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
     if traces is not None:
         handler = traces.handler(handler)
-    return handler if feed is None else HostMethods(plan, feed, handler)
+    return handler if feed is None else HostMethods(plans, feed, handler)
 
 
 def listing(manifest: Manifest) -> Listing:
@@ -167,6 +176,20 @@ def listing(manifest: Manifest) -> Listing:
     return Listing(
         subscriptions=tuple(_subscription(tables) for tables in topics.values()),
         bindings=tuple(binding.name for binding in manifest.binding),
+    )
+
+
+def tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
+    """Have the server tell sidecars of a plan's topics and bindings, and say what those that run have not heard of."""
+    new, old = listing(plan.manifest), listing(before.manifest)
+    if new == old:
+        return
+    server.tell(new)
+    topics = {f"{s.pubsub}/{s.topic}" for s in set(new.subscriptions) ^ set(old.subscriptions)}
+    structlog.get_logger("guesthouse").warning(
+        "sidecars asked for topics and bindings when they started: restart them to have them hear of these",
+        topics=sorted(topics),
+        bindings=sorted(set(new.bindings) ^ set(old.bindings)),
     )
 
 

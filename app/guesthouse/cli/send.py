@@ -15,6 +15,7 @@ from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, Manife
 from guesthouse.cli.output import fail, note
 from guesthouse.event import Cost, Destination, Event, Failure, Reply
 from guesthouse.manifest import load
+from guesthouse.plans import Plans
 from guesthouse.text import fault
 from guesthouse_abi.deadline import Deadline
 
@@ -77,7 +78,7 @@ def _here(event: Event, manifest: Path, verbose: bool) -> Reply:
 
     loaded = needed(load(manifest), event)
     with opened(loaded) as plan:
-        reply = Dispatcher(plan, _Told()).dispatch(event)
+        reply = Dispatcher(Plans(plan), _Told()).dispatch(event)
     if verbose:
         note(f"guest {reply.guest}: {len(reply.body)} bytes {reply.content_type}")
         note(told(reply.cost))

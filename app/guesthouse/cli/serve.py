@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -13,19 +19,22 @@ from guesthouse import __version__
 from guesthouse.cli.observed import probes_for, traces_for
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
-from guesthouse.cli.parts import application_for, opened, with_component
+from guesthouse.cli.parts import application_for, opened, room_for, tell_sidecars, with_component
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.server import ServeError, run_until_signal
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
+from guesthouse.files import stamps
 from guesthouse.inference import session
-from guesthouse.manifest import load
+from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.tables import COMPONENT_NAME
 from guesthouse.observe import logs
 from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
 from guesthouse.plan import Plan
+from guesthouse.plans import Plans
+from guesthouse.reload import Hears, Reloader, Source, files_of
 
 app = new_app()
 
@@ -70,6 +79,9 @@ MetricsPort = Annotated[
 ]
 
 
+Watch = Annotated[bool, typer.Option("--watch", help="Reload when the manifest, a module or a model changes.")]
+
+
 @app.command(epilog=example_text("serve", "serve -m vision.toml --port 50051 --log-format json"))
 def serve(
     manifest: ManifestFile = DEFAULT_MANIFEST,
@@ -77,30 +89,31 @@ def serve(
     port: Port = None,
     component: ComponentName = None,
     metrics_port: MetricsPort = None,
+    watch: Watch = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
     """Serve the guests of a manifest to a Dapr sidecar.
 
-    The port opens when everything is loaded. SIGTERM drains: health says no, events inside are finished; a second
-    SIGTERM ends at once.
+    The port opens when everything is loaded. SIGHUP reloads: what has changed is checked, then switched to without a
+    stop. SIGTERM drains: health says no, events inside are finished; a second SIGTERM ends at once.
     """
     began = time.monotonic()
-    loaded = load(manifest)
-    if component is not None:
-        loaded = with_component(loaded, component)
-    settings = loaded.metrics
-    tokens = (*loaded.server.token, *(settings.token if settings is not None else ()))
-    logs.hide(token.get_secret_value() for token in tokens)
     with contextlib.ExitStack() as stack:
+        hung_up = stack.enter_context(_hang_ups())
+        read = functools.partial(_read, manifest, component)
+        seen = dict(stamps([manifest]))  # before it is read: what changes meanwhile is seen to have changed
+        loaded = read()
+        seen |= stamps(files_of(loaded))
         plan = stack.enter_context(opened(loaded))
+        plans = stack.enter_context(contextlib.closing(Plans(plan)))
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint.from_environment())))
         traces = traces_for(loaded)
         if traces is not None:
             stack.enter_context(contextlib.closing(traces))
-        metrics = Metrics(plan) if loaded.metrics is not None or metrics_port is not None else None
+        metrics = Metrics(plans) if loaded.metrics is not None or metrics_port is not None else None
         observers: list[Observer] = [metrics] if metrics is not None else []
-        application = application_for(plan, outputs, host=host, port=port, observers=observers, traces=traces)
+        application = application_for(plans, outputs, host=host, port=port, observers=observers, traces=traces)
         probes = None
         if metrics is not None:
             probes = probes_for(loaded, metrics_port, metrics, lambda: application.server.ready)
@@ -109,10 +122,54 @@ def serve(
             application.start()
         except ServeError as error:
             fail([str(error)])
-        _announce(plan, application, probes, time.monotonic() - began)
-        code = run_until_signal(application)
+        seconds = time.monotonic() - began
+        hears = Hears(functools.partial(tell_sidecars, application.server))
+        if metrics is not None:
+            hears.ended = metrics.reloaded
+        reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), hears, watch, hung_up)
+        reloader.seen(seen)
+        stack.enter_context(contextlib.closing(reloader))
+        reloader.start()
+        code = run_until_signal(
+            _Ending(reloader, application),
+            {signal.SIGHUP: reloader.request},
+            functools.partial(_announce, plan, application, probes, seconds),
+        )
         _log.info("ended")
     raise typer.Exit(code)
+
+
+def _read(path: Path, component: str | None) -> Manifest:
+    """The manifest as this command serves it; its tokens do not appear in the log from now on."""
+    manifest = load(path)
+    if component is not None:
+        manifest = with_component(manifest, component)
+    tokens = (*manifest.server.token, *(manifest.metrics.token if manifest.metrics is not None else ()))
+    logs.hide(token.get_secret_value() for token in tokens)
+    return manifest
+
+
+@contextlib.contextmanager
+def _hang_ups() -> Iterator[threading.Event]:
+    """Set by SIGHUP, which would end the process otherwise: also while it still loads."""
+    hung_up = threading.Event()
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: hung_up.set())
+    try:
+        yield hung_up
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """See `server.Drains`: nothing is reloaded while it drains."""
+
+    reloader: Reloader
+    application: Application
+
+    def drain(self) -> bool:
+        self.reloader.stop()
+        return self.application.drain()
 
 
 def _announce(plan: Plan, application: Application, probes: Probes | None, seconds: float) -> None:

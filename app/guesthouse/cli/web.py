@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from typing import Annotated
@@ -13,6 +12,7 @@ import uvicorn
 
 from guesthouse.cli.options import LogFormat, LogLevel, example_text, new_app
 from guesthouse.cli.output import fail
+from guesthouse.manifest.rules import is_loopback
 from guesthouse.observe import logs
 from guesthouse.text import fault
 from guesthouse.web.server import LOOPBACK, application
@@ -38,12 +38,15 @@ def web(
 ) -> None:
     """Serve the page: photos to guests, a live feed and an operator's view.
 
-    It calls the guest host through a sidecar of its own, found by DAPR_HTTP_PORT (3500) and DAPR_API_TOKEN.
+    It calls the guest host through a sidecar of its own, found by DAPR_HTTP_PORT (3500) and DAPR_API_TOKEN. With
+    GUESTHOUSE_PAGE_TOKEN, the page asks its visitors for that, as the password of any name.
     """
-    token = os.environ.get("DAPR_API_TOKEN", "")
-    logs.hide([token])
+    token, asked = os.environ.get("DAPR_API_TOKEN", ""), os.environ.get("GUESTHOUSE_PAGE_TOKEN", "")
+    logs.hide([token, asked])
     sidecar = Sidecar(url_from_environment(), app, token)
-    served = application(sidecar, LOOPBACK if _is_loopback(host) else None)
+    if not asked and not is_loopback(host):
+        _log.warning("whoever reaches the page may use it: set GUESTHOUSE_PAGE_TOKEN", host=host)
+    served = application(sidecar, LOOPBACK if is_loopback(host) else None, asked)
     config = uvicorn.Config(
         served,
         host,
@@ -70,10 +73,3 @@ def web(
         sidecar=sidecar.url,
     )
     uvicorn.Server(config).run([listening])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -110,6 +110,10 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
 
     def __init__(self, events: Events, listing: Listing) -> None:
         self._events = events
+        self.tell(listing)
+
+    def tell(self, listing: Listing) -> None:
+        """Tell sidecars this from now on."""
         # Made once: these calls come at the sidecar's start, with little patience, and are not repeated.
         self._subscriptions = ListTopicSubscriptionsResponse(
             subscriptions=[_topic_subscription(subscription) for subscription in listing.subscriptions]

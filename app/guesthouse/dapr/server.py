@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -70,7 +71,8 @@ class Server:
         self._threads = Workers(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
         self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
-        Callback(Events(handler, Tokens(config.tokens), self._admission), listing).add_to(self._server)
+        self._callback = Callback(Events(handler, Tokens(config.tokens), self._admission), listing)
+        self._callback.add_to(self._server)
         self._health.add_to(self._server)
 
     def start(self) -> None:
@@ -88,6 +90,10 @@ class Server:
             raise ServeError(f"cannot listen on {address}: {error}") from error
         self._server.start()
         self._started = True
+
+    def tell(self, listing: Listing) -> None:
+        """Tell sidecars that ask from now on of other topics and bindings. Those that have asked do not ask again."""
+        self._callback.tell(listing)
 
     @property
     def ready(self) -> bool:
@@ -125,17 +131,25 @@ class Drains(Protocol):
         """End gently; returns whether all events in flight ended well."""
 
 
-def run_until_signal(server: Drains) -> int:
+def run_until_signal(
+    server: Drains,
+    hears: Mapping[int, Callable[[], None]] | None = None,
+    announce: Callable[[], None] = lambda: None,
+) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the process's exit code. For the main thread.
 
     A second signal ends the process on the spot, with 128 plus its number: a guest that does not end cannot hold it.
+    `hears` says what to do at other signals: it is called in the main thread, also during the drain, and must be short.
+    `announce` says that it serves, once signals are heard.
     """
     # The C part of Python's signal handling writes the number of each signal here, in whichever thread it arrives. The
     # main thread could otherwise miss one just before it waits for a lock, and a drain waits long.
     received, wakeup = socket.socketpair()
     wakeup.setblocking(False)
     wakeup_before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    others = hears or {}
+    ends = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, _ignore) for number in (*ends, *others)}
 
     def drain() -> None:
         try:
@@ -144,11 +158,13 @@ def run_until_signal(server: Drains) -> int:
             wakeup.send(bytes([_DRAINED]))
 
     def receive() -> int:
-        while (number := received.recv(1)[0]) not in (*before, _DRAINED):
-            pass
+        while (number := received.recv(1)[0]) not in (*ends, _DRAINED):
+            if number in others:
+                others[number]()
         return number
 
     try:
+        announce()
         receive()
         threading.Thread(target=drain, name="drain", daemon=True).start()
         if (number := receive()) != _DRAINED:

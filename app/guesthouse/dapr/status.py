@@ -37,6 +37,7 @@ CODES = {
     Reason.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.TRY_AGAIN: grpc.StatusCode.UNAVAILABLE,
+    Reason.OFF: grpc.StatusCode.UNAVAILABLE,
     Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
     Reason.DENIED: grpc.StatusCode.UNAUTHENTICATED,
     Reason.OUTPUT: grpc.StatusCode.UNAVAILABLE,

@@ -24,6 +24,7 @@ import wasmtime
 from guesthouse.engine import capi
 from guesthouse.engine.base import TABLE_ELEMENTS, EngineConfig, EngineError, ExternType, Import
 from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, DeadlineExceeded, HostFault, Trap
 from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
@@ -31,6 +32,8 @@ from guesthouse_abi.memory import Memory
 TICK = 0.01  # seconds between epochs while a guest runs
 _LINGER = 200  # ticks that the ticker stays awake after the last guest
 _CHECK = 1  # epochs between looks at an event's deadline
+_LOOK = 0.05  # seconds between looks at the deadline of an event that waits for an instance's place
+_UNBOUNDED = 1 << 30
 
 _KINDS = {
     code.value: name
@@ -172,8 +175,10 @@ class WasmtimeInstance:
         self._resolved: dict[str, int] = {}
         self._located: tuple[int, int] | None = None
         limits = context.limits
+        linked.engine.take_place(context.deadline)
         self._store: int | None = capi.store_new(linked.engine.address, None, capi.NO_FINALIZER)
         if not self._store:
+            linked.engine.places.release()
             raise EngineError("no store could be made")
         self._context: int = capi.store_context(self._store)
         capi.store_limiter(self._store, limits.memory, TABLE_ELEMENTS, 1, _TABLES, 1)
@@ -257,6 +262,7 @@ class WasmtimeInstance:
             self._resolved = {}
             capi.store_delete(store)
             self._linked.engine.ticker.leave()
+            self._linked.engine.places.release()
 
 
 class WasmtimeLinked:
@@ -406,6 +412,13 @@ class WasmtimeEngine:
         self.engine = self._make(config)
         self.address = capi.address(self.engine.ptr())
         self.ticker = _Ticker(self.address)
+        # Guests' slots are fewer than these, except while events that began before a reload end.
+        self.places = threading.Semaphore(config.instances if self.pooling else _UNBOUNDED)
+
+    def take_place(self, deadline: Deadline) -> None:
+        """Wait until there may be one instance more. Raises `DeadlineExceeded`, `Cancelled`."""
+        while not self.places.acquire(timeout=min(deadline.remaining(), _LOOK)):
+            deadline.check()
 
     def _make(self, config: EngineConfig) -> wasmtime.Engine:
         settings = wasmtime.Config()

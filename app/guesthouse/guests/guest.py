@@ -15,6 +15,7 @@ from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Li
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.guests.declared import memory_minimums, table_minimums
+from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.calling.bindgen import Bindgen
@@ -39,6 +40,7 @@ class GuestConfig:
     reply_type: str = ""
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
+    signed: Signed | None = None
     isolation: str = "thread"  # or "process"
 
 
@@ -73,6 +75,7 @@ class Guest:
         module: Module,
         sha256: str,
         compiled: bool,
+        slots: Slots | None = None,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -83,26 +86,46 @@ class Guest:
         self.module = module
         self.sha256 = sha256
         self.compiled = compiled  # whether it had to be compiled now
-        self.slots = Slots(config.name, config.limits.concurrency, config.limits.queue, config.limits.queue_wait)
+        limits = config.limits
+        self.slots = slots or Slots(config.name, limits.concurrency, limits.queue, limits.queue_wait)
+
+    def take_limits(self) -> None:
+        """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
+        self.slots.resize(self.limits.concurrency, self.limits.queue, self.limits.queue_wait)
 
 
-def load_guest(config: GuestConfig, engine: Engine, cache: CodeCache, services: Services) -> Guest:
-    """Compile (or map), link and check a guest. Raises `GuestFaults`."""
-    wasm = _read(config)
+def load_guest(
+    config: GuestConfig,
+    engine: Engine,
+    cache: CodeCache,
+    services: Services,
+    known: Mapping[str, Guest] | None = None,
+    slots: Slots | None = None,
+) -> Guest:
+    """Compile (or map), link and check a guest. Raises `GuestFaults`.
+
+    `known` are loaded guests by the sha256 of their modules: their code is taken where it fits. `slots` are those that
+    the guest goes on with.
+    """
+    wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
     if config.sha256 is not None and config.sha256 != sha256:
         raise GuestFaults(
             [f"{config.module} has sha256 {sha256}, the manifest wants {config.sha256}: update the pin or the file"]
         )
+    if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
+        raise GuestFaults([fault])
+    same = known.get(sha256) if known is not None else None
     try:
-        module, compiled = cache.load(engine, wasm)
+        module, compiled = (same.module, False) if same is not None else cache.load(engine, wasm)
     except CompileError as error:
         raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
     except EngineError as error:
         raise GuestFaults(
             _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
-    return assemble(config, module, services, sha256, compiled, _over_limits(wasm, config.limits))
+    linked = same.linked if same is not None else None
+    return assemble(config, module, services, sha256, compiled, _over_limits(wasm, config.limits), linked, slots)
 
 
 def assemble(
@@ -112,8 +135,13 @@ def assemble(
     sha256: str = "",
     compiled: bool = False,
     faults: Sequence[str] = (),
+    linked: Linked | None = None,
+    slots: Slots | None = None,
 ) -> Guest:
-    """Check and link a module that is loaded; `faults` is what is known to be wrong with it. Raises `GuestFaults`."""
+    """Check and link a module that is loaded, unless it is `linked`; `faults` is what is known to be wrong with it.
+
+    Raises `GuestFaults`.
+    """
     functions, found = _resolve(module)
     convention = _convention(config)
     found += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
@@ -121,26 +149,25 @@ def assemble(
     if found:
         raise GuestFaults(found)
     try:
-        linked = module.link(functions)
+        linked = linked or module.link(functions)
     except EngineError as error:
         raise GuestFaults([f"{config.module.name} cannot be linked: {error}"]) from error
-    return Guest(config, linked, convention, services, module, sha256, compiled)
+    return Guest(config, linked, convention, services, module, sha256, compiled, slots)
 
 
-def _read(config: GuestConfig) -> bytes:
+def read_module(path: Path) -> bytes:
+    """The bytes of a core module. Raises `GuestFaults`."""
     try:
-        with config.module.open("rb") as file:
+        with path.open("rb") as file:
             wasm = file.read(MODULE_SIZE + 1)
     except OSError as error:
-        raise GuestFaults(
-            [f"{config.module} cannot be read ({error.strerror}): build it or correct the path"]
-        ) from error
+        raise GuestFaults([f"{path} cannot be read ({error.strerror}): build it or correct the path"]) from error
     if len(wasm) > MODULE_SIZE:
-        raise GuestFaults([f"{config.module} is larger than {MODULE_SIZE} bytes"])
+        raise GuestFaults([f"{path} is larger than {MODULE_SIZE} bytes"])
     if wasm[:4] != b"\0asm":
-        raise GuestFaults([f"{config.module} is not a Wasm module"])
+        raise GuestFaults([f"{path} is not a Wasm module"])
     if wasm[4:8] != b"\1\0\0\0":
-        raise GuestFaults([f"{config.module} is a component, not a core module: build it for wasm32-wasip1"])
+        raise GuestFaults([f"{path} is a component, not a core module: build it for wasm32-wasip1"])
     return wasm
 
 

@@ -46,7 +46,7 @@ class Slots:
         Raises `Failure`: FULL when the queue is full or the wait was too long, DEADLINE, CANCELLED.
         """
         with self._lock:
-            if self._free and not self._waiters:
+            if self._free > 0 and not self._waiters:
                 self._free -= 1
                 return 0.0
             if len(self._waiters) >= self.queue:
@@ -79,10 +79,25 @@ class Slots:
     def release(self) -> None:
         """Give a slot back: to the caller who has waited longest, if any."""
         with self._lock:
-            if self._waiters:
-                waiter = self._waiters.popleft()
-                waiter.granted = True
-            else:
-                self._free += 1
-                return
-        waiter.signal.set()
+            self._free += 1
+            granted = self._grant()
+        for waiter in granted:
+            waiter.signal.set()
+
+    def resize(self, limit: int, queue: int, wait: float) -> None:
+        """Other limits from now on. Who is inside stays; who waits stays, as long as it was told to."""
+        with self._lock:
+            self._free += limit - self.limit
+            self.limit, self.queue, self._wait = limit, queue, wait
+            granted = self._grant()
+        for waiter in granted:
+            waiter.signal.set()
+
+    def _grant(self) -> list[_Waiter]:
+        """Hand the free slots to those who have waited longest; after a resize there may be fewer than none."""
+        granted = []
+        while self._free > 0 and self._waiters:
+            self._free -= 1
+            granted.append(self._waiters.popleft())
+            granted[-1].granted = True
+        return granted

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from guesthouse.files import Stamp, digest_of, stamp
 
 LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message
 
@@ -48,6 +50,7 @@ class ModelFile:
     data: bytes
     sha256: str
     external: tuple[str, ...]  # the data files that it names, relative to its folder
+    stamps: tuple[Stamp, ...] = ()  # of these files, before they were read
 
 
 def read_model(path: Path, sha256: str | None, largest: int = LARGEST) -> ModelFile:
@@ -78,7 +81,22 @@ def read_model(path: Path, sha256: str | None, largest: int = LARGEST) -> ModelF
     locations = tuple(sorted(set(external_locations(data))))
     for location in locations:
         _check_location(path.parent, location)
-    return ModelFile(data, digest, locations)
+    return ModelFile(data, digest, locations, _stamps(path, locations))
+
+
+def unchanged(path: Path, file: ModelFile) -> bool:
+    """Whether the model at `path` is still what `read_model` has read.
+
+    The file is hashed again, in pieces. The data files that it names, which may have gigabytes, are only looked at.
+    """
+    try:
+        return digest_of(path) == file.sha256 and _stamps(path, file.external) == file.stamps
+    except OSError:
+        return False
+
+
+def _stamps(path: Path, external: Sequence[str]) -> tuple[Stamp, ...]:
+    return tuple(stamp(path.parent / name) for name in external)
 
 
 def external_locations(data: bytes, check: Callable[[], None] = lambda: None) -> list[str]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from guesthouse.inference.batcher import Batcher
 from guesthouse.inference.cores import Traffic, cores
-from guesthouse.inference.modelfile import LARGEST, ModelFault, read_model
+from guesthouse.inference.modelfile import LARGEST, ModelFault, ModelFile, read_model, unchanged
 from guesthouse.inference.session import Session
 from guesthouse.inference.tensors import check_inputs, check_outputs, describe, filled
 from guesthouse.inference.watch import Watch
@@ -89,6 +90,9 @@ class OnnxModel:
         self.warmup_seconds = 0.0
         self.note = ""  # why the model was not tried at load, if so
         self.observe: Observe = _nobody
+        self.file: ModelFile | None = None  # as it was when it was loaded, without its bytes
+        self._holders = 1
+        self._holding = threading.Lock()
         self._inputs = {info.name: info for info in self.inputs}
         self._outputs = {info.name: info for info in self.outputs}
         self._free = tuple(info.name for info in self.inputs if info.shape[:1] == (None,))
@@ -108,6 +112,7 @@ class OnnxModel:
             costs.append(max(0, _resident() - before))
         model = cls(config, Digest(file.sha256, len(file.data)), sessions, traffic)
         model.costs = tuple(costs)
+        model.file = replace(file, data=b"")
         model._check_config()
         model._warm_up()
         if config.batch is not None:
@@ -155,8 +160,22 @@ class OnnxModel:
             return self._batcher.run(inputs, outputs, deadline)
         return self._run(inputs, outputs, deadline)
 
+    def still(self, config: ModelConfig) -> bool:
+        """Whether loading `config` now would give this very model: the same configuration, and unchanged files."""
+        return self.file is not None and config == self.config and unchanged(config.path, self.file)
+
+    def held(self) -> OnnxModel:
+        """The same model for one holder more, who closes it as well."""
+        with self._holding:
+            self._holders += 1
+        return self
+
     def close(self) -> None:
-        """Drop the sessions; runs under way finish. Closing twice is no error."""
+        """Of the last holder: drop the sessions; runs under way finish. Closing twice is no error."""
+        with self._holding:
+            self._holders -= 1
+            if self._holders > 0:
+                return
         if self._batcher is not None:
             self._batcher.close()
         self._sessions = ()

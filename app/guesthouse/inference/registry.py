@@ -46,15 +46,23 @@ class Registry:
             self._digests.update((digest.lower(), model) for digest in model.config.stands_for)
 
     @classmethod
-    def open(cls, configs: Iterable[ModelConfig]) -> Registry:
-        """Load all models. Raises `ModelFaults` with all faults of all of them; none stays loaded then."""
-        watch, traffic = Watch(), Traffic()
+    def open(cls, configs: Iterable[ModelConfig], before: Registry | None = None) -> Registry:
+        """Load all models. Raises `ModelFaults` with all faults of all of them; none stays loaded then.
+
+        Those that are unchanged since `before` was opened, which must not be closed yet, are the same for both.
+        """
+        if before is None:
+            watch, traffic = Watch(), Traffic()
+        else:
+            watch, traffic = before._watch.held(), before._traffic
         models: list[OnnxModel] = []
         faults: list[str] = []
         for config in configs:
+            known = before.named(config.name) if before is not None else None
             try:
-                models.append(OnnxModel.load(config, watch, traffic))
-            except ModelFault as error:  # noqa: PERF203 (all faults of all models)
+                same = known is not None and known.still(config)
+                models.append(known.held() if known and same else OnnxModel.load(config, watch, traffic))
+            except ModelFault as error:
                 faults += [f"model {config.name!r}: {config.path}: {fault}" for fault in error.faults]
         faults += _digest_faults(models)
         registry = cls(models, watch, traffic)
@@ -62,6 +70,11 @@ class Registry:
             registry.close()
             raise ModelFaults(faults)
         return registry
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     @property
     def models(self) -> tuple[OnnxModel, ...]:
@@ -102,7 +115,9 @@ class Registry:
         return model
 
     def close(self) -> None:
-        """Drop all sessions; runs under way finish. Closing twice is no error."""
+        """Drop the sessions that nobody else holds; runs under way finish. Closing twice is no error."""
+        if self._closed:
+            return
         self._closed = True
         for model in self._models.values():
             model.close()

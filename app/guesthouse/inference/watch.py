@@ -24,6 +24,13 @@ class Watch:
         self._wakes_at = math.inf
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._holders = 1
+
+    def held(self) -> Watch:
+        """The same watch for one holder more, who closes it as well."""
+        with self._changed:
+            self._holders += 1
+        return self
 
     def until(self, deadline: Deadline, stop: Callable[[], None]) -> _Watched:
         """A context in which `stop` is called, once or more, when `deadline` passes or is cancelled.
@@ -33,10 +40,12 @@ class Watch:
         return _Watched(self, deadline, stop)
 
     def close(self) -> None:
-        """End the thread when nothing is left to watch. What is under way is watched to its end."""
+        """Of the last holder: end the thread when nothing is left to watch. What is under way is watched to its end."""
         with self._changed:
-            self._closed = True
-            self._changed.notify()
+            self._holders -= 1
+            if self._holders <= 0:
+                self._closed = True
+                self._changed.notify()
 
     def _add(self, entry: _Watched, at: float) -> None:
         with self._changed:

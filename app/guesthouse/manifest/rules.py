@@ -8,6 +8,7 @@ another part of the same table is wrong: all faults are told at once. What is of
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     yield from _twice(raw, "job", ("name",))
     yield from _topics(raw)
     yield from _component(raw)
+    yield from _metrics(raw)
+    yield from _supply(raw)
 
 
 def closest(name: str, known: Iterable[str], what: str) -> str:
@@ -40,6 +43,14 @@ def closest(name: str, known: Iterable[str], what: str) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return f"{what}: {', '.join(known)}" if known else f"there are no {what.rpartition(' ')[2]} here"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches a server that listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _keys(raw: Raw, key: str) -> list[str]:
@@ -185,3 +196,24 @@ def _component(raw: Raw) -> Iterator[Disagreement]:
     if component.get("guests") == [] and not component.get("replies"):
         remedy = "name guests in guests or replies, or leave guests out for all of them"
         yield ("component", "guests"), "leaves the component without anything to do", remedy
+
+
+def _metrics(raw: Raw) -> Iterator[Disagreement]:
+    metrics = raw.get("metrics")
+    if not isinstance(metrics, dict) or "token" in metrics or metrics.get("open") in (True, "true"):
+        return
+    host = metrics.get("host", "127.0.0.1")
+    if isinstance(host, str) and host and not is_loopback(host):
+        remedy = "write a token (Prometheus sends it as credentials), or open = true where only those who may get there"
+        yield ("metrics", "token"), f"is missing: on {host} others than this machine may ask", remedy
+
+
+def _supply(raw: Raw) -> Iterator[Disagreement]:
+    """What digests and signatures do not go with."""
+    for name, guest in _named(raw, "guests").items():
+        if guest.get("allow_guest_models") in (True, "true") and raw.get("require_digests") in (True, "true"):
+            where: Where = ("guests", name, "allow_guest_models")
+            yield where, "does not go with require_digests", "models that a guest brings have no digest: leave it out"
+        if "signature" in guest and "signatures" not in raw:
+            remedy = "name the keys in [signatures], or leave it out"
+            yield ("guests", name, "signature"), "is looked at by nobody without [signatures]", remedy

@@ -139,6 +139,12 @@ def _apps(value: object) -> object:
     return value
 
 
+def _keys(value: object) -> object:
+    if value == []:
+        raise wrong("is empty", "name the public keys, or leave the table out")
+    return value
+
+
 def _component_name(value: object) -> object:
     if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
         raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
@@ -343,7 +349,20 @@ class Guest(Table):
         description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
     )
     allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
+    signature: File | None = Field(
+        default=None,
+        description="of the module, by a key of `[signatures]`",
+        json_schema_extra={"default": "`module` and `.sig`"},
+    )
+    enabled: Switch = Field(
+        default=True, description="false: it is not loaded, and its events are refused for now (`OFF`)"
+    )
     limits: GuestLimits = Field(default_factory=lambda: GuestLimits(), description="what it may use; all have defaults")
+
+    @property
+    def signed_by(self) -> Path:
+        """Where the module's signature is, if it has one."""
+        return self.signature or self.module.with_name(self.module.name + ".sig")
 
     def grants(self) -> grants.Grants:
         return grants.Grants(
@@ -365,6 +384,7 @@ class Invoke(Table):
     verbs: Annotated[
         tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
     ] = Field(default=(), description="the HTTP verbs that are answered", json_schema_extra={"default": "all"})
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class State(Table):
@@ -397,6 +417,7 @@ class Binding(Table):
     dead_letter: SomeText | None = Field(
         default=None, description="the output binding that receives an event that is given up"
     )
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class Match(Table):
@@ -436,6 +457,7 @@ class Topic(Table):
     to: To = Field(default=(), description="output bindings that receive the reply")
     state: State | None = Field(default=None, description="where the reply is stored")
     on_error: OnError = Field(default="retry", description='when the guest fails: "retry" or "drop" the message')
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class Job(Table):
@@ -443,6 +465,7 @@ class Job(Table):
 
     name: SomeText = Field(description="the job's name")
     guest: Name = Field(description="the guest that answers")
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
 class Component(Table):
@@ -505,7 +528,10 @@ class Metrics(Table):
     token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
         default=(),
         description="what `/metrics` asks for as `Authorization: Bearer`; a list while it is being changed",
-        json_schema_extra={"default": "no check"},
+        json_schema_extra={"default": "no check on loopback; **required** elsewhere"},
+    )
+    open: Switch = Field(
+        default=False, description="elsewhere than on loopback: without a token, for all who get there"
     )
 
 
@@ -519,9 +545,20 @@ class Traces(Table):
     )
 
 
+class Signatures(Table):
+    """Every guest's module must be signed (docs/security.md). Needs the extra `guesthouse[signatures]`."""
+
+    keys: Annotated[tuple[File, ...], BeforeValidator(_keys), Kind("list of paths")] = Field(
+        description="public keys, PEM (ECDSA on P-256, or Ed25519): one of them must have signed"
+    )
+
+
 class Manifest(Table):
     """The whole of `guesthouse.toml`."""
 
+    require_digests: Switch = Field(
+        default=False, description="every guest and every model must have its `sha256` (docs/security.md)"
+    )
     app: App = Field(description="[app] with the application's name")
     engine: Engine = Engine()
     server: Server = Server()
@@ -529,6 +566,7 @@ class Manifest(Table):
     component: Component | None = None
     metrics: Metrics | None = None
     traces: Traces | None = None
+    signatures: Signatures | None = None
     models: Mapping[Name, Model] = Field(default_factory=dict)
     guests: Mapping[Name, Guest] = Field(default_factory=dict)
     invoke: tuple[Invoke, ...] = ()
@@ -541,4 +579,5 @@ class Manifest(Table):
         """The guests that are operations of the component."""
         if self.component is None:
             return ()
-        return tuple(self.guests) if self.component.guests is None else self.component.guests
+        named = self.component.guests
+        return tuple(name for name in self.guests if named is None or name in named)

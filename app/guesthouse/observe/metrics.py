@@ -7,6 +7,7 @@ served is in `probes`.
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -24,6 +25,8 @@ from guesthouse.inference import session
 from guesthouse.manifest import Manifest
 from guesthouse.observe.guestlog import GuestLog
 from guesthouse.plan import Plan
+from guesthouse.plans import Plans
+from guesthouse.reload import Outcome
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BYTES = tuple(65536.0 * 4**power for power in range(9))  # 64 KiB to 4 GiB
@@ -99,13 +102,38 @@ class _Runs:
 class Metrics(Collector):
     """An `event.Observer` that Prometheus may ask. For any number of threads."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plans: Plans) -> None:
+        self._plans = plans
         self._lock = threading.Lock()
-        self._series = {pair: _Series() for pair in _routed(plan.manifest)}
-        self._runs = {model.name: _Runs() for model in plan.models.models}
+        self._series: dict[tuple[str, Trigger], _Series] = {}
+        self._runs: dict[str, _Runs] = {}
+        self._guests_known: set[str] = set()
+        self._loads = {True: 0, False: 0}  # guests, by whether they had to be compiled
+        self._reloads = dict.fromkeys(Outcome, 0)
+        self._reloaded = time.time()
+        self._last = Outcome.DONE
+        plans.tell(self._begin)
+
+    def _begin(self, plan: Plan, before: Plan | None) -> None:
+        """Count for another plan. What was counted stays, also of guests and models that are gone."""
+        linked = {id(guest.linked) for guest in before.guests.values()} if before is not None else set()
+        with self._lock:
+            for pair in _routed(plan.manifest):
+                self._series.setdefault(pair, _Series())
+            for guest in plan.guests.values():
+                self._guests_known.add(guest.name)
+                if id(guest.linked) not in linked:
+                    self._loads[guest.compiled] += 1
         for model in plan.models.models:
-            model.observe = self._runs[model.name]
+            model.observe = self._runs.setdefault(model.name, _Runs())
+
+    def reloaded(self, outcome: Outcome) -> None:
+        """A reload has ended."""
+        with self._lock:
+            self._reloads[outcome] += 1
+            self._last = outcome
+            if outcome is Outcome.DONE:
+                self._reloaded = time.time()
 
     def registry(self) -> CollectorRegistry:
         """All that is served: these, and those of the process (`process_…`)."""
@@ -128,7 +156,7 @@ class Metrics(Collector):
         found = self._series.get((guest, trigger))
         if found is None:  # seldom: an event without a route, or by a way that is none of the manifest's
             with self._lock:
-                known = guest if guest in self._plan.guests else ""
+                known = guest if guest in self._guests_known else ""
                 found = self._series.setdefault((known, trigger), _Series())
         return found
 
@@ -139,11 +167,13 @@ class Metrics(Collector):
         yield from self._events()
         yield from self._guests()
         yield from self._models()
-        compiled = sum(guest.compiled for guest in self._plan.guests.values())
-        yield CounterMetricFamily("guesthouse_code_compiles", "Guests compiled at the start.", compiled)
-        hits = len(self._plan.guests) - compiled
+        yield CounterMetricFamily(
+            "guesthouse_code_compiles", "Guests compiled when they were loaded.", self._loads[True]
+        )
+        hits = self._loads[False]
         yield CounterMetricFamily("guesthouse_code_cache_hits", "Guests whose code was in the cache.", hits)
-        engine = version_of(self._plan.manifest.engine.name)
+        yield from self._of_reloads()
+        engine = version_of(self._plans.now.manifest.engine.name)
         versions = {"version": __version__, "engine": engine, "onnxruntime": session.VERSION}
         yield InfoMetricFamily("guesthouse_build", "What runs here.", versions)
 
@@ -163,8 +193,22 @@ class Metrics(Collector):
                     histogram.add_to(family, labels)
         return iter((events, failures, *parts))
 
+    def _of_reloads(self) -> Iterable[Metric]:
+        reloads = CounterMetricFamily("guesthouse_reloads", "Reloads of the manifest.", labels=["outcome"])
+        with self._lock:
+            for outcome, count in self._reloads.items():
+                reloads.add_metric([outcome.value], count)
+            good, since = self._last is Outcome.DONE, self._reloaded
+        yield reloads
+        yield GaugeMetricFamily("guesthouse_reload_last_successful", "Whether the last was.", float(good))
+        text = "When what is served was loaded, seconds since 1970."
+        yield GaugeMetricFamily("guesthouse_reload_last_success_timestamp_seconds", text, since)
+        yield GaugeMetricFamily(
+            "guesthouse_plans", "This plan, and earlier ones with events inside.", self._plans.alive
+        )
+
     def _guests(self) -> Iterable[Metric]:
-        guests = self._plan.guests
+        guests = self._plans.now.guests
         yield _gauge("slots_limit", "Events that the guest may answer at once.", guests, lambda g: g.slots.limit)
         yield _gauge("slots_busy", "Events that it answers now.", guests, lambda g: g.slots.busy)
         yield _gauge("queue_limit", "Events that may wait for it.", guests, lambda g: g.slots.queue)
@@ -176,7 +220,7 @@ class Metrics(Collector):
         yield dropped
         ended = CounterMetricFamily("guesthouse_workers_ended", "Its processes that were replaced.", labels=["guest"])
         for name in guests:
-            pool = self._plan.pools.get(name)
+            pool = self._plans.now.pools.get(name)
             ended.add_metric([name], 0 if pool is None else pool.restarts)
         yield ended
 
@@ -186,7 +230,7 @@ class Metrics(Collector):
             "guesthouse_model_run_rows", "Rows in a run: the size of a batch.", labels=["model"]
         )
         memory = GaugeMetricFamily("guesthouse_model_memory_bytes", "What its sessions took, about.", labels=["model"])
-        for model in self._plan.models.models:
+        for model in self._plans.now.models.models:
             runs = self._runs[model.name]
             with runs.lock:
                 runs.seconds.add_to(seconds, [model.name])

@@ -126,6 +126,7 @@ _BY_REASON = {
     "DEADLINE": ("The guest took too long", "Try a smaller photo, or raise the guest’s limits.time."),
     "FULL": ("The guest is busy", "All its slots and its queue are taken: try again in a moment."),
     "TRY_AGAIN": ("The guest asks to be tried again later", "Try again in a moment."),
+    "OFF": ("The guest is switched off", "Try again when its operator has switched it on."),
     "DRAINING": ("The guest host is shutting down", "Try again when it is back."),
     "NOT_FOUND": ("The host has no such method", "Reload the page: the host has changed."),
     "DENIED": ("The host refuses its sidecar", "APP_API_TOKEN of the sidecar and [server] token must be the same."),

@@ -15,6 +15,9 @@ loaded from elsewhere, no reply of a guest is ever rendered as a document.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hmac
 import json
 import re
 from collections.abc import AsyncIterator
@@ -57,8 +60,12 @@ _HEADERS = {
 }
 
 
-def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK) -> Starlette:
-    """The ASGI application. `hosts`: the names under which a browser may ask (None: any)."""
+def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK, token: str = "") -> Starlette:
+    """The ASGI application. `hosts`: the names under which a browser may ask (None: any).
+
+    `token` is asked for, where it is not empty: as the password of any name, which browsers ask their users for
+    (RFC 7617), or as `Authorization: Bearer`. `/healthz` needs none.
+    """
     api = _Api(sidecar)
 
     @asynccontextmanager
@@ -75,7 +82,7 @@ def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK) -> St
             Route("/api/call/{method:path}", api.call, methods=["POST"]),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
-        middleware=[Middleware(_Guard, hosts=hosts)],
+        middleware=[Middleware(_Guard, hosts=hosts, token=token)],
         exception_handlers={faults.Fault: _fault, HTTPException: _http_error},
         lifespan=lifespan,
     )
@@ -170,9 +177,10 @@ async def _http_error(_: Request, error: Exception) -> Response:
 class _Guard:
     """Refuses what no page of ours asks, and puts the headers that hold browsers to it on every answer."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, token: str) -> None:
         self._app = app
         self._hosts = hosts
+        self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -193,6 +201,11 @@ class _Guard:
         why = self._why_not(Request(scope))
         if why:
             await (await _fault(Request(scope), faults.refused(why)))(scope, receive, guarded)
+        elif self._token and scope["path"] != "/healthz" and not self._knows_the_token(Request(scope)):
+            asks = {"www-authenticate": 'Basic realm="guesthouse", charset="UTF-8"', "connection": "close"}
+            await PlainTextResponse("the page's token is asked for, as the password\n", 401, asks)(
+                scope, receive, guarded
+            )
         else:
             await self._app(scope, receive, guarded)
 
@@ -206,3 +219,15 @@ class _Guard:
         if origin is not None and urlsplit(origin).netloc != host:
             return "Another site may not call this one."
         return ""
+
+    def _knows_the_token(self, request: Request) -> bool:
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        token = given.strip().encode("latin-1", "replace")
+        if kind.lower() == "basic":
+            try:
+                token = base64.b64decode(token, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return False
+        elif kind.lower() != "bearer":
+            return False
+        return hmac.compare_digest(token, self._token)

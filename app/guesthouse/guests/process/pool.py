@@ -114,8 +114,11 @@ class Worker:
         """Whether it can be given an event."""
         return self._process.poll() is None
 
-    def answer(self, event: Event, deadline: Deadline, queued: float) -> Reply:
-        """Have it answer one event. Raises `Failure`; and `WireError`, when it must be ended."""
+    def answer(self, guest: Guest, event: Event, deadline: Deadline, queued: float) -> Reply:
+        """Have it answer one event, with the services of `guest`.
+
+        Raises `Failure`; and `WireError`, when it must be ended.
+        """
         self._number += 1
         number, arena = self._number, self._channel.arena
         began = perf_counter()
@@ -124,7 +127,7 @@ class Worker:
             self._channel.send(Kind.EVENT, head, [event.body])
         except TooLong as error:
             raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", self._guest.name) from None
-        requests = Requests(self._guest, self._channel, deadline)
+        requests = Requests(guest, self._channel, deadline)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
             while (frame := self._next(deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
@@ -201,6 +204,7 @@ def _started(spec: Spec, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
 def _config(guest: Guest) -> dict[str, Any]:
     config = asdict(guest.config)
     config["module"] = str(guest.config.module)
+    config["signed"] = None  # looked at when it was loaded
     config["grants"]["models"] = sorted(guest.config.grants.models)
     return config
 
@@ -237,6 +241,7 @@ class Pool:
         self._changed = threading.Condition()
         self._idle: deque[Worker] = deque()
         self._count = 0  # idle, at work or being started
+        self._holders = 1
         self._closed = False
         self._fault = ""  # why the last one did not start
         self.restarts = 0  # workers that ended, since the start
@@ -260,14 +265,23 @@ class Pool:
         with self._changed:
             return [worker.pid for worker in self._idle]
 
-    def run(self, event: Event, deadline: Deadline, queued: float = 0.0) -> Reply:
-        """Answer `event` in a worker. Raises `Failure`, with what the attempt cost where that is known."""
-        guest = self._guest
+    def held(self) -> Pool:
+        """The same workers for one holder more, who closes them as well."""
+        with self._changed:
+            self._holders += 1
+        return self
+
+    def run(self, event: Event, deadline: Deadline, queued: float = 0.0, guest: Guest | None = None) -> Reply:
+        """Answer `event` in a worker, with the services of `guest`, which a later plan may have made anew.
+
+        Raises `Failure`, with what the attempt cost where that is known.
+        """
+        guest = guest or self._guest
         deadline.tighten(guest.limits.time)
         worker = self._take(deadline)
         began = perf_counter()
         try:
-            reply = worker.answer(event, deadline, queued)
+            reply = worker.answer(guest, event, deadline, queued)
         except Failure:
             self._give_back(worker)
             raise
@@ -364,9 +378,10 @@ class Pool:
         return len(faults)
 
     def close(self) -> None:
-        """End all workers, those at work too: nobody waits for their events. Closing twice is no error."""
+        """Of the last holder: end all workers, also those at work, for nobody waits. Closing twice is no error."""
         with self._changed:
-            if self._closed:
+            self._holders -= 1
+            if self._holders > 0 or self._closed:
                 return
             self._closed = True
             idle, self._idle = list(self._idle), deque()

@@ -1,0 +1,48 @@
+"""A manifest with a guest that says what it was built to say, and a log that is looked at."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from reloading import MANIFEST, Reloading, reloading, says
+from structlog.testing import capture_logs
+
+from guesthouse.observe.guestlog import GuestLog
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Its guest says `old`; a test changes one or the other."""
+    (tmp_path / "says.wasm").write_bytes(says("old"))
+    path = tmp_path / "guesthouse.toml"
+    path.write_text(MANIFEST)
+    return path
+
+
+@pytest.fixture
+def app(manifest: Path) -> Iterator[Reloading]:
+    with reloading(manifest) as served:
+        yield served
+
+
+@pytest.fixture
+def log() -> Iterator[list[dict[str, object]]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Guests that log `wait` stay in that call until it is set."""
+    opened = threading.Event()
+
+    def line(self: GuestLog, stream: str, text: str) -> None:
+        if text == "wait":
+            assert opened.wait(20)
+
+    monkeypatch.setattr(GuestLog, "line", line)
+    yield opened
+    opened.set()

@@ -1,0 +1,111 @@
+"""An application that can be reloaded, as `guesthouse serve` puts it together, in this process and on a real port."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import wasmtime
+
+from guesthouse.cli.parts import application_for, opened, room_for, tell_sidecars
+from guesthouse.dapr.application import Application
+from guesthouse.dapr.client import Client
+from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.event import Event, Trigger
+from guesthouse.files import stamps
+from guesthouse.manifest import load
+from guesthouse.observe.metrics import Metrics
+from guesthouse.plans import Plans
+from guesthouse.reload import Hears, Reloader, Source, files_of
+
+MANIFEST = """
+[app]
+name = "t"
+
+[guests.says]
+module = "says.wasm"
+calling = "command"
+limits = { concurrency = 2 }
+
+[[invoke]]
+method = "say"
+guest = "says"
+"""
+
+
+def says(text: str, log: str = "") -> bytes:
+    """A command that logs `log`, if that is something, and replies `text`."""
+    calls = "".join(
+        f"(i32.store (i32.const 0) (i32.const {at})) (i32.store (i32.const 4) (i32.const {len(words)}))"
+        f"(drop (call $write (i32.const {stream}) (i32.const 0) (i32.const 1) (i32.const 8)))"
+        for stream, at, words in ((2, 32, log), (1, 512, text))
+        if words
+    )
+    return bytes(
+        wasmtime.wat2wasm(
+            f"""(module
+              (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+              (memory (export "memory") 1) (data (i32.const 32) "{log}") (data (i32.const 512) "{text}")
+              (func (export "_start") {calls}))"""
+        )
+    )
+
+
+def replace_file(path: Path, data: bytes | str) -> None:
+    """Change a file as editors and copying tools do that care: at once."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(data.encode() if isinstance(data, str) else data)
+    os.replace(new, path)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread is about to make true."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.005)
+
+
+@dataclass(frozen=True)
+class Reloading:
+    """What a test may ask."""
+
+    client: Client
+    application: Application
+    plans: Plans
+    reloader: Reloader
+    metrics: Metrics
+
+    def ask(self, method: str = "say", body: bytes = b"") -> str:
+        """The guest's reply to an invocation. Raises `Failure`."""
+        return self.client.send(Event(Trigger.INVOKE, method, body), timeout=60).body.decode()
+
+
+@contextlib.contextmanager
+def reloading(path: Path, watch: bool = False) -> Iterator[Reloading]:
+    """Serve the manifest at `path` on a free port. Reloads when it is told to, or with `watch` when a file changes."""
+    seen = dict(stamps([path]))
+    manifest = load(path)
+    seen |= stamps(files_of(manifest))
+    with contextlib.ExitStack() as stack:
+        plan = stack.enter_context(opened(manifest))
+        plans = stack.enter_context(contextlib.closing(Plans(plan)))
+        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))))
+        metrics = Metrics(plans)
+        application = application_for(plans, outputs, port=0, observers=[metrics])
+        hears = Hears(functools.partial(tell_sidecars, application.server), metrics.reloaded)
+        source = Source(path, functools.partial(load, path), room_for(manifest))
+        reloader = Reloader(plans, source, hears, watch, look=0.02)
+        reloader.seen(seen)
+        stack.enter_context(contextlib.closing(reloader))
+        if watch:
+            reloader.start()
+        application.start()
+        stack.callback(application.stop)
+        client = stack.enter_context(Client(f"127.0.0.1:{application.server.port}", token=""))
+        yield Reloading(client, application, plans, reloader, metrics)
