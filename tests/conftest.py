@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from budget import FACTOR
 
 # The same examples in each run: what is found at random is for `make fuzz`, and becomes a test.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("fuzz", print_blob=True)
+# None is timed: a busy machine would fail them.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", _UNTIMED, derandomize=True)
+settings.register_profile("fuzz", _UNTIMED, print_blob=True)
 settings.load_profile("same" if FACTOR == 1 else "fuzz")
 
 ROOT = Path(__file__).resolve().parents[1]
