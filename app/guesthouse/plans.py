@@ -6,6 +6,7 @@ A plan is never changed: a reload builds another one beside it (`reload`) and sw
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -81,8 +82,17 @@ class Plans:
         self._now.close()
 
     def _close(self, plan: Plan) -> None:
+        key = id(plan)
         with self._changed:
-            self._changed.wait_for(lambda: not self._held[id(plan)])
+            self._changed.wait_for(lambda: not self._held[key])
         plan.close()
+        _give_memory_back()
         with self._changed:
-            del self._held[id(plan)], self._retired[id(plan)]
+            del self._held[key], self._retired[key]
+
+
+def _give_memory_back() -> None:
+    """Have the C library return what models have freed: glibc keeps it for threads that may not ask again."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
