@@ -299,6 +299,7 @@ def test_without_descriptors_events_are_refused_and_come_right_when_there_are_so
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert failed.reason is Reason.FULL
     assert failed.text == "no process for the guest is ready (the last did not start: Too many open files)"
+    until(lambda: complete(pool))  # tries are 5 s apart at most
     assert run(plan, "echo", b"again") == b"again"
 
 
