@@ -71,6 +71,10 @@ test-compose: ## docker-compose.yml brought up for real (as root; tests/compose/
 bench: $(VENV)/dev.stamp ## the benchmarks, and their results page
 	$(VENV)/bin/python -m bench
 
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## an hour of events with faults, and a picture of the memory (SOAK="--scale 0.01" for less)
+	$(VENV)/bin/python -m bench.soak $(SOAK)
+
 .PHONY: docs
 docs: $(VENV)/dev.stamp ## write the generated pages of docs/ again
 	$(VENV)/bin/python docs/generate.py

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import structlog
 import wasmtime
@@ -25,7 +26,7 @@ import wasmtime
 from guesthouse.cli.parts import opened
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.process.pool import Pool, Spec
-from guesthouse.guests.process.wire import Arena
+from guesthouse.guests.process.wire import Arena, WireError
 from guesthouse.manifest import load
 from guesthouse.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
@@ -393,6 +394,16 @@ def test_what_a_worker_logs_is_bounded_by_the_server(hostile: Plan, caplog):
 def test_a_workers_own_words_are_the_guests(hostile: Plan):
     failed = failure(hostile, "echo", b"a text of its own")
     assert (failed.reason, str(failed)) == (Reason.GUEST, "guest 'echo': so there")
+
+
+def test_an_empty_tensor_of_an_impossible_shape_breaks_the_protocol():
+    arena = Arena.create(4096)
+    try:
+        assert arena.arrays(0, [(np.dtype("f4"), (0, 3))])[0].shape == (0, 3)
+        with pytest.raises(WireError, match="a tensor of shape"):
+            arena.arrays(0, [(np.dtype("f4"), (0, *[1 << 40] * 3))])
+    finally:
+        arena.close()
 
 
 def test_the_memory_of_large_payloads_is_given_back():

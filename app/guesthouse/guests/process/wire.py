@@ -136,7 +136,10 @@ class Arena:
         for dtype, shape in described:
             count = math.prod(shape)
             stored = np.dtype(np.uint8) if dtype == np.bool_ else dtype  # any byte may come for a bool
-            arrays.append(np.frombuffer(self._map, stored, count, at).astype(dtype).reshape(shape))
+            try:
+                arrays.append(np.frombuffer(self._map, stored, count, at).astype(dtype).reshape(shape))
+            except ValueError as error:  # an empty tensor of a shape that numpy cannot have
+                raise WireError(f"a tensor of shape {shape}: {error}") from None
             at += count * dtype.itemsize
         return arrays
 
