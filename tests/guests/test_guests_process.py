@@ -94,9 +94,16 @@ def kill(pool: Pool) -> None:
     pids = pool.pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    # Dead is what has one thread, and that one waited for: the first is a zombie before the others have ended.
-    until(lambda: all(Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[0] == "Z" for p in pids))
-    until(lambda: all(len(os.listdir(f"/proc/{p}/task")) == 1 for p in pids))
+    until(lambda: all(_dead(pid) for pid in pids))
+
+
+def _dead(pid: int) -> bool:
+    """Whether it has one thread left, and that one is waited for; or was, by the pool."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except OSError:
+        return True
 
 
 def complete(pool: Pool) -> bool:
@@ -203,6 +210,13 @@ def test_a_worker_that_is_killed_while_it_waits_costs_no_event(plan: Plan):
     kill(pool)
     assert run(plan, "echo", b"next") == b"next"
     until(lambda: complete(pool))
+
+
+def test_workers_that_are_killed_while_they_wait_are_replaced_without_an_event(plan: Plan):
+    pool = plan.pools["echo"]
+    before = set(pool.pids)
+    kill(pool)
+    until(lambda: complete(pool) and not before & set(pool.pids))
 
 
 def test_a_worker_that_is_killed_in_an_event_is_that_events_failure_and_is_replaced(plan: Plan):

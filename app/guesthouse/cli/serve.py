@@ -129,12 +129,12 @@ def serve(
         reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), hears, watch, hung_up)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))
-        reloader.start()
-        code = run_until_signal(
-            _Ending(reloader, application),
-            {signal.SIGHUP: reloader.request},
-            functools.partial(_announce, plan, application, probes, seconds),
-        )
+
+        def ready() -> None:
+            _announce(plan, application, probes, seconds)
+            reloader.start()  # not before: what it says comes after that
+
+        code = run_until_signal(_Ending(reloader, application), {signal.SIGHUP: reloader.request}, ready)
         _log.info("ended")
     raise typer.Exit(code)
 

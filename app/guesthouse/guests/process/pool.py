@@ -39,6 +39,7 @@ GRACE = 0.2  # seconds past its deadline after which a worker is killed
 START = 60.0  # seconds that a worker may take to be ready
 _LOOK = 0.1  # seconds between looks at whether the caller hung up
 _PAUSE = 5.0  # seconds at most between two tries to start a worker
+_IDLE_LOOK = 0.5  # seconds between looks at whether those that wait are still there
 _SPARE = 1
 _SAID = 2000  # characters of what a worker said on standard error that are logged
 
@@ -341,8 +342,10 @@ class Pool:
         """Keep as many workers as there should be."""
         pause = 0.0
         while True:
+            self._reap()
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._count < self._most)
+                if not self._changed.wait_for(lambda: self._closed or self._count < self._most, _IDLE_LOOK):
+                    continue
                 if pause:
                     self._changed.wait_for(lambda: self._closed, pause)
                 if self._closed:
@@ -351,6 +354,15 @@ class Pool:
                 self._count += missing
             failed = self._start(missing)
             pause = min(_PAUSE, pause * 2 or 0.1) if failed else 0.0
+
+    def _reap(self) -> None:
+        """Have those replaced that ended while they waited."""
+        with self._changed:
+            dead = [worker for worker in self._idle if not worker.alive]
+            for worker in dead:
+                self._idle.remove(worker)
+        for worker in dead:
+            self._drop(worker)
 
     def _start(self, count: int) -> int:
         """Start so many at once; returns how many failed."""
