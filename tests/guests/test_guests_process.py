@@ -44,7 +44,7 @@ module = "GUESTS/echo/echo.wasm"
 function = "echo"
 isolation = "process"
 models = ["person"]
-limits = { concurrency = 1, queue_wait = "2s", output = "1KB", log = "1KB" }
+limits = { concurrency = 1, queue_wait = "30s", output = "1KB", log = "1KB" }
 [guests.loop]
 module = "loop.wasm"
 function = "f"
@@ -309,7 +309,7 @@ def test_without_descriptors_events_are_refused_and_come_right_when_there_are_so
     kill(pool)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        failed = failure(plan, "echo")
+        failed = failure(plan, "echo", seconds=3)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert failed.reason is Reason.FULL
