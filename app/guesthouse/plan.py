@@ -192,19 +192,19 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
     except SignatureFaults as error:
         faults += error.faults
         keys = ()
-    known = {guest.sha256: guest for guest in before.guests.values()} if before is not None else {}
+    known = {guest.artefact: guest for guest in before.guests.values()} if before is not None else {}
     slots = _slots(before)
     guests: dict[str, Guest] = {}
     for name, guest in manifest.guests.items():
         if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
             continue
-        config = guest_config(name, guest, keys)
+        config = guest_config(name, guest, manifest.isolation_of(guest), keys)
         services = Services(models, _log(config, before))
         try:
             guests[name] = load_guest(config, engine, cache, services, known, slots.get(name))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
-    pools = {} if faults else _pools(guests, engine, cache, before)
+    pools = {} if faults else _pools(guests, engine, before)
     for name, pool in pools.items():  # all were begun before the first is waited for
         if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
             faults.append(f"guest {name!r}: its worker process does not start: {fault}")
@@ -229,7 +229,7 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
             yield (table, name), f"{table}.{name} has no sha256, and require_digests is on: {remedy}"
 
 
-def guest_config(name: str, guest: written.Guest, keys: tuple[bytes, ...] = ()) -> GuestConfig:
+def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[bytes, ...] = ()) -> GuestConfig:
     """A guest of the manifest as the guests' room takes it; with `keys` its module must be signed by one of them."""
     return GuestConfig(
         name=name,
@@ -240,7 +240,7 @@ def guest_config(name: str, guest: written.Guest, keys: tuple[bytes, ...] = ()) 
         reply_type=guest.reply_type,
         grants=guest.grants(),
         limits=guest.limits.limits(),
-        isolation=guest.isolation,
+        isolation=isolation,
         signed=Signed(keys, guest.signed_by) if keys else None,
     )
 
@@ -260,11 +260,11 @@ def _log(config: GuestConfig, before: Plan | None) -> GuestLog:
     return GuestLog(config.name, burst=config.limits.log)
 
 
-def _pools(guests: Mapping[str, Guest], engine: Engine, cache: CodeCache, before: Plan | None) -> dict[str, Pool]:
+def _pools(guests: Mapping[str, Guest], engine: Engine, before: Plan | None) -> dict[str, Pool]:
     return {
-        name: _kept(guest, before) or Pool(guest, Spec(engine.name, engine.pooling, cache.path(engine, guest.sha256)))
+        name: _kept(guest, before) or Pool(guest, Spec(engine.name, engine.pooling, guest.artefact, engine.interpreter))
         for name, guest in guests.items()
-        if guest.config.isolation == "process"
+        if guest.config.isolation == "process" and guest.artefact is not None
     }
 
 

@@ -46,14 +46,15 @@ _ROOM_PLACES = 1024
 def opened(manifest: Manifest) -> Iterator[Plan]:
     """The plan of a manifest, on an engine of its size; closed at the end.
 
-    Raises `PlanFaults`, `CacheError`.
+    Raises `PlanFaults`, `CacheError`, and what an engine raises that cannot be had.
     """
     size = room_for(manifest)
-    config = EngineConfig(instances=size.instances, memory=size.memory, pooling=manifest.engine.pooling)
-    cache = CodeCache(manifest.engine.cache)
+    settings = manifest.engine
+    config = EngineConfig(size.instances, size.memory, settings.pooling, settings.python)
+    cache = CodeCache(settings.cache)
     if cache.note:
         structlog.get_logger("guesthouse").warning(cache.note)
-    with contextlib.closing(cache), contextlib.closing(open_engine(manifest.engine.name, config)) as engine:
+    with contextlib.closing(cache), contextlib.closing(open_engine(settings.name, config)) as engine:
         plan = build(manifest, engine, cache)
         try:
             yield plan

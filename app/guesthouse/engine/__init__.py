@@ -8,14 +8,22 @@ from guesthouse.engine.base import Engine, EngineConfig
 
 
 def open_engine(name: str, config: EngineConfig) -> Engine:
-    """The engine of that name (as the manifest's `[engine] name`)."""
-    if name != "wasmtime":
-        raise ValueError(f"no engine is called {name!r}")
-    from guesthouse.engine.wasmtime import WasmtimeEngine
+    """The engine of that name (as the manifest's `[engine] name`). Raises `wasmer.NoWasmer`."""
+    if name == "wasmtime":
+        from guesthouse.engine.wasmtime import WasmtimeEngine
 
-    return WasmtimeEngine(config)
+        return WasmtimeEngine(config)
+    if name == "wasmer":
+        from guesthouse.engine.wasmer import WasmerEngine
+
+        return WasmerEngine(config)
+    raise ValueError(f"no engine is called {name!r}")
 
 
 def version_of(name: str) -> str:
     """The name and version of an engine, for people."""
+    if name == "wasmer":  # which this Python need not have
+        from guesthouse.engine.wasmer import VERSION
+
+        return f"wasmer {VERSION}"
     return f"{name} {metadata.version(name)}"

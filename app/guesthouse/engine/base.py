@@ -10,10 +10,12 @@ Life cycle: `Engine.load(artefact)` -> `Module.link(functions)` -> `Linked.insta
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import FuncType, HostFunction
@@ -57,12 +59,29 @@ class EngineConfig:
     """What an engine must know before it is made.
 
     `instances`: how many may live at once. `memory`: the largest guest memory, bytes. `pooling`: keep that many
-    instance slots mapped ahead, where the engine can.
+    instance slots mapped ahead, where the engine can. `python`: the interpreter that has the engine, where that needs
+    another than this one.
     """
 
     instances: int = 64
     memory: int = 128 << 20
     pooling: bool = True
+    python: str | None = None
+
+
+class Step(NamedTuple):
+    """A step of compiling: `module.translate(wasm, *arguments)`, in a child of its own under an interpreter.
+
+    It returns what the next step begins with, in the end the artefact, and raises `Refused`.
+    """
+
+    module: str
+    interpreter: str
+    arguments: tuple[str, ...] = ()
+
+
+class Refused(Exception):
+    """A module that cannot be compiled. The text is for the operator."""
 
 
 class Instance(Protocol):
@@ -98,17 +117,37 @@ class Module(Protocol):
 
 
 class Engine(Protocol):
-    """A Wasm engine. `close` ends its threads; modules and instances must be gone by then."""
+    """A Wasm engine. `close` ends its threads; modules and instances must be gone by then.
+
+    `interpreter` is the Python that worker processes run under.
+    """
 
     name: str
     version: str
     pooling: bool
+    interpreter: str
 
-    @property
-    def fingerprint(self) -> str:
-        """What an artefact depends on besides the module: engine, version, configuration, CPU."""
+    def steps(self, memory: int) -> Sequence[Step]:
+        """How a module is compiled for a guest that may have so many bytes of memory."""
+
+    def fingerprint(self, memory: int) -> str:
+        """What an artefact depends on besides the module: engine, version, configuration, CPU, and the bytes of memory
+        that its guest may have where they are part of the code."""
 
     def load(self, artefact: Path | bytes) -> Module:
-        """Map an artefact that this engine's compiler made. Raises `EngineError`."""
+        """Map an artefact that this engine's compiler made. Raises `EngineError`.
+
+        Its types can be read from then on; whether it can be linked in this process is another matter.
+        """
 
     def close(self) -> None: ...
+
+
+def fingerprint(*parts: str) -> str:
+    """A digest of `parts` and of this machine's CPU, on which compiled code depends."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as info:
+            cpu = next((line for line in info if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        cpu = platform.processor()
+    return hashlib.sha256("\n".join((platform.machine(), cpu, *parts)).encode()).hexdigest()[:16]

@@ -51,27 +51,24 @@ class CodeCache:
         self.folder = Path(self._private.name)
         self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
 
-    def load(self, engine: Engine, wasm: bytes) -> tuple[Module, bool]:
-        """The module compiled for `engine`, and whether it had to be compiled.
+    def load(self, engine: Engine, wasm: bytes, memory: int) -> tuple[Module, bool]:
+        """The module compiled for `engine` and a guest that may have `memory` bytes, and whether it had to be compiled.
 
         Raises `compiler.CompileError`, `EngineError`.
         """
-        path = self.path(engine, hashlib.sha256(wasm).hexdigest())
+        path = self.path(engine, hashlib.sha256(wasm).hexdigest(), memory)
         if path.is_file():
             with contextlib.suppress(EngineError, OSError):
                 return mapped(engine, path), False
-        self._compile(engine, wasm, path)
-        return mapped(engine, path), True
-
-    def path(self, engine: Engine, sha256: str) -> Path:
-        """Where the code for a module with this digest is, once it was loaded."""
-        return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint}.cwasm"
-
-    def _compile(self, engine: Engine, wasm: bytes, path: Path) -> None:
         with _temporary(self.folder) as source, _temporary(self.folder) as target:
             source.write_bytes(wasm)
-            compile_module(engine.name, source, target)
+            compile_module(engine.steps(memory), source, target)
             os.replace(target, path)
+        return mapped(engine, path), True
+
+    def path(self, engine: Engine, sha256: str, memory: int) -> Path:
+        """Where the code for a module with this digest is, once it was loaded."""
+        return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint(memory)}.cwasm"
 
     def close(self) -> None:
         """Remove the private folder, if one was made."""

@@ -9,8 +9,7 @@ one thread at a time, and its callbacks run on that thread. The C prototypes liv
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,16 @@ from typing import Any
 import wasmtime
 
 from guesthouse.engine import capi
-from guesthouse.engine.base import TABLE_ELEMENTS, EngineConfig, EngineError, ExternType, Import
+from guesthouse.engine.base import (
+    TABLE_ELEMENTS,
+    EngineConfig,
+    EngineError,
+    ExternType,
+    Import,
+    Refused,
+    Step,
+    fingerprint,
+)
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, DeadlineExceeded, HostFault, Trap
@@ -53,6 +61,7 @@ _KINDS = {
 
 _VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": ValType.F64}
 
+_FINGERPRINT = fingerprint("wasmtime", capi.VERSION, "epochs no-memory64 no-threads one-memory 1")
 _MOST_PARAMETERS = 32
 _TABLES = 4  # per module
 _SLOT = 32  # bytes of a wasmtime_extern_t, rounded up; the payload is at offset 8
@@ -64,6 +73,22 @@ def configure(config: wasmtime.Config) -> None:
     config.wasm_memory64 = False
     config.wasm_threads = False
     config.wasm_multi_memory = False
+
+
+def translate(wasm: bytes) -> bytes:
+    """The artefact of a module. Raises `Refused`. Run in a child (`compiler.py`)."""
+    config = wasmtime.Config()
+    configure(config)
+    try:
+        module = wasmtime.Module(wasmtime.Engine(config), wasm)
+    except wasmtime.WasmtimeError as error:
+        raise Refused(str(error)) from None
+    # Reading a type that wasmtime's C interface does not know (v128, typed references) aborts the process: better this
+    # one than the server, which reads them all again when it loads the artefact.
+    for kind in [*(i.type for i in module.imports), *(e.type for e in module.exports)]:
+        if isinstance(kind, wasmtime.FuncType):
+            _ = [str(value) for value in (*kind.params, *kind.results)]
+    return bytes(module.serialize())
 
 
 class _Local(threading.local):
@@ -405,6 +430,7 @@ class WasmtimeEngine:
 
     name = "wasmtime"
     version = capi.VERSION
+    interpreter = sys.executable
 
     def __init__(self, config: EngineConfig | None = None) -> None:
         config = config or EngineConfig()
@@ -447,10 +473,13 @@ class WasmtimeEngine:
             self.pooling = False  # the address space is bounded here; on demand needs less
             return self._make(config)
 
-    @property
-    def fingerprint(self) -> str:
-        """See `base.Engine.fingerprint`."""
-        return fingerprint()
+    def steps(self, memory: int) -> Sequence[Step]:
+        """See `base.Engine.steps`."""
+        return (Step(__name__, self.interpreter),)
+
+    def fingerprint(self, memory: int) -> str:
+        """See `base.Engine.fingerprint`. A store limits memory, so that code does not depend on it."""
+        return _FINGERPRINT
 
     def load(self, artefact: Path | bytes) -> WasmtimeModule:
         """See `base.Engine.load`."""
@@ -471,14 +500,3 @@ class WasmtimeEngine:
 def _pool_fits(config: EngineConfig) -> bool:
     """Every slot reserves 4 GiB of address space and its guards: stay well inside 47 bits."""
     return config.instances <= 4000 and config.memory <= 4 << 30
-
-
-def fingerprint() -> str:
-    """What compiled code depends on besides the module."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as info:
-            cpu = next((line for line in info if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        cpu = platform.processor()
-    text = "\n".join(("wasmtime", capi.VERSION, platform.machine(), cpu, "epochs no-memory64 no-threads one-memory 1"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

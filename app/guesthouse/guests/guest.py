@@ -14,7 +14,7 @@ from pathlib import Path
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
-from guesthouse.guests.declared import memory_minimums, table_minimums
+from guesthouse.engine.declared import memory_minimums, table_minimums
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
@@ -69,18 +69,20 @@ class Guest:
     def __init__(
         self,
         config: GuestConfig,
-        linked: Linked,
+        linked: Linked | None,
         convention: Convention,
         services: Services,
         module: Module,
         sha256: str,
         compiled: bool,
+        artefact: Path | None = None,
         slots: Slots | None = None,
     ) -> None:
         self.config = config
         self.name = config.name
         self.limits = config.limits
-        self.linked = linked
+        self.linked = linked  # None where it runs in other processes than this
+        self.artefact = artefact  # its compiled code
         self.convention = convention
         self.services = services
         self.module = module
@@ -99,13 +101,13 @@ def load_guest(
     engine: Engine,
     cache: CodeCache,
     services: Services,
-    known: Mapping[str, Guest] | None = None,
+    known: Mapping[Path | None, Guest] | None = None,
     slots: Slots | None = None,
 ) -> Guest:
     """Compile (or map), link and check a guest. Raises `GuestFaults`.
 
-    `known` are loaded guests by the sha256 of their modules: their code is taken where it fits. `slots` are those that
-    the guest goes on with.
+    `known` are loaded guests by their artefacts: their code is taken where it fits. `slots` are those that the guest
+    goes on with.
     """
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
@@ -115,44 +117,48 @@ def load_guest(
         )
     if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
         raise GuestFaults([fault])
-    same = known.get(sha256) if known is not None else None
+    artefact = cache.path(engine, sha256, config.limits.memory)
+    same = known.get(artefact) if known is not None else None
     try:
-        module, compiled = (same.module, False) if same is not None else cache.load(engine, wasm)
+        module, compiled = (same.module, False) if same is not None else cache.load(engine, wasm, config.limits.memory)
     except CompileError as error:
         raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
     except EngineError as error:
         raise GuestFaults(
             _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
-    linked = same.linked if same is not None else None
-    return assemble(config, module, services, sha256, compiled, _over_limits(wasm, config.limits), linked, slots)
+    functions, faults = _checked(config, module)
+    faults += _over_limits(wasm, config.limits)
+    if faults:
+        raise GuestFaults(faults)
+    linked = None
+    if config.isolation == "thread":
+        linked = same.linked if same is not None and same.linked is not None else _linked(config, module, functions)
+    return Guest(config, linked, _convention(config), services, module, sha256, compiled, artefact, slots)
 
 
-def assemble(
-    config: GuestConfig,
-    module: Module,
-    services: Services,
-    sha256: str = "",
-    compiled: bool = False,
-    faults: Sequence[str] = (),
-    linked: Linked | None = None,
-    slots: Slots | None = None,
-) -> Guest:
-    """Check and link a module that is loaded, unless it is `linked`; `faults` is what is known to be wrong with it.
+def in_worker(config: GuestConfig, module: Module, services: Services) -> Guest:
+    """The guest again where it runs, in a worker process; `module` was looked at before. Raises `GuestFaults`."""
+    functions, faults = _checked(config, module)
+    if faults:
+        raise GuestFaults(faults)
+    return Guest(config, _linked(config, module, functions), _convention(config), services, module, "", False)
 
-    Raises `GuestFaults`.
-    """
-    functions, found = _resolve(module)
-    convention = _convention(config)
-    found += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
-    found += faults
-    if found:
-        raise GuestFaults(found)
+
+def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], list[str]]:
+    """The host functions behind the imports, and what is wrong with the module."""
+    functions, faults = _resolve(module)
+    return functions, [
+        *faults,
+        *(f"{config.module.name} {problem}" for problem in _convention(config).problems(Shape(module))),
+    ]
+
+
+def _linked(config: GuestConfig, module: Module, functions: Sequence[HostFunction]) -> Linked:
     try:
-        linked = linked or module.link(functions)
+        return module.link(functions)
     except EngineError as error:
         raise GuestFaults([f"{config.module.name} cannot be linked: {error}"]) from error
-    return Guest(config, linked, convention, services, module, sha256, compiled, slots)
 
 
 def read_module(path: Path) -> bytes:

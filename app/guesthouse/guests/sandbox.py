@@ -49,11 +49,12 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
         arguments=(guest.name, *grants.args),
         variables=lambda: (*grants.env, *_facts(event)),
     )
-    memory = 0
+    linked, memory = guest.linked, 0
+    assert linked is not None  # it runs in this process
     failed: Exception | None = None
     body = b""
     try:
-        instance = guest.linked.instantiate(context)
+        instance = linked.instantiate(context)
         try:
             body = guest.convention.run(instance, context, event.body)
         finally:

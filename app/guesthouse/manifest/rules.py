@@ -23,6 +23,7 @@ Raw = Mapping[str, Any]
 
 def disagreements(raw: Raw) -> Iterator[Disagreement]:
     """Every rule that the manifest breaks."""
+    yield from _engine(raw)
     yield from _guests(raw)
     yield from _models(raw)
     yield from _routes_name_guests(raw)
@@ -74,6 +75,19 @@ def _listed(raw: Raw, key: str) -> list[tuple[int, Raw]]:
 
 def _texts(value: object) -> list[tuple[int, str]]:
     return [(i, item) for i, item in enumerate(value) if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _engine(raw: Raw) -> Iterator[Disagreement]:
+    engine = raw.get("engine")
+    settings = engine if isinstance(engine, dict) else {}
+    if settings.get("name") != "wasmer":
+        if "python" in settings:
+            yield ("engine", "python"), "is for wasmer", 'write name = "wasmer", or leave it out'
+        return
+    for name, guest in _named(raw, "guests").items():
+        if guest.get("isolation") == "thread":
+            remedy = "its guests run in processes, which can be killed: leave it out"
+            yield ("guests", name, "isolation"), "does not go with the engine wasmer", remedy
 
 
 def _guests(raw: Raw) -> Iterator[Disagreement]:

@@ -89,6 +89,13 @@ def _path(value: object, info: ValidationInfo) -> object:
     return value
 
 
+def _program(value: object, info: ValidationInfo) -> object:
+    """A name that is looked for where programs are, or a path from the manifest's folder."""
+    if not isinstance(value, str) or "/" not in value:
+        return _some_text(value)
+    return str(_path(value, info))
+
+
 def _tokens(value: object) -> object:
     tokens = value if isinstance(value, list) else [value]
     if not tokens or not all(isinstance(token, str) and token and token.isprintable() for token in tokens):
@@ -157,12 +164,6 @@ def _permissions(value: object) -> object:
     return int(value, 8)
 
 
-def _engine(value: object) -> object:
-    if value == "wasmer":
-        raise wrong("is not available in this version", 'write "wasmtime", or leave it out')
-    return value
-
-
 Text = Annotated[str, BeforeValidator(_text), Kind("text")]
 SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
 Name = Annotated[str, BeforeValidator(_name), Kind("name")]
@@ -198,8 +199,11 @@ class App(Table):
 class Engine(Table):
     """What runs the guests."""
 
-    name: Annotated[Literal["wasmtime"], BeforeValidator(_engine)] = Field(
-        default="wasmtime", description="the Wasm engine"
+    name: Literal["wasmtime", "wasmer"] = Field(default="wasmtime", description="the Wasm engine (docs/engines.md)")
+    python: Annotated[str, BeforeValidator(_program), Kind("text")] | None = Field(
+        default=None,
+        description="wasmer: the Python 3.10 that has it (the extra `guesthouse[wasmer]`), a path or a name",
+        json_schema_extra={"default": "the one that serves"},
     )
     cache: File = Field(
         default_factory=user_cache,
@@ -344,9 +348,10 @@ class Guest(Table):
         description="the version of wasi-nn (by its Rust crate) whose error numbers and tensor types it uses",
         json_schema_extra={"default": "the newest errors; types by their size"},
     )
-    isolation: Literal["thread", "process"] = Field(
-        default="thread",
+    isolation: Literal["thread", "process"] | None = Field(
+        default=None,
         description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
+        json_schema_extra={"default": '`"thread"` with wasmtime, `"process"` with wasmer'},
     )
     allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
     signature: File | None = Field(
@@ -573,6 +578,10 @@ class Manifest(Table):
     binding: tuple[Binding, ...] = ()
     topic: tuple[Topic, ...] = ()
     job: tuple[Job, ...] = ()
+
+    def isolation_of(self, guest: Guest) -> Literal["thread", "process"]:
+        """Where a guest runs."""
+        return guest.isolation or ("process" if self.engine.name == "wasmer" else "thread")
 
     @property
     def operations(self) -> tuple[str, ...]:

@@ -116,13 +116,13 @@ class Metrics(Collector):
 
     def _begin(self, plan: Plan, before: Plan | None) -> None:
         """Count for another plan. What was counted stays, also of guests and models that are gone."""
-        linked = {id(guest.linked) for guest in before.guests.values()} if before is not None else set()
+        loaded = {id(guest.module) for guest in before.guests.values()} if before is not None else set()
         with self._lock:
             for pair in _routed(plan.manifest):
                 self._series.setdefault(pair, _Series())
             for guest in plan.guests.values():
                 self._guests_known.add(guest.name)
-                if id(guest.linked) not in linked:
+                if id(guest.module) not in loaded:
                     self._loads[guest.compiled] += 1
         for model in plan.models.models:
             model.observe = self._runs.setdefault(model.name, _Runs())

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from typing import Any
 
 import structlog
 
-import guesthouse_abi
+from guesthouse import children
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process import wire
@@ -43,13 +42,6 @@ _IDLE_LOOK = 0.5  # seconds between looks at whether those that wait are still t
 _SPARE = 1
 _SAID = 2000  # characters of what a worker said on standard error that are logged
 
-_MAIN = """\
-import sys
-sys.path[:0] = {roots!r}
-from guesthouse.guests.process.worker import main
-sys.exit(main(sys.argv[1:]))
-"""
-
 _log = structlog.get_logger("guesthouse.workers")
 
 
@@ -64,7 +56,7 @@ class Spec:
     engine: str
     pooling: bool
     artefact: Path
-    interpreter: str = sys.executable
+    interpreter: str
 
 
 class Worker:
@@ -189,9 +181,9 @@ class Overdue(WireError):
 
 
 def _started(spec: Spec, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
-    roots = [str(Path(__file__).resolve().parents[3]), str(Path(guesthouse_abi.__file__).resolve().parents[1])]
+    worker = "guesthouse.guests.process.worker"
     return subprocess.Popen(
-        [spec.interpreter, "-I", "-c", _MAIN.format(roots=roots), str(os.getpid()), *map(str, descriptors)],
+        children.command(spec.interpreter, worker, str(os.getpid()), *map(str, descriptors)),
         env={},
         cwd="/",
         stdin=subprocess.DEVNULL,

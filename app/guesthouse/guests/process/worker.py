@@ -30,7 +30,7 @@ from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
 from guesthouse.guests import sandbox
-from guesthouse.guests.guest import Guest, GuestConfig, assemble
+from guesthouse.guests.guest import Guest, GuestConfig, in_worker
 from guesthouse.guests.process import confine
 from guesthouse.guests.process.proxies import RemoteInference, RemoteLog
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong, unpacked
@@ -64,7 +64,7 @@ def _guest(setup: Mapping[str, Any], module: int, channel: Channel) -> Guest:
     config = setup["config"]
     grants, limits = config["grants"], Limits(**config["limits"])
     engine = open_engine(setup["engine"], EngineConfig(_INSTANCES, limits.memory, setup["pooling"]))
-    return assemble(
+    return in_worker(
         GuestConfig(
             **{
                 **config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import wasmtime
 
-from guesthouse.guests.declared import memory_minimums, table_minimums
+from guesthouse.engine.declared import memory_minimums, table_minimums
 
 
 @pytest.mark.parametrize(
