@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from budget import FACTOR
+from places import IN_THIS_PYTHON
 
 # The same examples in each run: what is found at random is for `make fuzz`, and becomes a test.
 # None is timed: a busy machine would fail them.
@@ -38,6 +40,17 @@ def engine(request: pytest.FixtureRequest) -> Iterator[object]:
     made = WasmtimeEngine(EngineConfig(pooling=request.param == "pooling"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session", params=["pooling", "on demand", pytest.param("wasmer", marks=IN_THIS_PYTHON)])
+def any_engine(request: pytest.FixtureRequest) -> Iterator[object]:
+    """Every engine that can run guests in this process."""
+    from guesthouse.engine import open_engine
+    from guesthouse.engine.base import EngineConfig
+
+    name = "wasmer" if request.param == "wasmer" else "wasmtime"
+    with contextlib.closing(open_engine(name, EngineConfig(pooling=request.param == "pooling"))) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -12,24 +12,26 @@ from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
+from places import engine_of
 
 
-def isolated(manifest: Manifest, isolation: str) -> Manifest:
+def moved(manifest: Manifest, place: str) -> Manifest:
     """The manifest with all its guests in threads, or in processes of their own, of which there are few."""
-    if isolation == "thread":
+    if place == "thread":
         return manifest
     guests = {}
     for name, guest in manifest.guests.items():
         limits = guest.limits.model_copy(update={"concurrency": min(2, guest.limits.concurrency)})
-        guests[name] = guest.model_copy(update={"isolation": isolation, "limits": limits})
-    return manifest.model_copy(update={"guests": guests})
+        guests[name] = guest.model_copy(update={"isolation": "process", "limits": limits})
+    engine = manifest.engine.model_copy(update=engine_of(place))
+    return manifest.model_copy(update={"engine": engine, "guests": guests})
 
 
 @contextlib.contextmanager
-def serving(manifest: Path, isolation: str = "thread") -> Iterator[tuple[Client, Plan]]:
+def serving(manifest: Path, place: str = "thread") -> Iterator[tuple[Client, Plan]]:
     """Serve a manifest on a free port, as `guesthouse serve` does, in this process."""
     with (
-        opened(isolated(load(manifest), isolation)) as plan,
+        opened(moved(load(manifest), place)) as plan,
         contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs,
     ):
         application = application_for(Plans(plan), outputs, port=0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from typing import Any
 
 import wasmtime
 
-from guesthouse.engine import wasmtime as engine_wasmtime
+from guesthouse.engine.base import Engine, Linked, Module
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
@@ -27,16 +28,17 @@ class Lines:
         self.lines.append((stream, text))
 
 
-def compiled(engine: engine_wasmtime.WasmtimeEngine, wat: str) -> engine_wasmtime.WasmtimeModule:
-    """A module, compiled in this process: the compiling child has tests of its own."""
-    config = wasmtime.Config()
-    engine_wasmtime.configure(config)
-    return engine.load(bytes(wasmtime.Module(wasmtime.Engine(config), wasmtime.wat2wasm(wat)).serialize()))
+def compiled(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> Module:
+    """A module, compiled in this process: the compiling children have tests of their own."""
+    made = wat if isinstance(wat, bytes) else bytes(wasmtime.wat2wasm(wat))
+    for step in engine.steps(memory):
+        made = importlib.import_module(step.module).translate(made, *step.arguments)
+    return engine.load(made)
 
 
-def linked(engine: engine_wasmtime.WasmtimeEngine, wat: str) -> engine_wasmtime.WasmtimeLinked:
+def linked(engine: Engine, wat: str, memory: int = Limits().memory) -> Linked:
     """A module linked against the real host modules."""
-    module = compiled(engine, wat)
+    module = compiled(engine, wat, memory)
     functions, modules = [], host_modules()
     for wanted in module.imports:
         function = modules[wanted.module].functions[wanted.name]
@@ -51,9 +53,7 @@ def context(seconds: float = 5.0, *, inference: Any = None, grants: Grants | Non
     return Context(Deadline.after(seconds), grants or Grants(), replace(Limits(), **limits), services)
 
 
-def run(
-    engine: engine_wasmtime.WasmtimeEngine, wat: str, convention: Convention, body: bytes, ctx: Context | None = None
-) -> bytes:
+def run(engine: Engine, wat: str, convention: Convention, body: bytes, ctx: Context | None = None) -> bytes:
     """Call a WAT guest by a convention, in a fresh instance."""
     problems = convention.problems(Shape(compiled(engine, wat)))
     assert not problems, problems

@@ -6,7 +6,6 @@ import io
 import struct
 
 import pytest
-import wasmtime
 from PIL import Image
 
 import wat
@@ -170,10 +169,7 @@ def test_names_what_keeps_a_module_from_being_a_program(engine, text, problems):
 
 @pytest.fixture(scope="module")
 def grayscale(engine, guests_folder):
-    config = wasmtime.Config()
-    wat.engine_wasmtime.configure(config)
-    wasm = (guests_folder / "grayscale" / "grayscale.wasm").read_bytes()
-    return engine.load(bytes(wasmtime.Module(wasmtime.Engine(config), wasm).serialize()))
+    return wat.compiled(engine, (guests_folder / "grayscale" / "grayscale.wasm").read_bytes())
 
 
 def test_a_rust_program_imports_what_we_have(grayscale):

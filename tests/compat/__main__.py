@@ -1,6 +1,7 @@
 """The compatibility kit by itself: every rule of calling conventions and import modules, on one engine and isolation.
 
 python -m tests.compat --engine wasmtime --isolation thread
+python -m tests.compat --engine wasmer --isolation process --python wasmer/bin/python
 python -m tests.compat --all                   # every column of columns.toml, one after the other
 python -m tests.compat --only 'tf2-*'          # some rules
 python -m tests.compat --show tf2-x            # one rule, and its guest as WAT
@@ -15,6 +16,7 @@ import fnmatch
 import sys
 from dataclasses import replace
 
+from guesthouse.engine.base import EngineError
 from guesthouse.engine.cache import CacheError
 from guesthouse.manifest import ManifestError
 from guesthouse.plan import PlanFaults
@@ -28,6 +30,7 @@ def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser("python -m tests.compat", description="The compatibility kit.")
     parser.add_argument("--engine", default="wasmtime", help="[engine] name of the manifest (wasmtime)")
+    parser.add_argument("--python", metavar="PATH", help="[engine] python: the one that has wasmer, if not this one")
     parser.add_argument("--isolation", default="thread", choices=list(kit.TOGETHER), help="of every guest (thread)")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="rules whose id matches")
     parser.add_argument("--show", metavar="RULE", help="print a rule and its guest's module, and run nothing")
@@ -42,19 +45,21 @@ def main() -> int:
         print(f"no rule's id matches {options.only!r}", file=sys.stderr)
         return 2
     record = options.record and options.only == "*"
-    return max(tried(column, groups, record) for column in columns)
+    return max(tried(column, groups, record, options.python) for column in columns)
 
 
-def tried(column: kit.Column, groups: list[Group], record: bool) -> int:
+def tried(column: kit.Column, groups: list[Group], record: bool, python: str | None) -> int:
     """Run the rules of a column and print what came of it; the exit code."""
     found = {}
     try:
-        for rule, wrong in kit.run(groups, column.engine, column.isolation):
+        for rule, wrong in kit.run(
+            groups, column.engine, column.isolation, python if column.engine == "wasmer" else None
+        ):
             found[rule.id] = wrong
             if wrong:
                 state = "excepted" if rule.id in column.exceptions else "FAILED"
                 print(f"{state:8} {rule.id} ({rule.says})\n    {wrong}")
-    except (ManifestError, PlanFaults, CacheError) as error:
+    except (ManifestError, PlanFaults, CacheError, EngineError) as error:
         print(f"{column.name} is not to be had here: {error}", file=sys.stderr)
         return 2
     for group in groups:

@@ -84,13 +84,13 @@ def judge(found: Mapping[str, str], exceptions: Mapping[str, str]) -> list[str]:
     return wrong
 
 
-def run(groups: Iterable[Group], engine: str, isolation: str) -> Iterator[tuple[Rule, str]]:
-    """Every rule with what went wrong, "" for nothing."""
+def run(groups: Iterable[Group], engine: str, isolation: str, python: str | None = None) -> Iterator[tuple[Rule, str]]:
+    """Every rule with what went wrong, "" for nothing. `python` is the interpreter that has the engine, if not this."""
     with tempfile.TemporaryDirectory(prefix="compat-") as name, capture_logs():
         folder = Path(name)
         models.write(folder)
         work = [Work(rule, *written(folder, group, rule)) for group in groups for rule in group.rules]
-        bench = Bench(folder, engine, isolation)
+        bench = Bench(folder, engine, isolation, python)
         refused = [one for one in work if one.rule.refused is not None]
         served = [one for one in work if one.rule.refused is None]
         if refused:
@@ -138,15 +138,16 @@ def wat2wasm(name: str, text: str) -> bytes:
 class Bench:
     """Loads guests and sends them events, for one engine and isolation."""
 
-    def __init__(self, folder: Path, engine: str, isolation: str) -> None:
+    def __init__(self, folder: Path, engine: str, isolation: str, python: str | None) -> None:
         self._folder = folder
         self._engine = engine
+        self._python = {} if python is None else {"python": python}
         self._isolation = isolation
 
     def _manifest(self, work: Sequence[Work]) -> Any:
         document: dict[str, Any] = {
             "app": {"name": "compat"},
-            "engine": {"name": self._engine, "cache": "code"},
+            "engine": {"name": self._engine, "cache": "code", **self._python},
             "models": models.TABLES,
             "guests": {one.rule.id: {"isolation": self._isolation, **one.table} for one in work},
         }

@@ -9,33 +9,34 @@ from pathlib import Path
 import pytest
 
 from guesthouse.dapr.client import Client
+from places import PLACES
 from served import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session", params=["thread", "process"])
-def isolation(request: pytest.FixtureRequest) -> str:
-    """Where guests run: every test here must pass with both."""
+@pytest.fixture(scope="session", params=PLACES)
+def place(request: pytest.FixtureRequest) -> str:
+    """Where guests run: every test here must pass with each."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def vision(isolation: str) -> Iterator[Client]:
+def vision(place: str) -> Iterator[Client]:
     """The repository's own application."""
-    with serving(ROOT / "guesthouse.toml", isolation) as (client, _):
+    with serving(ROOT / "guesthouse.toml", place) as (client, _):
         yield client
 
 
 @pytest.fixture
-def serve(tmp_path: Path, guests_folder: Path, isolation: str) -> Iterator[Callable[[str], Client]]:
+def serve(tmp_path: Path, guests_folder: Path, place: str) -> Iterator[Callable[[str], Client]]:
     """Serve a manifest written in the test; `GUESTS` and `ROOT` in it stand for two folders of the repository."""
     with contextlib.ExitStack() as stack:
 
         def start(text: str) -> Client:
             path = tmp_path / "guesthouse.toml"
             path.write_text(text.replace("GUESTS", str(guests_folder)).replace("ROOT", str(ROOT)))
-            client, _ = stack.enter_context(serving(path, isolation))
+            client, _ = stack.enter_context(serving(path, place))
             return client
 
         yield start

@@ -114,10 +114,10 @@ guest = "loop"
 """
 
 
-def test_health_and_refusals_are_quick_while_every_slot_loops(tmp_path: Path, isolation: str):
+def test_health_and_refusals_are_quick_while_every_slot_loops(tmp_path: Path, place: str):
     (tmp_path / "loop.wasm").write_bytes(wasmtime.wat2wasm(BAD["loops"][0]))
     (tmp_path / "guesthouse.toml").write_text(LOOPER)
-    with serving(tmp_path / "guesthouse.toml", isolation) as (client, plan), ThreadPoolExecutor(3) as pool:
+    with serving(tmp_path / "guesthouse.toml", place) as (client, plan), ThreadPoolExecutor(3) as pool:
         slots = plan.guests["loop"].slots
         calls = [pool.submit(invoke, client, "loop") for _ in range(3)]
         end = time.monotonic() + 10

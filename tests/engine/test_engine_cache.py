@@ -10,9 +10,12 @@ import pytest
 import wasmtime
 
 import wat
+from guesthouse.engine.base import EngineError
 from guesthouse.engine.cache import CacheError, CodeCache
 from guesthouse.engine.compiler import CompileError, compile_module
+from guesthouse.engine.wasmtime import STEPS
 
+MEMORY = 1 << 20
 WASM_WAT = '(module (memory (export "memory") 1) (func (export "f") (result i32) i32.const 7))'
 
 
@@ -31,10 +34,10 @@ def answer(module) -> int:
 
 def test_a_module_is_compiled_once_and_mapped_from_then_on(engine, wasm, tmp_path: Path):
     cache = CodeCache(tmp_path / "code")
-    module, compiled = cache.load(engine, wasm)
+    module, compiled = cache.load(engine, wasm, MEMORY)
     assert compiled
     assert answer(module) == 7
-    module, compiled = cache.load(engine, wasm)
+    module, compiled = cache.load(engine, wasm, MEMORY)
     assert not compiled
     assert answer(module) == 7
     files = list((tmp_path / "code").iterdir())
@@ -44,10 +47,10 @@ def test_a_module_is_compiled_once_and_mapped_from_then_on(engine, wasm, tmp_pat
 
 def test_an_artefact_that_the_engine_refuses_is_made_again(engine, wasm, tmp_path: Path):
     cache = CodeCache(tmp_path)
-    cache.load(engine, wasm)
+    cache.load(engine, wasm, MEMORY)
     (kept,) = tmp_path.iterdir()
     kept.write_bytes(b"damaged")
-    module, compiled = cache.load(engine, wasm)
+    module, compiled = cache.load(engine, wasm, MEMORY)
     assert compiled
     assert answer(module) == 7
 
@@ -69,23 +72,23 @@ def test_a_folder_that_cannot_be_made_costs_the_cache_and_nothing_else(engine, w
     (tmp_path / "file").write_text("in the way")
     cache = CodeCache(tmp_path / "file" / "code")
     assert "every start compiles anew; set GUESTHOUSE_CACHE" in cache.note
-    assert answer(cache.load(engine, wasm)[0]) == 7
+    assert answer(cache.load(engine, wasm, MEMORY)[0]) == 7
     cache.close()
     assert not cache.folder.exists()
 
 
 def test_code_is_loaded_by_bytes_where_it_cannot_be_mapped(engine, wasm, tmp_path: Path, monkeypatch):
     cache = CodeCache(tmp_path)
-    cache.load(engine, wasm)
+    cache.load(engine, wasm, MEMORY)
     load = type(engine).load
 
     def no_mapping(self, artefact):
         if isinstance(artefact, Path):
-            raise wat.engine_wasmtime.EngineError("unable to make memory executable")
+            raise EngineError("unable to make memory executable")
         return load(self, artefact)
 
     monkeypatch.setattr(type(engine), "load", no_mapping)
-    module, compiled = cache.load(engine, wasm)
+    module, compiled = cache.load(engine, wasm, MEMORY)
     assert not compiled
     assert answer(module) == 7
 
@@ -93,7 +96,7 @@ def test_code_is_loaded_by_bytes_where_it_cannot_be_mapped(engine, wasm, tmp_pat
 def test_what_is_not_wasm_is_told_by_the_compiler(tmp_path: Path):
     (tmp_path / "x.wasm").write_bytes(b"\0asm\1\0\0\0\xff")
     with pytest.raises(CompileError, match=r"unexpected end|failed to parse"):
-        compile_module("wasmtime", tmp_path / "x.wasm", tmp_path / "x.cwasm")
+        compile_module(STEPS, tmp_path / "x.wasm", tmp_path / "x.cwasm")
     assert not (tmp_path / "x.cwasm").exists()
 
 
@@ -108,20 +111,20 @@ def slow_wasm(tmp_path: Path) -> Path:
 def test_a_module_that_takes_long_to_compile_is_given_up(slow_wasm: Path, tmp_path: Path):
     began = time.monotonic()
     with pytest.raises(CompileError, match=r"compiling took more than 0.5 s or 2048 MiB of memory and was ended"):
-        compile_module("wasmtime", slow_wasm, tmp_path / "out", time=0.5)
+        compile_module(STEPS, slow_wasm, tmp_path / "out", time=0.5)
     assert time.monotonic() - began < 30
 
 
 def test_a_module_that_takes_much_memory_to_compile_is_given_up(slow_wasm: Path, tmp_path: Path):
     with pytest.raises(CompileError, match=r"compiling took more than 120 s or 64 MiB of memory and was ended"):
-        compile_module("wasmtime", slow_wasm, tmp_path / "out", memory=64 << 20)
+        compile_module(STEPS, slow_wasm, tmp_path / "out", memory=64 << 20)
 
 
 def test_the_child_has_no_environment_and_no_input(tmp_path: Path, monkeypatch, wasm):
     monkeypatch.setenv("PYTHONPATH", "/nonexistent")
     monkeypatch.setenv("LD_PRELOAD", "")
     (tmp_path / "x.wasm").write_bytes(wasm)
-    compile_module("wasmtime", tmp_path / "x.wasm", tmp_path / "x.cwasm")
+    compile_module(STEPS, tmp_path / "x.wasm", tmp_path / "x.cwasm")
     assert (tmp_path / "x.cwasm").stat().st_size > 100
 
 
@@ -136,5 +139,5 @@ def test_the_child_has_no_environment_and_no_input(tmp_path: Path, monkeypatch, 
 def test_types_that_would_abort_the_process_are_refused_in_the_child(wat_text, tmp_path: Path):
     (tmp_path / "x.wasm").write_bytes(wasmtime.wat2wasm(wat_text))
     with pytest.raises(CompileError, match=r"uses a type that hosts cannot handle \(v128, typed references\)"):
-        compile_module("wasmtime", tmp_path / "x.wasm", tmp_path / "x.cwasm")
+        compile_module(STEPS, tmp_path / "x.wasm", tmp_path / "x.cwasm")
     assert not (tmp_path / "x.cwasm").exists()

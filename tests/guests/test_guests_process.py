@@ -322,8 +322,8 @@ def test_a_worker_that_does_not_start_is_a_fault_before_the_port_opens(plan: Pla
     guest = plan.guests["echo"]
     (tmp_path / "not.cwasm").write_bytes(b"no code")
     for spec, why in (
-        (Spec("none", False, tmp_path / "not.cwasm"), "ValueError: no engine is called 'none'"),
-        (Spec("wasmtime", False, tmp_path / "not.cwasm"), "EngineError: "),
+        (Spec("none", False, tmp_path / "not.cwasm", sys.executable), "ValueError: no engine is called 'none'"),
+        (Spec("wasmtime", False, tmp_path / "not.cwasm", sys.executable), "EngineError: "),
         (
             Spec("wasmtime", False, tmp_path / "not.cwasm", "/bin/false"),
             "it ended with exit code 1",

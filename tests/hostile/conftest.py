@@ -14,10 +14,12 @@ from guesthouse.dispatcher import Dispatcher
 from guesthouse.manifest import load
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
+from places import PLACES, engine_table, isolation_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
 HEALTHY = """
+ENGINE
 [app]
 name = "t"
 [models.person]
@@ -63,13 +65,13 @@ guest = "NAME"
 """
 
 
-@pytest.fixture(scope="session", params=["thread", "process"])
-def isolation(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="session", params=PLACES)
+def place(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def plan(isolation: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
+def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
     folder = tmp_path_factory.mktemp("hostile")
     text = HEALTHY.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
     (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(caller()))
@@ -77,8 +79,10 @@ def plan(isolation: str, tmp_path_factory: pytest.TempPathFactory, guests_folder
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(attack.wat))
         called = 'calling = "command"' if attack.command else 'function = "f"'
         table = ATTACK.replace("NAME", name).replace("CALLED", called).replace(", MORE", attack.limits)
-        text += table if isolation == "thread" else table.replace("concurrency = 2", "concurrency = 1")
-    (folder / "guesthouse.toml").write_text(text.replace("ISOLATION", isolation))
+        text += table if place == "thread" else table.replace("concurrency = 2", "concurrency = 1")
+    (folder / "guesthouse.toml").write_text(
+        text.replace("ENGINE", engine_table(place)).replace("ISOLATION", isolation_of(place))
+    )
     with opened(load(folder / "guesthouse.toml")) as plan:
         yield plan
 

@@ -159,7 +159,7 @@ def test_a_hostile_picture_is_refused_and_costs_nobody_else(dispatch: Dispatcher
 # What is left behind.
 
 
-def test_attacks_leave_nothing_behind(dispatch: Dispatcher, plan: Plan, isolation: str):
+def test_attacks_leave_nothing_behind(dispatch: Dispatcher, plan: Plan, place: str):
     bodies = [body for _, body in each_number_in_each_place()][::211]
     quick = [name for name, attack in ATTACKS.items() if Reason.DEADLINE not in attack.ends]
 
@@ -181,7 +181,7 @@ def test_attacks_leave_nothing_behind(dispatch: Dispatcher, plan: Plan, isolatio
     for _ in range(6):
         round_()
     until(lambda: all(now <= then for now, then in zip(left(), before, strict=True)))
-    assert resident() - memory < 8 << 20, isolation
+    assert resident() - memory < 8 << 20, place
     assert not any(guest.slots.busy or guest.slots.queued for guest in plan.guests.values())
 
 

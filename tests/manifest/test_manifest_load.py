@@ -50,7 +50,7 @@ def test_fills_in_every_default(read):
     assert (manifest.server.drain.notice, manifest.server.drain.limit) == (0.0, 20.0)
     assert (manifest.engine.name, manifest.engine.pooling) == ("wasmtime", True)
     echo = manifest.guests["echo"]
-    assert (echo.calling, echo.isolation, echo.reply_type) == ("bindgen", "thread", "")
+    assert (echo.calling, manifest.isolation_of(echo), echo.reply_type) == ("bindgen", "thread", "")
     assert echo.grants() == Grants()
     limits = echo.limits.limits()
     assert limits == Limits(concurrency=limits.concurrency)
@@ -366,11 +366,15 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
     ("text", "expected"),
     [
         (
-            "[engine]\nname = 'wasmer'",
+            "[engine]\nname = 'wasm3'",
+            ('"wasm3" is not a choice', "guesthouse.toml: engine.name", 'write "wasmtime" or "wasmer"'),
+        ),
+        (
+            "[engine]\npython = 'python3.10'",
             (
-                '"wasmer" is not available in this version',
-                "guesthouse.toml: engine.name",
-                'write "wasmtime", or leave it out',
+                '"python3.10" is for wasmer alone',
+                "guesthouse.toml: engine.python",
+                'write name = "wasmer", or leave it out',
             ),
         ),
         ("[server]\nport = 65536", ("65536 is too much", "guesthouse.toml: server.port", "write at most 65535")),

@@ -396,7 +396,7 @@ def test_a_guest_is_loaded_once_for_a_module_that_is_known(app: Reloading, monke
     """Not linked again, not looked up in the cache."""
     monkeypatch.setattr(app.plans.now.cache, "load", None)
     guest = app.plans.now.guests["says"]
-    again = load_guest(guest.config, app.plans.now.engine, app.plans.now.cache, guest.services, {guest.sha256: guest})
+    again = load_guest(guest.config, app.plans.now.engine, app.plans.now.cache, guest.services, {guest.artefact: guest})
     assert (again.linked, again.compiled) == (guest.linked, False)
 
 

@@ -309,7 +309,8 @@ class WasmerInstance:
             try:
                 self._exports = linked.made().exports
             except BaseException as error:  # a panic of wasmer's is none of Exception's
-                raise self._failure(error) from None
+                failed = self._failure(error)
+                raise failed from failed.__cause__
             if linked.memory_name is not None:
                 self._memory = self._export(linked.memory_name)
                 self.memory = context.memory = Memory(self._locate)
@@ -341,7 +342,8 @@ class WasmerInstance:
         try:
             result = self._export(export)(*given)
         except BaseException as error:  # a panic of wasmer's is none of Exception's
-            raise self._failure(error) from None
+            failed = self._failure(error)
+            raise failed from failed.__cause__
         finally:
             self.located = None
         if isinstance(result, (tuple, list)):

@@ -62,6 +62,7 @@ _KINDS = {
 _VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": ValType.F64}
 
 _FINGERPRINT = fingerprint("wasmtime", capi.VERSION, "epochs no-memory64 no-threads one-memory 1")
+STEPS = (Step(__name__, sys.executable),)
 _MOST_PARAMETERS = 32
 _TABLES = 4  # per module
 _SLOT = 32  # bytes of a wasmtime_extern_t, rounded up; the payload is at offset 8
@@ -475,7 +476,7 @@ class WasmtimeEngine:
 
     def steps(self, memory: int) -> Sequence[Step]:
         """See `base.Engine.steps`."""
-        return (Step(__name__, self.interpreter),)
+        return STEPS
 
     def fingerprint(self, memory: int) -> str:
         """See `base.Engine.fingerprint`. A store limits memory, so that code does not depend on it."""

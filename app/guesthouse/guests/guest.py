@@ -127,31 +127,30 @@ def load_guest(
         raise GuestFaults(
             _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
-    functions, faults = _checked(config, module)
+    functions, convention, faults = _checked(config, module)
     faults += _over_limits(wasm, config.limits)
     if faults:
         raise GuestFaults(faults)
     linked = None
     if config.isolation == "thread":
         linked = same.linked if same is not None and same.linked is not None else _linked(config, module, functions)
-    return Guest(config, linked, _convention(config), services, module, sha256, compiled, artefact, slots)
+    return Guest(config, linked, convention, services, module, sha256, compiled, artefact, slots)
 
 
 def in_worker(config: GuestConfig, module: Module, services: Services) -> Guest:
     """The guest again where it runs, in a worker process; `module` was looked at before. Raises `GuestFaults`."""
-    functions, faults = _checked(config, module)
+    functions, convention, faults = _checked(config, module)
     if faults:
         raise GuestFaults(faults)
-    return Guest(config, _linked(config, module, functions), _convention(config), services, module, "", False)
+    return Guest(config, _linked(config, module, functions), convention, services, module, "", False)
 
 
-def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], list[str]]:
-    """The host functions behind the imports, and what is wrong with the module."""
+def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Convention, list[str]]:
+    """The host functions behind the imports, how the guest is called, and what is wrong with the module."""
     functions, faults = _resolve(module)
-    return functions, [
-        *faults,
-        *(f"{config.module.name} {problem}" for problem in _convention(config).problems(Shape(module))),
-    ]
+    convention = Command() if config.calling == "command" else Bindgen(config.function)
+    faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
+    return functions, convention, faults
 
 
 def _linked(config: GuestConfig, module: Module, functions: Sequence[HostFunction]) -> Linked:
@@ -175,10 +174,6 @@ def read_module(path: Path) -> bytes:
     if wasm[4:8] != b"\1\0\0\0":
         raise GuestFaults([f"{path} is a component, not a core module: build it for wasm32-wasip1"])
     return wasm
-
-
-def _convention(config: GuestConfig) -> Convention:
-    return Command() if config.calling == "command" else Bindgen(config.function)
 
 
 def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:

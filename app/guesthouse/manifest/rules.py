@@ -82,7 +82,7 @@ def _engine(raw: Raw) -> Iterator[Disagreement]:
     settings = engine if isinstance(engine, dict) else {}
     if settings.get("name") != "wasmer":
         if "python" in settings:
-            yield ("engine", "python"), "is for wasmer", 'write name = "wasmer", or leave it out'
+            yield ("engine", "python"), "is for wasmer alone", 'write name = "wasmer", or leave it out'
         return
     for name, guest in _named(raw, "guests").items():
         if guest.get("isolation") == "thread":

@@ -1,0 +1,67 @@
+"""Guests and host functions for the tests of engines."""
+
+from __future__ import annotations
+
+import wat
+from guesthouse.engine.base import Engine
+from guesthouse_abi.context import Context
+from guesthouse_abi.errors import OutOfBounds
+from guesthouse_abi.host import I32, I64, U32, HostModule
+
+ARITHMETIC = """(module (memory (export "memory") 1)
+  (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
+  (func (export "wide") (param i64) (result i64) local.get 0 i64.const 1 i64.sub)
+  (func (export "nothing")))"""
+
+
+def call(engine: Engine, text: str, name: str, *arguments: int, ctx: Context | None = None) -> int:
+    ctx = ctx or wat.context()
+    instance = wat.linked(engine, text, ctx.limits.memory).instantiate(ctx)
+    try:
+        return instance.call(name, *arguments)
+    finally:
+        instance.close()
+
+
+HOST = HostModule("t", {OutOfBounds: 21})
+
+
+@HOST.function()
+def numbers(context: Context, a: U32, b: I32, c: I64) -> I64:
+    assert (a, b, c) == (0xFFFFFFFF, -1, -2)
+    return I64(-3)
+
+
+@HOST.function()
+def touch(context: Context, pointer: U32) -> U32:
+    context.memory.read(pointer, 4)
+    return U32(0)
+
+
+@HOST.function("break")
+def broken(context: Context) -> None:
+    raise ZeroDivisionError("ours")
+
+
+@HOST.function()
+def stop(context: Context) -> None:
+    context.memory.read(0xFFFFFFF0, 4)
+
+
+HOSTED = """(module
+  (import "t" "numbers" (func $n (param i32 i32 i64) (result i64)))
+  (import "t" "touch" (func $t (param i32) (result i32)))
+  (import "t" "break" (func $b)) (import "t" "stop" (func $s))
+  (memory (export "memory") 1)
+  (func (export "numbers") (result i64) (call $n (i32.const -1) (i32.const -1) (i64.const -2)))
+  (func (export "touch") (param i32) (result i32) (call $t (local.get 0)))
+  (func (export "break") call $b) (func (export "stop") call $s))"""
+
+
+def hosted(engine: Engine, name: str, *arguments: int) -> int:
+    module = wat.compiled(engine, HOSTED)
+    instance = module.link([HOST.functions[i.name] for i in module.imports]).instantiate(wat.context())
+    try:
+        return instance.call(name, *arguments)
+    finally:
+        instance.close()

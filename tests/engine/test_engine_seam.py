@@ -1,0 +1,114 @@
+"""The engine seam, on every engine that this Python has: calls, traps, limits, host functions, leaks."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+from seam import ARITHMETIC, call, hosted
+
+import wat
+from guesthouse.engine.base import EngineError
+from guesthouse_abi.errors import HostFault, OutOfBounds, Trap
+
+
+def test_numbers_come_back_unsigned(any_engine):
+    assert call(any_engine, ARITHMETIC, "add", 1, 2) == 3
+    assert call(any_engine, ARITHMETIC, "add", 0xFFFFFFFF, 0) == 0xFFFFFFFF
+    assert call(any_engine, ARITHMETIC, "wide", 0) == 0xFFFFFFFFFFFFFFFF
+    assert call(any_engine, ARITHMETIC, "nothing") == 0
+
+
+def test_memory_is_found_and_checked(any_engine):
+    ctx = wat.context()
+    instance = wat.linked(any_engine, ARITHMETIC).instantiate(ctx)
+    ctx.memory.write(65532, b"abcd")
+    assert ctx.memory.read(65532, 4) == b"abcd"
+    assert ctx.memory.size == 65536
+    with pytest.raises(OutOfBounds):
+        ctx.memory.write(65533, b"abcd")
+    instance.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("unreachable", "unreachable"),
+        ("(drop (i32.load (i32.const -1)))", "memory out of bounds"),
+        ("(drop (i32.div_u (i32.const 1) (i32.const 0)))", "integer division by zero"),
+        ("call 0", "stack overflow"),
+        ("(call_indirect (i32.const 0))", "indirect call to null"),
+    ],
+)
+def test_a_trap_has_its_kind_and_the_engine_goes_on(any_engine, body, kind):
+    text = f'(module (memory (export "memory") 1) (table 1 funcref) (func (export "f") {body}))'
+    with pytest.raises(Trap) as caught:
+        call(any_engine, text, "f")
+    assert caught.value.kind == kind
+    assert call(any_engine, ARITHMETIC, "add", 1, 2) == 3
+
+
+def test_memory_cannot_grow_past_its_limit(any_engine):
+    text = """(module (memory (export "memory") 1)
+      (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"""
+    assert call(any_engine, text, "grow", 15, ctx=wat.context(memory=1 << 20)) == 1
+    assert call(any_engine, text, "grow", 16, ctx=wat.context(memory=1 << 20)) == 0xFFFFFFFF
+
+
+def test_tables_cannot_grow_for_ever(any_engine):
+    text = """(module (memory (export "memory") 1) (table 1 funcref)
+      (func (export "grow") (result i32) (table.grow (ref.null func) (i32.const 1000000))))"""
+    assert call(any_engine, text, "grow") == 0xFFFFFFFF
+
+
+def test_host_functions_get_and_give_typed_numbers(any_engine):
+    assert hosted(any_engine, "numbers") == (1 << 64) - 3
+
+
+def test_a_bad_pointer_is_the_modules_own_error_number(any_engine):
+    assert hosted(any_engine, "touch", 0) == 0
+    assert hosted(any_engine, "touch", 65533) == 21
+    assert hosted(any_engine, "touch", 0xFFFFFFFF) == 21
+
+
+def test_a_bad_pointer_without_an_error_number_is_a_trap(any_engine):
+    with pytest.raises(Trap, match=r"t\.stop: 4 bytes at 0xfffffff0 are outside the guest's memory of 65536 bytes"):
+        hosted(any_engine, "stop")
+
+
+def test_an_exception_of_the_hosts_own_stops_the_guest_only(any_engine):
+    with pytest.raises(HostFault) as caught:
+        hosted(any_engine, "break")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert hosted(any_engine, "touch", 0) == 0
+
+
+def test_many_sandboxes_leave_nothing_behind(any_engine):
+    link = wat.linked(any_engine, ARITHMETIC)
+    process = psutil.Process()
+
+    def cycles(count: int) -> None:
+        for _ in range(count):
+            instance = link.instantiate(wat.context())
+            instance.call("add", 1, 2)
+            instance.close()
+
+    cycles(500)
+    gc.collect()
+    before = process.memory_info().rss, process.num_fds(), threading.active_count()
+    cycles(5000)
+    gc.collect()
+    after = process.memory_info().rss, process.num_fds(), threading.active_count()
+    assert after[0] - before[0] < 1 << 20
+    assert after[1:] == before[1:]
+
+
+def test_an_artefact_that_is_none_is_refused(any_engine, tmp_path: Path):
+    (tmp_path / "x").write_bytes(b"nothing")
+    with pytest.raises(EngineError):
+        any_engine.load(tmp_path / "x")
+    with pytest.raises(EngineError):
+        any_engine.load(b"nothing")
