@@ -1,8 +1,19 @@
 # What a person does with this checkout. Needs Python 3.10 or newer, make and a package registry, nothing else.
 
+# ENGINE=wasmer: everything under Python 3.10, which is what wasmer exists for, in a virtualenv of its own.
+ENGINE ?= wasmtime
+ifeq ($(ENGINE),wasmer)
+VENV ?= .venv-wasmer
+PYTHONS := $(or $(PYTHON),python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python))
+FITS := sys.version_info[:2] == (3, 10)
+WANTED := Python 3.10
+else
 VENV ?= .venv
 # PYTHON=... is used for the virtualenv, else the first of these that can make one.
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
+FITS := sys.version_info >= (3, 10)
+WANTED := Python 3.10 or newer
+endif
 WORKERS ?= 2
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --require-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,8 +26,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar would, print what came back
-	@$(VENV)/bin/python demo/demo.py
+demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar would, print what came back (ENGINE=wasmer)
+	@GUESTHOUSE_ENGINE=$(ENGINE) $(VENV)/bin/python demo/demo.py
 
 .PHONY: demo-dapr
 demo-dapr: $(VENV)/runtime.stamp ## the same behind a real daprd, which is built once (needs Go)
@@ -61,7 +72,7 @@ test-conformance: $(VENV)/runtime.stamp ## Dapr's own conformance tests against 
 
 .PHONY: test-compat
 test-compat: $(VENV)/dev.stamp ## the rules of docs/abi.md on every engine and isolation of tests/compat/columns.toml
-	$(VENV)/bin/python -m tests.compat --all
+	$(VENV)/bin/python -m tests.compat --all $(if $(GUESTHOUSE_WASMER),--python $(GUESTHOUSE_WASMER))
 
 .PHONY: test-compose
 test-compose: ## docker-compose.yml brought up for real (as root; tests/compose/install.sh installs what it needs)
@@ -92,8 +103,8 @@ lock: VENV = .venv-lock
 lock: ## resolve the dependencies again (UPGRADE=1 for the newest); needs the registry
 	@$(MAKE_VENV)
 	@$(VENV)/bin/python -m pip install --quiet uv
-	$(LOCK) pyproject.toml --extra otel --extra signatures --group dev --output-file requirements/dev.txt
-	$(LOCK) pyproject.toml --extra otel --extra signatures --constraints requirements/dev.txt --output-file requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra otel --extra signatures --extra wasmer --group dev --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --extra otel --extra signatures --extra wasmer --constraints requirements/dev.txt --output-file requirements/runtime.txt
 	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	@! grep -nE '://|^-' requirements/*.txt || { echo "a lock file names a registry"; exit 1; }
 
@@ -122,11 +133,11 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/runtime.stamp
 define MAKE_VENV
 $(VENV)/bin/python -c 'import pip' 2>/dev/null && exit; \
 for python in $(PYTHONS); do \
-	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(not ($(FITS)))' 2>/dev/null || continue; \
 	echo "making $(VENV) with $$($$python --version)"; \
 	$$python -m venv --clear $(VENV); exit; \
 done; \
-echo "error: no Python 3.10 or newer with venv here (tried: $(strip $(PYTHONS)))" >&2; \
+echo "error: no $(WANTED) with venv here (tried: $(strip $(PYTHONS)))" >&2; \
 echo "       install one (Debian: apt install python3 python3-venv), or say which: make PYTHON=/path/to/python3" >&2; \
 exit 1
 endef

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -32,11 +33,11 @@ What to try next
   guesthouse serve                                                             behind your own sidecar:
       daprd --app-id vision --app-port 50051 --app-protocol grpc --resources-path components/local
   guests/README.md                                                             write a guest in ten lines
-(guesthouse is .venv/bin/guesthouse here)"""
+(guesthouse is {guesthouse} here)"""
 
 
-def start(log: Path) -> tuple[subprocess.Popen[bytes], str, float]:
-    """The server in a process of its own: (process, address, seconds until it was ready)."""
+def start(log: Path) -> tuple[subprocess.Popen[bytes], str, str, float]:
+    """The server in a process of its own: (process, address, engine, seconds until it was ready)."""
     began = time.monotonic()
     with log.open("wb") as out:
         server = subprocess.Popen(
@@ -46,9 +47,10 @@ def start(log: Path) -> tuple[subprocess.Popen[bytes], str, float]:
             env={**os.environ, "GUESTHOUSE_LOG_FORMAT": "json"},
         )
     while server.poll() is None and time.monotonic() < began + 120:
-        found = re.search(r'"address": ?"([^"]+)"', log.read_text(errors="replace"))
-        if found:
-            return server, found[1], time.monotonic() - began
+        text = log.read_text(errors="replace")
+        found = [re.search(rf'"{key}": ?"([^"]+)"', text) for key in ("address", "engine")]
+        if found[0] and found[1]:
+            return server, found[0][1], found[1][1], time.monotonic() - began
         time.sleep(0.05)
     server.kill()
     sys.exit(f"the server did not start; it said:\n{log.read_text(errors='replace')}")
@@ -88,9 +90,10 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
-        server, address, seconds = start(log)
+        server, address, engine, seconds = start(log)
         try:
             console.print(f"guesthouse serve is ready on {address} after {seconds:.1f} s (compiled guests are cached)")
+            console.print(f"its engine is {engine}, under Python {platform.python_version()}")
             with Client(address) as client:
                 show(console, client)
         except Failure as failure:
@@ -100,7 +103,7 @@ def main() -> int:
             server.send_signal(signal.SIGTERM)
             server.wait(30)
     console.print()
-    console.print(_TO_TRY)
+    console.print(_TO_TRY.format(guesthouse=Path(sys.executable).with_name("guesthouse").relative_to(ROOT)))
     return 0
 
 

@@ -13,6 +13,7 @@ from compat import __main__ as program
 from compat import kit, report
 from compat.kit import Column
 from compat.rulebook import Rule, all_groups, read
+from places import PLACES, engine_of
 
 GROUPS = all_groups()
 RULES = {rule.id: rule for group in GROUPS for rule in group.rules}
@@ -47,11 +48,13 @@ IN_PROCESSES = (
 )
 
 
-def test_a_rule_of_each_kind_passes_in_a_worker_process():
+@pytest.mark.parametrize("place", PLACES[1:])
+def test_a_rule_of_each_kind_passes_in_a_worker_process(place: str):
     groups = [replace(group, rules=tuple(r for r in group.rules if r.id in IN_PROCESSES)) for group in GROUPS]
-    found = {rule.id: wrong for rule, wrong in kit.run(groups, "wasmtime", "process")}
+    engine = engine_of(place)
+    found = {rule.id: wrong for rule, wrong in kit.run(groups, engine["name"], "process", engine.get("python"))}
     assert set(found) == set(IN_PROCESSES)
-    assert not kit.judge(found, kit.column("wasmtime", "process").exceptions)
+    assert not kit.judge(found, kit.column(engine["name"], "process").exceptions)
 
 
 def only(rule: Rule) -> dict[str, str]:

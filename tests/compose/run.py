@@ -209,6 +209,16 @@ def check_privileges(project: Project) -> None:
     assert names == {project.inspect(service)["Name"].strip("/") for service in ("vision", "vision-dapr")}, names
 
 
+def check_wasmer(project: Project) -> None:
+    """The second engine beside the first, on an image with Python 3.10."""
+    project.compose("--profile", "wasmer", "up", "-d", "vision-wasmer-dapr", log="vision-wasmer")
+    photo = (PHOTOS / "coffee.png").read_bytes()
+    url = f"{SIDECAR}/invoke/vision-wasmer/method/api/image"
+    assert best(until("the second guest host", lambda: request(url, photo, "image/png"))) == "espresso"
+    assert '"engine": "wasmer 1.1.0"' in project.logs("vision-wasmer")
+    check_sidecar()
+
+
 def check_bill(project: Project) -> None:
     bill = json.loads(project.run_in("vision", "cat", "/usr/share/guesthouse/sbom.json").stdout)
     parts = {part["name"]: part for part in bill["components"]}
@@ -336,6 +346,15 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
                     check_bill(project)
                 with step("the guest host killed while a photo comes"):
                     check_crash(project, results)
+            if stand_ins.python_310() is None:
+                print("no Python 3.10 on this machine: the profile wasmer is not tried", flush=True)
+            else:
+                with step("a base with Python 3.10"):
+                    stand_ins.make_310(folder / "stand-ins")
+                with step("docker-compose --profile wasmer build"):
+                    project.compose("--profile", "wasmer", "build", "vision-wasmer")
+                with step("the second engine beside the first"):
+                    check_wasmer(project)
             with step("the broker killed while a photo waits"):
                 check_broker_keeps(project)
         except Exception:
@@ -344,7 +363,7 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
             raise
         finally:
             with step("docker-compose down"):
-                project.compose("down", "--volumes")
+                project.compose("--profile", "wasmer", "down", "--volumes")
         assert not docker("ps", "--all", "--quiet"), "containers are left"
         assert not docker("volume", "ls", "--quiet"), "volumes are left"
     print(f"{time.monotonic() - began:7.1f} s  in all", flush=True)

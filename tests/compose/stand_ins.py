@@ -19,6 +19,7 @@ SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "mosquitto", "mosquitto-clients", "redis-server", "redis-tools")
 PYTHON = (3, 11)  # that suite's
 BASE = "python:3.12-slim-bookworm"
+BASE_310 = "python:3.10-slim-bookworm"
 
 # As the official images have it: 1883 and 999, and volumes that belong to them.
 DOCKERFILES = {
@@ -71,19 +72,22 @@ def base_archive() -> Path:
 
 
 def wheels() -> Path:
-    """The folder of the wheels that the lock files name, for the stand-in's Python; downloaded once."""
+    """The folder of the wheels that the lock files name, for the stand-ins' Pythons; downloaded once."""
     locks = [ROOT / "requirements" / name for name in ("runtime.txt", "build.txt")]
-    key = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()[:12]
+    older = python_310()
+    pythons = [_python()] if older is None else [_python(), str(older / "bin" / "python3.10")]
+    key = hashlib.sha256(b"".join([*(lock.read_bytes() for lock in locks), *map(str.encode, pythons)])).hexdigest()[:12]
     folder = cache_folder() / f"wheels-{key}"
     if not folder.exists():
         partial = folder.with_suffix(".part")
         shutil.rmtree(partial, ignore_errors=True)
         named = [word for lock in locks for word in ("-r", str(lock))]
-        command = [_python(), "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"]
-        subprocess.run([*command, "--dest", str(partial), *named], check=True, stdout=sys.stderr)
-        for older in cache_folder().glob("wheels-*"):
-            if older != partial:
-                shutil.rmtree(older)
+        for python in pythons:
+            command = [python, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"]
+            subprocess.run([*command, "--dest", str(partial), *named], check=True, stdout=sys.stderr)
+        for past in cache_folder().glob("wheels-*"):
+            if past != partial:
+                shutil.rmtree(past)
         partial.rename(folder)
     return folder
 
@@ -96,6 +100,31 @@ def _python() -> str:
         if shutil.which(candidate) and not subprocess.run([candidate, "-c", ask], stderr=subprocess.DEVNULL).returncode:
             return candidate
     sys.exit("error: the wheels must be those of Python 3.11, Debian 12's own; install it: python3.11 with pip")
+
+
+def python_310() -> Path | None:
+    """A CPython 3.10 of this machine, which has it where pyenv keeps it: Debian 12 has none."""
+    found = sorted(Path.home().glob(".pyenv/versions/3.10.*"))
+    return found[-1] if found and shutil.which(str(found[-1] / "bin" / "python3.10")) else None
+
+
+def make_310(folder: Path) -> None:
+    """The image with Python 3.10: the other one, and this machine's 3.10 where the official image has its own."""
+    source = python_310()
+    assert source is not None
+    skip = shutil.ignore_patterns(
+        "test", "tests", "site-packages", "__pycache__", "config-3.10-*", "idlelib", "tkinter"
+    )
+    context = folder / "python-3.10"
+    shutil.copytree(source, context / "python", symlinks=True, ignore=skip)
+    (context / "python" / "lib" / "python3.10" / "site-packages").mkdir()
+    (context / "Dockerfile").write_text(f"FROM {BASE}\nCOPY python /usr/local\nRUN python3 -c 'import ssl, sqlite3'\n")
+    subprocess.run(
+        ["docker", "build", "--quiet", "--network=none", "--tag", BASE_310, str(context)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def daprd() -> Path:

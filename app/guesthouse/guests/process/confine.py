@@ -15,6 +15,8 @@ from pathlib import Path
 
 NICE = 5  # behind the server, which has to answer for all
 DESCRIPTORS = 32
+# Bytes: wasmtime gives guests half of it. wasmer gives all there is, and tells each frame of a stack that is full.
+STACK = 1 << 20
 SLACK = 64 << 20  # bytes of memory beyond what is accounted for
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
@@ -42,6 +44,7 @@ def at_start(parent: int) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, DESCRIPTORS),
+        (resource.RLIMIT_STACK, STACK),
     ):
         _lower(limit, most)
     os.nice(NICE)
