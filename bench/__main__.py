@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, hostile, isolation, memory, micro, over_grpc, page, sidecars
+from bench import cold, engines, hostile, memory, micro, over_grpc, page, sidecars
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
@@ -23,7 +23,7 @@ COMPARISONS = {
     "photo": over_grpc.photo,
     "tensor": over_grpc.tensor,
     "memory": memory.memory,
-    "isolation": isolation.isolation,
+    "engines": engines.engines,
     "hostile": hostile.hostile,
     "sidecars": sidecars.through,
     "component": sidecars.component,

@@ -113,7 +113,7 @@ def _compiling(folder: Path) -> tuple[str, list[str], list[list[str]]]:
             times = []
             for _ in range(2):
                 started = perf_counter()
-                cache.load(engine, wasm)
+                cache.load(engine, wasm, EngineConfig().memory)
                 times.append((perf_counter() - started) * 1000)
             rows.append([name, f"{len(wasm) / 1024:.0f}", f"{times[0]:.0f}", f"{times[1]:.2f}"])
     return "Compiling and mapping a guest", ["guest", "KiB of Wasm", "compile, ms", "map from disk, ms"], rows

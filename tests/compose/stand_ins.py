@@ -118,7 +118,8 @@ def make_310(folder: Path) -> None:
     context = folder / "python-3.10"
     shutil.copytree(source, context / "python", symlinks=True, ignore=skip)
     (context / "python" / "lib" / "python3.10" / "site-packages").mkdir()
-    (context / "Dockerfile").write_text(f"FROM {BASE}\nCOPY python /usr/local\nRUN python3 -c 'import ssl, sqlite3'\n")
+    check = "ldconfig && python3 -c 'import ssl, venv'"
+    (context / "Dockerfile").write_text(f"FROM {BASE}\nCOPY python /usr/local\nRUN {check}\n")
     subprocess.run(
         ["docker", "build", "--quiet", "--network=none", "--tag", BASE_310, str(context)],
         check=True,

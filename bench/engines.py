@@ -1,0 +1,193 @@
+"""Both engines and both isolations side by side: what an event, a host call, a start, a slot and a dead worker cost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import wasmtime
+
+from bench import servers
+from bench.measure import Figure, Findings, Options, Spread, ratios, take_turns
+from bench.over_grpc import GRANT, PHOTOS, invoke, latency, race, throughput
+from guesthouse.cli.load import Job, Load
+from guesthouse.engine import wasmer
+from guesthouse.event import Event
+
+THREAD = "limits = { concurrency = 4 }"
+PROCESS = 'isolation = "process"\n' + THREAD
+#: A Python 3.10 that has wasmer, when it is not this one.
+NAMED = os.environ.get("GUESTHOUSE_WASMER")
+CALLS = 20_000
+
+# As many calls of an import as the event's first four bytes say.
+CALLER = """(module
+  (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+  (memory (export "memory") 1) (global $heap (mut i32) (i32.const 4096))
+  (func (export "allocate") (param i32) (result i32)
+    (global.get $heap) (global.set $heap (i32.add (global.get $heap) (local.get 0))))
+  (func (export "deallocate") (param i32 i32))
+  (func (export "f") (param i32 i32) (result i32) (local $n i32)
+    (local.set $n (i32.load (i32.load (local.get 0))))
+    (block (loop (br_if 1 (i32.eqz (local.get $n)))
+      (drop (call $yield)) (local.set $n (i32.sub (local.get $n) (i32.const 1))) (br 0)))
+    (i32.const 64)))"""
+
+
+def places() -> Mapping[str, tuple[str, str]]:
+    """By name, the dearest first: `[engine]`, and what a guest's table says."""
+    found = {"wasmtime, process": ("", PROCESS), "wasmtime, thread": ("", THREAD)}
+    if NAMED or wasmer.found():
+        engine = '[engine]\nname = "wasmer"\n' + (f'python = "{NAMED}"\n' if NAMED else "")
+        return {"wasmer, process": (engine, PROCESS), **found}
+    return found
+
+
+def _kinds(folder: Path) -> Mapping[str, tuple[str, str, Event]]:
+    """By name: models, the guest's part of the manifest with MORE in its table, event."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(CALLER))
+    caller = servers.guest("caller", "f", more="MORE").replace(
+        f"{servers.ROOT}/guests/caller/caller.wasm", f"{folder}/caller.wasm"
+    )
+    return {
+        "echo": ("", servers.guest("echo", "echo", more="MORE"), invoke("echo", bytes(range(256)) * 4)),
+        "classify": (
+            servers.CLASSIFIER,
+            servers.guest("classify", "infer", more=GRANT + "\nMORE"),
+            invoke("classify", (PHOTOS / "coffee.png").read_bytes()),
+        ),
+        "host calls": ("", caller, invoke("caller", CALLS.to_bytes(4, "little"))),
+    }
+
+
+def engines(options: Options, folder: Path) -> Findings:
+    """Each place against guests in wasmtime and threads, and wasmer against wasmtime, in processes both."""
+    findings = Findings()
+    for name, (models, guest, event) in _kinds(folder).items():
+        with ExitStack() as stack:
+            running: dict[str, servers.Running] = {}
+            starts: dict[str, list[float]] = {}
+            for place, (engine, more) in places().items():
+                manifest = engine + models + guest.replace("MORE", more)
+                own = folder / f"{name} {place}"
+                with _started(own, manifest, starts.setdefault(place, [])):
+                    pass  # with it, code is on disk
+                running[place] = stack.enter_context(_started(own, manifest, starts[place]))
+            if name == "host calls":
+                findings.tables.append(_host_calls(options, running, event))
+                continue
+            sides = {place: (server, event) for place, server in running.items()}
+            for callers, requests in ((1, 600), (4, 1200)) if name == "echo" else ((1, 30), (4, 60)):
+                options.say(f"engines, {name}, {callers} callers")
+                blocks = race(sides, callers, requests, options.rounds(9))
+                many = f"{callers} caller{'s' if callers > 1 else ''}"
+                for pair in _pairs(running):
+                    what = f"{name}, {pair[0]} against {pair[1]}, {many}"
+                    findings.figures += [
+                        latency("engines", what, blocks, pair, None),
+                        throughput("engines", what, blocks, pair, None),
+                    ]
+            findings.tables.append(_memory(name, running, starts))
+            if name == "echo":
+                findings.figures += [
+                    _recovery(options, place, server, event) for place, server in running.items() if "process" in place
+                ]
+    return findings
+
+
+@contextmanager
+def _started(folder: Path, manifest: str, seconds: list[float]) -> Iterator[servers.Running]:
+    """A server; how long it took to be there is added to `seconds`."""
+    began = time.perf_counter()
+    with servers.guesthouse(folder, manifest) as server:
+        seconds.append(time.perf_counter() - began)
+        yield server
+
+
+def _pairs(running: Mapping[str, servers.Running]) -> list[tuple[str, str]]:
+    pairs = [("wasmtime, process", "wasmtime, thread")]
+    if "wasmer, process" in running:
+        pairs += [("wasmer, process", "wasmtime, process"), ("wasmer, process", "wasmtime, thread")]
+    return pairs
+
+
+def _host_calls(
+    options: Options, running: Mapping[str, servers.Running], event: Event
+) -> tuple[str, list[str], list[list[str]]]:
+    """µs of one call of an import that does nothing: an event with many of them less one with none."""
+    nothing = invoke("caller", bytes(4))
+    options.say("engines, host calls")
+
+    def cost(server: servers.Running) -> float:
+        """µs a call."""
+        with Load(1) as load:
+            many = load.run(Job(server.address, event, 1, 20)).percentile(0.5)
+            none = load.run(Job(server.address, nothing, 1, 20)).percentile(0.5)
+        return (many - none) / CALLS * 1e6
+
+    found = take_turns({place: lambda s=server: cost(s) for place, server in running.items()}, options.rounds(9))
+    base = found["wasmtime, thread"]
+    rows = [
+        [place, f"{Spread.of(costs).median:.2f}", f"{ratios(costs, base).median:.2f}x"]
+        for place, costs in found.items()
+    ]
+    return "A host call that does nothing (`sched_yield`)", ["engine, isolation", "µs", "against threads"], rows
+
+
+def _workers(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children()
+
+
+def _memory(
+    name: str, running: Mapping[str, servers.Running], starts: Mapping[str, list[float]]
+) -> tuple[str, list[str], list[list[str]]]:
+    """Proportional set sizes (pages that several share are shared out among them), and how long starting took."""
+    rows = []
+    for place, server in running.items():
+        own = psutil.Process(server.pid).memory_full_info().pss / (1 << 20)
+        each = [worker.memory_full_info() for worker in _workers(server.pid)]
+        pss = Spread.of([one.pss / (1 << 20) for one in each]).median if each else 0.0
+        uss = Spread.of([one.uss / (1 << 20) for one in each]).median if each else 0.0
+        took = [f"{seconds:.2f}" for seconds in starts[place]]
+        rows.append([place, f"{own:.1f}", f"{len(each)}", f"{pss:.1f}", f"{uss:.1f}", *took])
+    header = [
+        "engine, isolation",
+        "server, MiB",
+        "workers",
+        "each, MiB",
+        "of it its own alone, MiB",
+        "start that compiles, s",
+        "start with code on disk, s",
+    ]
+    return f"Memory after those events, and the start, {name}", header, rows
+
+
+def _recovery(options: Options, place: str, server: servers.Running, event: Event) -> Figure:
+    """ms from the death of every worker that waits but one to the next answer, and to as many workers as before."""
+    options.say(f"engines, killed workers, {place}")
+    answers, complete = [], []
+    with Load(1) as load:
+        for _ in range(options.rounds(9)):
+            victims = _workers(server.pid)
+            began = time.perf_counter()
+            for victim in victims[1:]:
+                os.kill(victim.pid, signal.SIGKILL)
+            load.run(Job(server.address, event, 1, 1))
+            answers.append((time.perf_counter() - began) * 1000)
+            while len(_workers(server.pid)) < len(victims) or _dead(server.pid):
+                time.sleep(0.002)
+                load.run(Job(server.address, event, 1, 1))  # the dead are found when their turn comes
+            complete.append((time.perf_counter() - began) * 1000)
+    note = f"the next event was answered after {Spread.of(answers).median:.1f} ms, by the worker that was left"
+    what = f"{place}: all workers but one killed: as many again after"
+    return Figure("engines", what, Spread.of(complete), "ms", note=note)
+
+
+def _dead(pid: int) -> bool:
+    return any(worker.status() == psutil.STATUS_ZOMBIE for worker in _workers(pid))
