@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -101,7 +102,7 @@ def engines(options: Options, folder: Path) -> Findings:
     return findings
 
 
-@contextmanager
+@contextlib.contextmanager
 def _started(folder: Path, manifest: str, seconds: list[float]) -> Iterator[servers.Running]:
     """A server; how long it took to be there is added to `seconds`."""
     began = time.perf_counter()
@@ -180,7 +181,7 @@ def _recovery(options: Options, place: str, server: servers.Running, event: Even
                 os.kill(victim.pid, signal.SIGKILL)
             load.run(Job(server.address, event, 1, 1))
             answers.append((time.perf_counter() - began) * 1000)
-            while len(_workers(server.pid)) < len(victims) or _dead(server.pid):
+            while not _ready(server.pid, len(victims)):
                 time.sleep(0.002)
                 load.run(Job(server.address, event, 1, 1))  # the dead are found when their turn comes
             complete.append((time.perf_counter() - began) * 1000)
@@ -189,5 +190,12 @@ def _recovery(options: Options, place: str, server: servers.Running, event: Even
     return Figure("engines", what, Spread.of(complete), "ms", note=note)
 
 
-def _dead(pid: int) -> bool:
-    return any(worker.status() == psutil.STATUS_ZOMBIE for worker in _workers(pid))
+def _ready(pid: int, count: int) -> bool:
+    """Whether so many workers are there that have loaded all they need: then their memory is bounded."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        workers = _workers(pid)
+        alive = [worker for worker in workers if worker.status() != psutil.STATUS_ZOMBIE]
+        return len(alive) == len(workers) == count and all(
+            worker.rlimit(psutil.RLIMIT_DATA)[0] != psutil.RLIM_INFINITY for worker in workers
+        )
+    return False

@@ -6,11 +6,11 @@ A plan is never changed: a reload builds another one beside it (`reload`) and sw
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections.abc import Callable
 
+from guesthouse import malloc
 from guesthouse.plan import Plan
 
 _PATIENCE = 5.0  # seconds, at the end of the process, for events that were told to end
@@ -86,13 +86,6 @@ class Plans:
         with self._changed:
             self._changed.wait_for(lambda: not self._held[key])
         plan.close()
-        _give_memory_back()
+        malloc.give_back()
         with self._changed:
             del self._held[key], self._retired[key]
-
-
-def _give_memory_back() -> None:
-    """Have the C library return what models have freed: glibc keeps it for threads that may not ask again."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -15,7 +15,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from guesthouse import __version__
+from guesthouse import __version__, malloc
 from guesthouse.cli.observed import probes_for, traces_for
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
@@ -99,6 +99,7 @@ def serve(
     stop. SIGTERM drains: health says no, events inside are finished; a second SIGTERM ends at once.
     """
     began = time.monotonic()
+    malloc.one_arena()
     with contextlib.ExitStack() as stack:
         hung_up = stack.enter_context(_hang_ups())
         read = functools.partial(_read, manifest, component)
