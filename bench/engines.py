@@ -20,8 +20,7 @@ from guesthouse.cli.load import Job, Load
 from guesthouse.engine import wasmer
 from guesthouse.event import Event
 
-THREAD = "limits = { concurrency = 4 }"
-PROCESS = 'isolation = "process"\n' + THREAD
+LIMITS = "limits = { concurrency = 4 }"
 #: A Python 3.10 that has wasmer, when it is not this one.
 NAMED = os.environ.get("GUESTHOUSE_WASMER")
 CALLS = 20_000
@@ -41,11 +40,12 @@ CALLER = """(module
 
 
 def places() -> Mapping[str, tuple[str, str]]:
-    """By name, the dearest first: `[engine]`, and what a guest's table says."""
-    found = {"wasmtime, process": ("", PROCESS), "wasmtime, thread": ("", THREAD)}
+    """By name, the dearest first: `[engine]`, and what a guest's table says of its isolation."""
+    process, thread = 'isolation = "process"', 'isolation = "thread"'
+    found = {"wasmtime, process": ("", process), "wasmtime, thread": ("", thread)}
     if NAMED or wasmer.found():
         engine = '[engine]\nname = "wasmer"\n' + (f'python = "{NAMED}"\n' if NAMED else "")
-        return {"wasmer, process": (engine, PROCESS), **found}
+        return {"wasmer, process": (engine, process), **found}
     return found
 
 
@@ -74,8 +74,8 @@ def engines(options: Options, folder: Path) -> Findings:
         with ExitStack() as stack:
             running: dict[str, servers.Running] = {}
             starts: dict[str, list[float]] = {}
-            for place, (engine, more) in places().items():
-                manifest = engine + models + guest.replace("MORE", more)
+            for place, (engine, isolation) in places().items():
+                manifest = engine + models + guest.replace("MORE", f"{isolation}\n{LIMITS}")
                 own = folder / f"{name} {place}"
                 with _started(own, manifest, starts.setdefault(place, [])):
                     pass  # with it, code is on disk

@@ -10,6 +10,7 @@ from pathlib import Path
 import wasmtime
 
 from bench import servers
+from bench.engines import LIMITS, places
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.over_grpc import invoke
 from guesthouse.cli.load import Job, Load
@@ -27,14 +28,18 @@ def hostile(options: Options, folder: Path) -> Findings:
     (folder / "loop.wasm").write_bytes(wasmtime.wat2wasm(LOOP))
     cores = len(os.sched_getaffinity(0))
     echo = invoke("echo", bytes(range(256)) * 4)
-    for isolation in ("thread", "process"):
-        keys = f'isolation = "{isolation}"\nlimits = {{ concurrency = {cores}, time = "500ms" }}'
-        manifest = servers.guest("echo", "echo") + (
-            f'[guests.loop]\nmodule = "{folder}/loop.wasm"\nfunction = "f"\n{keys}\n'
-            '[[invoke]]\nmethod = "loop"\nguest = "loop"\n'
+    for place, (engine, isolation) in places().items():
+        keys = f'{isolation}\nlimits = {{ concurrency = {cores}, time = "500ms" }}'
+        manifest = (
+            engine
+            + servers.guest("echo", "echo", more=LIMITS)
+            + (
+                f'[guests.loop]\nmodule = "{folder}/loop.wasm"\nfunction = "f"\n{keys}\n'
+                '[[invoke]]\nmethod = "loop"\nguest = "loop"\n'
+            )
         )
         with ExitStack() as stack:
-            server = stack.enter_context(servers.guesthouse(folder / isolation, manifest))
+            server = stack.enter_context(servers.guesthouse(folder / place, manifest))
             load = stack.enter_context(Load(1))
 
             def tail(attackers: int) -> float:
@@ -51,7 +56,7 @@ def hostile(options: Options, folder: Path) -> Findings:
                         attack.join()
                 return found
 
-            options.say(f"hostile, {isolation}")
+            options.say(f"hostile, {place}")
             sides = {"quiet": lambda: tail(0), "one": lambda: tail(1), "all": lambda: tail(cores)}
             found = take_turns(sides, options.rounds(9))
             for name, what, target in (
@@ -60,7 +65,7 @@ def hostile(options: Options, folder: Path) -> Findings:
             ):
                 spread = ratios(found[name], found["quiet"])
                 note = f"{Spread.of(found[name]).median:.2f} ms : {Spread.of(found['quiet']).median:.2f} ms"
-                text = f"{isolation}, {what}: a healthy echo's p99"
+                text = f"{place}: {what}: a healthy echo's p99"
                 findings.figures.append(Figure("hostile", text, spread, target=target, note=note))
     return findings
 

@@ -154,6 +154,17 @@ def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
         assert "absent.wasm" in lines[1]
 
 
+def test_an_interpreter_without_wasmer_is_a_fault_with_its_remedy(tmp_path: Path):
+    text = '[app]\nname = "t"\n[engine]\nname = "wasmer"\npython = "/bin/false"\n'
+    (tmp_path / "guesthouse.toml").write_text(text)
+    for command in ("check", "serve"):
+        done = guesthouse(command, cwd=tmp_path)
+        (line,) = done.stderr.decode().splitlines()
+        assert done.returncode == 1
+        assert line.startswith("error: engine.python: /bin/false cannot run guests (it says nothing): it is for ")
+        assert "pip install 'guesthouse[wasmer]'" in line
+
+
 def test_serve_says_when_its_port_is_taken(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = guesthouse("serve", "--port", str(taken.getsockname()[1]))

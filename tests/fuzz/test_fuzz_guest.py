@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget import examples
-from guesthouse.engine.base import Linked
-from guesthouse.engine.wasmtime import WasmtimeEngine
+from guesthouse.engine import open_engine
+from guesthouse.engine.base import EngineConfig, Linked
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import Registry
 from guesthouse_abi import errors
@@ -20,19 +21,19 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.services import Services
 from hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
+from places import IN_THIS_PYTHON
 from wat import Lines, linked
 
 MARKER, NAME = b"guesthouse:model/person", b"person"
-CALLS = 6
+CALLS, MEMORY = 6, 1 << 20
 #: Behind the calls: a name, a model's marker, and whatever bytes are drawn.
 TAIL_AT = ALLOCATED_AT + CALLS * SIZE
 
 
-@pytest.fixture(scope="module")
-def guest() -> Iterator[Linked]:
-    engine = WasmtimeEngine()
-    yield linked(engine, caller())
-    engine.close()
+@pytest.fixture(scope="module", params=["wasmtime", pytest.param("wasmer", marks=IN_THIS_PYTHON)])
+def guest(request: pytest.FixtureRequest) -> Iterator[Linked]:
+    with closing(open_engine(request.param, EngineConfig())) as engine:
+        yield linked(engine, caller(), MEMORY)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_every_call_is_answered_and_what_ends_a_guest_is_its_own(guest: Linked, 
         host = data.draw(st.sampled_from(CALLABLE))
         rows.append(call(host, [data.draw(numbers) for _ in host.signature.params]))
     body = b"".join(rows) + MARKER + NAME + data.draw(st.binary(max_size=400))
-    log, limits = Lines(), Limits(memory=1 << 20, host_memory=1 << 20, pixels=10_000, log=2000)
+    log, limits = Lines(), Limits(memory=MEMORY, host_memory=1 << 20, pixels=10_000, log=2000)
     grants = Grants(models=frozenset({"person"}), env=(("A", "b"),), allow_guest_models=True)
     context = Context(Deadline.after(0.5), grants, limits, Services(models, log), arguments=("guest",))
     convention = Bindgen("f")

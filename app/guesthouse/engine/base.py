@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from guesthouse_abi.context import Context
+from guesthouse_abi.errors import CallError, HostFault
 from guesthouse_abi.host import FuncType, HostFunction
 from guesthouse_abi.memory import Memory
 
@@ -141,6 +142,15 @@ class Engine(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+def ended_by(fault: BaseException) -> BaseException:
+    """What a call raises that a host function ended by `fault`."""
+    if isinstance(fault, CallError):
+        return fault
+    wrapped = HostFault("a host function failed")
+    wrapped.__cause__ = fault
+    return wrapped
 
 
 def fingerprint(*parts: str) -> str:

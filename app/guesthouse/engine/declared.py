@@ -56,10 +56,7 @@ def _rewritten(wasm: bytes, section: int, found: list[_Limits], most: int) -> by
 
 
 def _memories(wasm: bytes) -> Iterator[_Limits]:
-    section = _section(wasm, _MEMORY_SECTION)
-    if section is None:
-        return
-    count, at = _unsigned(wasm, section[1])
+    count, at = _entries(wasm, _MEMORY_SECTION)
     for _ in range(count):
         limits = _limits(wasm, at)
         at = limits.end
@@ -67,10 +64,7 @@ def _memories(wasm: bytes) -> Iterator[_Limits]:
 
 
 def _tables(wasm: bytes) -> Iterator[_Limits]:
-    section = _section(wasm, _TABLE_SECTION)
-    if section is None:
-        return
-    count, at = _unsigned(wasm, section[1])
+    count, at = _entries(wasm, _TABLE_SECTION)
     for _ in range(count):
         initialised = wasm[at] == 0x40  # 0x40 0x00 before its type, an expression behind it
         if initialised:
@@ -83,6 +77,12 @@ def _tables(wasm: bytes) -> Iterator[_Limits]:
         yield limits
         if initialised:
             return
+
+
+def _entries(wasm: bytes, wanted: int) -> tuple[int, int]:
+    """How many entries a section has, and where they begin."""
+    section = _section(wasm, wanted)
+    return (0, 0) if section is None else _unsigned(wasm, section[1])
 
 
 def _section(wasm: bytes, wanted: int) -> tuple[int, int] | None:

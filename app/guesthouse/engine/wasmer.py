@@ -27,9 +27,9 @@ from time import perf_counter
 from typing import Any
 
 from guesthouse import children
-from guesthouse.engine.base import EngineConfig, EngineError, ExternType, Import, Refused, Step, fingerprint
+from guesthouse.engine.base import EngineConfig, EngineError, ExternType, Import, Refused, Step, ended_by, fingerprint
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import CallError, HostFault, Trap
+from guesthouse_abi.errors import Trap
 from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.imports import host_modules
 from guesthouse_abi.memory import Memory
@@ -354,11 +354,7 @@ class WasmerInstance:
         """What ended a call."""
         fault, self.fault = self.fault, None
         if fault is not None:
-            if isinstance(fault, CallError):
-                return fault
-            wrapped = HostFault("a host function failed")
-            wrapped.__cause__ = fault
-            return wrapped
+            return ended_by(fault)
         text = str(error).removeprefix("RuntimeError: ").partition("\n")[0]
         kind = _KINDS.get(text)
         return Trap(kind or "trap", kind or text or type(error).__name__)

@@ -29,11 +29,12 @@ from guesthouse.engine.base import (
     Import,
     Refused,
     Step,
+    ended_by,
     fingerprint,
 )
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
-from guesthouse_abi.errors import CallError, DeadlineExceeded, HostFault, Trap
+from guesthouse_abi.errors import DeadlineExceeded, Trap
 from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
 
@@ -268,11 +269,7 @@ class WasmtimeInstance:
             text = capi.take_error(error)
         fault, self.fault = self.fault, None
         if fault is not None:
-            if isinstance(fault, CallError):
-                return fault
-            wrapped = HostFault("a host function failed")
-            wrapped.__cause__ = fault
-            return wrapped
+            return ended_by(fault)
         kind = _KINDS.get(code, "trap") if code is not None else "trap"
         if kind == "interrupt":
             return DeadlineExceeded("the time limit was reached")
