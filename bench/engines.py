@@ -99,6 +99,7 @@ def engines(options: Options, folder: Path) -> Findings:
                 findings.figures += [
                     _recovery(options, place, server, event) for place, server in running.items() if "process" in place
                 ]
+    findings.tables.append(_idle(options, folder))
     return findings
 
 
@@ -167,6 +168,25 @@ def _memory(
         "start with code on disk, s",
     ]
     return f"Memory after those events, and the start, {name}", header, rows
+
+
+def _idle(options: Options, folder: Path) -> tuple[str, list[str], list[list[str]]]:
+    """MiB that eight guests more take which nobody calls, an eighth of it; workers included."""
+    rows = []
+    for place, (engine, isolation) in places().items():
+        options.say(f"engines, idle guests, {place}")
+        totals = []
+        for count in (1, 9):
+            more = f"{isolation}\nlimits = {{ concurrency = 1 }}"
+            guests = "".join(servers.guest(f"echo{n}", "echo", module="echo", more=more) for n in range(count))
+            with servers.guesthouse(folder / f"idle {place} {count}", engine + guests) as server:
+                processes = [psutil.Process(server.pid), *_workers(server.pid)]
+                totals.append(sum(process.memory_full_info().pss for process in processes) / (1 << 20))
+        rows.append([place, f"{(totals[1] - totals[0]) / 8:.2f}"])
+    title = (
+        "A guest that nobody calls, with one slot: nothing but itself in threads, else a worker and one that stands by"
+    )
+    return title, ["engine, isolation", "MiB"], rows
 
 
 def _recovery(options: Options, place: str, server: servers.Running, event: Event) -> Figure:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -97,7 +99,19 @@ def test_says_what_the_classifier_is(classifier, models):
     assert classifier.warmup_seconds > 0
     assert classifier.note == ""
     assert len(classifier.costs) == len(classifier.threads)
-    assert classifier.cost() == sum(classifier.costs) > 0
+    assert classifier.cost() == sum(classifier.costs)
+
+
+def test_what_a_model_costs_is_memory_of_its_sessions(models):
+    # In a process of its own: elsewhere sessions may fit into what other tests have freed.
+    code = (
+        "import sys, pathlib; from guesthouse.inference.registry import ModelConfig, Registry;"
+        "models = Registry.open([ModelConfig(name='m', path=pathlib.Path(sys.argv[1]), threads=1)]);"
+        "print(models.named('m').cost()); models.close()"
+    )
+    command = [sys.executable, "-c", code, str(models / "efficientnet-lite0.onnx")]
+    cost = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert 10 << 20 < cost < 300 << 20
 
 
 @pytest.mark.parametrize(
