@@ -1,25 +1,22 @@
-"""Where guests run in tests: in threads, in processes, and in processes by wasmer where a Python here has it."""
+"""Where guests run in tests: in threads, in processes, and in processes by wasmer where a Python here has it
+(test_places.py says so where none has)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-import pytest
-
 from guesthouse.engine import wasmer
 
 #: A Python 3.10 that has wasmer, when it is not this one.
 NAMED = os.environ.get("GUESTHOUSE_WASMER")
-WASMER = bool(NAMED or wasmer.found())
+#: Whether guests can run in this very process on wasmer.
+HERE = bool(wasmer.found())
 
-#: For tests that run guests in their own process.
-IN_THIS_PYTHON = pytest.mark.skipif(not wasmer.found(), reason="this Python has no wasmer")
-_NEEDS_WASMER = pytest.mark.skipif(
-    not WASMER, reason="this Python has no wasmer, and GUESTHOUSE_WASMER names none that has (docs/engines.md)"
-)
-
-PLACES = ["thread", "process", pytest.param("wasmer", marks=_NEEDS_WASMER)]
+IN_PROCESSES = ["process", *(["wasmer"] if NAMED or HERE else [])]
+PLACES = ["thread", *IN_PROCESSES]
+#: Engines that can run guests in this very process.
+ENGINES = ["wasmtime", *(["wasmer"] if HERE else [])]
 
 
 def isolation_of(place: str) -> str:

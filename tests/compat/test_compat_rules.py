@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+import places
 from compat import __main__ as program
 from compat import kit, report
 from compat.kit import Column
 from compat.rulebook import Rule, all_groups, read
-from places import PLACES, engine_of
 
 GROUPS = all_groups()
 RULES = {rule.id: rule for group in GROUPS for rule in group.rules}
@@ -48,10 +48,10 @@ IN_PROCESSES = (
 )
 
 
-@pytest.mark.parametrize("place", PLACES[1:])
+@pytest.mark.parametrize("place", places.IN_PROCESSES)
 def test_a_rule_of_each_kind_passes_in_a_worker_process(place: str):
     groups = [replace(group, rules=tuple(r for r in group.rules if r.id in IN_PROCESSES)) for group in GROUPS]
-    engine = engine_of(place)
+    engine = places.engine_of(place)
     found = {rule.id: wrong for rule, wrong in kit.run(groups, engine["name"], "process", engine.get("python"))}
     assert set(found) == set(IN_PROCESSES)
     assert not kit.judge(found, kit.column(engine["name"], "process").exceptions)

@@ -21,7 +21,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.services import Services
 from hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
-from places import IN_THIS_PYTHON
+from places import ENGINES
 from wat import Lines, linked
 
 MARKER, NAME = b"guesthouse:model/person", b"person"
@@ -30,7 +30,7 @@ CALLS, MEMORY = 6, 1 << 20
 TAIL_AT = ALLOCATED_AT + CALLS * SIZE
 
 
-@pytest.fixture(scope="module", params=["wasmtime", pytest.param("wasmer", marks=IN_THIS_PYTHON)])
+@pytest.fixture(scope="module", params=ENGINES)
 def guest(request: pytest.FixtureRequest) -> Iterator[Linked]:
     with closing(open_engine(request.param, EngineConfig())) as engine:
         yield linked(engine, caller(), MEMORY)

@@ -30,7 +30,7 @@ from guesthouse.guests.process.wire import Arena, WireError
 from guesthouse.manifest import load
 from guesthouse.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
-from places import PLACES, engine_table
+from places import IN_PROCESSES, engine_table
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = """
@@ -64,7 +64,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture(scope="module", params=PLACES[1:])
+@pytest.fixture(scope="module", params=IN_PROCESSES)
 def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
     folder = tmp_path_factory.mktemp("process")
     (folder / "loop.wasm").write_bytes(wasmtime.wat2wasm(LOOP))
