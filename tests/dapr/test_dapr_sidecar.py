@@ -172,9 +172,15 @@ def test_the_events_deadline_ends_a_call(daprd, outputs: SidecarOutputs, monkeyp
     monkeypatch.setattr(sidecar, "CALL_TIME", 3600.0)
     release = threading.Event()
     daprd[0].before = lambda context: release.wait(10) and None
-    with pytest.raises(Failure, match="says DEADLINE_EXCEEDED"):
+    with pytest.raises(Failure, match=r"accept the reply: no answer within 0\.[01]\d* s, what its event had left"):
         outputs.deliver(REPLY, EVENT, Route(to=("results",)), Deadline.after(0.1))
     release.set()
+
+
+def test_a_stream_that_the_sidecar_resets_as_the_time_is_over_is_no_answer(daprd, outputs: SidecarOutputs):
+    daprd[0].before = lambda context: context.cancel()
+    with pytest.raises(Failure, match="no answer within 10 s"):
+        outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
 
 
 def test_a_caller_that_hangs_up_ends_the_pause_between_attempts(daprd, outputs: SidecarOutputs, monkeypatch):

@@ -35,10 +35,18 @@ START = 60.0  # seconds that a program may take to be ready, on a machine that d
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
+    """A port that nobody listens on, another one each time: the kernel gives one out again as soon as it is free."""
+    while True:
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", 0))
+            port = trial.getsockname()[1]
+        if port not in _GIVEN:
+            _GIVEN.add(port)
+            return port
 
 
 def wait(what: str, ready: Callable[[], object], seconds: float = START, pause: float = 0.05) -> Any:

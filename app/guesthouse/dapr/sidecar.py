@@ -37,6 +37,8 @@ ATTEMPTS = 4
 FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
 EVENT_ID = "eventId"
 CALL_TIME = 10.0  # seconds for one attempt, where the deadline leaves as much
+# Both ends know the time of a call. The sidecar's may end first, and then it resets the stream: CANCELLED.
+_TIME_IS_OVER = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 _DEFAULT_PORT = "50001"
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -124,8 +126,9 @@ class SidecarOutputs:
     ) -> None:
         """Call, and again with growing pauses as long as the sidecar cannot be reached."""
         for attempt in range(ATTEMPTS):
+            timeout = min(deadline.remaining(), CALL_TIME)
             try:
-                method(request, timeout=min(deadline.remaining(), CALL_TIME), metadata=metadata)
+                method(request, timeout=timeout, metadata=metadata)
                 return
             except grpc.RpcError as error:
                 code, details = error.code(), error.details()
@@ -135,6 +138,8 @@ class SidecarOutputs:
                 break
         if code is grpc.StatusCode.UNAVAILABLE:
             why = "the sidecar cannot be reached; is it running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?"
+        elif code in _TIME_IS_OVER:
+            why = f"no answer within {timeout:.3g} s, what its event had left; the sidecar's log has more"
         else:
             why = f"the sidecar says {code.name}; its log has more"
         raise Failure(Reason.OUTPUT, f"{output} did not accept the reply: {why}", reply.guest, reply.cost)
