@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -13,8 +14,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench import engines
 from bench.measure import Figure, Findings, Spread
 from guesthouse import __version__
+from guesthouse.engine import wasmer
+from guesthouse.engine.base import EngineConfig
 
 PACKAGES = ("wasmtime", "grpcio", "dapr", "onnxruntime", "pillow", "simplejpeg", "numpy", "protobuf")
 HEADER = ["comparison", "what", "median (least–greatest)", "target", "", "made of"]
@@ -71,7 +75,18 @@ def facts() -> dict[str, str]:
         "Python": platform.python_version(),
         "Guesthouse": __version__,
         **{name: version(name) for name in PACKAGES},
+        **_second_engine(),
     }
+
+
+def _second_engine() -> dict[str, str]:
+    """wasmer and the Python of its workers, where it is measured too."""
+    if "wasmer, process" not in engines.places():
+        return {}
+    interpreter = wasmer.WasmerEngine(EngineConfig(python=engines.NAMED)).interpreter
+    command = [interpreter, "-c", "import platform; print(platform.python_version())"]
+    python = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return {"wasmer": f"{wasmer.VERSION}, its workers under Python {python}"}
 
 
 def as_json(findings: Findings, about: dict[str, str]) -> dict[str, object]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from budget import FACTOR
-from places import ENGINES
+from places import HERE
 
 # The same examples in each run: what is found at random is for `make fuzz`, and becomes a test.
 # None is timed: a busy machine would fail them.
@@ -42,7 +42,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[object]:
     made.close()
 
 
-@pytest.fixture(scope="session", params=["pooling", "on demand", *ENGINES[1:]])
+@pytest.fixture(scope="session", params=["pooling", "on demand", *(["wasmer"] if HERE else [])])
 def any_engine(request: pytest.FixtureRequest) -> Iterator[object]:
     """Every engine that can run guests in this process."""
     from guesthouse.engine import open_engine
