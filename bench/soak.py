@@ -4,7 +4,9 @@
     python -m bench.soak --scale 0.01     # a hundredth of that
 
 While callers send what is answered, another one sends what fails: traps, loops, no pictures, bodies that are too large,
-and calls that it hangs up; and every few seconds a worker process is killed. Resident memory is read in between.
+and calls that it hangs up; and every few seconds a worker process is killed. Resident memory is read in between, and
+how much of it is anonymous. The rest are pages of files (models, code, libraries), which the kernel drops and reads
+again as it sees fit: they tell nothing of what a process keeps.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import psutil
 import wasmtime
@@ -45,33 +48,50 @@ TRAP = """(module (memory (export "memory") 1)
 LOOP = TRAP.replace("unreachable", "(loop br 0) i32.const 0")
 
 
+class Memory(NamedTuple):
+    """Of a process, MiB. `/proc/PID/status` calls them RssAnon and VmRSS."""
+
+    anonymous: float
+    resident: float
+
+    @classmethod
+    def of(cls, process: psutil.Process) -> Memory:
+        info = process.memory_info()
+        return cls((info.rss - info.shared) / MIB, info.rss / MIB)
+
+
 @dataclass(slots=True)
 class Course:
-    """Memory on the way through one part, MiB by events so far: of the server, or of the worker in the middle."""
+    """Memory on the way through one part, by events so far: of the server, or of the worker in the middle."""
 
     name: str
-    points: list[tuple[int, float]] = field(default_factory=list)
+    points: list[tuple[int, Memory]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        anonymous, resident = self.growth
+        return f"{self.name}: {anonymous:+.2f} MiB after the warm-up ({resident:+.2f} with pages of files)"
 
     @property
-    def growth(self) -> float:
-        """MiB from the end of the warm-up to the end; the middle of some samples at each, for memory comes and goes."""
+    def growth(self) -> Memory:
+        """From the end of the warm-up to the end; the middle of some samples at each, for memory comes and goes."""
         last = self.points[-1][0]
         warm = [memory for events, memory in self.points if events >= last * WARM_UP]
-        return statistics.median(warm[-5:]) - statistics.median(warm[:5])
+        before, after = (map(statistics.median, zip(*part, strict=True)) for part in (warm[:5], warm[-5:]))
+        return Memory(*(end - begin for begin, end in zip(before, after, strict=True)))
 
 
-def server_memory(pid: int) -> float:
-    """MiB that are resident of a server alone."""
-    return float(psutil.Process(pid).memory_info().rss) / MIB
+def server_memory(pid: int) -> Memory:
+    """Of a server alone."""
+    return Memory.of(psutil.Process(pid))
 
 
-def worker_memory(pid: int) -> float | None:
-    """MiB of the worker process in the middle, without what it shares; None where there is none."""
+def worker_memory(pid: int) -> Memory | None:
+    """Of the worker process in the middle; None where there is none."""
     found = []
     for worker in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
-            found.append(worker.memory_full_info().uss / MIB)
-    return statistics.median(found) if found else None
+            found.append(Memory.of(worker))
+    return sorted(found)[len(found) // 2] if found else None
 
 
 class Faults(threading.Thread):
@@ -146,7 +166,8 @@ def part(running: servers.Running, name: str, event: Event, events: int, say: Sa
                 raise RuntimeError(f"{wrong} {outcome.examples}")
             done = until
             server.points.append((done, server_memory(running.pid)))
-            say(f"{name}: {done} events, {server.points[-1][1]:.2f} MiB")
+            anonymous, resident = server.points[-1][1]
+            say(f"{name}: {done} events, {anonymous:.2f} MiB of {resident:.2f} MiB")
             if (memory := worker_memory(running.pid)) is not None:
                 worker.points.append((done, memory))
     return [server, worker] if worker.points else [server]
@@ -169,9 +190,9 @@ def soak(folder: Path, scale: float, say: Say) -> tuple[list[Course], list[str]]
     for isolation in ("thread", "process"):
         with server(folder / f"{isolation}-101", isolation) as running, Load(1) as load:
             load.run(Job(running.address, photo, 1, ARTICLE))
-            before = server_memory(running.pid)
+            before = server_memory(running.pid).resident
             load.run(Job(running.address, photo, 1, ARTICLE))
-            lost = (server_memory(running.pid) - before) * 1024
+            lost = (server_memory(running.pid).resident - before) * 1024
             lines.append(f"{isolation}: {lost:.0f} KiB after {ARTICLE} photos more than the {ARTICLE} first")
             say(lines[-1])
         with server(folder / isolation, isolation) as running:
@@ -182,7 +203,7 @@ def soak(folder: Path, scale: float, say: Say) -> tuple[list[Course], list[str]]
                     count = max(SAMPLES, int(events * scale))
                     for course in part(running, f"{isolation}, {name}", event, count, say):
                         courses.append(course)
-                        lines.append(f"{course.name}: {count} events, {course.growth:+.2f} MiB after the warm-up")
+                        lines.append(f"{course}, {count} events")
                         say(lines[-1])
             finally:
                 faults.end()
@@ -208,20 +229,26 @@ def drawn(courses: list[Course]) -> str:
 
 
 def _chart(course: Course, top: int) -> str:
-    most = max(memory for _, memory in course.points) * 1.2
+    most = max(memory.resident for _, memory in course.points) * 1.2
     last = course.points[-1][0]
     width, height = _WIDTH - _LEFT - 20, _HEIGHT - _TOP - 40
     base = top + _TOP + height
-    points = " ".join(
-        f"{_LEFT + width * events / last:.1f},{base - height * memory / most:.1f}" for events, memory in course.points
-    )
+
+    def line(kind: int, colour: str) -> str:
+        points = " ".join(
+            f"{_LEFT + width * events / last:.1f},{base - height * memory[kind] / most:.1f}"
+            for events, memory in course.points
+        )
+        return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
+
     return (
-        f'<text x="{_LEFT}" y="{top + 18}">{course.name}: {course.growth:+.2f} MiB after the warm-up</text>'
+        f'<text x="{_LEFT}" y="{top + 18}">{course}</text>'
         f'<path d="M{_LEFT} {top + _TOP}V{base}H{_LEFT + width}" fill="none" stroke="#888"/>'
         f'<text x="{_LEFT - 6}" y="{top + _TOP + 10}" text-anchor="end">{most:.0f} MiB</text>'
         f'<text x="{_LEFT - 6}" y="{base}" text-anchor="end">0</text>'
         f'<text x="{_LEFT + width}" y="{base + 16}" text-anchor="end">{last:,} events</text>'
-        f'<polyline points="{points}" fill="none" stroke="#06c" stroke-width="2"/>'
+        + line(1, "#bbb")
+        + line(0, "#06c")
     )
 
 
