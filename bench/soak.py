@@ -4,9 +4,10 @@
     python -m bench.soak --scale 0.01     # a hundredth of that
 
 While callers send what is answered, another one sends what fails: traps, loops, no pictures, bodies that are too large,
-and calls that it hangs up; and every few seconds a worker process is killed. Resident memory is read in between, and
-how much of it is anonymous. The rest are pages of files (models, code, libraries), which the kernel drops and reads
-again as it sees fit: they tell nothing of what a process keeps.
+and calls that it hangs up; and every few seconds a worker process is killed. In between the server is told to reload
+(SIGHUP), with which it returns what is free to the system, and resident memory is read, and how much of it is
+anonymous. The rest are pages of files (models, code, libraries), which the kernel drops and reads again as it sees fit:
+they tell nothing of what a process keeps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import NamedTuple
 
 import psutil
@@ -41,6 +42,8 @@ ARTICLE = 101  # requests that the article's host was measured over; it had lost
 MIB = 1 << 20
 _PAUSE = 0.05  # seconds between two faults
 _KILL = 5.0  # seconds between two killed workers
+_RELOAD = 30.0  # seconds that a reload may take
+_CLOSING = 0.5  # seconds for the last events of what was before it
 
 TRAP = """(module (memory (export "memory") 1)
   (func (export "allocate") (param i32) (result i32) i32.const 1024)
@@ -80,9 +83,21 @@ class Course:
         return Memory(*(end - begin for begin, end in zip(before, after, strict=True)))
 
 
-def server_memory(pid: int) -> Memory:
-    """Of a server alone."""
-    return Memory.of(psutil.Process(pid))
+def server_memory(server: servers.Running, log: Path) -> Memory:
+    """Of a server alone, after a reload, with which it gives back what is free."""
+    done = _reloads(log)
+    os.kill(server.pid, signal.SIGHUP)
+    end = monotonic() + _RELOAD
+    while _reloads(log) == done:
+        if monotonic() > end:
+            raise RuntimeError(f"no reload within {_RELOAD:g} s: see {log}")
+        sleep(0.05)
+    sleep(_CLOSING)
+    return Memory.of(psutil.Process(server.pid))
+
+
+def _reloads(log: Path) -> int:
+    return log.read_bytes().count(b"] reloaded ")
 
 
 def worker_memory(pid: int) -> Memory | None:
@@ -153,9 +168,15 @@ def server(folder: Path, isolation: str) -> Iterator[servers.Running]:
         yield running
 
 
-def part(running: servers.Running, name: str, event: Event, events: int, say: Say) -> list[Course]:
-    """Send so many events; memory is looked at 40 times."""
+def part(running: servers.Running, log: Path, name: str, event: Event, events: int, say: Say) -> list[Course]:
+    """Send so many events; memory is looked at 40 times.
+
+    Some of more callers go before: what inference takes when all slots are at work, it keeps, and with no more callers
+    than slots that happens at any time.
+    """
     server, worker, done = Course(name), Course(f"{name}, a worker"), 0
+    with Load(4 * CALLERS) as load:
+        load.run(Job(running.address, event, 4 * CALLERS, events // SAMPLES))
     with Load(CALLERS) as load:
         for sample in range(1, SAMPLES + 1):
             until = events * sample // SAMPLES
@@ -165,7 +186,7 @@ def part(running: servers.Running, name: str, event: Event, events: int, say: Sa
             if wrong:
                 raise RuntimeError(f"{wrong} {outcome.examples}")
             done = until
-            server.points.append((done, server_memory(running.pid)))
+            server.points.append((done, server_memory(running, log)))
             anonymous, resident = server.points[-1][1]
             say(f"{name}: {done} events, {anonymous:.2f} MiB of {resident:.2f} MiB")
             if (memory := worker_memory(running.pid)) is not None:
@@ -189,19 +210,21 @@ def soak(folder: Path, scale: float, say: Say) -> tuple[list[Course], list[str]]
     courses, lines = [], []
     for isolation in ("thread", "process"):
         with server(folder / f"{isolation}-101", isolation) as running, Load(1) as load:
+            process = psutil.Process(running.pid)
             load.run(Job(running.address, photo, 1, ARTICLE))
-            before = server_memory(running.pid).resident
+            before = Memory.of(process).resident
             load.run(Job(running.address, photo, 1, ARTICLE))
-            lost = (server_memory(running.pid).resident - before) * 1024
+            lost = (Memory.of(process).resident - before) * 1024
             lines.append(f"{isolation}: {lost:.0f} KiB after {ARTICLE} photos more than the {ARTICLE} first")
             say(lines[-1])
+        log = folder / isolation / "serve.log"
         with server(folder / isolation, isolation) as running:
             faults = Faults(running)
             faults.start()
             try:
                 for name, event, events in (("echo", echo, ECHOES), ("classify", photo, PHOTOS_SENT)):
                     count = max(SAMPLES, int(events * scale))
-                    for course in part(running, f"{isolation}, {name}", event, count, say):
+                    for course in part(running, log, f"{isolation}, {name}", event, count, say):
                         courses.append(course)
                         lines.append(f"{course}, {count} events")
                         say(lines[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 import threading
 import time
@@ -99,6 +100,23 @@ def test_a_bad_guest_is_one_failed_call_with_its_status_and_a_log_line(hostile: 
         assert said in str(caught.value), name
         assert [log for log in logs if log["event"] == "failed" and log["guest"] == name], name
         assert invoke(hostile, "echo", b"next") == b"next"
+
+
+def test_a_failed_event_waits_for_no_garbage_collector(hostile: Client):
+    for name in BAD:
+        invoke(hostile, "echo")
+        sent = Event(Trigger.INVOKE, name, bytes(1000))
+        gc.collect()
+        gc.disable()  # then what is in a cycle stays
+        try:
+            with pytest.raises(Failure):
+                hostile.send(sent, timeout=60)
+            end = time.monotonic() + 5
+            while kept := [found for found in gc.get_objects() if type(found) is Event and found is not sent]:
+                assert time.monotonic() < end, f"{name}: {kept}"
+                time.sleep(0.01)  # the thread that answered it is at its end still
+        finally:
+            gc.enable()
 
 
 LOOPER = """

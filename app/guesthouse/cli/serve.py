@@ -100,6 +100,7 @@ def serve(
     """
     began = time.monotonic()
     malloc.one_arena()
+    malloc.keep_pages()
     with contextlib.ExitStack() as stack:
         hung_up = stack.enter_context(_hang_ups())
         read = functools.partial(_read, manifest, component)

@@ -51,8 +51,6 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
     )
     linked, memory = guest.linked, 0
     assert linked is not None  # it runs in this process
-    failed: Exception | None = None
-    body = b""
     try:
         instance = linked.instantiate(context)
         try:
@@ -61,11 +59,8 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
             memory = instance.memory.size if instance.memory is not None else 0
             instance.close()
     except (errors.CallError, errors.HostError) as error:
-        failed = error
-    cost = _cost(context, started, memory, queued)
-    if failed is not None:
-        raise _failure(failed, guest, cost) from failed
-    return Reply(body, config.reply_type, guest.name, cost)
+        raise _failure(error, guest, _cost(context, started, memory, queued)) from error
+    return Reply(body, config.reply_type, guest.name, _cost(context, started, memory, queued))
 
 
 def _facts(event: Event) -> Sequence[tuple[str, str]]:

@@ -25,6 +25,7 @@ from typing import Any
 
 from PIL import Image
 
+from guesthouse import malloc
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import mapped
@@ -133,6 +134,7 @@ def main(arguments: list[str]) -> int:
     parent, end, arena, module = map(int, arguments)
     try:
         confine.at_start(parent)
+        malloc.keep_pages()
         serve(Channel(socket.socket(fileno=end), Arena.opened(arena)), module)
     except (Ended, confine.Orphaned):
         pass
