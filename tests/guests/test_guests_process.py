@@ -313,9 +313,11 @@ def test_workers_end_with_their_server(tmp_path: Path, plan: Plan):
                     found += [int(pid) for pid in task.read_text().split()]
             return found
 
-        until(lambda: len(workers()) == 4)
-        pids = workers()
-        server.kill()
+        try:
+            until(lambda: len(workers()) == 2 * len(plan.pools))
+            pids = workers()
+        finally:
+            server.kill()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
