@@ -11,6 +11,7 @@ from attacks import ATTACKS, caller
 
 from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
+from guesthouse.event import Reason
 from guesthouse.manifest import load
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
@@ -58,7 +59,7 @@ module = "NAME.wasm"
 CALLED
 models = ["person"]
 isolation = "ISOLATION"
-limits = { memory = "8MiB", time = "300ms", concurrency = 2, host_memory = "8MiB", output = "1MiB", log = "1KB", MORE }
+limits = { memory = "8MiB", time = "TIME", concurrency = 2, host_memory = "8MiB", output = "1MiB", log = "1KB", MORE }
 [[invoke]]
 method = "NAME"
 guest = "NAME"
@@ -78,7 +79,9 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
     for name, attack in ATTACKS.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(attack.wat))
         called = 'calling = "command"' if attack.command else 'function = "f"'
-        table = ATTACK.replace("NAME", name).replace("CALLED", called).replace(", MORE", attack.limits)
+        time = "300ms" if Reason.DEADLINE in attack.ends else "30s"  # what ends otherwise does so on a slow machine too
+        table = ATTACK.replace("NAME", name).replace("CALLED", called).replace("TIME", time)
+        table = table.replace(", MORE", attack.limits)
         text += table if place == "thread" else table.replace("concurrency = 2", "concurrency = 1")
     (folder / "guesthouse.toml").write_text(
         text.replace("ENGINE", engine_table(place)).replace("ISOLATION", isolation_of(place))
