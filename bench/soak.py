@@ -85,10 +85,10 @@ class Course:
 
 def server_memory(server: servers.Running, log: Path) -> Memory:
     """Of a server alone, after a reload, with which it gives back what is free."""
-    done = _reloads(log)
+    said = log.stat().st_size
     os.kill(server.pid, signal.SIGHUP)
     end = monotonic() + _RELOAD
-    while _reloads(log) == done:
+    while b"] reloaded " not in _since(log, said):
         if monotonic() > end:
             raise RuntimeError(f"no reload within {_RELOAD:g} s: see {log}")
         sleep(0.05)
@@ -96,8 +96,11 @@ def server_memory(server: servers.Running, log: Path) -> Memory:
     return Memory.of(psutil.Process(server.pid))
 
 
-def _reloads(log: Path) -> int:
-    return log.read_bytes().count(b"] reloaded ")
+def _since(log: Path, size: int) -> bytes:
+    """What a log has said since it had that size."""
+    with log.open("rb") as file:
+        file.seek(size)
+        return file.read()
 
 
 def worker_memory(pid: int) -> Memory | None:
@@ -106,7 +109,7 @@ def worker_memory(pid: int) -> Memory | None:
     for worker in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
             found.append(Memory.of(worker))
-    return sorted(found)[len(found) // 2] if found else None
+    return statistics.median_high(found) if found else None
 
 
 class Faults(threading.Thread):

@@ -47,11 +47,10 @@ def imported(host: HostFunction, name: str) -> str:
 
 @dataclass(frozen=True)
 class Attack:
-    """A guest, its limits, and how its events may end (None: with a reply)."""
+    """A guest, and how its events may end (None: with a reply)."""
 
     wat: str
     ends: tuple[Reason | None, ...]
-    limits: str = ""
     command: bool = False
 
 

@@ -59,7 +59,7 @@ module = "NAME.wasm"
 CALLED
 models = ["person"]
 isolation = "ISOLATION"
-limits = { memory = "8MiB", time = "TIME", concurrency = 2, host_memory = "8MiB", output = "1MiB", log = "1KB", MORE }
+limits = { memory = "8MiB", time = "TIME", concurrency = 2, host_memory = "8MiB", output = "1MiB", log = "1KB" }
 [[invoke]]
 method = "NAME"
 guest = "NAME"
@@ -81,7 +81,6 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
         called = 'calling = "command"' if attack.command else 'function = "f"'
         time = "300ms" if Reason.DEADLINE in attack.ends else "30s"  # what ends otherwise does so on a slow machine too
         table = ATTACK.replace("NAME", name).replace("CALLED", called).replace("TIME", time)
-        table = table.replace(", MORE", attack.limits)
         text += table if place == "thread" else table.replace("concurrency = 2", "concurrency = 1")
     (folder / "guesthouse.toml").write_text(
         text.replace("ENGINE", engine_table(place)).replace("ISOLATION", isolation_of(place))

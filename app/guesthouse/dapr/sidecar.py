@@ -139,7 +139,8 @@ class SidecarOutputs:
         if code is grpc.StatusCode.UNAVAILABLE:
             why = "the sidecar cannot be reached; is it running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?"
         elif code in _TIME_IS_OVER:
-            why = f"no answer within {timeout:.3g} s, what its event had left; the sidecar's log has more"
+            most = "the most for one call" if timeout == CALL_TIME else "what its event had left"
+            why = f"no answer within {timeout:.3g} s, {most}; the sidecar's log has more"
         else:
             why = f"the sidecar says {code.name}; its log has more"
         raise Failure(Reason.OUTPUT, f"{output} did not accept the reply: {why}", reply.guest, reply.cost)
