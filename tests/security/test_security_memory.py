@@ -131,7 +131,7 @@ def test_callers_do_see_their_own(run: Run):
         assert seen[f"a {place} streams"].startswith(b"GUEST ")
     assert run.canary * 3 in seen["a batch False 3 0"][OUT_AT:]
     assert b'"person"' in seen["b photo"]
-    assert sum(b"\xff\xd8\xff" in data for name, data in seen.items() if name.startswith("a page ")) > 20
+    assert sum(b"\xff\xd8\xff" in data for name, data in seen.items() if name.startswith("a page ")) >= 10
     assert b"cannot be decoded" in seen["a log"]
     assert b"stderr" in seen["the log of b"]
 
