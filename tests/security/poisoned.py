@@ -1,11 +1,11 @@
 """Events under allocators that fill what they give and what they get back: run by `test_security_memory.py`, in a
 process of its own, whose environment says with which byte (glibc's `perturb`).
 
-    python poisoned.py OUT FOLDER FILL
+    python poisoned.py OUT FILL
 
-OUT gets what callers, the log and the page saw: a pickled dictionary of bytes by name. FOLDER has room for models and
-modules, FILL are 16 bytes (hexadecimal) that the events of caller "a" are full of. Two runs with different bytes of
-poison must see the same; what caller "b" sees must have nothing of caller "a".
+OUT gets what callers, the log and the page saw: a pickled dictionary of bytes by name. FILL are 16 bytes (hexadecimal)
+that the events of caller "a" are full of. Two runs with different bytes of poison must see the same; what caller "b"
+sees must have nothing of caller "a".
 
 Who allocates without glibc is dealt with one by one: Python by `PYTHONMALLOC=malloc`, numpy's cache of small arrays by
 filling it before each event, ONNX Runtime's arenas by doing without them. Worker processes, which begin with an empty
@@ -23,6 +23,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -332,14 +333,14 @@ def served(folder: Path, log: io.StringIO) -> Iterator[tuple[Client, Callable[[]
             plans.close()
 
 
-def main(out: str, folder: str, fill: str) -> None:
+def main(out: str, fill: str) -> None:
     canary = bytes.fromhex(fill)
     poison = int(re.search(r"perturb=(\d+)", os.environ["GLIBC_TUNABLES"])[1])  # type: ignore[index]
     prepare()
     poison_small_arrays(poison)
     controls = fresh()
     log, seen = io.StringIO(), Seen(canary, poison)
-    with served(Path(folder), log) as (client, reload):
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder), log) as (client, reload):
         callers = Callers(client, seen, canary, poison)
         photo = (Path(__file__).resolve().parents[1] / "data/photos/rocket.jpg").read_bytes()
         callers.send("b", "photo", callers.event("person", photo, OTHER))
