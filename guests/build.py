@@ -7,11 +7,11 @@
     python3 guests/build.py --lock              # build, then write guests.lock
     python3 guests/build.py --check             # build nothing: do sources and .wasm files match guests.lock?
 
-A C guest is NAME/NAME.c, built with clang and wasi-libc; the programs of tests/wasi_suite are built here, too, each beside
-its source. A Rust guest is a member of the cargo workspace, built with
-a rustc that has the wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which
-carries the standard library as source only (install-toolchain.sh installs it). Another toolchain gives other bytes:
-`--check` compares what is committed and never rebuilds.
+A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
+source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
+(`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
+(install-toolchain.sh installs it). Another toolchain gives other bytes: `--check` compares what is committed and never
+rebuilds.
 """
 
 from __future__ import annotations
@@ -234,7 +234,9 @@ def sha256(data: bytes) -> str:
 
 def sources_digest(guest: Guest) -> str:
     """One digest over the sorted source files: a line `path sha256` for each."""
-    lines = [f"{Path(os.path.relpath(path, HERE)).as_posix()} {sha256(path.read_bytes())}\n" for path in guest.sources()]
+    lines = [
+        f"{Path(os.path.relpath(path, HERE)).as_posix()} {sha256(path.read_bytes())}\n" for path in guest.sources()
+    ]
     return sha256("".join(lines).encode())
 
 

@@ -3,7 +3,11 @@ what a program is run and how it ends.
 
 The keys of NAME.json are those of the suite's specification (`args`, `env`, `dirs`, `root`, `exit_code`, `stdout`,
 `stderr`). A directory that it names is read here, granted to the guest file by file, and the guest may write beside
-those files in its scratch directory: nothing that a program does reaches the directory itself.
+those files: nothing that a program does reaches the directory itself.
+
+What a guest finds from the start is called `/` here, always. So `root`, the directory that a program finds as `/`, is
+that; one of `dirs`, which it finds under its own name, lies below it, and a program that is told the name as an
+argument is told `/` instead.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ class Program:
     args: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     directory: Path | None = None  # the folder that the guest sees
-    mounted: str = "/"  # the name that the guest sees it by
+    below: str = ""  # the path that the guest sees it by; empty: it is `/` itself
     exit_code: int = 0
     stdout: str | None = None
     stderr: str | None = None
@@ -32,9 +36,8 @@ class Program:
         """What is in its directory, by the paths that the guest sees."""
         if self.directory is None:
             return {}
-        above = self.mounted.rstrip("/")
         paths = sorted(path for path in self.directory.rglob("*") if path.is_file())
-        return {f"{above}/{path.relative_to(self.directory).as_posix()}": path.read_bytes() for path in paths}
+        return {f"{self.below}/{path.relative_to(self.directory).as_posix()}": path.read_bytes() for path in paths}
 
 
 def read(wasm: Path, says: Path | None = None) -> Program:
@@ -45,16 +48,17 @@ def read(wasm: Path, says: Path | None = None) -> Program:
     says = says or wasm.with_suffix(".json")
     wanted = json.loads(says.read_text(encoding="utf-8")) if says.exists() else {}
     unknown = sorted(set(wanted) - {"args", "env", "dirs", "root", "exit_code", "stdout", "stderr"})
-    folders = [*([wanted["root"]] if "root" in wanted else []), *wanted.get("dirs", [])]
-    if unknown or len(folders) > 1:
+    root, dirs = wanted.get("root", ""), wanted.get("dirs", [])
+    if unknown or len(dirs) + bool(root) > 1:
         raise ValueError(f"{says}: this harness knows one directory, and no {', '.join(unknown) or 'second one'}")
+    named = root or "".join(dirs)
     return Program(
         wasm.stem,
         wasm,
-        wanted.get("args", []),
+        ["/" if argument in dirs else argument for argument in wanted.get("args", [])],
         wanted.get("env", {}),
-        says.parent / folders[0] if folders else None,
-        "/" + "".join(wanted.get("dirs", [])),
+        says.parent / named if named else None,
+        "/" + named if dirs else "",
         wanted.get("exit_code", 0),
         wanted.get("stdout"),
         wanted.get("stderr"),
@@ -62,8 +66,7 @@ def read(wasm: Path, says: Path | None = None) -> Program:
 
 
 def below(folder: Path) -> Iterator[Program]:
-    """Every program of preview 1 in a folder and in those below it: programs of later previews are in folders that are
-    named after them, and component programs too."""
+    """Every program of preview 1 in a folder and in those below it; later previews have folders of their own."""
     for wasm in sorted(folder.rglob("*.wasm")):
         if not any(part.startswith(("wasm32-wasip2", "wasm32-wasip3")) for part in wasm.parts):
             yield read(wasm)
