@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from guesthouse.manifest.tables import VERBS, Guest, GuestLimits
+from guesthouse.manifest.tables import GUEST_PATH, VERBS, Guest, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -128,8 +128,7 @@ def _files(raw: Raw) -> Iterator[Disagreement]:
         body, reply = guest.get("body_file"), guest.get("reply_file")
         for path in granted:
             if path != "/" and (problem := path_problem(path)):
-                remedy = "write a path as the guest names it, as in /models/m.tflite"
-                yield (*where, "files", path), f"is granted at a path that {problem}", remedy
+                yield (*where, "files", path), f"is granted at a path that {problem}", GUEST_PATH
         if body and body in granted:
             yield (*where, "body_file"), "is one of its files already", "give the body another name"
         if not scratch:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
 from guesthouse.inference.cores import cores
-from guesthouse.manifest.text import parse_duration, parse_size, wrong
+from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
 from guesthouse_abi.files import path_problem
 
@@ -25,6 +25,7 @@ MiB = 1 << 20
 GiB = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
+GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: How the names of the host's own methods begin.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -97,9 +98,15 @@ def _program(value: object, info: ValidationInfo) -> object:
     return str(_path(value, info))
 
 
+def _guest_folder(value: object) -> object:
+    if value == "":
+        raise wrong("is empty", GUEST_PATH)
+    return _guest_path(value)
+
+
 def _guest_path(value: object) -> object:
     if isinstance(value, str) and value and (problem := path_problem(value)):
-        raise wrong(problem, "write a path as the guest names it, as in /models/m.tflite")
+        raise wrong(problem, GUEST_PATH)
     return value
 
 
@@ -107,6 +114,10 @@ def _granted(value: object, info: ValidationInfo) -> object:
     """A path alone is a table with nothing but a path."""
     if isinstance(value, str):
         return GrantedFile.model_construct(path=_path(value, info))
+    if not isinstance(value, dict):
+        raise wrong(
+            f"is {kind_of(value)}, not a path", "write the path of a file or folder, from the manifest's folder"
+        )
     return value
 
 
@@ -188,6 +199,7 @@ Switch = Annotated[bool, BeforeValidator(_switch), Kind("true or false")]
 Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
 File = Annotated[Path, BeforeValidator(_path), Kind("path")]
 GuestPath = Annotated[str, BeforeValidator(_guest_path), Kind("path in the guest")]
+GuestFolder = Annotated[str, BeforeValidator(_guest_folder), Kind("path in the guest")]
 OnError = Literal["retry", "drop"]
 
 
@@ -377,7 +389,7 @@ class Guest(Table):
         description="bytes of files that it may write, in memory and gone with the event; part of `host_memory`",
         json_schema_extra={"default": "none"},
     )
-    scratch_path: GuestPath = Field(default="/tmp", min_length=1, description="the folder for these files")
+    scratch_path: GuestFolder = Field(default="/tmp", description="the folder for these files")
     reply_file: GuestPath = Field(default="", description="the file in that folder whose content is the reply")
     reply_type: Text = Field(default="", description="the content type of its replies")
     image: Literal["0.14", "0.15"] | None = Field(
