@@ -79,7 +79,7 @@ MetricsPort = Annotated[
 ]
 
 
-Watch = Annotated[bool, typer.Option("--watch", help="Reload when the manifest, a module or a model changes.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Reload when the manifest, a module, a model or a granted file changes.")]
 
 
 @app.command(epilog=example_text("serve", "serve -m vision.toml --port 50051 --log-format json"))
