@@ -36,6 +36,7 @@ class Context:
         "_memory",
         "_states",
         "arguments",
+        "body",
         "deadline",
         "files",
         "grants",
@@ -74,6 +75,7 @@ class Context:
         self.arguments = arguments  # argv, the program's name first
         self.variables = variables  # the environment: asked for only when the guest asks
         self.files = files
+        self.body = b""  # the event's, where the guest may read it as a file
         self.host_seconds = 0.0  # in host functions, inference included
         self.inference_seconds = 0.0
         self.runs: list[Run] = []
