@@ -250,7 +250,7 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
 def _granted(config: GuestConfig, shelf: Shelf) -> Granted:
     """The files of a guest, for where it runs. Raises `FileFaults`."""
     seal = config.isolation == "process"
-    return shelf.granted(config.files, config.limits.files, seal=seal, taken=config.grants.body_file)
+    return shelf.granted(config.files, config.limits.files, seal=seal, beside=config.grants)
 
 
 def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[bytes, ...] = ()) -> GuestConfig:

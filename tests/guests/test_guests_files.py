@@ -16,6 +16,10 @@ from guesthouse.guests import files
 from guesthouse.guests.files import NOTHING, FileFaults, FileGrant, Granted, Shelf, digest_of, pin_of, watched
 from guesthouse.guests.process import sealed
 from guesthouse.guests.process.sealed import Sealed
+from guesthouse_abi.context import Context
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.imports.wasi_preview1.tree import Tree
 
 MiB = 1 << 20
 
@@ -30,16 +34,14 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def granted(
-    *grants: tuple[str, Path], limit: int = MiB, shelf: Shelf | None = None, seal: bool = False, taken: str = ""
-):
+def granted(*grants: tuple[str, Path], limit: int = MiB, shelf: Shelf | None = None, seal: bool = False, **beside):
     wanted = [FileGrant(at, host) for at, host in grants]
-    return (shelf or Shelf()).granted(wanted, limit, seal=seal, taken=taken)
+    return (shelf or Shelf()).granted(wanted, limit, seal=seal, beside=Grants(**beside))
 
 
-def faults(*grants: tuple[str, Path], limit: int = MiB, taken: str = "") -> list[str]:
+def faults(*grants: tuple[str, Path], limit: int = MiB, **beside) -> list[str]:
     with pytest.raises(FileFaults) as caught:
-        granted(*grants, limit=limit, taken=taken)
+        granted(*grants, limit=limit, **beside)
     return caught.value.faults
 
 
@@ -249,11 +251,38 @@ def test_files_below_files_are_refused(data: Path):
     assert found.startswith("its files do not fit together: /d")
 
 
-@pytest.mark.parametrize("path", ["/d/a.txt", "/d/deep", "/d/a.txt/below"])
-def test_the_body_needs_a_path_that_is_free(data: Path, path: str):
-    (found,) = faults(("/d", data), taken=path)
-    assert found.startswith("its files do not fit together: /d")
-    assert granted(("/d", data), taken="/d/deep/free").files.contents.keys() == {"/d/a.txt", "/d/deep/b.bin"}
+@pytest.mark.parametrize(
+    ("beside", "found"),
+    [
+        ({"body_file": "/d/a.txt"}, ["body_file /d/a.txt is a file of its own already"]),
+        ({"body_file": "/d/deep"}, ["body_file /d/deep is a folder with files in it"]),
+        ({"reply_file": "/d/a.txt/x/y"}, ["reply_file /d/a.txt/x/y lies below /d/a.txt, which is a file"]),
+        ({"body_file": "/x", "reply_file": "/x"}, ["reply_file /x is a file of its own already"]),
+        ({"body_file": "/x", "reply_file": "/x/y"}, ["reply_file /x/y lies below /x, which is a file"]),
+        ({"body_file": "/x/y", "reply_file": "/x"}, ["reply_file /x is a folder with files in it"]),
+        ({"scratch": 1, "scratch_path": "/d/a.txt"}, ["scratch_path /d/a.txt is a file of its own already"]),
+        ({"scratch": 1, "reply_file": "/tmp"}, ["scratch_path /tmp is a file of its own already"]),
+        (
+            {"scratch": 1, "body_file": "/a", "scratch_path": "/a/b"},
+            ["scratch_path /a/b lies below /a, which is a file"],
+        ),
+        ({"scratch": 0, "scratch_path": "/d/a.txt"}, []),
+        ({"scratch": 1, "scratch_path": "/d", "body_file": "/d/body", "reply_file": "/d/deep/out"}, []),
+        ({"scratch": 1, "scratch_path": "/", "body_file": "/body"}, []),
+    ],
+)
+def test_body_reply_and_scratch_have_paths_of_their_own(data: Path, beside, found: list[str]):
+    if found:
+        assert faults(("/d", data), **beside) == [f"{one}: choose another path" for one in found]
+    else:
+        files_and_body = granted(("/d", data), **beside).files
+        Tree(Context(Deadline.after(5), Grants(**beside), Limits(), None, files=files_and_body))  # as an event makes it
+
+
+def test_body_and_reply_are_looked_at_without_files_too():
+    assert faults(body_file="/x", reply_file="/x") == [
+        "reply_file /x is a file of its own already: choose another path"
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

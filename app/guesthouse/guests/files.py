@@ -16,6 +16,7 @@ from pathlib import Path
 
 from guesthouse.guests.process.sealed import Sealed
 from guesthouse_abi.files import NO_FILES, Files, path_problem
+from guesthouse_abi.grants import Grants
 
 MOST = 10_000  # files and folders below one granted folder, and files of one guest
 DEPTH = 32  # folders inside each other below a granted one
@@ -79,13 +80,11 @@ class Shelf:
             if granted.sealed is not None:
                 self._sealed[granted.digest] = granted.sealed
 
-    def granted(self, grants: Sequence[FileGrant], limit: int, *, seal: bool, taken: str = "") -> Granted:
+    def granted(self, grants: Sequence[FileGrant], limit: int, *, seal: bool, beside: Grants | None = None) -> Granted:
         """The files of a guest, at most `limit` bytes; `seal`ed for worker processes. Raises `FileFaults`.
 
-        `taken` is a path that none of them may have, nor need as a folder: that of the event's body.
+        What the guest has `beside` them (the body, the reply, its scratch folder) must have paths of its own.
         """
-        if not grants:
-            return NOTHING
         faults: list[str] = []
         found: dict[str, tuple[str, bytes]] = {}
         parts: list[Part] = []
@@ -117,19 +116,16 @@ class Shelf:
             parts.append(part)
         if len(found) > MOST:
             faults.append(f"it is granted {len(found)} files; at most {MOST} are: grant a smaller folder")
+        faults += _beside(found, beside) if beside is not None else []
         if faults:
             raise FileFaults(faults)
-        return self._made({path: found[path] for path in sorted(found)}, tuple(parts), seal, taken)
+        return self._made({path: found[path] for path in sorted(found)}, tuple(parts), seal) if found else NOTHING
 
-    def _made(self, found: Mapping[str, tuple[str, bytes]], parts: tuple[Part, ...], seal: bool, taken: str) -> Granted:
+    def _made(self, found: Mapping[str, tuple[str, bytes]], parts: tuple[Part, ...], seal: bool) -> Granted:
         digest = digest_of({path: sha256 for path, (sha256, _) in found.items()})
         contents = {path: data for path, (_, data) in found.items()}
         try:
             files = Files(contents)
-            if taken in contents:
-                raise ValueError(f"{taken} is one of its files: give the body another name")
-            if taken:
-                Files({**contents, taken: b""})
             if not seal:
                 return Granted(files, None, digest, dict(found.values()), parts)
             if digest not in self._sealed:
@@ -165,6 +161,35 @@ class Shelf:
         if len(self._read[path][1]) > most:
             raise _Over(path)
         return self._read[path]
+
+
+def _beside(granted: Iterable[str], grants: Grants) -> list[str]:
+    """Faults of the paths that a guest has besides those of its granted files."""
+    files = set(granted)
+    folders = {folder for path in files for folder in _above(path)}
+    faults = []
+    for key, path in (
+        ("body_file", grants.body_file),
+        ("reply_file", grants.reply_file),
+        ("scratch_path", grants.scratch_path if grants.scratch else ""),
+    ):
+        files_above = files.intersection(_above(path))
+        if path in files:
+            faults.append(f"{key} {path} is a file of its own already: choose another path")
+        elif path in folders and key != "scratch_path":
+            faults.append(f"{key} {path} is a folder with files in it: choose another path")
+        elif files_above:
+            faults.append(f"{key} {path} lies below {files_above.pop()}, which is a file: choose another path")
+        elif path and key != "scratch_path":
+            files.add(path)
+            folders.update(_above(path))
+    return faults
+
+
+def _above(path: str) -> list[str]:
+    """The folders that a path lies in, the root left out."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(2, len(parts))]
 
 
 def digest_of(digests: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from guesthouse.manifest.tables import GUEST_PATH, VERBS, Guest, GuestLimits
+from guesthouse.manifest.tables import GUEST_PATH, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -119,44 +119,19 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
 
 
 def _files(raw: Raw) -> Iterator[Disagreement]:
-    """The paths of a guest's files, as far as they are known without reading a folder."""
+    """A guest's files, as far as they are known without reading a folder."""
     for name, guest in _named(raw, "guests").items():
         where = ("guests", name)
-        files, scratch = guest.get("files"), _size(guest.get("scratch"), 0)
-        folder = guest.get("scratch_path", Guest.model_fields["scratch_path"].default)
-        granted = list(files) if isinstance(files, dict) else []
-        body, reply = guest.get("body_file"), guest.get("reply_file")
-        for path in granted:
+        files, limits, scratch = guest.get("files"), guest.get("limits"), _size(guest.get("scratch"), 0)
+        for path in files if isinstance(files, dict) else ():
             if path != "/" and (problem := path_problem(path)):
                 yield (*where, "files", path), f"is granted at a path that {problem}", GUEST_PATH
-        if body and body in granted:
-            yield (*where, "body_file"), "is one of its files already", "give the body another name"
-        if not scratch:
-            if "scratch_path" in guest:
-                yield (
-                    (*where, "scratch_path"),
-                    "is never used without scratch",
-                    'write scratch = "8MiB", or leave it out',
-                )
-            if reply:
-                remedy = f'write scratch = "8MiB" and name a file in {folder}'
-                yield (*where, "reply_file"), "cannot be written without scratch", remedy
-            continue
-        limits = guest.get("limits")
+        if not scratch and "scratch_path" in guest:
+            yield (*where, "scratch_path"), "is never used without scratch", 'write scratch = "8MiB", or leave it out'
         most = _size(limits.get("host_memory") if isinstance(limits, dict) else None, _HOST_MEMORY)
         if scratch > most:
             what = f"is over limits.host_memory, which is {format_size(most)} and counts it"
             yield (*where, "scratch"), what, "raise that, or lower scratch"
-        if isinstance(reply, str) and reply and not _is_in(reply, folder):
-            yield (
-                (*where, "reply_file"),
-                f"is not in the folder that it may write to, {folder}",
-                f"name a file in {folder}",
-            )
-        for key, what, path in [(("body_file",), "is", body), *((("files", p), "is granted", p) for p in granted)]:
-            if isinstance(path, str) and (path == folder or _is_in(path, folder)):
-                remedy = "choose another path, or another scratch_path"
-                yield (*where, *key), f"{what} in the folder for scratch files, {folder}", remedy
 
 
 _HOST_MEMORY: int = GuestLimits.model_fields["host_memory"].default
@@ -167,10 +142,6 @@ def _size(value: object, default: int) -> int:
         return parse_size(value)
     except ValueError:  # missing, or refused by the table
         return default
-
-
-def _is_in(path: str, folder: object) -> bool:
-    return isinstance(folder, str) and path.startswith(folder + "/")
 
 
 def _models(raw: Raw) -> Iterator[Disagreement]:

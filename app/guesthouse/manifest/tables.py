@@ -101,7 +101,7 @@ def _program(value: object, info: ValidationInfo) -> object:
 def _guest_folder(value: object) -> object:
     if value == "":
         raise wrong("is empty", GUEST_PATH)
-    return _guest_path(value)
+    return value if value == "/" else _guest_path(value)
 
 
 def _guest_path(value: object) -> object:
@@ -389,8 +389,10 @@ class Guest(Table):
         description="bytes of files that it may write, in memory and gone with the event; part of `host_memory`",
         json_schema_extra={"default": "none"},
     )
-    scratch_path: GuestFolder = Field(default="/tmp", description="the folder for these files")
-    reply_file: GuestPath = Field(default="", description="the file in that folder whose content is the reply")
+    scratch_path: GuestFolder = Field(default="/tmp", description="the folder for these files; `/`: anywhere")
+    reply_file: GuestPath = Field(
+        default="", description="the file whose content is the reply, not what it returns or prints"
+    )
     reply_type: Text = Field(default="", description="the content type of its replies")
     image: Literal["0.14", "0.15"] | None = Field(
         default=None,
