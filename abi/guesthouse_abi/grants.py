@@ -21,6 +21,7 @@ class Limits:
     pixels: int = 50_000_000
     host_memory: int = 256 * MiB
     log: int = 64 * 1024
+    files: int = 256 * MiB
 
 
 @dataclass(frozen=True, slots=True)
