@@ -135,10 +135,12 @@ class Tree:
             return self._graft_directory(directory, name)  # beside granted files in it a guest may make its own
         return node
 
-    def walk(self, start: Directory, path: bytes, *, follow: bool) -> Place:
+    def walk(self, start: Directory, path: bytes, *, follow: bool, entry: bool = False) -> Place:
         """Where `path` leads from `start`; with `follow`, beyond a symbolic link at its end.
 
-        Raises `Refused`: the path leads upwards out of `start`, through something that is no directory, is too long.
+        With `entry` the name itself is meant, not what is there: a link at the end is never followed, not even with a
+        slash behind it. Raises `Refused` for a path that leads upwards out of `start` or through something that is no
+        directory, or is too long.
         """
         if len(path) > MOST_PATH:
             raise Refused(NAMETOOLONG)
@@ -160,14 +162,14 @@ class Tree:
             if len(part) > MOST_PART:
                 raise Refused(NAMETOOLONG)
             node = self.child(stack[-1], part)
-            if isinstance(node, Link) and (todo or follow or slash):
+            if isinstance(node, Link) and (todo or follow or (slash and not entry)):
                 links += 1
                 if links > MOST_LINKS:
                     raise Refused(LOOP)
                 slash = slash or (not todo and node.target.endswith(b"/"))
                 todo += _parts(node.target)
             elif not todo:
-                if slash and node is not None and not isinstance(node, Directory):
+                if slash and not entry and node is not None and not isinstance(node, Directory):
                     raise Refused(NOTDIR)
                 return Place(stack[-1], part, node, slash)
             elif node is None:
@@ -239,8 +241,6 @@ class Tree:
             file.content = bytearray()
 
     def make_file(self, context: Context, place: Place) -> File:
-        if place.slash:
-            raise Refused(ISDIR)
         self._enter(context, place)
         file = File(self._new_inode(), bytearray(), fixed=False, now=time.time_ns())
         self._add(place, file)
@@ -259,10 +259,7 @@ class Tree:
 
     def make_link(self, context: Context, place: Place, target: bytes) -> None:
         """A symbolic link. Its target is looked at when it is followed."""
-        if place.node is not None:
-            raise Refused(EXIST)
-        if place.slash:
-            raise Refused(NOENT)
+        self._new_name(place)
         if not place.directory.writable:
             raise Refused(ROFS)
         self._enter(context, place, len(target))
@@ -272,16 +269,19 @@ class Tree:
         """Another name for a file or a symbolic link."""
         if isinstance(node, Directory):
             raise Refused(PERM)
-        if place.node is not None:
-            raise Refused(EXIST)
-        if place.slash:
-            raise Refused(NOENT)
+        self._new_name(place)
         if node.fixed:
             raise Refused(XDEV)  # a granted file belongs to all events
         self._enter(context, place, len(node.target) if isinstance(node, Link) else 0)
         node.links += 1
         node.changed = time.time_ns()
         self._add(place, node)
+
+    def _new_name(self, place: Place) -> None:
+        if place.node is not None:
+            raise Refused(NOTDIR if place.slash and not isinstance(place.node, Directory) else EXIST)
+        if place.slash:
+            raise Refused(NOENT)
 
     def _add(self, place: Place, node: Node) -> None:
         place.directory.add(place.name, node)
@@ -302,6 +302,8 @@ class Tree:
             raise Refused(NOENT)
         if isinstance(node, Directory):
             raise Refused(ISDIR)
+        if place.slash:
+            raise Refused(NOTDIR)
         self._removable(place, node)
         self._remove(context, place, node)
 
@@ -331,7 +333,7 @@ class Tree:
         if not old.name or not new.name:
             raise Refused(BUSY)
         is_directory = isinstance(node, Directory)
-        if new.slash and not is_directory:
+        if (old.slash or new.slash) and not is_directory:
             raise Refused(NOTDIR)
         self._removable(old, node)
         if there is not None:
