@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -48,7 +49,8 @@ def run(engine: Engine, program: Program) -> tuple[int, str, str]:
         Command().run(instance, context, b"")
     except CallError as error:
         log.line("end", str(error))
-        code = int(str(error).split(":")[0].removeprefix("exit code ")) if str(error).startswith("exit code") else -1
+        ended = re.match(r"exit code (\d+)", str(error))
+        code = int(ended[1]) if ended else -1
     finally:
         instance.close()
     return code, bytes(context.stdout or b"").decode(), "\n".join(text for _, text in log.lines)
