@@ -81,8 +81,8 @@ def _read(context: Context, file: File, at: int, vectors: list[tuple[int, int]])
             length = min(length, len(content) - at)
             for start in range(0, length, CHUNK):
                 context.deadline.check()
-                part = content[at : at + min(CHUNK, length - start)]
-                context.memory.write(pointer + start, part.tobytes())
+                part = content[at : at + min(CHUNK, length - start)].tobytes()
+                context.memory.write(pointer + start, part)
                 at += len(part)
     return at - begin
 

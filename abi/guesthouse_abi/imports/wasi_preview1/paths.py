@@ -295,10 +295,10 @@ def path_open(
     alone = open_flags & CREATE and open_flags & EXCLUSIVE
     place = _place(context, fd, RIGHT_OPEN, path, path_length, follow=bool(lookup & FOLLOW) and not alone)
     node = place.node
-    if place.slash and open_flags & CREATE:
-        return ISDIR
     if node is not None and alone:
         return EXIST
+    if place.slash and open_flags & CREATE:
+        return ISDIR
     if node is None and not open_flags & CREATE:
         return NOENT
     if isinstance(node, Link):

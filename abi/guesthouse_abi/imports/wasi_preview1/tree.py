@@ -196,19 +196,17 @@ class Tree:
 
     def room(self, context: Context) -> int:
         """Bytes that may still be written."""
-        room = min(self.limit - self.used, context.limits.host_memory - context.held)
-        if room <= 0:
-            self._say_full(context)
-        return max(0, room)
+        return max(0, min(self.limit - self.used, context.limits.host_memory - context.held))
 
     def _say_full(self, context: Context) -> None:
         if not self._told:
             self._told = True
-            grants = context.grants
-            bound = (
-                f"scratch ({self.limit} bytes)" if grants.scratch else f"limits.output ({context.limits.output} bytes)"
+            bound = "scratch" if context.grants.scratch else "limits.output"
+            context.log(
+                "host",
+                f"no space for the guest's files: {self.nodes} names, {self.used} of {self.limit} bytes ({bound}); "
+                f"the host holds {context.held} of {context.limits.host_memory} bytes (limits.host_memory)",
             )
-            context.log("host", f"no space for the guest's files: {self.used} bytes are used, the bound is {bound}")
 
     def _may_change(self, directory: Directory, name: bytes) -> None:
         if not directory.writable and directory.slot != name:
@@ -388,6 +386,7 @@ class Tree:
                 content += bytes(min(CHUNK, size - len(content)))
         elif more < 0:
             # A copy: a bytearray that is cut may keep twice as much memory as it has bytes.
+            context.deadline.check()
             file.content = content[:size]
             self.give_back(context, -more)
         file.modified = file.changed = time.time_ns()
