@@ -36,7 +36,7 @@ def compiled(engine: Engine, wat: str | bytes, memory: int = Limits().memory) ->
     return engine.load(made)
 
 
-def linked(engine: Engine, wat: str, memory: int = Limits().memory) -> Linked:
+def linked(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> Linked:
     """A module linked against the real host modules."""
     module = compiled(engine, wat, memory)
     functions, modules = [], host_modules()

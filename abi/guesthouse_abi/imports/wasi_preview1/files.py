@@ -81,8 +81,8 @@ def _read(context: Context, file: File, at: int, vectors: list[tuple[int, int]])
             length = min(length, len(content) - at)
             for start in range(0, length, CHUNK):
                 context.deadline.check()
-                part = content[at : at + min(CHUNK, length - start)]
-                context.memory.write(pointer + start, part.tobytes())
+                part = content[at : at + min(CHUNK, length - start)].tobytes()
+                context.memory.write(pointer + start, part)
                 at += len(part)
     return at - begin
 
@@ -132,7 +132,7 @@ def fd_pread(context: Context, fd: U32, iovs: U32, count: U32, offset: U64, read
     memory = context.memory
     memory.check(read, 4)
     vectors = _vectors(memory, iovs, count)
-    if offset > LAST:
+    if offset + sum(length for _, length in vectors) > LAST:
         return INVAL
     memory.set_u32(read, _read(context, file.file, offset, vectors))
     return SUCCESS
@@ -144,7 +144,7 @@ def fd_pwrite(context: Context, fd: U32, iovs: U32, count: U32, offset: U64, wri
     memory = context.memory
     memory.check(written, 4)
     vectors = _vectors(memory, iovs, count)
-    if offset > LAST:
+    if offset + sum(length for _, length in vectors) > LAST:
         return INVAL
     # At the offset also where the descriptor appends, as POSIX has it (Linux has it otherwise).
     memory.set_u32(written, tree_of(context).write(context, file.file, offset, vectors))

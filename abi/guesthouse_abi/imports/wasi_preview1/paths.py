@@ -130,9 +130,16 @@ def _entry(after: int, name: bytes, inode: int, kind: int) -> bytes:
     return DIRENT.pack(after, inode, len(name), kind) + name
 
 
-def _place(context: Context, fd: int, right: int, path: int, path_length: int, *, follow: bool = False) -> Place:
+def _place(context: Context, fd: int, right: int, path: int, path_length: int, *, follow: bool) -> Place:
+    """What a path leads to, for who asks about it."""
     opened = directory_at(context, fd, right)
     return tree_of(context).walk(opened.directory, path_of(context, path, path_length), follow=follow)
+
+
+def _entry_at(context: Context, fd: int, right: int, path: int, path_length: int) -> Place:
+    """The name that a path leads to, for who makes, removes or moves it."""
+    opened = directory_at(context, fd, right)
+    return tree_of(context).walk(opened.directory, path_of(context, path, path_length), follow=False, entry=True)
 
 
 def _node(context: Context, fd: int, right: int, flags: int, path: int, path_length: int) -> Node:
@@ -168,21 +175,21 @@ def path_filestat_set_times(
 
 @MODULE.function()
 def path_create_directory(context: Context, fd: U32, path: U32, path_length: U32) -> I32:
-    place = _place(context, fd, RIGHT_CREATE_DIRECTORY, path, path_length)
+    place = _entry_at(context, fd, RIGHT_CREATE_DIRECTORY, path, path_length)
     tree_of(context).make_directory(context, place)
     return SUCCESS
 
 
 @MODULE.function()
 def path_remove_directory(context: Context, fd: U32, path: U32, path_length: U32) -> I32:
-    place = _place(context, fd, RIGHT_REMOVE_DIRECTORY, path, path_length)
+    place = _entry_at(context, fd, RIGHT_REMOVE_DIRECTORY, path, path_length)
     tree_of(context).remove_directory(context, place)
     return SUCCESS
 
 
 @MODULE.function()
 def path_unlink_file(context: Context, fd: U32, path: U32, path_length: U32) -> I32:
-    place = _place(context, fd, RIGHT_UNLINK, path, path_length)
+    place = _entry_at(context, fd, RIGHT_UNLINK, path, path_length)
     tree_of(context).unlink(context, place)
     return SUCCESS
 
@@ -191,8 +198,10 @@ def path_unlink_file(context: Context, fd: U32, path: U32, path_length: U32) -> 
 def path_rename(
     context: Context, fd: U32, old_path: U32, old_path_length: U32, new_fd: U32, new_path: U32, new_path_length: U32
 ) -> I32:
-    old = _place(context, fd, RIGHT_RENAME_SOURCE, old_path, old_path_length)
-    new = _place(context, new_fd, RIGHT_RENAME_TARGET, new_path, new_path_length)
+    directory_at(context, fd, RIGHT_RENAME_SOURCE)
+    directory_at(context, new_fd, RIGHT_RENAME_TARGET)
+    old = _entry_at(context, fd, RIGHT_RENAME_SOURCE, old_path, old_path_length)
+    new = _entry_at(context, new_fd, RIGHT_RENAME_TARGET, new_path, new_path_length)
     tree_of(context).rename(context, old, new)
     return SUCCESS
 
@@ -208,12 +217,16 @@ def path_link(
     new_path: U32,
     new_path_length: U32,
 ) -> I32:
-    old = _place(context, old_fd, RIGHT_LINK_SOURCE, old_path, old_path_length)
-    new = _place(context, new_fd, RIGHT_LINK_TARGET, new_path, new_path_length)
+    directory_at(context, old_fd, RIGHT_LINK_SOURCE)
+    directory_at(context, new_fd, RIGHT_LINK_TARGET)
+    old = _entry_at(context, old_fd, RIGHT_LINK_SOURCE, old_path, old_path_length)
+    new = _entry_at(context, new_fd, RIGHT_LINK_TARGET, new_path, new_path_length)
     if old_flags:
         return INVAL  # a symbolic link is given another name as it is, or not at all
     if old.node is None:
         return NOENT
+    if old.slash and not isinstance(old.node, Directory):
+        return NOTDIR
     tree_of(context).link(context, old.node, new)
     return SUCCESS
 
@@ -228,7 +241,7 @@ def path_symlink(
         return NOENT
     if target.startswith(b"/"):
         return PERM  # no descriptor's directory leads there
-    place = _place(context, fd, RIGHT_SYMLINK, new_path, new_path_length)
+    place = _entry_at(context, fd, RIGHT_SYMLINK, new_path, new_path_length)
     tree_of(context).make_link(context, place, target)
     return SUCCESS
 
@@ -237,7 +250,7 @@ def path_symlink(
 def path_readlink(
     context: Context, fd: U32, path: U32, path_length: U32, buffer: U32, buffer_length: U32, used: U32
 ) -> I32:
-    node = _place(context, fd, RIGHT_READLINK, path, path_length).node
+    node = _place(context, fd, RIGHT_READLINK, path, path_length, follow=False).node
     if node is None:
         return NOENT
     if not isinstance(node, Link):
@@ -280,10 +293,12 @@ def path_open(
     node = place.node
     if node is not None and alone:
         return EXIST
+    if place.slash and open_flags & CREATE:
+        return ISDIR
     if node is None and not open_flags & CREATE:
         return NOENT
     if isinstance(node, Link):
-        return NOTDIR if open_flags & MUST_BE_DIRECTORY else LOOP
+        return LOOP
     if isinstance(node, Directory):
         if rights & RIGHT_WRITE or open_flags & (CREATE | TRUNCATE):
             return ISDIR

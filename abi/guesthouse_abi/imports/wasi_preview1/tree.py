@@ -135,10 +135,12 @@ class Tree:
             return self._graft_directory(directory, name)  # beside granted files in it a guest may make its own
         return node
 
-    def walk(self, start: Directory, path: bytes, *, follow: bool) -> Place:
+    def walk(self, start: Directory, path: bytes, *, follow: bool, entry: bool = False) -> Place:
         """Where `path` leads from `start`; with `follow`, beyond a symbolic link at its end.
 
-        Raises `Refused`: the path leads upwards out of `start`, through something that is no directory, is too long.
+        With `entry` the name itself is meant, not what is there: a link at the end is never followed, not even with a
+        slash behind it. Raises `Refused` for a path that leads upwards out of `start` or through something that is no
+        directory, or is too long.
         """
         if len(path) > MOST_PATH:
             raise Refused(NAMETOOLONG)
@@ -160,14 +162,14 @@ class Tree:
             if len(part) > MOST_PART:
                 raise Refused(NAMETOOLONG)
             node = self.child(stack[-1], part)
-            if isinstance(node, Link) and (todo or follow or slash):
+            if isinstance(node, Link) and (todo or follow or (slash and not entry)):
                 links += 1
                 if links > MOST_LINKS:
                     raise Refused(LOOP)
                 slash = slash or (not todo and node.target.endswith(b"/"))
                 todo += _parts(node.target)
             elif not todo:
-                if slash and node is not None and not isinstance(node, Directory):
+                if slash and not entry and node is not None and not isinstance(node, Directory):
                     raise Refused(NOTDIR)
                 return Place(stack[-1], part, node, slash)
             elif node is None:
@@ -194,19 +196,17 @@ class Tree:
 
     def room(self, context: Context) -> int:
         """Bytes that may still be written."""
-        room = min(self.limit - self.used, context.limits.host_memory - context.held)
-        if room <= 0:
-            self._say_full(context)
-        return max(0, room)
+        return max(0, min(self.limit - self.used, context.limits.host_memory - context.held))
 
     def _say_full(self, context: Context) -> None:
         if not self._told:
             self._told = True
-            grants = context.grants
-            bound = (
-                f"scratch ({self.limit} bytes)" if grants.scratch else f"limits.output ({context.limits.output} bytes)"
+            bound = "scratch" if context.grants.scratch else "limits.output"
+            context.log(
+                "host",
+                f"no space for the guest's files: {self.nodes} names, {self.used} of {self.limit} bytes ({bound}); "
+                f"the host holds {context.held} of {context.limits.host_memory} bytes (limits.host_memory)",
             )
-            context.log("host", f"no space for the guest's files: {self.used} bytes are used, the bound is {bound}")
 
     def _may_change(self, directory: Directory, name: bytes) -> None:
         if not directory.writable and directory.slot != name:
@@ -239,8 +239,6 @@ class Tree:
             file.content = bytearray()
 
     def make_file(self, context: Context, place: Place) -> File:
-        if place.slash:
-            raise Refused(ISDIR)
         self._enter(context, place)
         file = File(self._new_inode(), bytearray(), fixed=False, now=time.time_ns())
         self._add(place, file)
@@ -259,10 +257,7 @@ class Tree:
 
     def make_link(self, context: Context, place: Place, target: bytes) -> None:
         """A symbolic link. Its target is looked at when it is followed."""
-        if place.node is not None:
-            raise Refused(EXIST)
-        if place.slash:
-            raise Refused(NOENT)
+        self._new_name(place)
         if not place.directory.writable:
             raise Refused(ROFS)
         self._enter(context, place, len(target))
@@ -272,16 +267,19 @@ class Tree:
         """Another name for a file or a symbolic link."""
         if isinstance(node, Directory):
             raise Refused(PERM)
-        if place.node is not None:
-            raise Refused(EXIST)
-        if place.slash:
-            raise Refused(NOENT)
+        self._new_name(place)
         if node.fixed:
             raise Refused(XDEV)  # a granted file belongs to all events
         self._enter(context, place, len(node.target) if isinstance(node, Link) else 0)
         node.links += 1
         node.changed = time.time_ns()
         self._add(place, node)
+
+    def _new_name(self, place: Place) -> None:
+        if place.node is not None:
+            raise Refused(NOTDIR if place.slash and not isinstance(place.node, Directory) else EXIST)
+        if place.slash:
+            raise Refused(NOENT)
 
     def _add(self, place: Place, node: Node) -> None:
         place.directory.add(place.name, node)
@@ -302,6 +300,8 @@ class Tree:
             raise Refused(NOENT)
         if isinstance(node, Directory):
             raise Refused(ISDIR)
+        if place.slash:
+            raise Refused(NOTDIR)
         self._removable(place, node)
         self._remove(context, place, node)
 
@@ -331,7 +331,7 @@ class Tree:
         if not old.name or not new.name:
             raise Refused(BUSY)
         is_directory = isinstance(node, Directory)
-        if new.slash and not is_directory:
+        if (old.slash or new.slash) and not is_directory:
             raise Refused(NOTDIR)
         self._removable(old, node)
         if there is not None:
@@ -386,6 +386,7 @@ class Tree:
                 content += bytes(min(CHUNK, size - len(content)))
         elif more < 0:
             # A copy: a bytearray that is cut may keep twice as much memory as it has bytes.
+            context.deadline.check()
             file.content = content[:size]
             self.give_back(context, -more)
         file.modified = file.changed = time.time_ns()
