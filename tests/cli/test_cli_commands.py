@@ -207,8 +207,8 @@ def test_check_tells_what_files_a_guest_has_and_what_makes_no_sense(with_files: 
         f"guest 'cat' is granted an empty folder, {with_files}/d: it sees no folder without a file in it",
         "guest 'bare' may open files (it imports path_open) and is granted none: where it wants some, name them in "
         "files, body_file or scratch (docs/guests.md)",
-        "guest 'closed' has body_file, scratch, but its module opens no file (it does not import path_open): leave them "
-        "out",
+        "guest 'closed' has body_file, scratch, but its module opens no file (it does not import path_open): leave "
+        "them out",
     ]
     assert told["hints"] == hints
     plain = guesthouse("check", cwd=with_files)
