@@ -47,11 +47,12 @@ def imported(host: HostFunction, name: str) -> str:
 
 @dataclass(frozen=True)
 class Attack:
-    """A guest, and how its events may end (None: with a reply)."""
+    """A guest, how its events may end (None: with a reply), and what more its table in the manifest has."""
 
     wat: str
     ends: tuple[Reason | None, ...]
     command: bool = False
+    more: str = ""
 
 
 _IOVEC = struct.pack("<II", 1024, 65536)
@@ -161,6 +162,75 @@ ATTACKS = {
         ),
         (None,),
         command=True,
+    ),
+    "wants-more-files-than-it-has": Attack(
+        program(
+            """(if (i32.ne (call $path_open (i32.const 3) (i32.const 1) (i32.const 64) (i32.const 11) (i32.const 0)
+                (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 32)) (i32.const 63)) (then unreachable))
+              (if (i32.ne (call $path_open (i32.const 4) (i32.const 1) (i32.const 75) (i32.const 13) (i32.const 0)
+                (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 32)) (i32.const 63)) (then unreachable))
+              (if (i32.ne (call $path_symlink (i32.const 64) (i32.const 11) (i32.const 3) (i32.const 88) (i32.const 5))
+                (i32.const 63)) (then unreachable))
+              (if (call $path_symlink (i32.const 75) (i32.const 13) (i32.const 3) (i32.const 88) (i32.const 5))
+                (then unreachable))
+              (if (i32.ne (call $path_open (i32.const 3) (i32.const 1) (i32.const 88) (i32.const 5) (i32.const 0)
+                (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 32)) (i32.const 44)) (then unreachable))""",
+            imports=wasi("path_open", "path_symlink"),
+            data=b"/etc/passwd../etc/passwdtmp/x",
+        ),
+        (None,),
+        command=True,
+        more='scratch = "64KiB"',
+    ),
+    "fills-its-scratch": Attack(
+        program(
+            """(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 80) (i32.const 5) (i32.const 1)
+                (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+            """
+            + _FOREVER.format(_WRITE.format(fd=5)),
+            imports=wasi("path_open", "fd_write"),
+            data=_IOVEC + bytes(8) + b"tmp/x",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+        more='scratch = "4MiB"',
+    ),
+    "grows-and-cuts-a-file": Attack(
+        program(
+            """(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 80) (i32.const 5) (i32.const 1)
+                (i64.const 4194368) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+              (loop $more
+                (drop (call $fd_filestat_set_size (i32.const 5) (i64.const 4190000)))
+                (drop (call $fd_filestat_set_size (i32.const 5) (i64.const 4189999)))
+                (br $more))""",
+            imports=wasi("path_open", "fd_filestat_set_size"),
+            data=bytes(16) + b"tmp/x",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+        more='scratch = "4MiB"',
+    ),
+    "makes-names-and-lists-them": Attack(
+        program(
+            """(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 3) (i32.const 2)
+                (i64.const 16384) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+              (loop $more
+                (i32.store8 (i32.const 68) (i32.add (i32.const 65) (i32.and (local.get $n) (i32.const 15))))
+                (i32.store8 (i32.const 69) (i32.add (i32.const 65)
+                  (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
+                (i32.store8 (i32.const 70) (i32.add (i32.const 65)
+                  (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (drop (call $path_create_directory (i32.const 3) (i32.const 64) (i32.const 7)))
+                (drop (call $fd_readdir (i32.const 5) (i32.const 1024) (i32.const 100000) (i64.const 0)
+                  (i32.const 32)))
+                (br $more))""",
+            imports=wasi("path_open", "path_create_directory", "fd_readdir"),
+            data=b"tmp/xxx",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+        more='scratch = "4MiB"',
     ),
     "wants-sockets": Attack(
         program(

@@ -52,6 +52,17 @@ limits = { memory = "8MiB", time = "2s", concurrency = 2, host_memory = "8MiB", 
 [[invoke]]
 method = "caller"
 guest = "caller"
+[guests.caller-with-files]
+module = "caller.wasm"
+function = "f"
+files = { "/m" = "ROOT/models/visual_wake_words.onnx" }
+body_file = "/body"
+scratch = "64KiB"
+isolation = "ISOLATION"
+limits = { memory = "8MiB", time = "2s", concurrency = 2, host_memory = "8MiB", log = "1KB" }
+[[invoke]]
+method = "caller-with-files"
+guest = "caller-with-files"
 """
 ATTACK = """
 [guests.NAME]
@@ -59,6 +70,7 @@ module = "NAME.wasm"
 CALLED
 models = ["person"]
 isolation = "ISOLATION"
+MORE
 limits = { memory = "8MiB", time = "TIME", concurrency = 2, host_memory = "8MiB", output = "1MiB", log = "1KB" }
 [[invoke]]
 method = "NAME"
@@ -80,7 +92,9 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(attack.wat))
         called = 'calling = "command"' if attack.command else 'function = "f"'
         time = "300ms" if Reason.DEADLINE in attack.ends else "30s"  # what ends otherwise does so on a slow machine too
-        table = ATTACK.replace("NAME", name).replace("CALLED", called).replace("TIME", time)
+        table = (
+            ATTACK.replace("NAME", name).replace("CALLED", called).replace("TIME", time).replace("MORE", attack.more)
+        )
         text += table if place == "thread" else table.replace("concurrency = 2", "concurrency = 1")
     (folder / "guesthouse.toml").write_text(
         text.replace("ENGINE", engine_table(place)).replace("ISOLATION", isolation_of(place))
