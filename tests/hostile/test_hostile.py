@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import ATTACKS, CALLABLE, NUMBERS, call, each_number_in_each_place
+from attacks import ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
 from PIL import Image
 
 from guesthouse.cli.load import Usage
@@ -40,7 +40,7 @@ def ending(dispatch: Dispatcher, method: str, body: bytes = b"x") -> Reason | No
 
 
 class Healthy(threading.Thread):
-    """A caller of a healthy guest, for as long as an attack lasts: every answer must be right."""
+    """A caller of healthy guests, for as long as an attack lasts: every answer must be right."""
 
     def __init__(self, dispatch: Dispatcher) -> None:
         super().__init__()
@@ -53,6 +53,8 @@ class Healthy(threading.Thread):
             try:
                 if invoke(self._dispatch, "echo", body) != body:
                     self.wrong.append("another answer")
+                if self.answers % 8 == 0 and invoke(self._dispatch, "cat") != GRANTED:
+                    self.wrong.append("another file")
             except Failure as failure:
                 self.wrong.append(str(failure))
             self.answers += 1
