@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from guesthouse.manifest import load
 from guesthouse.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
+from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = """
@@ -56,7 +58,14 @@ module = "loop.wasm"
 function = "f"
 isolation = "process"
 limits = { concurrency = 1, time = "60s" }
+[guests.files]
+module = "cat.wasm"
+calling = "command"
+isolation = "process"
+files = { "/small" = "small", "/large" = "large" }
+limits = { concurrency = 1, memory = "64KiB", host_memory = "64KiB", input = 1, output = "1KB" }
 """
+LARGE = 200 << 20
 LOOP = """(module (memory (export "memory") 1)
   (func (export "allocate") (param i32) (result i32) i32.const 1024)
   (func (export "f") (param i32 i32) (result i32) (loop br 0) i32.const 0))"""
@@ -73,6 +82,11 @@ def until(condition: Callable[[], object]) -> None:
 def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
     folder = tmp_path_factory.mktemp("process")
     (folder / "loop.wasm").write_bytes(wasmtime.wat2wasm(LOOP))
+    (folder / "cat.wasm").write_bytes(cat("large", most=512))
+    (folder / "small").write_bytes(b"small")
+    with (folder / "large").open("wb") as file:
+        file.write(b"large")
+        file.truncate(LARGE)
     text = engine_table(request.param) + MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
     (folder / "guesthouse.toml").write_text(text)
     with opened(load(folder / "guesthouse.toml")) as plan:
@@ -111,6 +125,33 @@ def complete(pool: Pool) -> bool:
 
 
 # What is inside.
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker: it is not dumpable")
+def test_granted_files_are_one_memory_for_all_workers_and_count_for_none(plan: Plan):
+    """Which is why one has less room for data than the files are large, and still reads them."""
+    mapped = set()
+    for pid in plan.pools["files"].pids:
+        process = Path(f"/proc/{pid}")
+        (line,) = [line for line in process.joinpath("maps").read_text().splitlines() if "guesthouse-files" in line]
+        area, rights, _, _, inode, *_ = line.split()
+        begin, end = (int(address, 16) for address in area.split("-"))
+        assert rights == "r--s"
+        assert end - begin > LARGE
+        mapped.add(inode)
+        bounds = process.joinpath("limits").read_text()
+        assert int(re.search(r"Max data size +(\d+)", bounds)[1]) < LARGE
+        opened = [os.readlink(fd) for fd in process.joinpath("fd").iterdir()]
+        assert sum("guesthouse-files" in name for name in opened) <= 1  # Python's own, for the mapping
+    assert len(mapped) == 1
+    reply = run(plan, "files", b"")
+    assert (reply[:8], len(reply)) == (b"large\0\0\0", 512)
+
+
+def test_the_server_itself_keeps_no_copy_of_what_it_has_sealed(plan: Plan):
+    granted = plan.guests["files"].granted
+    assert granted.files.contents == granted.contents == {}
+    assert [(part.at, part.size) for part in granted.parts] == [("/small", 5), ("/large", LARGE)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker: it is not dumpable")

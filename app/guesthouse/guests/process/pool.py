@@ -65,6 +65,7 @@ class Worker:
 
     def __init__(self, guest: Guest, spec: Spec, artefact: int) -> None:
         self._guest = guest
+        files = guest.granted.sealed
         self._number = 0
         self._how = ""  # how it ended
         self._said = b""  # on standard error
@@ -78,7 +79,8 @@ class Worker:
         self._channel = Channel(ours, arena)
         try:
             with theirs:
-                self._process = _started(spec, (theirs.fileno(), arena.fd, artefact))
+                descriptors = (theirs.fileno(), arena.fd, artefact)
+                self._process = _started(spec, descriptors if files is None else (*descriptors, files.fd))
         except BaseException:
             self._channel.close()
             raise
@@ -87,7 +89,13 @@ class Worker:
 
     def set_up(self, spec: Spec) -> None:
         """Wait until it is ready. Raises `WorkerFault`."""
-        setup = {"engine": spec.engine, "pooling": spec.pooling, "config": _config(self._guest)}
+        files = self._guest.granted.sealed
+        setup = {
+            "engine": spec.engine,
+            "pooling": spec.pooling,
+            "config": _config(self._guest),
+            "files": None if files is None else files.index,
+        }
         try:
             self._channel.socket.settimeout(START)
             self._channel.send(Kind.SETUP, setup)
@@ -217,6 +225,7 @@ def _config(guest: Guest) -> dict[str, Any]:
     config = asdict(guest.config)
     config["module"] = str(guest.config.module)
     config["signed"] = None  # looked at when it was loaded
+    config["files"] = ()  # read then
     config["grants"]["models"] = sorted(guest.config.grants.models)
     return config
 
