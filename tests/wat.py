@@ -43,7 +43,8 @@ def linked(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> L
     for wanted in module.imports:
         function = modules[wanted.module].functions[wanted.name]
         assert function.signature == wanted.type.function, wanted
-        functions.append(function)
+        if function not in functions:  # a module may import one twice
+            functions.append(function)
     return module.link(functions)
 
 

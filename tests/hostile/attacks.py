@@ -305,6 +305,43 @@ ATTACKS = {
     "replies-with-a-file-that-it-never-makes": Attack(
         program(""), (Reason.BAD_REPLY,), command=True, grants=FILES + 'reply_file = "/tmp/x"\n'
     ),
+    "grows-and-cuts-a-file": Attack(
+        program(
+            """(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 80) (i32.const 5) (i32.const 1)
+                (i64.const 4194368) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+              (loop $more
+                (drop (call $fd_filestat_set_size (i32.const 5) (i64.const 4190000)))
+                (drop (call $fd_filestat_set_size (i32.const 5) (i64.const 4189999)))
+                (br $more))""",
+            imports=wasi("path_open", "fd_filestat_set_size"),
+            data=bytes(16) + b"tmp/x",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+        grants='scratch = "4MiB"\n',
+    ),
+    "makes-names-and-lists-them": Attack(
+        program(
+            """(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 3) (i32.const 2)
+                (i64.const 16384) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+              (loop $more
+                (i32.store8 (i32.const 68) (i32.add (i32.const 65) (i32.and (local.get $n) (i32.const 15))))
+                (i32.store8 (i32.const 69) (i32.add (i32.const 65)
+                  (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
+                (i32.store8 (i32.const 70) (i32.add (i32.const 65)
+                  (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (drop (call $path_create_directory (i32.const 3) (i32.const 64) (i32.const 7)))
+                (drop (call $fd_readdir (i32.const 5) (i32.const 1024) (i32.const 100000) (i64.const 0)
+                  (i32.const 32)))
+                (br $more))""",
+            imports=wasi("path_open", "path_create_directory", "fd_readdir"),
+            data=b"tmp/xxx",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+        grants='scratch = "4MiB"\n',
+    ),
     "wants-sockets": Attack(
         program(
             """(loop $more (if (i32.eqz (call $sock_accept (local.get $n) (i32.const 0) (i32.const 32)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 
@@ -79,8 +80,16 @@ def clock_time_get(context: Context, clock: U32, precision: U64, now: U32) -> I3
 
 @MODULE.function()
 def poll_oneoff(context: Context, subscriptions: U32, events: U32, count: U32, written: U32) -> I32:
+    return poll(context, SUBSCRIPTION, subscriptions, events, count, written)
+
+
+def poll(context: Context, layout: struct.Struct, subscriptions: int, events: int, count: int, written: int) -> I32:
     """Wait for the first of `count` subscriptions and write the events that happened. Streams and files are always
-    ready."""
+    ready.
+
+    `layout` is that of a subscription: user data, kind, then the descriptor, and last the clock with its time-out,
+    precision and flags. The descriptor and the clock may be one field.
+    """
     if not 0 < count <= MOST_SUBSCRIPTIONS:
         return INVAL
     memory = context.memory
@@ -88,16 +97,16 @@ def poll_oneoff(context: Context, subscriptions: U32, events: U32, count: U32, w
     memory.check(written, 4)
     ready: list[bytes] = []
     alarms: list[tuple[int, int]] = []  # monotonic nanoseconds, user data
-    wanted = memory.read(subscriptions, count * SUBSCRIPTION.size)
-    for user_data, kind, target, timeout, _precision, flags in SUBSCRIPTION.iter_unpack(wanted):
+    for user_data, kind, *wanted in layout.iter_unpack(memory.read(subscriptions, count * layout.size)):
         if kind == CLOCK:
-            due = _due(target, timeout, flags)
+            clock, timeout, _precision, flags = wanted[-4:]
+            due = _due(clock, timeout, flags)
             if due is None:
                 ready.append(EVENT.pack(user_data, INVAL, kind, 0, 0))
             else:
                 alarms.append((due, user_data))
         elif kind in (FD_READ, FD_WRITE):
-            ready.append(_ready_event(context, user_data, kind, target))
+            ready.append(_ready_event(context, user_data, kind, wanted[0]))
         else:
             return INVAL
     if not ready:

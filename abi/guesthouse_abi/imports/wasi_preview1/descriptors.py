@@ -289,15 +289,18 @@ def fd_fdstat_set_rights(context: Context, fd: U32, base: U64, inheriting: U64) 
     return SUCCESS
 
 
-@MODULE.function()
-def fd_filestat_get(context: Context, fd: U32, stat: U32) -> I32:
+def stat_at(context: Context, fd: int) -> tuple[int, ...]:
+    """The fields of a `filestat` of what a number stands for."""
     found = descriptor(context, fd)
     if isinstance(found, int):
         # The inode tells the streams apart: programs compare it to see whether input and output are one file.
-        record = FILESTAT.pack(0, found, CHARACTER_DEVICE, 1, 0, 0, 0, 0)
-    elif RIGHT_FILESTAT & ~found.rights:
-        return NOTCAPABLE
-    else:
-        record = FILESTAT.pack(*stat_of(found.file if isinstance(found, OpenFile) else found.directory))
-    context.memory.write(stat, record)
+        return 0, found, CHARACTER_DEVICE, 1, 0, 0, 0, 0
+    if RIGHT_FILESTAT & ~found.rights:
+        raise Refused(NOTCAPABLE)
+    return stat_of(found.file if isinstance(found, OpenFile) else found.directory)
+
+
+@MODULE.function()
+def fd_filestat_get(context: Context, fd: U32, stat: U32) -> I32:
+    context.memory.write(stat, FILESTAT.pack(*stat_at(context, fd)))
     return SUCCESS

@@ -151,10 +151,14 @@ def _node(context: Context, fd: int, right: int, flags: int, path: int, path_len
     return place.node
 
 
+def stat_below(context: Context, fd: int, flags: int, path: int, path_length: int) -> tuple[int, ...]:
+    """The fields of a `filestat` of what a path leads to."""
+    return stat_of(_node(context, fd, RIGHT_PATH_FILESTAT, flags, path, path_length))
+
+
 @MODULE.function()
 def path_filestat_get(context: Context, fd: U32, flags: U32, path: U32, path_length: U32, stat: U32) -> I32:
-    node = _node(context, fd, RIGHT_PATH_FILESTAT, flags, path, path_length)
-    context.memory.write(stat, FILESTAT.pack(*stat_of(node)))
+    context.memory.write(stat, FILESTAT.pack(*stat_below(context, fd, flags, path, path_length)))
     return SUCCESS
 
 

@@ -37,7 +37,8 @@ XDEV = I32(75)
 NOTCAPABLE = I32(76)  # a right that the descriptor does not have
 
 # What is refused by exception: pointers out of range, a guest without memory, more output than the host may hold.
-MODULE = HostModule("wasi_snapshot_preview1", faults={HostError: FAULT, TooMuch: NOMEM})
+FAULTS = {HostError: FAULT, TooMuch: NOMEM}
+MODULE = HostModule("wasi_snapshot_preview1", faults=FAULTS)
 
 # $clockid
 REALTIME, MONOTONIC, PROCESS_CPU, THREAD_CPU = range(4)
