@@ -11,13 +11,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
+from budget import examples
 from guesthouse.guests import files
 from guesthouse.guests.files import NOTHING, FileFaults, FileGrant, Granted, Shelf, digest_of, pin_of, watched
 from guesthouse.guests.process import sealed
 from guesthouse.guests.process.sealed import Sealed
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports.wasi_preview1.tree import Tree
 
@@ -345,6 +349,28 @@ def test_a_worker_finds_in_it_what_was_granted(data: Path):
     }
     assert found.sealed.index[0] == 10  # equal contents are there once
     assert all(content.readonly for content in theirs.contents.values())
+
+
+_CHARACTERS = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/")
+NAMES = st.text(_CHARACTERS, min_size=1, max_size=6).filter(lambda name: name not in (".", ".."))
+
+
+@settings(max_examples=examples(50))
+@given(
+    st.dictionaries(
+        st.lists(NAMES, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts)),
+        st.binary(max_size=40),
+        max_size=8,
+    )
+)
+def test_any_names_and_contents_arrive_as_they_are(contents: dict[str, bytes]):
+    try:
+        Files(contents)
+    except ValueError:  # a file below a file
+        reject()
+    memory = Sealed(contents)
+    theirs = sealed.opened(memory.fd, memory.index)
+    assert {path: bytes(content) for path, content in theirs.contents.items()} == contents
 
 
 def test_nobody_can_change_it():
