@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import typer
 
+from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, print_json, print_table
 from guesthouse.cli.parts import opened
@@ -26,7 +27,8 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     loaded = load(manifest)
     with opened(loaded) as plan:
         digits = _ALL if json else _SHORT
-        guests, models = list(_guests(plan, digits)), list(_models(plan, digits))
+        guests, models = list(_guests(plan, digits)), list(_models(plan, digits, full=json))
+        notes = [f"note: model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
     routes = list(_routes(loaded))
     if json:
         print_json({"guests": guests, "models": models, "routes": routes})
@@ -34,6 +36,8 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     for rows in (guests, models, routes):
         print_table(rows)
         typer.echo()
+    for text in notes:
+        note(text)
     note(f"{manifest}: {len(guests)} guests, {len(models)} models and {len(routes)} routes, all of them sound")
 
 
@@ -53,16 +57,17 @@ def _guests(plan: Plan, digits: int) -> Iterator[Row]:
         }
 
 
-def _models(plan: Plan, digits: int) -> Iterator[Row]:
+def _models(plan: Plan, digits: int, full: bool) -> Iterator[Row]:
     for name in plan.manifest.models:
         model = plan.models.named(name)
         if model is not None:
             yield {
                 "model": name,
-                "inputs": [str(one) for one in model.inputs],
+                "inputs": [str(one) for one in model.inputs] if full else inputs(model),
                 "outputs": [str(one) for one in model.outputs],
                 "batchable": model.batchable,
                 "sha256": model.sha256[:digits],
+                **({"notes": model.notes} if full else {}),
             }
 
 
