@@ -161,7 +161,7 @@ def _tensor(info: TensorInfo, full: bool) -> object:
     if not full:
         return str(info)
     shape = None if info.shape is None else list(info.shape)
-    return {"name": info.name, "type": info.type, "shape": shape, "optional": info.optional}
+    return {"name": info.name, "type": info.type, "shape": shape, **({"optional": True} if info.optional else {})}
 
 
 def _row(manifest: Manifest, name: str, model: Model, full: bool) -> Mapping[str, object]:
