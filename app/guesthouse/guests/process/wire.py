@@ -285,13 +285,15 @@ def contents(tensor: Tensor) -> memoryview:
 
 def told(info: TensorInfo) -> list[object]:
     """An input or output of a model."""
-    return [info.name, None if info.dtype is None else info.dtype.str, list(info.shape)]
+    shape = None if info.shape is None else list(info.shape)
+    return [info.name, None if info.dtype is None else info.dtype.str, shape, info.kind, info.optional]
 
 
 def understood(value: Sequence[Any]) -> TensorInfo:
     """What `told` made."""
-    name, dtype, shape = value
-    return TensorInfo(name, None if dtype is None else np.dtype(dtype), tuple(shape))
+    name, dtype, shape, kind, optional = value
+    sizes = None if shape is None else tuple(shape)
+    return TensorInfo(name, None if dtype is None else np.dtype(dtype), sizes, kind, optional)
 
 
 def packed(event: Event) -> dict[str, object]:

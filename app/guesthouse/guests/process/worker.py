@@ -80,6 +80,7 @@ def _guest(setup: Mapping[str, Any], module: int, files: int | None, channel: Ch
                     **{
                         **grants,
                         "models": frozenset(grants["models"]),
+                        "aliases": tuple((alias, model) for alias, model in grants["aliases"]),
                         "env": tuple((name, value) for name, value in grants["env"]),
                         "args": tuple(grants["args"]),
                     }
