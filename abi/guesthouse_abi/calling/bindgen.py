@@ -21,17 +21,17 @@ import struct
 
 import numpy as np
 
-from guesthouse_abi.calling import Instance, Shape
+from guesthouse_abi.calling import Instance, Shape, Start
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, GuestError, OutOfBounds
 from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.wasi_preview1 import flush
+from guesthouse_abi.lastwords import ERROR_TEXT
 
 _PAIR = struct.Struct("<II")
 _RECORD = struct.Struct("<BII")
 _TRIPLE = struct.Struct("<III")
 
-ERROR_TEXT = 1024  # bytes of a guest's own error that are kept
 _RETURN_AT = 8  # where era A's hosts had the result's {pointer, length} written
 
 # Type tags of results: the Rust type, and its little-endian layout for a scalar.
@@ -155,9 +155,10 @@ class Bindgen:
         self._by_pointer = len(signature.params) == 3
         return []
 
-    def run(self, instance: Instance, context: Context, body: bytes) -> bytes:
+    def run(self, start: Start, context: Context, body: bytes) -> bytes:
         """See `Convention.run`."""
         try:
+            instance = start()
             if self._initialize:
                 instance.call("_initialize")
             if self._era == "A":

@@ -10,7 +10,7 @@ Signatures, numbers and layouts are those of `legacy/preview1/witx` in the repos
 from __future__ import annotations
 
 from guesthouse_abi.imports.wasi_preview1 import absent, clocks, process, streams
-from guesthouse_abi.imports.wasi_preview1.streams import flush, last_error_line
+from guesthouse_abi.imports.wasi_preview1.streams import flush, last_words, log_text
 from guesthouse_abi.imports.wasi_preview1.wire import MODULE
 
-__all__ = ["MODULE", "absent", "clocks", "flush", "last_error_line", "process", "streams"]
+__all__ = ["MODULE", "absent", "clocks", "flush", "last_words", "log_text", "process", "streams"]

@@ -31,6 +31,7 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
     SPIPE,
     SUCCESS,
 )
+from guesthouse_abi.lastwords import LastWords, why
 from guesthouse_abi.memory import Memory
 
 STDIN, STDOUT, STDERR = range(3)
@@ -42,6 +43,8 @@ MOST_VECTORS = 1024
 LOG_CHUNK = 8192
 #: Bytes of a line without an end that are kept; beyond, it is logged in pieces.
 LOG_LINE = 4096
+#: Bytes of a failed program's standard output that are logged.
+OUTPUT_END = 1024
 
 # Guests are not trusted with a terminal's control sequences.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160)), "�")
@@ -54,7 +57,8 @@ class Descriptors:
         self.streams = {STDIN: STDIN, STDOUT: STDOUT, STDERR: STDERR}  # descriptor -> stream
         self.flags = [0, 0, 0]  # $fdflags by stream: kept for the guest, without effect
         self.unended = [b"", b"", b""]  # by stream
-        self.last_error_line = ""
+        self.failed = False
+        self.words = {STDOUT: LastWords(), STDERR: LastWords()}
 
 
 def stream_of(context: Context, fd: int) -> int | None:
@@ -72,17 +76,32 @@ def flush(context: Context) -> None:
         _log(context, descriptors, stream, rest)
 
 
-def last_error_line(context: Context) -> str:
-    """The last line, blank ones aside, that the guest wrote to standard error (after `flush`); may be empty."""
-    return context.state(Descriptors).last_error_line
+def last_words(context: Context) -> str:
+    """Why a guest that failed has failed, in its own words (see `lastwords`); may be empty.
+
+    The end of what it had written as a reply, which is none now, goes to the log.
+    """
+    flush(context)
+    descriptors = context.state(Descriptors)
+    if not descriptors.failed:
+        descriptors.failed = True
+        for line in (context.stdout or b"")[-OUTPUT_END:].splitlines():
+            _log(context, descriptors, STDOUT, bytes(line))
+    return why(descriptors.words[STDERR], descriptors.words[STDOUT])
+
+
+def log_text(context: Context, stream: int, text: str) -> None:
+    """Log what a guest hands over as a whole, as one line or several."""
+    descriptors = context.state(Descriptors)
+    for line in text.split("\n"):
+        _log(context, descriptors, stream, line.encode(errors="replace"))
 
 
 def _log(context: Context, descriptors: Descriptors, stream: int, line: bytes) -> None:
     text = line.decode(errors="replace").rstrip().translate(_CONTROL)
     if not text:
         return
-    if stream == STDERR:
-        descriptors.last_error_line = text
+    descriptors.words[stream].hear(text)
     context.log("stderr" if stream == STDERR else "stdout", text)
 
 
