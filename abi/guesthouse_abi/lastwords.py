@@ -13,7 +13,7 @@ ERROR_TEXT = 1024  # bytes of a guest's own words that an error carries
 #: (panic, fatal error), Rust (thread … panicked, fatal runtime error), Zig (thread … panic), OCaml, PHP and Swift
 #: (Fatal error), Python's C code (Fatal Python error).
 _PANIC = re.compile(
-    r"panic: |fatal (runtime )?error: |Fatal error: |Fatal Python error: |PHP Fatal error: |thread .{1,200} panic(ked at|:) "
+    r"panic: |fatal (runtime )?error: |(PHP )?Fatal error: |Fatal Python error: |thread .{1,200} panic(ked at|:) "
 )
 #: Rust puts the place on one line and the message on the next.
 _PLACE_OF_RUST = re.compile(r"thread .{1,200} panicked at .*:$")

@@ -66,8 +66,8 @@ GO = "panic: no such class\n\ngoroutine 1 [running]:\nmain.main()\n\t/home/ann/s
             "thread 1 panic: reached unreachable code",
         ),
         (
-            'Traceback (most recent call last):\n  File "m.py", line 2, in <module>\n    f()\nValueError: no such class\n',
-            "ValueError: no such class",
+            'Traceback (most recent call last):\n  File "m.py", line 2, in <module>\n    f()\nValueError: no class',
+            "ValueError: no class",
         ),
         ("Assertion failed: n > 0 (main.c: main: 5)\n", "Assertion failed: n > 0 (main.c: main: 5)"),
         (
@@ -80,7 +80,8 @@ GO = "panic: no such class\n\ngoroutine 1 [running]:\nmain.main()\n\t/home/ann/s
             "ReferenceError: x is not defined",
         ),
         (
-            'Exception in thread "main" java.lang.E: no such class\n\tat M.main(M.java:3)\nCaused by: b.C: x\n\t... 3 more\n',
+            'Exception in thread "main" java.lang.E: no such class\n\tat M.main(M.java:3)\n'
+            "Caused by: b.C: x\n\t... 3 more\n",
             'Exception in thread "main" java.lang.E: no such class',
         ),
         (
