@@ -10,6 +10,7 @@ def host_modules() -> dict[str, HostModule]:
     from guesthouse_abi.imports import (
         bindgen_results,
         env,
+        ssvm,
         wasi_preview1,
         wasmedge_image,
         wasmedge_tensorflow,
@@ -22,6 +23,7 @@ def host_modules() -> dict[str, HostModule]:
         env.MODULE,
         ephemeral.MODULE,
         legacy.MODULE,
+        *ssvm.MODULES,
         wasi_preview1.MODULE,
         wasmedge_image.MODULE,
         wasmedge_tensorflow.MODULE,
