@@ -83,7 +83,7 @@ class Context:
     def memory(self) -> Memory:
         """The guest's memory. Raises `HostError` for a guest that exports none."""
         if self._memory is None:
-            raise HostError("the guest exports no memory, so the host cannot read or write what it points to")
+            raise HostError("the guest exports no memory")
         return self._memory
 
     @memory.setter
