@@ -199,10 +199,27 @@ def test_never_shows_a_secret(read, faults):
         '"${SECRET}" is not a whole number — guesthouse.toml: server.port — write digits alone'
     ]
     assert faults('[server]\ntoken = "hunter2\\n"\n')[0].startswith("is not a token — ")
-    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\n" }}\n')[0].startswith("has a control character in it — ")
+    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\u0001" }}\n')[0].startswith("has a control character in it — ")
     assert faults("", APP_PORT="hunter2") == [
         "is not a whole number — $APP_PORT in the environment — write digits alone"
     ]
+
+
+def test_arguments_and_environment_may_have_newlines_and_tabs(read, faults):
+    guest = '[guests.g]\nmodule = "g"\ncalling = "command"\n'
+    text = "-----BEGIN KEY-----\\r\\n\\tabc\\n"
+    manifest = read(
+        f'{guest}args = ["{text}", "${{PEM}}"]\nenv = {{ KEY = "{text}", PEM = "${{PEM}}" }}\n', PEM="a\n\tb"
+    )
+    known = manifest.guests["g"]
+    assert known.args == ("-----BEGIN KEY-----\r\n\tabc\n", "a\n\tb")
+    assert known.env == {"KEY": "-----BEGIN KEY-----\r\n\tabc\n", "PEM": "a\n\tb"}
+    remedy = "write text, with newlines and tabs at most"
+    for bad in ("\\u0000", "\\u001b[0m", "\\b"):
+        assert faults(f'{guest}args = ["a{bad}"]\nenv = {{ KEY = "b{bad}" }}\n') == [
+            fault(f'"a{bad}" has a control character in it', "guesthouse.toml: guests.g.args[0]", remedy),
+            fault("has a control character in it", "guesthouse.toml: guests.g.env.KEY", remedy),
+        ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import typer
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, print_json, print_table
 from guesthouse.cli.parts import opened
+from guesthouse.dapr.callback import AROUND
 from guesthouse.manifest import Manifest, load
+from guesthouse.manifest.text import format_size
 from guesthouse.plan import Plan
 
 app = new_app()
@@ -28,6 +30,8 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
         digits = _ALL if json else _SHORT
         guests, models = list(_guests(plan, digits)), list(_models(plan, digits))
     routes = list(_routes(loaded))
+    for text in _unsendable(loaded):
+        note(f"warning: {text}")
     if json:
         print_json({"guests": guests, "models": models, "routes": routes})
         return
@@ -35,6 +39,19 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
         print_table(rows)
         typer.echo()
     note(f"{manifest}: {len(guests)} guests, {len(models)} models and {len(routes)} routes, all of them sound")
+
+
+def _unsendable(manifest: Manifest) -> Iterator[str]:
+    """Guests whose largest replies do not fit into a message. (A topic's or a job's reply is not sent back.)"""
+    message = manifest.server.message
+    for name in sorted({route.guest for route in (*manifest.invoke, *manifest.binding)}):
+        output = manifest.guests[name].limits.output
+        if output > message - AROUND:
+            yield (
+                f"guest {name!r}: limits.output is {format_size(output)}, and server.message {format_size(message)}: "
+                f"a larger reply is answered TOO_LARGE; raise server.message to {format_size(output + 65536)}, or "
+                "lower limits.output"
+            )
 
 
 def _guests(plan: Plan, digits: int) -> Iterator[Row]:

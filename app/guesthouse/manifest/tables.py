@@ -45,6 +45,12 @@ def _text(value: object) -> object:
     return value
 
 
+def _lines(value: object) -> object:
+    if isinstance(value, str) and any((ord(char) < 32 and char not in "\n\r\t") or ord(char) == 127 for char in value):
+        raise wrong("has a control character in it", "write text, with newlines and tabs at most")
+    return value
+
+
 def _some_text(value: object) -> object:
     if value == "":
         raise wrong("is empty", "write a name, or leave the table out")
@@ -165,6 +171,7 @@ def _permissions(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_text), Kind("text")]
+Lines = Annotated[str, BeforeValidator(_lines), Kind("text")]
 SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
 Name = Annotated[str, BeforeValidator(_name), Kind("name")]
 Size = Annotated[int, BeforeValidator(parse_size), Kind("size")]
@@ -328,9 +335,13 @@ class Guest(Table):
         description='how it is called: "bindgen" (an exported function) or "command" (a WASI program)',
     )
     function: Text = Field(default="", description="bindgen: the export to call")
-    args: tuple[Text, ...] = Field(default=(), description="command: arguments after the program's name")
-    env: Mapping[str, Text] = Field(
-        default_factory=dict, repr=False, description="environment variables; nothing of the host's own is passed on"
+    args: tuple[Lines, ...] = Field(
+        default=(), description="command: arguments after the program's name; newlines and tabs may be in them"
+    )
+    env: Mapping[str, Lines] = Field(
+        default_factory=dict,
+        repr=False,
+        description="environment variables, with newlines and tabs if need be; nothing of the host's own is passed on",
     )
     models: tuple[Name, ...] = Field(default=(), description="the models that it may use")
     reply_type: Text = Field(default="", description="the content type of its replies")
