@@ -44,7 +44,8 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
 def _unsendable(manifest: Manifest) -> Iterator[str]:
     """Guests whose largest replies do not fit into a message. (A topic's or a job's reply is not sent back.)"""
     message = manifest.server.message
-    for name in sorted({route.guest for route in (*manifest.invoke, *manifest.binding)}):
+    named = {route.guest for route in manifest.invoke} | {route.guest for route in manifest.binding}
+    for name in sorted(named):
         output = manifest.guests[name].limits.output
         if output > message - AROUND:
             yield (

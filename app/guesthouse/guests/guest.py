@@ -36,6 +36,8 @@ class GuestConfig:
     module: Path
     calling: str  # "bindgen" or "command"
     function: str = ""
+    values: str | None = None  # "json": a function's parameters and results are JSON arrays
+    parameters: tuple[str, ...] = ()  # their types, where the manifest says so
     sha256: str | None = None
     reply_type: str = ""
     grants: Grants = field(default_factory=Grants)
@@ -148,9 +150,15 @@ def in_worker(config: GuestConfig, module: Module, services: Services) -> Guest:
 def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Convention, list[str]]:
     """The host functions behind the imports, how the guest is called, and what is wrong with the module."""
     functions, faults = _resolve(module)
-    convention = Command() if config.calling == "command" else Bindgen(config.function)
+    convention = _convention(config)
     faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
     return functions, convention, faults
+
+
+def _convention(config: GuestConfig) -> Convention:
+    if config.calling == "command":
+        return Command()
+    return Bindgen(config.function, config.values == "json", config.parameters)
 
 
 def _linked(config: GuestConfig, module: Module, functions: Sequence[HostFunction]) -> Linked:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import parse_duration, parse_size, wrong
 from guesthouse_abi import grants
+from guesthouse_abi.calling.values import TYPES
 
 MiB = 1 << 20
 GiB = 1 << 30
@@ -158,6 +159,12 @@ def _keys(value: object) -> object:
     return value
 
 
+def _value_type(value: object) -> object:
+    if isinstance(value, str) and value not in TYPES:
+        raise wrong("is no type of a parameter", f"write {', '.join(TYPES[:-1])} or {TYPES[-1]}")
+    return value
+
+
 def _component_name(value: object) -> object:
     if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
         raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
@@ -180,6 +187,7 @@ Count = Annotated[int, BeforeValidator(_whole), Kind("number")]
 Switch = Annotated[bool, BeforeValidator(_switch), Kind("true or false")]
 Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
 File = Annotated[Path, BeforeValidator(_path), Kind("path")]
+ValueType = Annotated[str, BeforeValidator(_value_type), Kind("type")]
 OnError = Literal["retry", "drop"]
 
 
@@ -335,6 +343,14 @@ class Guest(Table):
         description='how it is called: "bindgen" (an exported function) or "command" (a WASI program)',
     )
     function: Text = Field(default="", description="bindgen: the export to call")
+    values: Literal["json"] | None = Field(
+        default=None,
+        description='bindgen: "json" for a function of no, one or several values: the body is a JSON array with an '
+        "element for each parameter, the reply one with an element for each result (docs/abi.md)",
+    )
+    parameters: tuple[ValueType, ...] = Field(
+        default=(), description='with `values = "json"`: the types of the parameters, as in `["String", "i32"]`'
+    )
     args: tuple[Lines, ...] = Field(
         default=(), description="command: arguments after the program's name; newlines and tabs may be in them"
     )
