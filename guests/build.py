@@ -71,6 +71,7 @@ GUESTS = {
         Guest("tensor_nn", "c", (SDK, "sdk/wasi_nn.h")),
         Guest("classify", "rust", CARGO, stack=131_072),
         Guest("person", "rust", CARGO, stack=131_072),
+        Guest("values", "rust", CARGO),
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
         Guest("grayscale", "rust", CARGO, stack=1_048_576, command=True),

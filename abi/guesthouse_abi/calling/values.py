@@ -165,7 +165,7 @@ def _add_numbers(context: Context, reply: bytearray, data: bytes, layout: np.dty
 # ---- parameters as JSON ----
 
 
-#: What the guest is handed: bytes, and the count that goes with them (elements of a `Vec`, bytes of a `String`, else 1).
+#: What the guest is handed: bytes, and the count beside them (elements of a `Vec`, bytes of a `String`, else 1).
 Parameter = tuple[bytes, int]
 
 

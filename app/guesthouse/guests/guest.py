@@ -15,6 +15,7 @@ from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Li
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.declared import memory_minimums, table_minimums
+from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
@@ -198,7 +199,8 @@ def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
                 if host is None
                 else f"{wanted.module} has no such field"
             )
-            faults.append(f"{where} ({wanted.type}) has no answer: {known}")
+            told = remedy(wanted.module, wanted.name)
+            faults.append(f"{where} ({wanted.type}) has no answer: {f'it {told}' if told else known}")
         elif wanted.type.function != function.signature:
             faults.append(f"{where} is {wanted.type}, the host has function {function.signature}")
         else:
