@@ -364,8 +364,33 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 "reuse",
                 (
                     "the keys here are: allow_guest_models, args, calling, enabled, env, function, image, isolation, "
-                    "limits, models, module, reply_type, scale, sha256, signature, wasi_nn"
+                    "limits, models, module, parameters, reply_type, scale, sha256, signature, values, wasi_nn"
                 ),
+            ),
+        ),
+        (
+            "values = 'xml'",
+            ('"xml" is not a choice', "values", 'write "json"'),
+        ),
+        (
+            "parameters = ['i32']",
+            ("is used by nobody", "parameters", 'write values = "json" too, or leave it out'),
+        ),
+        (
+            "values = 'json'\nparameters = ['Vec<f32>']",
+            (
+                '"Vec<f32>" is no type of a parameter',
+                "parameters[0]",
+                "write u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, bool, char, String, Vec<u8>, Vec<i8>, Vec<u16>, "
+                "Vec<i16>, Vec<u32>, Vec<i32>, Vec<u64> or Vec<i64>",
+            ),
+        ),
+        (
+            "calling = 'command'\nvalues = 'json'",
+            (
+                '"json" does not go with calling = "command"',
+                "values",
+                "a program has standard input and output: leave it out",
             ),
         ),
         ("env = { A = 3 }", ("is a whole number, not text", "env.A", "write text")),
