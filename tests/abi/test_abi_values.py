@@ -244,7 +244,7 @@ def test_many_numbers_stop_at_the_limit_and_at_the_deadline():
     data = struct.pack("<III", 12, 22, 4 << 20) + b"\xff" * (4 << 20)
     block = bytearray(data)
     at = np.frombuffer(block, np.uint8).ctypes.data
-    ctx = wat.context(output=5 << 20)
+    ctx = wat.context(600, output=5 << 20)
     ctx.memory = Memory(lambda: (at, len(block)))
     with pytest.raises(BadReply, match=r"^a reply of 53\d\d\d\d\d bytes; the limit output is 5242880$"):
         results(ctx, 0, 1)
