@@ -273,6 +273,8 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         module=guest.module,
         calling=guest.calling,
         function=guest.function,
+        values=guest.values,
+        parameters=guest.parameters,
         sha256=guest.sha256,
         reply_type=guest.reply_type,
         grants=guest.grants(),

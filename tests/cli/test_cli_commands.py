@@ -138,6 +138,24 @@ def test_check_tells_guests_models_and_routes():
     assert "6 guests, 2 models and 8 routes, all of them sound" in plain.stderr.decode()
 
 
+def test_check_warns_of_replies_that_do_not_fit_into_a_message(tmp_path: Path):
+    echo = ROOT / "guests" / "echo" / "echo.wasm"
+    guests = "".join(
+        f'[guests.{name}]\nmodule = "{echo}"\nfunction = "echo"\nlimits = {{ input = "1MiB", output = "{size}" }}\n'
+        for name, size in (("small", "1MiB"), ("large", "2MiB"), ("topical", "2MiB"))
+    )
+    routes = "".join(f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n' for name in ("small", "large"))
+    topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "topical"\n'
+    (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guests}{routes}{topic}')
+    for arguments in ([], ["--json"]):
+        done = guesthouse("check", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert [line for line in done.stderr.decode().splitlines() if line.startswith("warning: ")] == [
+            "warning: guest 'large': limits.output is 2MiB, and server.message 1088KiB: a larger reply is answered "
+            "TOO_LARGE; raise server.message to 2112KiB, or lower limits.output"
+        ]
+
+
 def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
     (tmp_path / "guesthouse.toml").write_text("""
         [app]

@@ -256,10 +256,27 @@ def test_never_shows_a_secret(read, faults):
         '"${SECRET}" is not a whole number — guesthouse.toml: server.port — write digits alone'
     ]
     assert faults('[server]\ntoken = "hunter2\\n"\n')[0].startswith("is not a token — ")
-    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\n" }}\n')[0].startswith("has a control character in it — ")
+    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\u0001" }}\n')[0].startswith("has a control character in it — ")
     assert faults("", APP_PORT="hunter2") == [
         "is not a whole number — $APP_PORT in the environment — write digits alone"
     ]
+
+
+def test_arguments_and_environment_may_have_newlines_and_tabs(read, faults):
+    guest = '[guests.g]\nmodule = "g"\ncalling = "command"\n'
+    text = "-----BEGIN KEY-----\\r\\n\\tabc\\n"
+    manifest = read(
+        f'{guest}args = ["{text}", "${{PEM}}"]\nenv = {{ KEY = "{text}", PEM = "${{PEM}}" }}\n', PEM="a\n\tb"
+    )
+    known = manifest.guests["g"]
+    assert known.args == ("-----BEGIN KEY-----\r\n\tabc\n", "a\n\tb")
+    assert known.env == {"KEY": "-----BEGIN KEY-----\r\n\tabc\n", "PEM": "a\n\tb"}
+    remedy = "write text, with newlines and tabs at most"
+    for bad in ("\\u0000", "\\u001b[0m", "\\b"):
+        assert faults(f'{guest}args = ["a{bad}"]\nenv = {{ KEY = "b{bad}" }}\n') == [
+            fault(f'"a{bad}" has a control character in it', "guesthouse.toml: guests.g.args[0]", remedy),
+            fault("has a control character in it", "guesthouse.toml: guests.g.env.KEY", remedy),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -404,9 +421,34 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 "reuse",
                 (
                     "the keys here are: allow_guest_models, args, body_file, calling, enabled, env, files, function, "
-                    "image, isolation, limits, models, module, reply_file, reply_type, scale, scratch, scratch_path, "
-                    "sha256, signature, wasi_nn"
+                    "image, isolation, limits, models, module, parameters, reply_file, reply_type, scale, scratch, "
+                    "scratch_path, sha256, signature, values, wasi_nn"
                 ),
+            ),
+        ),
+        (
+            "values = 'xml'",
+            ('"xml" is not a choice', "values", 'write "json"'),
+        ),
+        (
+            "parameters = ['i32']",
+            ("is used by nobody", "parameters", 'write values = "json" too, or leave it out'),
+        ),
+        (
+            "values = 'json'\nparameters = ['Vec<f32>']",
+            (
+                '"Vec<f32>" is no type of a parameter',
+                "parameters[0]",
+                "write u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, bool, char, String, Vec<u8>, Vec<i8>, Vec<u16>, "
+                "Vec<i16>, Vec<u32>, Vec<i32>, Vec<u64> or Vec<i64>",
+            ),
+        ),
+        (
+            "calling = 'command'\nvalues = 'json'",
+            (
+                '"json" does not go with calling = "command"',
+                "values",
+                "a program has standard input and output: leave it out",
             ),
         ),
         ("env = { A = 3 }", ("is a whole number, not text", "env.A", "write text")),

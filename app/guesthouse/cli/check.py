@@ -10,8 +10,10 @@ from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, print_json, print_table
 from guesthouse.cli.parts import opened
+from guesthouse.dapr.callback import AROUND
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, load
+from guesthouse.manifest.text import format_size
 from guesthouse.plan import Plan
 
 app = new_app()
@@ -32,6 +34,8 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
         hints = [f"guest {guest.name!r} {hint}" for guest in plan.guests.values() for hint in _hints(guest)]
         notes = [f"note: model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
     routes = list(_routes(loaded))
+    for text in _unsendable(loaded):
+        note(f"warning: {text}")
     if json:
         print_json({"guests": guests, "models": models, "files": files, "routes": routes, "hints": hints})
         return
@@ -44,6 +48,20 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     for text in notes:
         note(text)
     note(f"{manifest}: {len(guests)} guests, {len(models)} models and {len(routes)} routes, all of them sound")
+
+
+def _unsendable(manifest: Manifest) -> Iterator[str]:
+    """Guests whose largest replies do not fit into a message. (A topic's or a job's reply is not sent back.)"""
+    message = manifest.server.message
+    named = {route.guest for route in manifest.invoke} | {route.guest for route in manifest.binding}
+    for name in sorted(named):
+        output = manifest.guests[name].limits.output
+        if output > message - AROUND:
+            yield (
+                f"guest {name!r}: limits.output is {format_size(output)}, and server.message {format_size(message)}: "
+                f"a larger reply is answered TOO_LARGE; raise server.message to {format_size(output + 65536)}, or "
+                "lower limits.output"
+            )
 
 
 def _guests(plan: Plan, digits: int) -> Iterator[Row]:

@@ -52,13 +52,16 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Method = Callable[["Callback", Request, grpc.ServicerContext], Response]
 
+AROUND = 64  # bytes of an answer that are neither a reply's body nor its content type, and more
 _UNBOUNDED = 10 * 365 * 86400.0  # seconds: gRPC reports "no deadline" as hundreds of years
 
 
 class Events:
     """The way of every event: token, admission, conversion, then the handler under the caller's deadline."""
 
-    def __init__(self, handler: Handler, tokens: Tokens, admission: Admission) -> None:
+    def __init__(self, handler: Handler, tokens: Tokens, admission: Admission, message: int | None = None) -> None:
+        """`message` is the largest message that can be sent, in bytes; None for any."""
+        self._room = None if message is None else message - AROUND
         self._handler = handler
         self._tokens = tokens
         self._admission = admission
@@ -68,8 +71,11 @@ class Events:
         to_event: Callable[[Request, convert.Metadata], Event],
         request: Request,
         context: grpc.ServicerContext,
+        *,
+        replies: bool = True,
     ) -> Reply:
-        """Answer one event. Raises `Failure`; any other exception is a fault of ours."""
+        """Answer one event; `replies`: its reply goes back in the answer. Raises `Failure`; any other exception is a
+        fault of ours."""
         metadata = context.invocation_metadata()
         try:
             self._tokens.check(metadata)
@@ -78,7 +84,11 @@ class Events:
             _log.warning("refused", reason=failure.reason.value, error=failure.text, peer=context.peer())
             raise
         try:
-            return self._handler.dispatch(to_event(request, metadata), deadline_of(context))
+            event = to_event(request, metadata)
+            event.room = self._room if replies else None
+            reply = self._handler.dispatch(event, deadline_of(context))
+            event.check_room(reply)  # the host's own methods have replies too
+            return reply
         finally:
             self._admission.leave()
 
@@ -175,7 +185,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     @answered
     def OnJobEvent(self, request: JobEventRequest, context: grpc.ServicerContext) -> JobEventResponse:
         """A scheduled job."""
-        self._events.dispatch(convert.job_event, request, context)
+        self._events.dispatch(convert.job_event, request, context, replies=False)
         return JobEventResponse()
 
     OnBulkTopicEventAlpha1 = OnBulkTopicEvent
@@ -197,7 +207,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     ) -> Failure | None:
         """Answer one message; None when that went well. Raises only where the whole call is refused."""
         try:
-            self._events.dispatch(to_event, request, context)
+            self._events.dispatch(to_event, request, context, replies=False)
         except Exception as error:
             failure = status.failure_of(error)
             if failure.reason is Reason.DENIED:

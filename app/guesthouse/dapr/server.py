@@ -71,7 +71,7 @@ class Server:
         self._threads = Workers(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
         self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
-        self._callback = Callback(Events(handler, Tokens(config.tokens), self._admission), listing)
+        self._callback = Callback(Events(handler, Tokens(config.tokens), self._admission, config.message), listing)
         self._callback.add_to(self._server)
         self._health.add_to(self._server)
 

@@ -107,6 +107,11 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
                 'does not go with calling = "command"',
                 "a command starts at _start: leave it out",
             )
+        if command and "values" in guest:
+            remedy = "a program has standard input and output: leave it out"
+            yield (*where, "values"), 'does not go with calling = "command"', remedy
+        if "parameters" in guest and "values" not in guest:
+            yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
         if guest.get("calling", "bindgen") == "bindgen":
             if not guest.get("function"):
                 remedy = 'name the export to call, or write calling = "command" for a WASI program'

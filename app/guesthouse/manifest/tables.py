@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
+from guesthouse_abi.calling.values import TYPES
 from guesthouse_abi.files import path_problem
 
 MiB = 1 << 20
@@ -47,6 +48,12 @@ class Kind:
 def _text(value: object) -> object:
     if isinstance(value, str) and any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise wrong("has a control character in it", "write plain text on one line")
+    return value
+
+
+def _lines(value: object) -> object:
+    if isinstance(value, str) and any((ord(char) < 32 and char not in "\n\r\t") or ord(char) == 127 for char in value):
+        raise wrong("has a control character in it", "write text, with newlines and tabs at most")
     return value
 
 
@@ -210,6 +217,12 @@ def _keys(value: object) -> object:
     return value
 
 
+def _value_type(value: object) -> object:
+    if isinstance(value, str) and value not in TYPES:
+        raise wrong("is no type of a parameter", f"write {', '.join(TYPES[:-1])} or {TYPES[-1]}")
+    return value
+
+
 def _component_name(value: object) -> object:
     if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
         raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
@@ -223,6 +236,7 @@ def _permissions(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_text), Kind("text")]
+Lines = Annotated[str, BeforeValidator(_lines), Kind("text")]
 SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
 Name = Annotated[str, BeforeValidator(_name), Kind("name")]
 ModelName = Annotated[str, BeforeValidator(_model_name), Kind("name")]
@@ -234,6 +248,7 @@ Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
 File = Annotated[Path, BeforeValidator(_path), Kind("path")]
 GuestPath = Annotated[str, BeforeValidator(_guest_path), Kind("path in the guest")]
 GuestFolder = Annotated[str, BeforeValidator(_guest_folder), Kind("path in the guest")]
+ValueType = Annotated[str, BeforeValidator(_value_type), Kind("type")]
 OnError = Literal["retry", "drop"]
 
 
@@ -419,9 +434,21 @@ class Guest(Table):
         description='how it is called: "bindgen" (an exported function) or "command" (a WASI program)',
     )
     function: Text = Field(default="", description="bindgen: the export to call")
-    args: tuple[Text, ...] = Field(default=(), description="command: arguments after the program's name")
-    env: Mapping[str, Text] = Field(
-        default_factory=dict, repr=False, description="environment variables; nothing of the host's own is passed on"
+    values: Literal["json"] | None = Field(
+        default=None,
+        description='bindgen: "json" for a function of no, one or several values: the body is a JSON array with an '
+        "element for each parameter, the reply one with an element for each result (docs/abi.md)",
+    )
+    parameters: tuple[ValueType, ...] = Field(
+        default=(), description='with `values = "json"`: the types of the parameters, as in `["String", "i32"]`'
+    )
+    args: tuple[Lines, ...] = Field(
+        default=(), description="command: arguments after the program's name; newlines and tabs may be in them"
+    )
+    env: Mapping[str, Lines] = Field(
+        default_factory=dict,
+        repr=False,
+        description="environment variables, with newlines and tabs if need be; nothing of the host's own is passed on",
     )
     models: Annotated[
         Mapping[ModelName, ModelName], BeforeValidator(_models), Kind("list of names, or a table of them")

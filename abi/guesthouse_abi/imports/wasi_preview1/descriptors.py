@@ -59,6 +59,7 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
     SYMBOLIC_LINK,
     SYNCHRONISED,
 )
+from guesthouse_abi.lastwords import LastWords
 
 STDIN, STDOUT, STDERR = range(3)
 
@@ -113,7 +114,8 @@ class Descriptors:
         self.next = 3
         self.flags = [0, 0, 0]  # $fdflags by stream: kept for the guest, without effect
         self.unended = [b"", b"", b""]  # by stream
-        self.last_error_line = ""
+        self.failed = False
+        self.words = {STDOUT: LastWords(), STDERR: LastWords()}
 
     def add(self, descriptor: OpenFile | OpenDirectory) -> int:
         """The lowest free number. Raises `Refused` when too many are open."""
