@@ -115,7 +115,7 @@ class Descriptors:
         self.last_error_line = ""
 
     def add(self, descriptor: OpenFile | OpenDirectory) -> int:
-        """Give it the lowest free number. That there are not too many is for `path_open` to see before it makes a file."""
+        """Give it the lowest free number. That there are not too many, `path_open` sees before it makes a file."""
         fd = heapq.heappop(self.free) if self.free else self.next
         self.next = max(self.next, fd + 1)
         self.open[fd] = descriptor
