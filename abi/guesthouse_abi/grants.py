@@ -28,6 +28,7 @@ class Limits:
 class Grants:
     """What is behind the imports for one guest. Imports always link; without the grant they answer with an error.
 
+    `models` are names of the manifest; `aliases` are pairs of a name that the guest uses and the one that is meant.
     `image` is the WasmEdge version whose picture decoding is wanted ("0.14" or "0.15"); None: by the generation of
     the import (v1: 0.14, v2: 0.15). `wasi_nn` is the version of wasi-nn's guest crate whose numbers are meant ("0.1",
     "0.2" to 0.4, "0.5", "0.6"); None: the newest, and what tensors' sizes tell.
@@ -48,3 +49,8 @@ class Grants:
     scratch: int = 0
     scratch_path: str = "/tmp"
     reply_file: str = ""
+    aliases: tuple[tuple[str, str], ...] = ()
+
+    def model(self, name: str) -> str:
+        """The manifest's name for the model that the guest calls `name`."""
+        return next((model for alias, model in self.aliases if alias == name), name)

@@ -80,7 +80,7 @@ class HostMethods:
                     "inputs": [str(info) for info in model.inputs],
                     "outputs": [str(info) for info in model.outputs],
                     "bytes": model.size,
-                    "guests": [name for name, guest in manifest.guests.items() if model.name in guest.models],
+                    "guests": [name for name, guest in manifest.guests.items() if model.name in guest.models.values()],
                 }
                 for model in plan.models.models
             ],
@@ -93,7 +93,7 @@ class HostMethods:
             "name": name,
             "calling": table.calling,
             "reply_type": table.reply_type,
-            "models": table.models,
+            "models": sorted(set(table.models.values())),
             "slots": {"busy": slots.busy, "limit": slots.limit, "queued": slots.queued, "queue": slots.queue},
             **self._feed.counts(name),
         }

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
@@ -26,6 +28,8 @@ from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import GuestLog
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Services
+
+_logger = structlog.get_logger("guesthouse")
 
 
 class PlanFaults(Exception):
@@ -139,6 +143,13 @@ class Plan:
             return pool.run(event, deadline, queued, self.guests[name])
         return sandbox.run(self.guests[name], event, deadline, queued)
 
+    def log_notes(self, before: Plan | None = None) -> None:
+        """Log what an operator should know of the models that the plan `before` did not have."""
+        for model in self.models.models:
+            if before is None or before.models.named(model.name) is not model:
+                for text in model.notes:
+                    _logger.warning("a note on a model", model=model.name, note=text)
+
     def close(self) -> None:
         """End the worker processes and let go of the models that no other plan holds. Closing twice is no error.
 
@@ -161,6 +172,8 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
         threads=model.threads,
         batch=(model.batch.size, model.batch.delay) if model.batch is not None else None,
         max_batch=model.max_batch,
+        max_elements=model.max_elements,
+        warm_up=model.warm_up,
         inputs=dict(model.inputs),
         outputs=dict(model.outputs),
     )

@@ -193,6 +193,7 @@ class Reloader:
             + [f"model {one.name}" for one in before.models.models if plan.models.named(one.name) is None],
             seconds=round(seconds, 2),
         )
+        plan.log_notes(before)
         if restart:
             _log.warning("what has changed here needs a restart", keys=restart)
 
@@ -238,6 +239,8 @@ def files_of(manifest: Manifest) -> Iterator[Path]:
                 yield guest.signed_by
     for model in manifest.models.values():
         yield model.path
+        if isinstance(model.warm_up, Path):
+            yield model.warm_up
     yield from manifest.signatures.keys if manifest.signatures is not None else ()
 
 

@@ -94,6 +94,7 @@ def test_the_digest_of_a_folder_is_that_of_what_sha256sum_prints(data: Path):
 
 def test_a_digest_differs_where_a_name_or_a_content_does():
     one = {"a": "1" * 64, "b": "2" * 64}
+    assert digest_of({"b": one["b"], "a": one["a"]}) == digest_of(one)
     assert (
         len({digest_of(d) for d in (one, {**one, "b": "1" * 64}, {"a": one["a"], "c": one["b"]}, {"a": one["a"]})}) == 4
     )

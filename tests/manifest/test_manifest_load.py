@@ -99,6 +99,63 @@ def test_reads_a_guest_with_everything(read):
     assert guest.limits.limits() == expected
 
 
+@pytest.mark.parametrize("name", ["mobilenet.v2", "./models/sum.tflite", "日本 ü", "a b", "ä" * 128])
+def test_models_have_any_name_and_guests_their_own_for_them(read, name):
+    manifest = read(
+        f"""
+        [models."{name}"]
+        path = "m.onnx"
+        [guests.a]
+        module = "g.wasm"
+        function = "f"
+        models = ["{name}"]
+        [guests.b]
+        module = "g.wasm"
+        function = "f"
+        models = {{ "other.name" = "{name}", "./x" = "{name}" }}
+        """
+    )
+    assert list(manifest.models) == [name]
+    assert manifest.guests["a"].grants() == Grants(frozenset({name}))
+    assert manifest.guests["b"].grants() == Grants(frozenset({name}), aliases=(("other.name", name), ("./x", name)))
+
+
+@pytest.mark.parametrize("name", ["", r"a\nb", r"a\u0085b", r"\u001b", r"a\u007f"])
+def test_refuses_control_characters_in_a_models_name(faults, name):
+    text = f'[models."{name}"]\npath = "m.onnx"\n'
+    assert any("not a model's name" in fault and "without control characters" in fault for fault in faults(text))
+
+
+def test_refuses_a_models_name_that_is_too_long(faults):
+    said = faults(f'[models."{"ä" * 129}"]\npath = "m.onnx"\n')
+    assert any("too long for a model's name" in fault and "use at most 256 bytes" in fault for fault in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", True), ("warm_up = false", False), ("warm_up = true", True), ('warm_up = "false"', False)],
+)
+def test_a_model_is_run_at_load_unless_the_manifest_says_no(read, text, expected):
+    assert read(f'[models.m]\npath = "m.onnx"\n{text}\n').models["m"].warm_up is expected
+
+
+def test_samples_are_a_path_from_the_manifests_folder(read, tmp_path):
+    assert read('[models.m]\npath = "m.onnx"\nwarm_up = "s.npz"\n').models["m"].warm_up == tmp_path / "s.npz"
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "key", "remedy"),
+    [
+        ("warm_up = 3", "3 is neither true, false nor a path", "warm_up", 'write one of them, as in "samples.npz"'),
+        ("warm_up = ''", '"" is not a path', "warm_up", "write the path of a file, from the manifest's folder"),
+        ("max_batch = 3000000000", "3000000000 is too much", "max_batch", "write at most 2147483647"),
+        ("max_elements = 3000000000", "3000000000 is too much", "max_elements", "write at most 2147483647"),
+    ],
+)
+def test_explains_a_fault_of_a_model(faults, text, what, key, remedy):
+    assert fault(what, f"guesthouse.toml: models.m.{key}", remedy) in faults(f"[models.m]\npath = 'm'\n{text}\n")
+
+
 def test_reads_every_kind_of_route(read):
     manifest = read(
         GUEST
@@ -353,8 +410,16 @@ def test_explains_a_fault_of_app(faults, text, expected):
             ),
         ),
         ("env = { A = 3 }", ("is a whole number, not text", "env.A", "write text")),
-        ("models = 'm'", ('"m" is text, not a list', "models", "write a list")),
-        ("models = ['no such']", ('"no such" is not a name', "models[0]", "use letters, digits, _ and -")),
+        (
+            "models = 'm'",
+            ('"m" is text, not a list of models', "models", 'write a list, or a table { "name" = "model" }'),
+        ),
+        ("models = [3]", ("has a whole number in it", "models", "write names of models in quotes")),
+        ("models = { a = 3 }", ("3 is a whole number, not text", "models.a", "write text")),
+        (
+            "models = { '' = 'm' }",
+            ("not a model's name", 'models.""', "write any text on one line, without control characters"),
+        ),
     ],
 )
 def test_explains_a_fault_of_a_guest(faults, text, expected):
@@ -392,8 +457,8 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             ),
         ),
         (
-            "[models.'bad name']\npath = 'm'",
-            ("not a name", 'guesthouse.toml: models."bad name"', "use letters, digits, _ and -"),
+            "[guests.'bad name']\nmodule = 'm'\nfunction = 'f'",
+            ("not a name", 'guesthouse.toml: guests."bad name"', "use letters, digits, _ and -"),
         ),
         (
             "[models.m]\npath = ''",
@@ -537,7 +602,11 @@ def test_explains_a_fault_elsewhere(faults, text, expected):
             ('"phto" is no model of this manifest', "guesthouse.toml: guests.g.models[0]", "did you mean photo?"),
         ),
         (
-            "[models.m]\npath = 'm'\nbatch.size = 64",
+            "[models.photo]\npath = 'm'\n[guests.g]\nmodule = 'g'\nfunction = 'f'\nmodels = {'a.b' = 'phto'}",
+            ('"phto" is no model of this manifest', 'guesthouse.toml: guests.g.models."a.b"', "did you mean photo?"),
+        ),
+        (
+            "[models.m]\npath = 'm'\nbatch.size = 64\nmax_batch = 32",
             (
                 "64 is over max_batch, which is 32",
                 "guesthouse.toml: models.m.batch.size",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import typer
 
+from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, print_json, print_table
 from guesthouse.cli.parts import opened
@@ -27,8 +28,9 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     loaded = load(manifest)
     with opened(loaded) as plan:
         digits = _ALL if json else _SHORT
-        guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits)), list(_files(plan))
+        guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits, full=json)), list(_files(plan))
         hints = [f"guest {guest.name!r} {hint}" for guest in plan.guests.values() for hint in _hints(guest)]
+        notes = [f"note: model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
     routes = list(_routes(loaded))
     if json:
         print_json({"guests": guests, "models": models, "files": files, "routes": routes, "hints": hints})
@@ -39,6 +41,8 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
             typer.echo()
     for hint in hints:
         note(f"hint: {hint}")
+    for text in notes:
+        note(text)
     note(f"{manifest}: {len(guests)} guests, {len(models)} models and {len(routes)} routes, all of them sound")
 
 
@@ -58,16 +62,17 @@ def _guests(plan: Plan, digits: int) -> Iterator[Row]:
         }
 
 
-def _models(plan: Plan, digits: int) -> Iterator[Row]:
+def _models(plan: Plan, digits: int, full: bool) -> Iterator[Row]:
     for name in plan.manifest.models:
         model = plan.models.named(name)
         if model is not None:
             yield {
                 "model": name,
-                "inputs": [str(one) for one in model.inputs],
+                "inputs": [str(one) for one in model.inputs] if full else inputs(model),
                 "outputs": [str(one) for one in model.outputs],
                 "batchable": model.batchable,
                 "sha256": model.sha256[:digits],
+                **({"notes": model.notes} if full else {}),
             }
 
 

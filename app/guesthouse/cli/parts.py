@@ -74,7 +74,7 @@ def needed(manifest: Manifest, event: Event) -> Manifest:
     name = Routes(manifest).find(event).guest
     guest = manifest.guests[name]
     guest = guest.model_copy(update={"limits": guest.limits.model_copy(update={"concurrency": 1})})
-    models = {model: manifest.models[model] for model in guest.models}
+    models = {model: manifest.models[model] for model in guest.models.values()}
     return manifest.model_copy(update={"guests": {name: guest}, "models": models})
 
 

@@ -175,6 +175,7 @@ class _Ending:
 
 
 def _announce(plan: Plan, application: Application, probes: Probes | None, seconds: float) -> None:
+    plan.log_notes()
     server, component = application.server, application.component
     _log.info(
         "serving",

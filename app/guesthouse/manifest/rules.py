@@ -79,6 +79,10 @@ def _texts(value: object) -> list[tuple[int, str]]:
     return [(i, item) for i, item in enumerate(value) if isinstance(item, str)] if isinstance(value, list) else []
 
 
+def _named_texts(value: object) -> list[tuple[str, str]]:
+    return [(key, item) for key, item in value.items() if isinstance(item, str)] if isinstance(value, dict) else []
+
+
 def _engine(raw: Raw) -> Iterator[Disagreement]:
     engine = raw.get("engine")
     settings = engine if isinstance(engine, dict) else {}
@@ -116,6 +120,9 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         for index, model in _texts(guest.get("models")):
             if model not in models:
                 yield (*where, "models", index), "is no model of this manifest", closest(model, models, "its models")
+        for alias, model in _named_texts(guest.get("models")):
+            if model not in models:
+                yield (*where, "models", alias), "is no model of this manifest", closest(model, models, "its models")
 
 
 def _files(raw: Raw) -> Iterator[Disagreement]:
@@ -152,7 +159,7 @@ def _models(raw: Raw) -> Iterator[Disagreement]:
             if first != name:
                 where = ("models", name, "stands_for", index)
                 yield where, f"is also in models.{first}.stands_for", "keep it at one of them"
-        batch, most = model.get("batch"), model.get("max_batch", 32)
+        batch, most = model.get("batch"), model.get("max_batch")
         size = batch.get("size") if isinstance(batch, dict) else None
         if isinstance(size, int) and isinstance(most, int) and size > most:
             yield (

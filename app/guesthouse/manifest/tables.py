@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
@@ -23,6 +25,7 @@ from guesthouse_abi.files import path_problem
 
 MiB = 1 << 20
 GiB = 1 << 30
+_LONGEST_MODEL_NAME = 256  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
@@ -57,6 +60,36 @@ def _name(value: object) -> object:
     if isinstance(value, str) and not _NAME.fullmatch(value):
         raise wrong("is not a name", "use letters, digits, _ and -")
     return value
+
+
+def _model_name(value: object) -> object:
+    if isinstance(value, str):
+        if not value or any(unicodedata.category(char) == "Cc" for char in value):
+            raise wrong("is not a model's name", "write any text on one line, without control characters")
+        if len(value.encode()) > _LONGEST_MODEL_NAME:
+            raise wrong("is too long for a model's name", f"use at most {_LONGEST_MODEL_NAME} bytes")
+    return value
+
+
+def _models(value: object) -> object:
+    """Names of models; a table has the guest's own names for them."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise wrong(f"is {kind_of(value)}, not a list of models", 'write a list, or a table { "name" = "model" }')
+    for name in value:
+        if not isinstance(name, str):
+            raise wrong(f"has {kind_of(name)} in it", "write names of models in quotes")
+    return {name: name for name in value}
+
+
+def _warm_up(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str) and value not in ("true", "false"):
+        return _path(value, info)
+    try:
+        return _switch(value)
+    except PydanticCustomError:
+        raise wrong("is neither true, false nor a path", 'write one of them, as in "samples.npz"') from None
 
 
 def _whole(value: object) -> object:
@@ -192,6 +225,7 @@ def _permissions(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_text), Kind("text")]
 SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
 Name = Annotated[str, BeforeValidator(_name), Kind("name")]
+ModelName = Annotated[str, BeforeValidator(_model_name), Kind("name")]
 Size = Annotated[int, BeforeValidator(parse_size), Kind("size")]
 Duration = Annotated[float, BeforeValidator(parse_duration), Kind("duration")]
 Count = Annotated[int, BeforeValidator(_whole), Kind("number")]
@@ -305,8 +339,23 @@ class Model(Table):
         description='threads of one run; "auto": all cores for a run that is alone, one each when several meet',
     )
     batch: Batch | None = Field(default=None, description="run requests of several guests together")
-    max_batch: Count = Field(
-        default=32, ge=1, le=65536, description="the most rows that one guest may ask for in one run"
+    max_batch: Count | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="the most rows that one guest may ask for in one run, where the first dimension is free",
+        json_schema_extra={"default": "with `batch` 32, or its `size`; else only elements are counted"},
+    )
+    max_elements: Count = Field(
+        default=1 << 24,
+        ge=1,
+        le=2**31 - 1,
+        description="the most elements of one input that has a free dimension",
+    )
+    warm_up: Annotated[bool | Path, BeforeValidator(_warm_up), Kind("true, false or path")] = Field(
+        default=True,
+        description="whether it is run when it is loaded: on zeros, or on the arrays in an `.npz` file, by its inputs' "
+        "names",
     )
     inputs: Mapping[str, SomeText] = Field(
         default_factory=dict, description="`{ guest's name = model's name }`, where a guest calls an input otherwise"
@@ -374,7 +423,13 @@ class Guest(Table):
     env: Mapping[str, Text] = Field(
         default_factory=dict, repr=False, description="environment variables; nothing of the host's own is passed on"
     )
-    models: tuple[Name, ...] = Field(default=(), description="the models that it may use")
+    models: Annotated[
+        Mapping[ModelName, ModelName], BeforeValidator(_models), Kind("list of names, or a table of them")
+    ] = Field(
+        default_factory=dict,
+        description="the models that it may use; in a table by names of its own, as in "
+        '`{ "mobilenet.v2" = "classifier" }`',
+    )
     files: Annotated[
         Mapping[str, Annotated[GrantedFile, BeforeValidator(_granted)]], Kind("table of paths, or of tables")
     ] = Field(
@@ -431,7 +486,8 @@ class Guest(Table):
 
     def grants(self) -> grants.Grants:
         return grants.Grants(
-            models=frozenset(self.models),
+            models=frozenset(self.models.values()),
+            aliases=tuple((alias, model) for alias, model in self.models.items() if alias != model),
             env=tuple(self.env.items()),
             args=self.args,
             image=self.image,
@@ -636,7 +692,7 @@ class Manifest(Table):
     metrics: Metrics | None = None
     traces: Traces | None = None
     signatures: Signatures | None = None
-    models: Mapping[Name, Model] = Field(default_factory=dict)
+    models: Mapping[ModelName, Model] = Field(default_factory=dict)
     guests: Mapping[Name, Guest] = Field(default_factory=dict)
     invoke: tuple[Invoke, ...] = ()
     binding: tuple[Binding, ...] = ()
