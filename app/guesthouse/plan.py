@@ -20,7 +20,7 @@ from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
-from guesthouse.manifest import Manifest
+from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import GuestLog
 from guesthouse_abi.deadline import Deadline
@@ -126,6 +126,7 @@ class Plan:
     cache: CodeCache
     slots: Mapping[str, Slots]
     pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
+    warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
@@ -209,7 +210,7 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
             faults.append(f"guest {name!r}: its worker process does not start: {fault}")
     slots.update({name: guest.slots for name, guest in guests.items()})
-    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools)
+    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools, tuple(warnings(manifest)))
     if faults:
         plan.close()
         raise PlanFaults(faults)

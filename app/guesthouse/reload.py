@@ -192,8 +192,15 @@ class Reloader:
             + [f"model {one.name}" for one in before.models.models if plan.models.named(one.name) is None],
             seconds=round(seconds, 2),
         )
+        warn(plan)
         if restart:
             _log.warning("what has changed here needs a restart", keys=restart)
+
+
+def warn(plan: Plan) -> None:
+    """Log what a plan's author perhaps does not mean, as `check` prints it."""
+    for warning in plan.warnings:
+        _log.warning("perhaps not meant", warning=warning)
 
 
 def _not_reloaded(why: str, fault: Exception | None = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import typer
 
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
-from guesthouse.cli.output import note, print_json, print_table
+from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.cli.parts import opened
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan import Plan
@@ -22,19 +22,27 @@ Row = Mapping[str, object]
 
 @app.command(epilog=example_text("check", "check -m vision.toml --json"))
 def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
-    """Say what the manifest loads, and everything that is wrong with it. Runs no guest; exit code 1 on any error."""
+    """Say what the manifest loads, everything that is wrong with it, and what may not be meant.
+
+    Runs no guest. Exit code 1 on any error, 0 where there are warnings alone.
+    """
     loaded = load(manifest)
     with opened(loaded) as plan:
         digits = _ALL if json else _SHORT
         guests, models = list(_guests(plan, digits)), list(_models(plan, digits))
+        warnings = plan.warnings
     routes = list(_routes(loaded))
     if json:
-        print_json({"guests": guests, "models": models, "routes": routes})
+        print_json({"guests": guests, "models": models, "routes": routes, "warnings": list(warnings)})
         return
     for rows in (guests, models, routes):
         print_table(rows)
         typer.echo()
-    note(f"{manifest}: {len(guests)} guests, {len(models)} models and {len(routes)} routes, all of them sound")
+    for warning in warnings:
+        note(f"warning: {warning}")
+    loads = f"{number(len(guests), 'guest')}, {number(len(models), 'model')} and {number(len(routes), 'route')}"
+    but = f", with {number(len(warnings), 'warning')}" if warnings else ""
+    note(f"{manifest}: {loads}, all of them sound{but}")
 
 
 def _guests(plan: Plan, digits: int) -> Iterator[Row]:

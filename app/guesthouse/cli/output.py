@@ -32,6 +32,11 @@ def note(text: str) -> None:
     typer.echo(escaped(text), err=True)
 
 
+def number(count: int, what: str) -> str:
+    """So many of something: `1 guest`, `2 guests`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def report(error: Exception) -> None:
     """Say in one line what a command died of. What lists its faults (`faults`) was the user's to mend; anything else
     is our own fault."""

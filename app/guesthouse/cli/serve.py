@@ -34,7 +34,7 @@ from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
-from guesthouse.reload import Hears, Reloader, Source, files_of
+from guesthouse.reload import Hears, Reloader, Source, files_of, warn
 
 app = new_app()
 
@@ -133,6 +133,7 @@ def serve(
         stack.enter_context(contextlib.closing(reloader))
 
         def ready() -> None:
+            warn(plan)
             _announce(plan, application, probes, seconds)
             reloader.start()  # not before: what it says comes after that
 

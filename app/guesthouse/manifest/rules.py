@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from guesthouse.manifest import cel
 from guesthouse.manifest.tables import VERBS
 from guesthouse.manifest.text import Where
 
@@ -185,6 +186,9 @@ def _topics(raw: Raw) -> Iterator[Disagreement]:
         if not (isinstance(pubsub, str) and isinstance(topic, str) and isinstance(rule, dict)):
             continue
         match, path = rule.get("match", ""), rule.get("path", "")
+        if isinstance(match, str):
+            for what, remedy in cel.read(match).faults:
+                yield ("topic", index, "route", "match"), what, remedy
         if isinstance(match, str) and matches.setdefault((pubsub, topic, match), index) != index:
             first = matches[pubsub, topic, match]
             where: Where = ("topic", index, "route", "match") if match else ("topic", index, "topic")
