@@ -601,7 +601,11 @@ def test_explains_tables_that_do_not_agree(faults, text, expected):
             "topic",
             "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/a' }",
             "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/b' }",
-            ('"true" is answered by [[topic]] #1 already', "route.match", "give each table of a topic a route of its own"),
+            (
+                '"true" is answered by [[topic]] #1 already',
+                "route.match",
+                "give each table of a topic a route of its own",
+            ),
         ),
     ],
 )

@@ -21,7 +21,7 @@ from typing import Protocol
 import grpc
 
 from guesthouse.dapr.admission import Admission
-from guesthouse.dapr.callback import Callback, Events
+from guesthouse.dapr.callback import Callback, Events, Fetched
 from guesthouse.dapr.health import Health
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.topics import Listing
@@ -62,7 +62,9 @@ class ServerConfig:
 class Server:
     """A Dapr application's server. Nobody can connect before `start`."""
 
-    def __init__(self, config: ServerConfig, handler: Handler, listing: Listing) -> None:
+    def __init__(
+        self, config: ServerConfig, handler: Handler, listing: Listing, fetched: Fetched | None = None
+    ) -> None:
         self.config = config
         self.port = 0
         self._started = False
@@ -71,7 +73,8 @@ class Server:
         self._threads = Workers(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
         self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
-        self._callback = Callback(Events(handler, Tokens(config.tokens), self._admission), listing)
+        events = Events(handler, Tokens(config.tokens), self._admission)
+        self._callback = Callback(events, listing) if fetched is None else Callback(events, listing, fetched)
         self._callback.add_to(self._server)
         self._health.add_to(self._server)
 
