@@ -93,7 +93,7 @@ class Routes:
     def _method(self, event: Event) -> Route:
         choices = self._methods.get(event.name.strip("/"), [])
         for verbs, route in choices:
-            if not verbs or not event.verb or event.verb in verbs:
+            if not event.verb or event.verb in verbs:
                 return route
         if choices:
             only = ", ".join(v for verbs, _ in choices for v in verbs)

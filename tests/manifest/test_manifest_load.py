@@ -448,7 +448,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             (
                 "is empty",
                 "guesthouse.toml: [[invoke]] #1: verbs",
-                "name the verbs that are answered, or leave it out for all of them",
+                "name the verbs that are answered, or leave it out for the usual ones",
             ),
         ),
         (

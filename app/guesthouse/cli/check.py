@@ -76,7 +76,7 @@ def _models(plan: Plan, digits: int) -> Iterator[Row]:
 
 def _routes(manifest: Manifest) -> Iterator[Row]:
     for invoke in manifest.invoke:
-        yield {"route": "invoke", "name": invoke.method, "guest": invoke.guest, "for": invoke.verbs or "all verbs"}
+        yield {"route": "invoke", "name": invoke.method, "guest": invoke.guest, "for": invoke.verbs}
     for binding in manifest.binding:
         yield {"route": "binding", "name": binding.name, "guest": binding.guest, "for": _onward(binding.to)}
     for topic in manifest.topic:

@@ -107,6 +107,7 @@ def application_for(
         host=host if host is not None else settings.host,
         port=port if port is not None else settings.port,
         message=settings.message,
+        metadata=settings.metadata,
         tokens=tuple(token.get_secret_value() for token in settings.token),
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
         threads=threads,
@@ -212,5 +213,6 @@ def _subscription(tables: list[Topic]) -> Subscription:
         rules=tuple(rules),
         default=default,
         dead_letter=next((t.dead_letter for t in tables if t.dead_letter), ""),
+        metadata=(("rawPayload", "true"),) if any(t.raw for t in tables) else (),
         bulk=Bulk(bulk.messages or 0, round((bulk.wait or 0) * 1000)) if bulk is not None else None,
     )

@@ -42,7 +42,8 @@ class ServeError(Exception):
 class ServerConfig:
     """How to serve.
 
-    `port` 0 takes a free one. `message` is the largest message in bytes, both ways. `tls` has the paths of the PEM
+    `port` 0 takes a free one. `message` is the largest message in bytes, both ways, `metadata` the most bytes of a
+    call's metadata. `tls` has the paths of the PEM
     certificate chain and private key. `threads` is how many events may be inside (the guests' slots and queues) plus
     `SPARE_THREADS`; `at_work` of them answer calls at a time, besides those that take long (see `workers`). `notice`
     and `limit` are seconds, see `Server.drain`.
@@ -51,6 +52,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 50051
     message: int = 16 * 2**20 + 64 * 2**10
+    metadata: int = 16 * 2**10
     tokens: tuple[str, ...] = ()
     tls: tuple[Path, Path] | None = None
     threads: int = 64 + SPARE_THREADS
@@ -72,7 +74,7 @@ class Server:
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
         self._threads = Workers(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-        self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
+        self._server = grpc.server(self._threads, options=_options(config))  # type: ignore[arg-type]
         events = Events(handler, Tokens(config.tokens), self._admission)
         self._callback = Callback(events, listing) if fetched is None else Callback(events, listing, fetched)
         self._callback.add_to(self._server)
@@ -185,10 +187,13 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     """The signal is read from the wake-up socket."""
 
 
-def _options(message: int) -> list[tuple[str, int]]:
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", message),
-        ("grpc.max_send_message_length", message),
+        ("grpc.max_receive_message_length", config.message),
+        ("grpc.max_send_message_length", config.message),
+        # gRPC refuses at random between the two of its bounds, so they are one.
+        ("grpc.max_metadata_size", config.metadata),
+        ("grpc.absolute_max_metadata_size", config.metadata),
         # With SO_REUSEPORT a second server would bind the same port silently, and take half of the events.
         ("grpc.so_reuseport", 0),
         # A proxy between sidecar and application may ping as it likes.

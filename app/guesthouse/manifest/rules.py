@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from guesthouse.manifest import cel
-from guesthouse.manifest.tables import VERBS
+from guesthouse.manifest.tables import USUAL_VERBS
 from guesthouse.manifest.text import Where
 
 Disagreement = tuple[Where, str, str]
@@ -151,7 +151,7 @@ def _methods(raw: Raw) -> Iterator[Disagreement]:
         method = route.get("method")
         if not isinstance(method, str):
             continue
-        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or VERBS
+        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or USUAL_VERBS
         before = {first[method.strip("/"), verb] for verb in verbs if (method.strip("/"), verb) in first}
         if before:
             yield _again(("invoke", index, "method"), min(before), "one guest answers a method and verb")
