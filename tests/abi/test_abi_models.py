@@ -147,3 +147,24 @@ def test_the_oldest_blobs_go_when_there_are_too_many_or_too_many_bytes():
     assert [small.recall(host.memory, *place) for place in (one, two, three)] == [None, "2", "3"]
     small.remember("large", bytes(251))
     assert small.recall(host.memory, *two) == "2"
+
+
+def test_what_is_remembered_is_bounded_and_can_be_bounded_further():
+    known = KnownBlobs(size=300)
+    host = Host(MODULE)
+    blobs = {name: (name * 100).encode() for name in "abc"}
+    places = {name: host.put(blob) for name, blob in blobs.items()}
+
+    def remembered() -> str:
+        return "".join(name for name in blobs if known.recall(host.memory, *places[name]) == name)
+
+    for name, blob in blobs.items():
+        known.remember(name, blob)
+    assert remembered() == "abc"
+    known.keep_at_most(299)
+    assert remembered() == "bc"
+    known.remember("a", blobs["a"])
+    assert remembered() == "ac"
+    known.keep_at_most(99)
+    known.remember("b", blobs["b"])
+    assert remembered() == ""

@@ -191,11 +191,12 @@ ATTACKS = {
 CALLABLE = [host for module in host_modules().values() for host in module.functions.values()]
 
 
-def caller() -> str:
+def caller(pages: int = 2, *, whole: bool = False) -> str:
     """A guest that calls any import with any numbers.
 
-    The body of its event is a row of calls, {u32 index of `CALLABLE`, u32 unused, 9 u64 arguments} each. Answers are
-    ignored; the reply is empty.
+    The body of its event is a row of calls, {u32 index of `CALLABLE`, u32 answer, 9 u64 arguments} each, up to the end
+    or to an index of all ones. Answers are ignored and the reply is empty; with `whole`, answers are put into the rows
+    (of 64 bits, in place of the first argument) and the reply is the guest's whole memory.
     """
     imports = "\n".join(imported(host, f"$i{index}") for index, host in enumerate(CALLABLE))
     blocks = "".join("(block " for _ in CALLABLE)
@@ -204,22 +205,29 @@ def caller() -> str:
     for index, host in enumerate(CALLABLE):
         arguments = " ".join(_argument(place, kind) for place, kind in enumerate(host.signature.params))
         call = f"(call $i{index} {arguments})"
-        cases.append((f"(drop {call})" if host.signature.results else call) + " (return)")
+        if host.signature.results:
+            kind = host.signature.results[0]
+            store = f"({kind.value}.store offset={4 if kind is ValType.I32 else 8} (local.get 0) {call})"
+            call = store if whole else f"(drop {call})"
+        cases.append(call + " (return)")
     result = next(i for i, host in enumerate(CALLABLE) if (host.module, host.name) == ("env", "return_result"))
     switch = f"{blocks} (br_table {table} (i32.load (local.get 0))) " + " ".join(f") {case}" for case in cases)
-    return f"""(module {imports} (memory (export "memory") 2) {ALLOCATOR}
+    reply = "(i32.mul (memory.size) (i32.const 65536))" if whole else "(i32.const 0)"
+    return f"""(module {imports} (memory (export "memory") {pages}) {ALLOCATOR}
       (func $call (param i32) {switch})
       (func (export "f") (param $table i32) (param i32) (local $at i32) (local $end i32)
         (local.set $at (i32.load (local.get $table)))
         (local.set $end (i32.add (local.get $at) (i32.load offset=4 (local.get $table))))
         (loop $more
           (if (i32.lt_u (local.get $at) (local.get $end)) (then
+            (br_if 0 (i32.eq (i32.load (local.get $at)) (i32.const -1)))
             (call $call (local.get $at))
             (local.set $at (i32.add (local.get $at) (i32.const {SIZE})))
             (br $more))))
-        (call $i{result} (i32.const 0) (i32.const 0))))"""
+        (call $i{result} (i32.const 0) {reply})))"""
 
 
+_INDEX = {(host.module, host.name): index for index, host in enumerate(CALLABLE)}
 MOST = max(len(host.signature.params) for host in CALLABLE)
 SIZE = 8 + 8 * MOST
 ALLOCATED_AT = 4096 + 8  # where the allocator puts an event's body: behind the table of parameters
@@ -232,7 +240,7 @@ def _argument(place: int, kind: ValType) -> str:
 def call(host: HostFunction, values: list[int]) -> bytes:
     """One call of the caller's body."""
     padded = [value & 0xFFFFFFFFFFFFFFFF for value in values] + [0] * (MOST - len(values))
-    return struct.pack(f"<II{MOST}Q", CALLABLE.index(host), 0, *padded)
+    return struct.pack(f"<II{MOST}Q", _INDEX[host.module, host.name], 0, *padded)
 
 
 #: Ends of memory (2 pages), ends of 32 and 64 bits, negative, unaligned, zero, and small numbers that may be handles.

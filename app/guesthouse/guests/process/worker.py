@@ -37,10 +37,12 @@ from guesthouse.guests.process.proxies import RemoteInference, RemoteLog
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong, unpacked
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.models import KNOWN
 from guesthouse_abi.pictures import ANY
 from guesthouse_abi.services import Services
 
 _INSTANCES = 2  # of the engine: one at work, and one on its way out
+_KNOWN = 64 << 20  # bytes of model files that a guest embeds, remembered from one event to the next
 
 
 class _SharedDeadline(Deadline):
@@ -119,7 +121,9 @@ def serve(channel: Channel, module: int) -> None:
         os.close(module)
         _warm_up()
         limits = guest.limits
-        confined = confine.when_loaded(limits.memory + limits.host_memory + 2 * (limits.input + limits.output))
+        KNOWN.keep_at_most(_KNOWN)
+        events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
+        confined = confine.when_loaded(events + _KNOWN)
     except Exception as error:
         channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
         return
