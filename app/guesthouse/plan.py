@@ -23,7 +23,7 @@ from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
-from guesthouse.manifest import Manifest
+from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import GuestLog
 from guesthouse_abi.deadline import Deadline
@@ -98,7 +98,7 @@ class Routes:
     def _method(self, event: Event) -> Route:
         choices = self._methods.get(event.name.strip("/"), [])
         for verbs, route in choices:
-            if not verbs or not event.verb or event.verb in verbs:
+            if not event.verb or event.verb in verbs:
                 return route
         if choices:
             only = ", ".join(v for verbs, _ in choices for v in verbs)
@@ -131,6 +131,7 @@ class Plan:
     cache: CodeCache
     slots: Mapping[str, Slots]
     pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
+    warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
@@ -144,7 +145,9 @@ class Plan:
         return sandbox.run(self.guests[name], event, deadline, queued)
 
     def log_notes(self, before: Plan | None = None) -> None:
-        """Log what an operator should know of the models that the plan `before` did not have."""
+        """Log what is perhaps not meant, and what an operator should know of models that the plan `before` had not."""
+        for warning in self.warnings:
+            _logger.warning("perhaps not meant", warning=warning)
         for model in self.models.models:
             if before is None or before.models.named(model.name) is not model:
                 for text in model.notes:
@@ -230,7 +233,7 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
             faults.append(f"guest {name!r}: its worker process does not start: {fault}")
     slots.update({name: guest.slots for name, guest in guests.items()})
-    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools)
+    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools, tuple(warnings(manifest)))
     if faults:
         plan.close()
         raise PlanFaults(faults)

@@ -19,6 +19,7 @@ import pytest
 
 from wat import cat
 
+USUAL = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 ROOT = Path(__file__).resolve().parents[2]
 COFFEE = ROOT / "tests" / "data" / "photos" / "coffee.png"
 
@@ -132,7 +133,7 @@ def test_check_tells_guests_models_and_routes():
     classifier = told["models"][0]
     assert classifier["inputs"] == ["input uint8 [N,224,224,3]"]
     assert classifier["batchable"] is True
-    assert {"route": "invoke", "name": "api/image", "guest": "classify", "for": "all verbs"} in told["routes"]
+    assert {"route": "invoke", "name": "api/image", "guest": "classify", "for": USUAL} in told["routes"]
     plain = guesthouse("check")
     assert "espresso" not in plain.stdout.decode()
     assert "6 guests, 2 models and 8 routes, all of them sound" in plain.stderr.decode()
@@ -296,3 +297,31 @@ def test_the_token_is_asked_for_and_never_logged(tmp_path: Path):
         )
     assert "s3cret" not in log.read_text()
     assert "s3cret" not in refused.stderr.decode()
+
+
+def test_a_refusal_to_start_is_a_line_of_the_log_where_that_is_json(tmp_path: Path):
+    (tmp_path / "guesthouse.toml").write_text("[app]\n")
+    for arguments, environment in (
+        (["serve", "--log-format", "json"], {}),
+        (["serve"], {"GUESTHOUSE_LOG_FORMAT": "json"}),
+    ):
+        done = guesthouse(*arguments, cwd=tmp_path, **environment)
+        assert done.returncode == 1
+        (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+        assert (line["event"], line["level"]) == ("refused", "error")
+        assert "name is missing" in line["error"]
+
+
+def test_check_warns_of_what_is_perhaps_not_meant(tmp_path: Path):
+    guest = ROOT / "guests" / "echo" / "echo.wasm"
+    (tmp_path / "guesthouse.toml").write_text(
+        f'[app]\nname = "a"\n[guests.echo]\nmodule = "{guest}"\nfunction = "echo"\n'
+        '[[invoke]]\nmethod = "api/*"\nguest = "echo"\n'
+    )
+    done = guesthouse("check", cwd=tmp_path)
+    assert done.returncode == 0
+    said = done.stderr.decode().splitlines()
+    assert said[0].startswith('warning: "api/*" is the very name of a method, not a pattern — [[invoke]] #1: method — ')
+    assert said[-1] == "guesthouse.toml: 1 guest, 0 models and 1 route, all of them sound, with 1 warning"
+    told = json.loads(guesthouse("check", "--json", cwd=tmp_path).stdout)
+    assert [f"warning: {warning}" for warning in told["warnings"]] == said[:1]

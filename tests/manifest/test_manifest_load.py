@@ -556,7 +556,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             (
                 "is empty",
                 "guesthouse.toml: [[invoke]] #1: verbs",
-                "name the verbs that are answered, or leave it out for all of them",
+                "name the verbs that are answered, or leave it out for the usual ones",
             ),
         ),
         (
@@ -576,7 +576,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             ('"ignore" is not a choice', "guesthouse.toml: [[binding]] #1: on_error", 'write "retry" or "drop"'),
         ),
         (
-            "[[topic]]\npubsub = 'p'\ntopic = 't'\nguest = 'echo'\nroute = { match = 'x' }",
+            "[[topic]]\npubsub = 'p'\ntopic = 't'\nguest = 'echo'\nroute = { match = 'event.id == \"x\"' }",
             (
                 "path is missing",
                 "guesthouse.toml: [[topic]] #1: route.path",
@@ -706,14 +706,18 @@ def test_explains_tables_that_do_not_agree(faults, text, expected):
         (
             "topic",
             "pubsub = 'p'\ntopic = 't'\nroute = { path = '/a' }",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/a' }",
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/a' }",
             ('"/a" is answered by [[topic]] #1 already', "route.path", "give each route its own path"),
         ),
         (
             "topic",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/a' }",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/b' }",
-            ('"m" is answered by [[topic]] #1 already', "route.match", "give each table of a topic a route of its own"),
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/a' }",
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/b' }",
+            (
+                '"true" is answered by [[topic]] #1 already',
+                "route.match",
+                "give each table of a topic a route of its own",
+            ),
         ),
     ],
 )
@@ -767,3 +771,12 @@ def test_shows_hostile_text_without_obeying_it(faults):
     (fault,) = faults('"\\u001b[2J\\u202e" = 3\n', app="[app]\nname = 'x'\n")
     assert "\\u001b[2J\\u202e" in fault
     assert fault.isprintable()
+
+
+def test_a_match_that_a_sidecar_cannot_use_is_refused(faults):
+    topic = GUEST + '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "echo"\nroute = {{ match = {}, path = "x" }}\n'
+    (wrong,) = faults(topic.format("""'event.type = "photo"'"""))
+    assert wrong.startswith('"event.type = \\"photo\\"" is not CEL: nothing may follow like')
+    assert " — guesthouse.toml: [[topic]] #1: route.match — two values are compared with ==" in wrong
+    (unknown,) = faults(topic.format("\"lower(event.type) == 'x'\""))
+    assert "calls the function lower(), which CEL does not have" in unknown

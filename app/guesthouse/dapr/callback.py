@@ -53,7 +53,13 @@ Response = TypeVar("Response")
 Method = Callable[["Callback", Request, grpc.ServicerContext], Response]
 
 AROUND = 64  # bytes of an answer that are neither a reply's body nor its content type, and more
+Fetched = Callable[[Listing], None]
+"""Hears of each time that a sidecar has asked for the subscriptions, and which it was told. Must be quick."""
+
 _UNBOUNDED = 10 * 365 * 86400.0  # seconds: gRPC reports "no deadline" as hundreds of years
+
+
+def _nobody(_listing: Listing) -> None: ...
 
 
 class Events:
@@ -118,12 +124,14 @@ def answered(method: Method[Request, Response]) -> Method[Request, Response]:
 class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.AppCallbackAlphaServicer):
     """AppCallback and AppCallbackAlpha over one `Events`."""
 
-    def __init__(self, events: Events, listing: Listing) -> None:
+    def __init__(self, events: Events, listing: Listing, fetched: Fetched = _nobody) -> None:
         self._events = events
+        self._fetched = fetched
         self.tell(listing)
 
     def tell(self, listing: Listing) -> None:
         """Tell sidecars this from now on."""
+        self._listing = listing
         # Made once: these calls come at the sidecar's start, with little patience, and are not repeated.
         self._subscriptions = ListTopicSubscriptionsResponse(
             subscriptions=[_topic_subscription(subscription) for subscription in listing.subscriptions]
@@ -193,6 +201,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
 
     def ListTopicSubscriptions(self, request: Empty, context: grpc.ServicerContext) -> ListTopicSubscriptionsResponse:
         """What the application subscribes to. Comes without a token."""
+        self._fetched(self._listing)
         return self._subscriptions
 
     def ListInputBindings(self, request: Empty, context: grpc.ServicerContext) -> ListInputBindingsResponse:

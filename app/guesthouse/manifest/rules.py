@@ -12,7 +12,8 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from guesthouse.manifest.tables import GUEST_PATH, VERBS, GuestLimits
+from guesthouse.manifest import cel
+from guesthouse.manifest.tables import GUEST_PATH, USUAL_VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -190,7 +191,7 @@ def _methods(raw: Raw) -> Iterator[Disagreement]:
         method = route.get("method")
         if not isinstance(method, str):
             continue
-        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or VERBS
+        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or USUAL_VERBS
         before = {first[method.strip("/"), verb] for verb in verbs if (method.strip("/"), verb) in first}
         if before:
             yield _again(("invoke", index, "method"), min(before), "one guest answers a method and verb")
@@ -225,6 +226,9 @@ def _topics(raw: Raw) -> Iterator[Disagreement]:
         if not (isinstance(pubsub, str) and isinstance(topic, str) and isinstance(rule, dict)):
             continue
         match, path = rule.get("match", ""), rule.get("path", "")
+        if isinstance(match, str):
+            for what, remedy in cel.read(match).faults:
+                yield ("topic", index, "route", "match"), what, remedy
         if isinstance(match, str) and matches.setdefault((pubsub, topic, match), index) != index:
             first = matches[pubsub, topic, match]
             where: Where = ("topic", index, "route", "match") if match else ("topic", index, "topic")

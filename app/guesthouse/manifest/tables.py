@@ -33,6 +33,9 @@ GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: How the names of the host's own methods begin.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+#: Those that a method answers which names none. The others ask about a method (a browser's preflight is an OPTIONS)
+#: and are no reason to run a guest.
+USUAL_VERBS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def _outputs(value: object) -> object:
 
 def _verbs(value: object) -> object:
     if value == []:
-        raise wrong("is empty", "name the verbs that are answered, or leave it out for all of them")
+        raise wrong("is empty", "name the verbs that are answered, or leave it out for the usual ones")
     return value
 
 
@@ -324,6 +327,12 @@ class Server(Table):
         lt=2 * GiB,
         description="the largest gRPC message, both ways; the sidecar has `--max-body-size` for its side",
         json_schema_extra={"default": "the largest `input` of all guests and 64KiB"},
+    )
+    metadata: Size = Field(
+        default=16384,
+        ge=8192,
+        le=MiB,
+        description="the headers of one call together; the sidecar has `--read-buffer-size` for its side",
     )
     drain: Drain = Field(default=Drain(), description="how the server ends")
     token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
@@ -535,7 +544,11 @@ class Invoke(Table):
     guest: Name = Field(description="the guest that answers")
     verbs: Annotated[
         tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
-    ] = Field(default=(), description="the HTTP verbs that are answered", json_schema_extra={"default": "all"})
+    ] = Field(
+        default=USUAL_VERBS,
+        description="the HTTP verbs that are answered",
+        json_schema_extra={"default": "`GET`, `POST`, `PUT`, `DELETE`, `PATCH`"},
+    )
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
@@ -605,6 +618,10 @@ class Topic(Table):
         default=None, description="only some of the topic's events; several tables may share a topic"
     )
     bulk: Bulk | None = Field(default=None, description="take many messages in one call")
+    raw: Switch = Field(
+        default=False,
+        description="messages are no CloudEvents: the guest gets the bytes that were published, as they are",
+    )
     dead_letter: SomeText | None = Field(default=None, description="the topic for messages that could not be handled")
     to: To = Field(default=(), description="output bindings that receive the reply")
     state: State | None = Field(default=None, description="where the reply is stored")
