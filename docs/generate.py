@@ -42,7 +42,7 @@ wrong with one, each fault with its place and a remedy; `guesthouse serve` start
 - **The environment**: `${{NAME}}` in any text is the variable's value, `${{NAME:-default}}` has a default for an unset
   or empty one; unset without a default is an error. `$$` is a dollar. Numbers may be given so too, as in
   `port = "${{PORT}}"`. Values never appear in error messages.
-- **Digests**: `sha256sum FILE` prints them.
+- **Digests**: `sha256sum FILE` prints them, and `guesthouse check` those of granted files and folders.
 """
 
 EXAMPLE = """\

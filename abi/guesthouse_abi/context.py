@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import HostError, TooMuch
+from guesthouse_abi.files import NO_FILES, Files
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Services
@@ -35,7 +36,9 @@ class Context:
         "_memory",
         "_states",
         "arguments",
+        "body",
         "deadline",
+        "files",
         "grants",
         "held",
         "held_peak",
@@ -60,6 +63,7 @@ class Context:
         stdin: bytes = b"",
         arguments: Sequence[str] = (),
         variables: Variables = _nothing,
+        files: Files = NO_FILES,
     ) -> None:
         self.deadline = deadline
         self.grants = grants
@@ -70,6 +74,8 @@ class Context:
         self.stdout: bytearray | None = None  # collected by a command; None: standard output is log lines
         self.arguments = arguments  # argv, the program's name first
         self.variables = variables  # the environment: asked for only when the guest asks
+        self.files = files
+        self.body = b""  # the event's, where the guest may read it as a file
         self.host_seconds = 0.0  # in host functions, inference included
         self.inference_seconds = 0.0
         self.runs: list[Run] = []

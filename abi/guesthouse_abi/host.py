@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import HostError, Trap
+from guesthouse_abi.errors import HostError, Refused, Trap
 
 
 class ValType(enum.Enum):
@@ -76,6 +76,8 @@ class HostFunction:
         """
         try:
             return self.body(context, *values)
+        except Refused as refusal:
+            return refusal.number
         except HostError as error:
             context.log("host", f"{self.module}.{self.name}: {error}")
             if self.faults is not None:

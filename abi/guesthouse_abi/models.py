@@ -72,9 +72,18 @@ class KnownBlobs:
                 return
             self._blobs[digest] = _sampled(data)
             self._held += len(data)
-            while len(self._blobs) > self._entries or self._held > self._size:
-                _, oldest = self._blobs.popitem(last=False)
-                self._held -= len(oldest.data)
+            self._drop_oldest()
+
+    def keep_at_most(self, size: int) -> None:
+        """Keep no more than `size` bytes from here on."""
+        with self._lock:
+            self._size = size
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._blobs) > self._entries or self._held > self._size:
+            _, oldest = self._blobs.popitem(last=False)
+            self._held -= len(oldest.data)
 
 
 #: Of this process. Only bytes that stand for a model of the host are kept.

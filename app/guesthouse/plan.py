@@ -16,6 +16,7 @@ from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.files import digest_of
 from guesthouse.guests import sandbox
+from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
 from guesthouse.guests.process.pool import Pool, Spec
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
@@ -185,8 +186,9 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
     """
     faults: list[str] = []
     opened = before.models if before is not None else None
-    unpinned = dict(_unpinned(manifest)) if manifest.require_digests else {}
-    faults += unpinned.values()
+    missing = list(_unpinned(manifest)) if manifest.require_digests else []
+    faults += [fault for _, fault in missing]
+    unpinned = {where for where, _ in missing}
     configs = [model_config(n, m) for n, m in manifest.models.items() if ("models", n) not in unpinned]
     try:
         models = Registry.open(configs, opened)
@@ -206,6 +208,7 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         faults += error.faults
         keys = ()
     known = {guest.artefact: guest for guest in before.guests.values()} if before is not None else {}
+    shelf = Shelf(guest.granted for guest in before.guests.values()) if before is not None else Shelf()
     slots = _slots(before)
     guests: dict[str, Guest] = {}
     for name, guest in manifest.guests.items():
@@ -213,8 +216,13 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
             continue
         config = guest_config(name, guest, manifest.isolation_of(guest), keys)
         services = Services(models, _log(config, before))
+        granted = Granted()
         try:
-            guests[name] = load_guest(config, engine, cache, services, known, slots.get(name))
+            granted = _granted(config, shelf)
+        except FileFaults as error:
+            faults += [f"guest {name!r}: {fault}" for fault in error.faults]
+        try:
+            guests[name] = load_guest(config, engine, cache, services, known, slots.get(name), granted)
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     pools = {} if faults else _pools(guests, engine, before)
@@ -240,6 +248,22 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
             except OSError as error:
                 remedy = f"{path} cannot be read ({error.strerror})"
             yield (table, name), f"{table}.{name} has no sha256, and require_digests is on: {remedy}"
+    for name, guest in manifest.guests.items():
+        for at, file in guest.files.items() if guest.enabled else ():
+            if file.sha256 is None:
+                try:
+                    pin = pin_of(file.path, guest.limits.files)
+                    remedy = f'if {file.path} is what you mean, write {{ path = "…", sha256 = "{pin}" }}'
+                except FileFaults as error:
+                    remedy = str(error)
+                where = f'guests.{name}.files."{at}"'
+                yield ("guests", name), f"{where} has no sha256, and require_digests is on: {remedy}"
+
+
+def _granted(config: GuestConfig, shelf: Shelf) -> Granted:
+    """The files of a guest, for where it runs. Raises `FileFaults`."""
+    seal = config.isolation == "process"
+    return shelf.granted(config.files, config.limits.files, seal=seal, beside=config.grants)
 
 
 def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[bytes, ...] = ()) -> GuestConfig:
@@ -254,6 +278,7 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         grants=guest.grants(),
         limits=guest.limits.limits(),
         isolation=isolation,
+        files=tuple(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items()),
         signed=Signed(keys, guest.signed_by) if keys else None,
     )
 
@@ -284,7 +309,7 @@ def _pools(guests: Mapping[str, Guest], engine: Engine, before: Plan | None) -> 
 def _kept(guest: Guest, before: Plan | None) -> Pool | None:
     """The workers of before, where nothing has changed of what they know: the guest and the models it may use."""
     old = before.guests.get(guest.name) if before is not None else None
-    if before is None or old is None or (old.sha256, old.config) != (guest.sha256, guest.config):
+    if before is None or old is None or old.state != guest.state:
         return None
     new, past = guest.services.inference, old.services.inference
     if any(new.named(name) is not past.named(name) for name in guest.config.grants.models):

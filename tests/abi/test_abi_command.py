@@ -20,6 +20,7 @@ from guesthouse_abi.errors import (
     Trap,
     TryAgain,
 )
+from guesthouse_abi.grants import Grants
 from guesthouse_abi.imports.wasi_preview1 import MODULE
 
 
@@ -191,3 +192,49 @@ def test_a_rust_program_says_that_the_event_is_malformed(grayscale):
     with pytest.raises(MalformedEvent, match=r"^the body is not a JPEG or PNG picture: "):
         run_module(grayscale, b"not a picture", ctx)
     assert [stream for stream, _ in ctx.services.log.lines] == ["stderr"]
+
+
+# files
+
+
+FILES = """(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\00\\04\\00\\00\\ff\\00\\00\\00")
+  (data (i32.const 100) "in/bodytmp/out")
+  (func $file (param $at i32) (param $flags i32) (param $rights i64)
+    (if (call $open (i32.const 3) (i32.const 0) (local.get $at) (i32.const 7) (local.get $flags) (local.get $rights)
+      (i64.const 0) (i32.const 0) (i32.const 64)) (then unreachable)))
+  (func (export "_start")
+    (call $file (i32.const 100) (i32.const 0) (i64.const 2))
+    (if (call $fd_read (i32.load (i32.const 64)) (i32.const 0) (i32.const 1) (i32.const 4)) (then unreachable))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 72)))
+    (call $file (i32.const 107) (i32.const 1) (i64.const 64))
+    (drop (call $fd_write (i32.load (i32.const 64)) (i32.const 0) (i32.const 1) (i32.const 72)))))"""
+
+
+def test_a_program_finds_the_body_in_a_file_and_replies_with_another(engine):
+    ctx = wat.context(grants=Grants(body_file="/in/body", scratch=1 << 20, reply_file="/tmp/out"))
+    assert run(engine, FILES, b"the body", ctx) == b"the body"
+    assert ctx.services.log.lines == [("stdout", "the body")]
+
+
+def test_without_a_reply_file_standard_output_is_the_reply(engine):
+    ctx = wat.context(grants=Grants(body_file="/in/body", scratch=1 << 20))
+    assert run(engine, FILES, b"the body", ctx) == b"the body"
+    assert ctx.services.log.lines == []
+
+
+def test_a_program_that_makes_no_reply_file_has_no_reply(engine):
+    ctx = wat.context(grants=Grants(reply_file="/out"))
+    with pytest.raises(BadReply, match=r"^the guest ended without a file /out, which is to have its reply"):
+        run(engine, says(b"", ""), b"", ctx)
+
+
+def test_a_program_that_fails_is_asked_for_no_file(engine):
+    ctx = wat.context(grants=Grants(reply_file="/out"))
+    with pytest.raises(GuestError, match=r"^exit code 3: no model$"):
+        run(engine, says(b"no model", exits(3)), b"", ctx)

@@ -149,6 +149,27 @@ def test_the_oldest_blobs_go_when_there_are_too_many_or_too_many_bytes():
     assert small.recall(host.memory, *two) == "2"
 
 
+def test_what_is_remembered_is_bounded_and_can_be_bounded_further():
+    known = KnownBlobs(size=300)
+    host = Host(MODULE)
+    blobs = {name: (name * 100).encode() for name in "abc"}
+    places = {name: host.put(blob) for name, blob in blobs.items()}
+
+    def remembered() -> str:
+        return "".join(name for name in blobs if known.recall(host.memory, *places[name]) == name)
+
+    for name, blob in blobs.items():
+        known.remember(name, blob)
+    assert remembered() == "abc"
+    known.keep_at_most(299)
+    assert remembered() == "bc"
+    known.remember("a", blobs["a"])
+    assert remembered() == "ac"
+    known.keep_at_most(99)
+    known.remember("b", blobs["b"])
+    assert remembered() == ""
+
+
 @pytest.mark.parametrize("name", ["mobilenet.v2", "./models/sum.tflite", "mit Umlaut ä", "doubler"])
 def test_a_guest_may_call_a_model_by_a_name_of_its_own(name):
     host = Host(MODULE, models=frozenset({"doubler"}), aliases=((name, "doubler"),) if name != "doubler" else ())

@@ -12,7 +12,8 @@ from wasi_host import SIZE, Host
 from guesthouse_abi.errors import BadReply
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.imports.wasi_preview1 import flush, last_error_line
-from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK, LOG_LINE, MOST_VECTORS
+from guesthouse_abi.imports.wasi_preview1.files import MOST_VECTORS
+from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK, LOG_LINE
 
 SUCCESS, BADF, FAULT, INVAL, NOMEM, NOTDIR, NOTSUP, SPIPE = 0, 8, 21, 28, 48, 54, 58, 70
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
 COFFEE = ROOT / "tests" / "data" / "photos" / "coffee.png"
@@ -152,6 +155,81 @@ def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
         assert [line.startswith("error: ") for line in lines] == [True, True], lines
         assert "absent.onnx" in lines[0]
         assert "absent.wasm" in lines[1]
+
+
+FILES = """
+[app]
+name = "t"
+[guests.cat]
+module = "cat.wasm"
+calling = "command"
+files = { "/f" = "f.txt", "/d" = "d" }
+[guests.bare]
+module = "cat.wasm"
+calling = "command"
+[guests.closed]
+module = "ROOT/guests/grayscale/grayscale.wasm"
+calling = "command"
+body_file = "/photo"
+scratch = "1MiB"
+[[invoke]]
+method = "cat"
+guest = "cat"
+"""
+
+
+@pytest.fixture
+def with_files(tmp_path: Path) -> Path:
+    (tmp_path / "guesthouse.toml").write_text(FILES.replace("ROOT", str(ROOT)))
+    (tmp_path / "cat.wasm").write_bytes(cat("f"))
+    (tmp_path / "f.txt").write_text("granted")
+    (tmp_path / "d").mkdir()
+    return tmp_path
+
+
+def test_check_tells_what_files_a_guest_has_and_what_makes_no_sense(with_files: Path):
+    done = guesthouse("check", "--json", cwd=with_files)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    empty = hashlib.sha256(b"").hexdigest()
+    assert told["files"] == [
+        {
+            "files_of": "cat",
+            "path": "/f",
+            "from": str(with_files / "f.txt"),
+            "files": 1,
+            "bytes": 7,
+            "sha256": hashlib.sha256(b"granted").hexdigest(),
+        },
+        {"files_of": "cat", "path": "/d", "from": str(with_files / "d"), "files": 0, "bytes": 0, "sha256": empty},
+    ]
+    hints = [
+        f"guest 'cat' is granted an empty folder, {with_files}/d: it sees no folder without a file in it",
+        "guest 'bare' may open files (it imports path_open) and is granted none: where it wants some, name them in "
+        "files, body_file or scratch (docs/guests.md)",
+        "guest 'closed' has body_file, scratch, but its module opens no file (it does not import path_open): leave "
+        "them out",
+    ]
+    assert told["hints"] == hints
+    plain = guesthouse("check", cwd=with_files)
+    assert re.search(rf"^cat +/f +{with_files}/f.txt +1 +7 +[0-9a-f]{{64}}$", plain.stdout.decode(), re.MULTILINE)
+    assert plain.stderr.decode().splitlines()[:3] == [f"hint: {hint}" for hint in hints]
+
+
+def test_check_lists_the_faults_of_files_with_those_of_modules(with_files: Path):
+    (with_files / "f.txt").unlink()
+    (with_files / "cat.wasm").write_bytes(b"no module")
+    lines = guesthouse("check", cwd=with_files).stderr.decode().splitlines()
+    assert [line.partition(f"{with_files}/")[2].partition(" (")[0] for line in lines] == [
+        "f.txt cannot be read",
+        "cat.wasm is not a Wasm module",
+        "cat.wasm is not a Wasm module",
+    ]
+
+
+def test_send_grants_the_guest_its_files(with_files: Path):
+    done = guesthouse("send", "invoke", "cat", cwd=with_files)
+    assert (done.returncode, done.stdout) == (0, b"granted"), done.stderr
 
 
 def test_an_interpreter_without_wasmer_is_a_fault_with_its_remedy(tmp_path: Path):

@@ -18,6 +18,9 @@ def covers(era: str) -> set[str]:
 
 def test_every_import_of_the_host_has_documented_answers():
     functions = {f"{module.name}.{name}" for module in host_modules().values() for name in module.functions}
+    # What `wasi_unstable` has of preview 1 unchanged is the same function, and has its rules there.
+    now, then = host_modules()["wasi_snapshot_preview1"].functions, host_modules()["wasi_unstable"].functions
+    functions -= {f"wasi_unstable.{name}" for name, function in then.items() if function.body is now[name].body}
     assert {answer.split()[0] for answer in report.wanted()} == functions
 
 

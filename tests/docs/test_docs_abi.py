@@ -25,6 +25,8 @@ def documented() -> Iterator[tuple[str, str]]:
         elif row := _ROW.match(line):
             assert module in modules, f"a function under the heading {module!r}, which names no module"
             yield module, f"{row[1]}({row[2]}) {row[3]}"
+            if module == "wasi_snapshot_preview1" and row[1] != "sock_accept":
+                yield "wasi_unstable", f"{row[1]}({row[2]}) {row[3]}"  # as the page says of WASI of 2019
 
 
 def implemented() -> Iterator[tuple[str, str]]:

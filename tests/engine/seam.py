@@ -23,6 +23,41 @@ def call(engine: Engine, text: str, name: str, *arguments: int, ctx: Context | N
         instance.close()
 
 
+#: Has 1 MiB of memory, a table and a global; `soil` fills them all, and as much memory again.
+SOILED = """(module (memory (export "memory") 16 64) (table 100 funcref) (global $g (mut i64) (i64.const 7))
+  (data (i32.const 1000) "initial") (elem declare func $f) (func $f)
+  (func (export "soil")
+    (drop (memory.grow (i32.const 16)))
+    (memory.fill (i32.const 0) (i32.const 0xA5) (i32.const 0x200000))
+    (table.fill (i32.const 0) (ref.func $f) (i32.const 100))
+    (global.set $g (i64.const -1)))
+  (func (export "grow") (result i32) (memory.grow (i32.const 16)))
+  (func (export "table") (result i32) (local $n i32) (local $set i32)
+    (loop $more
+      (local.set $set (i32.add (local.get $set) (i32.eqz (ref.is_null (table.get (local.get $n))))))
+      (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 100))))
+    (local.get $set))
+  (func (export "global") (result i64) (global.get $g)))"""
+
+
+def assert_instances_are_as_declared(engine: Engine) -> None:
+    """Of the module that was soiled, and of another one, which an allocator may put into the same place."""
+    soiled, other = (wat.linked(engine, text) for text in (SOILED, SOILED.replace('"initial"', '"another"')))
+    for _ in range(3):
+        for linked, data in ((soiled, b"initial"), (other, b"another")):
+            first = soiled.instantiate(wat.context())
+            first.call("soil")
+            first.close()
+            ctx = wat.context()
+            instance = linked.instantiate(ctx)
+            declared = bytes(1000) + data + bytes((1 << 20) - 1007)
+            assert ctx.memory.read(0, ctx.memory.size) == declared
+            assert instance.call("grow") == 16
+            assert ctx.memory.read(0, ctx.memory.size) == declared + bytes(1 << 20)
+            assert (instance.call("table"), instance.call("global")) == (0, 7)
+            instance.close()
+
+
 HOST = HostModule("t", {OutOfBounds: 21})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from seam import ARITHMETIC, call, hosted
+from seam import ARITHMETIC, assert_instances_are_as_declared, call, hosted
 
 import wat
 from guesthouse.engine.base import EngineError
@@ -31,6 +31,27 @@ def test_memory_is_found_and_checked(any_engine):
     with pytest.raises(OutOfBounds):
         ctx.memory.write(65533, b"abcd")
     instance.close()
+
+
+def test_a_memory_that_was_kept_has_no_bytes_when_its_instance_is_gone(any_engine):
+    """Its address is another guest's then."""
+    linked = wat.linked(any_engine, ARITHMETIC)
+    for touch in (False, True):
+        ctx = wat.context()
+        instance = linked.instantiate(ctx)
+        kept = ctx.memory
+        if touch:
+            kept.write(0, b"secret")
+        instance.close()
+        assert kept.size == 0
+        for access, *arguments in ((kept.read, 0, 1), (kept.write, 0, b"x"), (kept.array, 0, 1, "u1")):
+            with pytest.raises(OutOfBounds):
+                access(*arguments)
+        assert kept.read(0, 0) == b""
+
+
+def test_an_instance_has_nothing_of_those_before_it(any_engine):
+    assert_instances_are_as_declared(any_engine)
 
 
 @pytest.mark.parametrize(

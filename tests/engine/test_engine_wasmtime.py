@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 import wasmtime
-from seam import ARITHMETIC, HOST, HOSTED, call
+from seam import ARITHMETIC, HOST, HOSTED, assert_instances_are_as_declared, call
 
 import wat
 from guesthouse.engine.base import EngineConfig, EngineError
@@ -90,6 +93,24 @@ def test_a_guest_cannot_use_features_that_its_artefact_was_not_compiled_for(engi
     other = wasmtime.Module(wasmtime.Engine(), wasmtime.wat2wasm(ARITHMETIC)).serialize()
     with pytest.raises(EngineError, match="epoch"):
         engine.load(bytes(other))
+
+
+def test_an_instance_in_the_place_of_another_has_nothing_of_it():
+    with contextlib.closing(WasmtimeEngine(EngineConfig(instances=1))) as engine:
+        assert engine.pooling
+        assert_instances_are_as_declared(engine)
+
+
+def test_an_engine_that_nobody_closed_is_not_freed_under_its_ticker():
+    engine = WasmtimeEngine(EngineConfig())
+    ticker, inner = engine.ticker, weakref.ref(engine.engine)
+    del engine
+    gc.collect()
+    assert inner() is not None
+    ticker.close()
+    del ticker
+    gc.collect()
+    assert inner() is None
 
 
 def test_an_instance_waits_for_a_place_in_the_pool():

@@ -403,8 +403,9 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 'unknown key "reuse"',
                 "reuse",
                 (
-                    "the keys here are: allow_guest_models, args, calling, enabled, env, function, image, isolation, "
-                    "limits, models, module, reply_type, scale, sha256, signature, wasi_nn"
+                    "the keys here are: allow_guest_models, args, body_file, calling, enabled, env, files, function, "
+                    "image, isolation, limits, models, module, reply_file, reply_type, scale, scratch, scratch_path, "
+                    "sha256, signature, wasi_nn"
                 ),
             ),
         ),

@@ -18,7 +18,7 @@ from guesthouse.observe import logs
 def _own_log(monkeypatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    monkeypatch.setattr(logs, "_HIDDEN", set())
+    monkeypatch.setattr(logs, "_HIDDEN", ())
     yield
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(False)
@@ -123,3 +123,32 @@ def test_never_writes_a_secret(stream, format):
     assert "other" not in text
     assert "Bearer" not in text
     assert "token ***" in text
+
+
+@pytest.mark.parametrize("format", logs.Format)
+def test_a_secret_that_another_one_begins_with_is_hidden_whole(stream, format):
+    secrets = [f"secret{'-of-the-rotation' * count}" for count in range(20)] + ["tab\tnew\nline", "ümlaut"]
+    for secret in secrets:
+        logs.hide([secret])
+    logs.configure(format, stream=stream)
+    for secret in secrets:
+        guest().info(f"<{secret}>")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == len(secrets)
+    assert all("<***>" in line for line in lines)
+
+
+def test_a_secret_may_be_added_while_a_line_is_written(stream, monkeypatch):
+    """By another thread, as a reload does it: the line is not lost."""
+
+    class Line(str):
+        def replace(self, old: str, new: str) -> Line:  # type: ignore[override]
+            logs.hide([f"{old} and more"])
+            return Line(str.replace(self, old, new))
+
+    monkeypatch.setattr(structlog.stdlib.ProcessorFormatter, "format", lambda *_: Line("a secret in a line"))
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    logs.hide(["a secret", "another"])
+    logs.configure(stream=stream)
+    guest().info("a line")
+    assert stream.getvalue() == "*** in a line\n"

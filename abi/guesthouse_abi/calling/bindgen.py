@@ -25,7 +25,7 @@ from guesthouse_abi.calling import Instance, Shape
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, GuestError, OutOfBounds
 from guesthouse_abi.host import FuncType, ValType
-from guesthouse_abi.imports.wasi_preview1 import flush
+from guesthouse_abi.imports.wasi_preview1 import flush, give_body, read_reply
 
 _PAIR = struct.Struct("<II")
 _RECORD = struct.Struct("<BII")
@@ -156,7 +156,12 @@ class Bindgen:
         return []
 
     def run(self, instance: Instance, context: Context, body: bytes) -> bytes:
-        """See `Convention.run`."""
+        """See `Convention.run`. With the grant `reply_file` that file's content is the reply, not what is returned."""
+        give_body(context, body)
+        reply = self._run(instance, context, body)
+        return read_reply(context) if context.grants.reply_file else reply
+
+    def _run(self, instance: Instance, context: Context, body: bytes) -> bytes:
         try:
             if self._initialize:
                 instance.call("_initialize")

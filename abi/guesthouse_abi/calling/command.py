@@ -1,7 +1,8 @@
 """The calling convention of a WASI command: a program with standard streams, arguments and an exit code.
 
-Standard input is the event's body, standard output the reply, standard error log lines. How a program asks for its
-arguments and environment is the business of `imports/wasi_preview1`; what stands in them, the sandbox's.
+Standard input is the event's body, standard output the reply, standard error log lines. With the grant `reply_file`
+that file's content is the reply, and standard output is log lines, too. How a program asks for its arguments, its
+environment and its files is the business of `imports/wasi_preview1`; what stands in them, the sandbox's.
 
 ======  ==============================================================================================================
 exit    meaning (64, 65 and 75 as in BSD's `sysexits.h`)
@@ -19,7 +20,7 @@ from guesthouse_abi.calling import Instance, Shape
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, Exit, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType
-from guesthouse_abi.imports.wasi_preview1 import flush, last_error_line
+from guesthouse_abi.imports.wasi_preview1 import flush, give_body, last_error_line, read_reply
 
 ERROR_TEXT = 1024  # bytes of the last line of standard error that an error carries
 
@@ -42,13 +43,15 @@ class Command:
         return found
 
     def run(self, instance: Instance, context: Context, body: bytes) -> bytes:
-        """Run the program on `body` and return its standard output.
+        """Run the program on `body` and return its standard output, or the content of `reply_file`.
 
         Raises `MalformedEvent`, `TryAgain` and `GuestError` by the exit code, with the last line of standard error,
         and what the call itself raises.
         """
         context.stdin, context.input_at = body, 0
-        context.stdout = reply = bytearray()
+        give_body(context, body)
+        reply = bytearray()
+        context.stdout = None if context.grants.reply_file else reply
         code = 0
         try:
             instance.call(_START)
@@ -58,7 +61,7 @@ class Command:
             flush(context)
         if code:
             raise _failure(code, last_error_line(context))
-        return bytes(reply)
+        return read_reply(context) if context.grants.reply_file else bytes(reply)
 
 
 def _failure(code: int, line: str) -> CallError:

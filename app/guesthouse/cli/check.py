@@ -10,6 +10,7 @@ from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, print_json, print_table
 from guesthouse.cli.parts import opened
+from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan import Plan
 
@@ -27,15 +28,19 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     loaded = load(manifest)
     with opened(loaded) as plan:
         digits = _ALL if json else _SHORT
-        guests, models = list(_guests(plan, digits)), list(_models(plan, digits, full=json))
+        guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits, full=json)), list(_files(plan))
+        hints = [f"guest {guest.name!r} {hint}" for guest in plan.guests.values() for hint in _hints(guest)]
         notes = [f"note: model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
     routes = list(_routes(loaded))
     if json:
-        print_json({"guests": guests, "models": models, "routes": routes})
+        print_json({"guests": guests, "models": models, "files": files, "routes": routes, "hints": hints})
         return
-    for rows in (guests, models, routes):
-        print_table(rows)
-        typer.echo()
+    for rows in (guests, models, files, routes):
+        if rows:
+            print_table(rows)
+            typer.echo()
+    for hint in hints:
+        note(f"hint: {hint}")
     for text in notes:
         note(text)
     note(f"{manifest}: {len(guests)} guests, {len(models)} models and {len(routes)} routes, all of them sound")
@@ -69,6 +74,43 @@ def _models(plan: Plan, digits: int, full: bool) -> Iterator[Row]:
                 "sha256": model.sha256[:digits],
                 **({"notes": model.notes} if full else {}),
             }
+
+
+def _files(plan: Plan) -> Iterator[Row]:
+    """What guests are granted, with whole digests: they are what a pin says."""
+    for guest in plan.guests.values():
+        for part in guest.granted.parts:
+            yield {
+                "files_of": guest.name,
+                "path": part.at,
+                "from": str(part.host),
+                "files": part.files,
+                "bytes": part.size,
+                "sha256": part.sha256,
+            }
+
+
+def _hints(guest: Guest) -> Iterator[str]:
+    """What is no fault and may not be what was meant."""
+    grants, parts = guest.config.grants, guest.granted.parts
+    granted = {
+        "files": bool(parts),
+        "body_file": bool(grants.body_file),
+        "scratch": bool(grants.scratch),
+        "reply_file": bool(grants.reply_file),
+    }
+    keys = ", ".join(key for key, has in granted.items() if has)
+    opens = any(i.name == "path_open" and i.module.startswith("wasi_") for i in guest.module.imports)
+    if keys and not opens:
+        yield f"has {keys}, but its module opens no file (it does not import path_open): leave them out"
+    if opens and not keys:
+        yield (
+            "may open files (it imports path_open) and is granted none: where it wants some, name them in files, "
+            "body_file or scratch (docs/guests.md)"
+        )
+    for part in parts:
+        if not part.files:
+            yield f"is granted an empty folder, {part.host}: it sees no folder without a file in it"
 
 
 def _routes(manifest: Manifest) -> Iterator[Row]:

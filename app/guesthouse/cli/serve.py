@@ -79,7 +79,7 @@ MetricsPort = Annotated[
 ]
 
 
-Watch = Annotated[bool, typer.Option("--watch", help="Reload when the manifest, a module or a model changes.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Reload when the manifest or a file that it names changes.")]
 
 
 @app.command(epilog=example_text("serve", "serve -m vision.toml --port 50051 --log-format json"))

@@ -360,8 +360,9 @@ class WasmerInstance:
         return Trap(kind or "trap", kind or text or type(error).__name__)
 
     def close(self) -> None:
-        """Let go of wasmer's instance, and with it of the memory."""
+        """Let go of wasmer's instance. A `Memory` that somebody kept has no bytes from here on."""
         self.memory = self.context.memory = None
+        self.located = 0, 0
         self._exports = self._memory = None
         if self._linked.current is self:
             self._linked.current = None

@@ -130,10 +130,14 @@ _WATCH = capi.EpochCallback(_watch)
 
 
 class _Ticker:
-    """The thread that advances an engine's epoch; asleep while no guest runs."""
+    """The thread that advances an engine's epoch; asleep while no guest runs.
 
-    def __init__(self, engine: int) -> None:
+    It holds the engine, not its address alone: the engine must not be freed under a thread that still runs.
+    """
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
         self._engine = engine
+        self._address = capi.address(engine.ptr())
         self._running = 0  # guests in flight
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -159,7 +163,7 @@ class _Ticker:
         while not self._stop:
             self._wake.wait()
             time.sleep(TICK)
-            capi.increment_epoch(self._engine)
+            capi.increment_epoch(self._address)
             with self._lock:
                 idle = 0 if self._running else idle + 1
                 if idle > _LINGER and not self._stop:
@@ -221,7 +225,8 @@ class WasmtimeInstance:
             self._memory_at = at + _SLOT + 8
             if linked.memory_name is not None:
                 name = linked.memory_name
-                capi.export_get(self._context, at, name, len(name), at + _SLOT)
+                if not capi.export_get(self._context, at, name, len(name), at + _SLOT):
+                    raise EngineError("the instance has not the memory that its module exports")
                 self.memory = context.memory = Memory(self._locate)
         except BaseException:
             self.close()
@@ -244,7 +249,8 @@ class WasmtimeInstance:
             function = self._scratch_at + slot
             if self._store is None:
                 raise RuntimeError("the instance is closed")
-            capi.export_get(self._context, self._scratch_at, name, len(name), function)
+            if not capi.export_get(self._context, self._scratch_at, name, len(name), function):
+                raise EngineError(f"the instance has not the export {export!r} of its module")
             self._resolved[export] = function = function + 8
         local = _local
         local.instance = self
@@ -276,10 +282,11 @@ class WasmtimeInstance:
         return Trap(kind, kind if code is not None else text.splitlines()[0] if text else kind)
 
     def close(self) -> None:
-        """Free the store. The memory's size is gone with it."""
+        """Free the store. A `Memory` that somebody kept has no bytes from here on: its address is another's soon."""
         store, self._store = self._store, None
         if store is not None:
             self.memory = self.context.memory = None
+            self._located = 0, 0
             if _local.instance is self:
                 _local.instance = None
             self._resolved = {}
@@ -435,7 +442,7 @@ class WasmtimeEngine:
         self.pooling = config.pooling and _pool_fits(config)
         self.engine = self._make(config)
         self.address = capi.address(self.engine.ptr())
-        self.ticker = _Ticker(self.address)
+        self.ticker = _Ticker(self.engine)
         # Guests' slots are fewer than these, except while events that began before a reload end.
         self.places = threading.Semaphore(config.instances if self.pooling else _UNBOUNDED)
 

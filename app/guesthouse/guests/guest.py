@@ -15,6 +15,7 @@ from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Li
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.declared import memory_minimums, table_minimums
+from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
@@ -42,6 +43,7 @@ class GuestConfig:
     limits: Limits = field(default_factory=Limits)
     signed: Signed | None = None
     isolation: str = "thread"  # or "process"
+    files: tuple[FileGrant, ...] = ()
 
 
 class GuestFaults(Exception):
@@ -77,6 +79,7 @@ class Guest:
         compiled: bool,
         artefact: Path | None = None,
         slots: Slots | None = None,
+        granted: Granted = NOTHING,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -88,8 +91,14 @@ class Guest:
         self.module = module
         self.sha256 = sha256
         self.compiled = compiled  # whether it had to be compiled now
+        self.granted = granted
         limits = config.limits
         self.slots = slots or Slots(config.name, limits.concurrency, limits.queue, limits.queue_wait)
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What tells one state of a guest from another: its code, its settings, its files."""
+        return self.sha256, self.config, self.granted.digest
 
     def take_limits(self) -> None:
         """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
@@ -103,11 +112,12 @@ def load_guest(
     services: Services,
     known: Mapping[Path | None, Guest] | None = None,
     slots: Slots | None = None,
+    granted: Granted = NOTHING,
 ) -> Guest:
     """Compile (or map), link and check a guest. Raises `GuestFaults`.
 
     `known` are loaded guests by their artefacts: their code is taken where it fits. `slots` are those that the guest
-    goes on with.
+    goes on with, `granted` are its files.
     """
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
@@ -134,15 +144,16 @@ def load_guest(
     linked = None
     if config.isolation == "thread":
         linked = same.linked if same is not None and same.linked is not None else _linked(config, module, functions)
-    return Guest(config, linked, convention, services, module, sha256, compiled, artefact, slots)
+    return Guest(config, linked, convention, services, module, sha256, compiled, artefact, slots, granted)
 
 
-def in_worker(config: GuestConfig, module: Module, services: Services) -> Guest:
+def in_worker(config: GuestConfig, module: Module, services: Services, granted: Granted) -> Guest:
     """The guest again where it runs, in a worker process; `module` was looked at before. Raises `GuestFaults`."""
     functions, convention, faults = _checked(config, module)
     if faults:
         raise GuestFaults(faults)
-    return Guest(config, _linked(config, module, functions), convention, services, module, "", False)
+    linked = _linked(config, module, functions)
+    return Guest(config, linked, convention, services, module, "", False, granted=granted)
 
 
 def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Convention, list[str]]:

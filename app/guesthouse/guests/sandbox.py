@@ -48,6 +48,7 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
         guest.services,
         arguments=(guest.name, *grants.args),
         variables=lambda: (*grants.env, *_facts(event)),
+        files=guest.granted.files,
     )
     linked, memory = guest.linked, 0
     assert linked is not None  # it runs in this process

@@ -12,8 +12,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from guesthouse.manifest.tables import VERBS
-from guesthouse.manifest.text import Where
+from guesthouse.manifest.tables import GUEST_PATH, VERBS, GuestLimits
+from guesthouse.manifest.text import Where, format_size, parse_size
+from guesthouse_abi.files import path_problem
 
 Disagreement = tuple[Where, str, str]
 """Where, what, remedy."""
@@ -25,6 +26,7 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     """Every rule that the manifest breaks."""
     yield from _engine(raw)
     yield from _guests(raw)
+    yield from _files(raw)
     yield from _models(raw)
     yield from _routes_name_guests(raw)
     yield from _methods(raw)
@@ -121,6 +123,32 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         for alias, model in _named_texts(guest.get("models")):
             if model not in models:
                 yield (*where, "models", alias), "is no model of this manifest", closest(model, models, "its models")
+
+
+def _files(raw: Raw) -> Iterator[Disagreement]:
+    """A guest's files, as far as they are known without reading a folder."""
+    for name, guest in _named(raw, "guests").items():
+        where = ("guests", name)
+        files, limits, scratch = guest.get("files"), guest.get("limits"), _size(guest.get("scratch"), 0)
+        for path in files if isinstance(files, dict) else ():
+            if path != "/" and (problem := path_problem(path)):
+                yield (*where, "files", path), f"is granted at a path that {problem}", GUEST_PATH
+        if not scratch and "scratch_path" in guest:
+            yield (*where, "scratch_path"), "is never used without scratch", 'write scratch = "8MiB", or leave it out'
+        most = _size(limits.get("host_memory") if isinstance(limits, dict) else None, _HOST_MEMORY)
+        if scratch > most:
+            what = f"is over limits.host_memory, which is {format_size(most)} and counts it"
+            yield (*where, "scratch"), what, "raise that, or lower scratch"
+
+
+_HOST_MEMORY: int = GuestLimits.model_fields["host_memory"].default
+
+
+def _size(value: object, default: int) -> int:
+    try:
+        return parse_size(value)
+    except ValueError:  # missing, or refused by the table
+        return default
 
 
 def _models(raw: Raw) -> Iterator[Disagreement]:

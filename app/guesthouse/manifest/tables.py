@@ -21,12 +21,14 @@ from pydantic_core import PydanticCustomError
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
+from guesthouse_abi.files import path_problem
 
 MiB = 1 << 20
 GiB = 1 << 30
 _LONGEST_MODEL_NAME = 256  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
+GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: How the names of the host's own methods begin.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -129,6 +131,29 @@ def _program(value: object, info: ValidationInfo) -> object:
     return str(_path(value, info))
 
 
+def _guest_folder(value: object) -> object:
+    if value == "":
+        raise wrong("is empty", GUEST_PATH)
+    return value if value == "/" else _guest_path(value)
+
+
+def _guest_path(value: object) -> object:
+    if isinstance(value, str) and value and (problem := path_problem(value)):
+        raise wrong(problem, GUEST_PATH)
+    return value
+
+
+def _granted(value: object, info: ValidationInfo) -> object:
+    """A path alone is a table with nothing but a path."""
+    if isinstance(value, str):
+        return GrantedFile.model_construct(path=_path(value, info))
+    if not isinstance(value, dict):
+        raise wrong(
+            f"is {kind_of(value)}, not a path", "write the path of a file or folder, from the manifest's folder"
+        )
+    return value
+
+
 def _tokens(value: object) -> object:
     tokens = value if isinstance(value, list) else [value]
     if not tokens or not all(isinstance(token, str) and token and token.isprintable() for token in tokens):
@@ -207,6 +232,8 @@ Count = Annotated[int, BeforeValidator(_whole), Kind("number")]
 Switch = Annotated[bool, BeforeValidator(_switch), Kind("true or false")]
 Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
 File = Annotated[Path, BeforeValidator(_path), Kind("path")]
+GuestPath = Annotated[str, BeforeValidator(_guest_path), Kind("path in the guest")]
+GuestFolder = Annotated[str, BeforeValidator(_guest_folder), Kind("path in the guest")]
 OnError = Literal["retry", "drop"]
 
 
@@ -362,9 +389,24 @@ class GuestLimits(Table):
         description="what the host holds for one event: tensors, decoded pictures, output",
     )
     log: Size = Field(default=65536, ge=0, le=GiB, description="what one event may log; the rest is dropped")
+    files: Size = Field(
+        default=256 * MiB,
+        ge=0,
+        le=64 * GiB,
+        description="the files that it is granted, all together; held in memory once",
+    )
 
     def limits(self) -> grants.Limits:
         return grants.Limits(**self.model_dump())
+
+
+class GrantedFile(Table):
+    """A file or folder that a guest is granted. A path alone, instead of a table, says the same without a pin."""
+
+    path: File = Field(description="the file, or the folder with all that is in it")
+    sha256: Digest | None = Field(
+        default=None, description="pin: it must have this digest; `guesthouse check` prints it, also a folder's"
+    )
 
 
 class Guest(Table):
@@ -387,6 +429,24 @@ class Guest(Table):
         default_factory=dict,
         description="the models that it may use; in a table by names of its own, as in "
         '`{ "mobilenet.v2" = "classifier" }`',
+    )
+    files: Annotated[
+        Mapping[str, Annotated[GrantedFile, BeforeValidator(_granted)]], Kind("table of paths, or of tables")
+    ] = Field(
+        default_factory=dict,
+        description='`{ "/m.tflite" = "models/m.tflite", "/data" = "data/" }`: files and folders that it may read, '
+        "by the path that it opens them by (docs/guests.md)",
+    )
+    body_file: GuestPath = Field(default="", description="the path at which it finds the event's body as a file")
+    scratch: Size = Field(
+        default=0,
+        le=64 * GiB,
+        description="bytes of files that it may write, in memory and gone with the event; part of `host_memory`",
+        json_schema_extra={"default": "none"},
+    )
+    scratch_path: GuestFolder = Field(default="/tmp", description="the folder for these files; `/`: anywhere")
+    reply_file: GuestPath = Field(
+        default="", description="the file whose content is the reply, not what it returns or prints"
     )
     reply_type: Text = Field(default="", description="the content type of its replies")
     image: Literal["0.14", "0.15"] | None = Field(
@@ -434,6 +494,10 @@ class Guest(Table):
             scale=self.scale,
             allow_guest_models=self.allow_guest_models,
             wasi_nn=self.wasi_nn,
+            body_file=self.body_file,
+            scratch=self.scratch,
+            scratch_path=self.scratch_path,
+            reply_file=self.reply_file,
         )
 
 

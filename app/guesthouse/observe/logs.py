@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import TextIO
@@ -25,7 +26,8 @@ from guesthouse.tracecontext import trace_id
 from guesthouse_abi.deadline import Deadline
 
 _EVENT: ContextVar[Event] = ContextVar("event")
-_HIDDEN: set[str] = set()
+_HIDDEN: tuple[str, ...] = ()  # the longest first: one secret may be the beginning of another
+_HIDING = threading.Lock()
 _SECRET_KEYS = frozenset({"token", "tokens", "password", "authorization", "dapr-api-token"})
 _MARK = "***"
 
@@ -47,10 +49,11 @@ class Level(str, enum.Enum):
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Replace these texts wherever they would appear in the log from now on."""
-    for secret in secrets:
-        if secret:
-            _HIDDEN.update((secret, json.dumps(secret)[1:-1]))
+    """Replace these texts wherever they would appear in the log from now on, escaped as lines have them too."""
+    global _HIDDEN
+    forms = {form for secret in secrets if secret for form in (secret, json.dumps(secret)[1:-1], escaped(secret))}
+    with _HIDING:  # other threads go through the one before meanwhile, so it is never changed
+        _HIDDEN = tuple(sorted(forms.union(_HIDDEN), key=len, reverse=True))
 
 
 def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: TextIO | None = None) -> None:
