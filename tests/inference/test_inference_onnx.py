@@ -487,6 +487,32 @@ def test_a_request_with_a_value_of_the_models_own_runs_beside_no_other(load):
     assert sorted(answers) == [(1, [[3, 4]])] * 6 + [(2, [[5, 6]])] * 6
 
 
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "ConvTranspose"])
+def test_refuses_tensors_without_elements_where_they_would_end_the_process(load, kind):
+    """ONNX Runtime 1.32 aborts, or reads what is not its own."""
+    if kind == "ConvTranspose":
+        nodes = [helper.make_node(kind, ["x", "w"], ["y"])]
+        made = tiny_models.model(
+            nodes, [("x", FLOAT, ["N", 1, "H", 2])], [("y", FLOAT, None)], [("w", np.ones((1, 1, 2, 2), np.float32))]
+        )
+        empty, one = (0, 1, 2, 2), (1, 1, 1, 2)
+    else:
+        gates = {"GRU": 3, "LSTM": 4}[kind]
+        weights = [(name, np.ones((1, 4 * gates, 4), np.float32)) for name in "wr"]
+        nodes = [helper.make_node(kind, ["x", "w", "r"], ["y"], hidden_size=4)]
+        made = tiny_models.model(nodes, [("x", FLOAT, ["T", "N", 4])], [("y", FLOAT, None)], weights)
+        empty, one = (2, 0, 4), (2, 1, 4)
+    model = load(made)
+    assert refusal(model, {"x": np.zeros(empty, np.float32)}) == (
+        f"a tensor without elements came, on which ONNX Runtime may end the process ({kind} is in the model): "
+        "give one element at least"
+    )
+    assert model.run({"x": np.ones(one, np.float32)}, ["y"], soon())[0].size
+    declared = tiny_models.model(made.graph.node, [("x", FLOAT, list(empty))], [("y", FLOAT, None)])
+    declared.graph.initializer.extend(made.graph.initializer)
+    assert "give one element at least" in load(declared).notes[0]  # not tried on them at load either
+
+
 def test_takes_dimensions_that_are_declared_as_nothing(load):
     """An empty cache, say: nothing is put in its place."""
     model = load(tiny_models.doubling(rows=1, width=0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from guesthouse.inference.protobuf import BYTES, VARINT, Malformed, fields, signed, varint
@@ -93,6 +93,19 @@ def read_graph(data: bytes) -> ModelGraph:
             key, body, defaults = reader.function(begin, stop)
             model.functions[key], model.defaults[key] = body, defaults
     return model
+
+
+def nodes_of(model: ModelGraph) -> Iterator[tuple[Node, bool]]:
+    """Every node, those of subgraphs and functions too, and whether all of its inputs but the first are constant."""
+    todo = [model.graph, *model.functions.values()]
+    while todo:
+        graph = todo.pop()
+        constant = {"", *graph.constants}
+        for node in graph.nodes:
+            yield node, constant.issuperset(node.inputs[1:])
+            if constant.issuperset(node.inputs):
+                constant.update(node.outputs)
+            todo += [one.graph for one in node.attributes.values() if one.graph is not None]
 
 
 def without_shape(data: bytes) -> frozenset[str]:
