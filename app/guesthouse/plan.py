@@ -98,12 +98,18 @@ class Routes:
     def _method(self, event: Event) -> Route:
         choices = self._methods.get(event.name.strip("/"), [])
         for verbs, route in choices:
-            if not event.verb or event.verb in verbs:
+            if _answers(verbs, event.verb):
                 return route
         if choices:
-            only = ", ".join(v for verbs, _ in choices for v in verbs)
-            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, only {only}")
+            named = ", ".join(v for verbs, _ in choices for v in verbs)
+            only = f"only {named}" if named else "for none of its tables names it in verbs"
+            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, {only}")
         raise Failure(Reason.NOT_FOUND, f"no guest answers the method {event.name!r}")
+
+
+def _answers(verbs: tuple[str, ...], verb: str) -> bool:
+    """Whether a table with these verbs is for a call with that one, which is empty where there was none."""
+    return (not verb or verb in verbs) if verbs else verb not in written.ASKING_VERBS
 
 
 def _route(table: written.Binding | written.Topic) -> Route:

@@ -19,7 +19,6 @@ import pytest
 
 from wat import cat
 
-USUAL = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 ROOT = Path(__file__).resolve().parents[2]
 COFFEE = ROOT / "tests" / "data" / "photos" / "coffee.png"
 
@@ -133,7 +132,12 @@ def test_check_tells_guests_models_and_routes():
     classifier = told["models"][0]
     assert classifier["inputs"] == ["input uint8 [N,224,224,3]"]
     assert classifier["batchable"] is True
-    assert {"route": "invoke", "name": "api/image", "guest": "classify", "for": USUAL} in told["routes"]
+    assert {
+        "route": "invoke",
+        "name": "api/image",
+        "guest": "classify",
+        "for": "all usual verbs",
+    } in told["routes"]
     plain = guesthouse("check")
     assert "espresso" not in plain.stdout.decode()
     assert "6 guests, 2 models and 8 routes, all of them sound" in plain.stderr.decode()
@@ -146,7 +150,7 @@ def test_check_warns_of_replies_that_do_not_fit_into_a_message(tmp_path: Path):
         for name, size in (("small", "1MiB"), ("large", "2MiB"), ("topical", "2MiB"))
     )
     routes = "".join(f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n' for name in ("small", "large"))
-    topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "topical"\n'
+    topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "topical"\ndead_letter = "d"\n'
     (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guests}{routes}{topic}')
     for arguments in ([], ["--json"]):
         done = guesthouse("check", *arguments, cwd=tmp_path)

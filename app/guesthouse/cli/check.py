@@ -41,13 +41,14 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     if json:
         found = {"guests": guests, "models": models, "files": files, "routes": routes}
         print_json({**found, "warnings": warnings, "hints": hints})
-        return
-    for rows in (guests, models, files, routes):
-        if rows:
+    else:
+        for rows in filter(None, (guests, models, files, routes)):
             print_table(rows)
             typer.echo()
     for warning in warnings:
         note(f"warning: {warning}")
+    if json:
+        return
     for hint in hints:
         note(f"hint: {hint}")
     for text in notes:
@@ -140,7 +141,12 @@ def _hints(guest: Guest) -> Iterator[str]:
 
 def _routes(manifest: Manifest) -> Iterator[Row]:
     for invoke in manifest.invoke:
-        yield {"route": "invoke", "name": invoke.method, "guest": invoke.guest, "for": invoke.verbs}
+        yield {
+            "route": "invoke",
+            "name": invoke.method,
+            "guest": invoke.guest,
+            "for": invoke.verbs or "all usual verbs",
+        }
     for binding in manifest.binding:
         yield {"route": "binding", "name": binding.name, "guest": binding.guest, "for": _onward(binding.to)}
     for topic in manifest.topic:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from guesthouse.manifest import cel
-from guesthouse.manifest.tables import GUEST_PATH, USUAL_VERBS, GuestLimits
+from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -191,7 +191,8 @@ def _methods(raw: Raw) -> Iterator[Disagreement]:
         method = route.get("method")
         if not isinstance(method, str):
             continue
-        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or USUAL_VERBS
+        usual = [verb for verb in VERBS if verb not in ASKING_VERBS]
+        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or usual
         before = {first[method.strip("/"), verb] for verb in verbs if (method.strip("/"), verb) in first}
         if before:
             yield _again(("invoke", index, "method"), min(before), "one guest answers a method and verb")

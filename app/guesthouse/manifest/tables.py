@@ -33,9 +33,8 @@ GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: How the names of the host's own methods begin.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-#: Those that a method answers which names none. The others ask about a method (a browser's preflight is an OPTIONS)
-#: and are no reason to run a guest.
-USUAL_VERBS = ("GET", "POST", "PUT", "DELETE", "PATCH")
+#: They ask about a method (a browser's preflight is an OPTIONS) and run a guest only where its `verbs` name them.
+ASKING_VERBS = ("HEAD", "OPTIONS", "CONNECT", "TRACE")
 
 
 @dataclass(frozen=True)
@@ -545,9 +544,9 @@ class Invoke(Table):
     verbs: Annotated[
         tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
     ] = Field(
-        default=USUAL_VERBS,
+        default=(),
         description="the HTTP verbs that are answered",
-        json_schema_extra={"default": "`GET`, `POST`, `PUT`, `DELETE`, `PATCH`"},
+        json_schema_extra={"default": "all but `HEAD`, `OPTIONS`, `CONNECT`, `TRACE`"},
     )
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
