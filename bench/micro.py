@@ -90,7 +90,7 @@ def cycle(options: Options, folder: Path) -> Findings:
                 context = Context(Deadline.after(5), Grants(), guest.limits, SERVICES)
                 instance = guest.linked.instantiate(context)
                 try:
-                    return guest.convention.run(instance, context, body)
+                    return guest.convention.run(lambda: instance, context, body)
                 finally:
                     instance.close()
 

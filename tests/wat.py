@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from dataclasses import replace
 from typing import Any
 
 import wasmtime
 
-from guesthouse.engine.base import Engine, Linked, Module
+from guesthouse.engine.base import Engine, Instance, Linked, Module
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
@@ -58,12 +59,19 @@ def run(engine: Engine, wat: str, convention: Convention, body: bytes, ctx: Cont
     """Call a WAT guest by a convention, in a fresh instance."""
     problems = convention.problems(Shape(compiled(engine, wat)))
     assert not problems, problems
-    ctx = ctx or context()
-    instance = linked(engine, wat).instantiate(ctx)
-    try:
-        return convention.run(instance, ctx, body)
-    finally:
-        instance.close()
+    return called(linked(engine, wat), convention, body, ctx or context())
+
+
+def called(module: Linked, convention: Convention, body: bytes, ctx: Context) -> bytes:
+    """Call a linked guest by a convention, in a fresh instance."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Instance:
+            instance = module.instantiate(ctx)
+            stack.callback(instance.close)
+            return instance
+
+        return convention.run(start, ctx, body)
 
 
 def cat(path: str, most: int = 1024, between: str = "") -> bytes:

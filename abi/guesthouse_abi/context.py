@@ -87,9 +87,9 @@ class Context:
 
     @property
     def memory(self) -> Memory:
-        """The guest's memory. Raises `HostError` for a guest that exports none, and while it is being instantiated."""
+        """The guest's memory. Raises `HostError` for a guest that exports none."""
         if self._memory is None:
-            raise HostError("the guest has no memory that the host could read")
+            raise HostError("the guest exports no memory")
         return self._memory
 
     @memory.setter

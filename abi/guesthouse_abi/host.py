@@ -120,7 +120,7 @@ class HostModule:
                 FuncType(tuple(_WASM[k] for k in kinds), tuple(_WASM[r] for r in results)),
                 kinds,
                 body,
-                numbers if results else None,
+                numbers if results and results[0] not in (F32, F64) else None,
             )
             return body
 

@@ -23,7 +23,7 @@ from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
-from guesthouse.manifest import Manifest
+from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import GuestLog
 from guesthouse_abi.deadline import Deadline
@@ -98,12 +98,18 @@ class Routes:
     def _method(self, event: Event) -> Route:
         choices = self._methods.get(event.name.strip("/"), [])
         for verbs, route in choices:
-            if not verbs or not event.verb or event.verb in verbs:
+            if _answers(verbs, event.verb):
                 return route
         if choices:
-            only = ", ".join(v for verbs, _ in choices for v in verbs)
-            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, only {only}")
+            named = ", ".join(v for verbs, _ in choices for v in verbs)
+            only = f"only {named}" if named else "for none of its tables names it in verbs"
+            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, {only}")
         raise Failure(Reason.NOT_FOUND, f"no guest answers the method {event.name!r}")
+
+
+def _answers(verbs: tuple[str, ...], verb: str) -> bool:
+    """Whether a table with these verbs is for a call with that one, which is empty where there was none."""
+    return (not verb or verb in verbs) if verbs else verb not in written.ASKING_VERBS
 
 
 def _route(table: written.Binding | written.Topic) -> Route:
@@ -131,6 +137,7 @@ class Plan:
     cache: CodeCache
     slots: Mapping[str, Slots]
     pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
+    warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
@@ -144,7 +151,9 @@ class Plan:
         return sandbox.run(self.guests[name], event, deadline, queued)
 
     def log_notes(self, before: Plan | None = None) -> None:
-        """Log what an operator should know of the models that the plan `before` did not have."""
+        """Log what is perhaps not meant, and what an operator should know of models that the plan `before` had not."""
+        for warning in self.warnings:
+            _logger.warning("perhaps not meant", warning=warning)
         for model in self.models.models:
             if before is None or before.models.named(model.name) is not model:
                 for text in model.notes:
@@ -230,7 +239,7 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
             faults.append(f"guest {name!r}: its worker process does not start: {fault}")
     slots.update({name: guest.slots for name, guest in guests.items()})
-    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools)
+    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools, tuple(warnings(manifest)))
     if faults:
         plan.close()
         raise PlanFaults(faults)
@@ -273,6 +282,8 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         module=guest.module,
         calling=guest.calling,
         function=guest.function,
+        values=guest.values,
+        parameters=guest.parameters,
         sha256=guest.sha256,
         reply_type=guest.reply_type,
         grants=guest.grants(),

@@ -132,10 +132,33 @@ def test_check_tells_guests_models_and_routes():
     classifier = told["models"][0]
     assert classifier["inputs"] == ["input uint8 [N,224,224,3]"]
     assert classifier["batchable"] is True
-    assert {"route": "invoke", "name": "api/image", "guest": "classify", "for": "all verbs"} in told["routes"]
+    assert {
+        "route": "invoke",
+        "name": "api/image",
+        "guest": "classify",
+        "for": "all usual verbs",
+    } in told["routes"]
     plain = guesthouse("check")
     assert "espresso" not in plain.stdout.decode()
     assert "6 guests, 2 models and 8 routes, all of them sound" in plain.stderr.decode()
+
+
+def test_check_warns_of_replies_that_do_not_fit_into_a_message(tmp_path: Path):
+    echo = ROOT / "guests" / "echo" / "echo.wasm"
+    guests = "".join(
+        f'[guests.{name}]\nmodule = "{echo}"\nfunction = "echo"\nlimits = {{ input = "1MiB", output = "{size}" }}\n'
+        for name, size in (("small", "1MiB"), ("large", "2MiB"), ("topical", "2MiB"))
+    )
+    routes = "".join(f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n' for name in ("small", "large"))
+    topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "topical"\ndead_letter = "d"\n'
+    (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guests}{routes}{topic}')
+    for arguments in ([], ["--json"]):
+        done = guesthouse("check", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert [line for line in done.stderr.decode().splitlines() if line.startswith("warning: ")] == [
+            "warning: guest 'large': limits.output is 2MiB, and server.message 1088KiB: a larger reply is answered "
+            "TOO_LARGE; raise server.message to 2112KiB, or lower limits.output"
+        ]
 
 
 def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
@@ -278,3 +301,31 @@ def test_the_token_is_asked_for_and_never_logged(tmp_path: Path):
         )
     assert "s3cret" not in log.read_text()
     assert "s3cret" not in refused.stderr.decode()
+
+
+def test_a_refusal_to_start_is_a_line_of_the_log_where_that_is_json(tmp_path: Path):
+    (tmp_path / "guesthouse.toml").write_text("[app]\n")
+    for arguments, environment in (
+        (["serve", "--log-format", "json"], {}),
+        (["serve"], {"GUESTHOUSE_LOG_FORMAT": "json"}),
+    ):
+        done = guesthouse(*arguments, cwd=tmp_path, **environment)
+        assert done.returncode == 1
+        (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+        assert (line["event"], line["level"]) == ("refused", "error")
+        assert "name is missing" in line["error"]
+
+
+def test_check_warns_of_what_is_perhaps_not_meant(tmp_path: Path):
+    guest = ROOT / "guests" / "echo" / "echo.wasm"
+    (tmp_path / "guesthouse.toml").write_text(
+        f'[app]\nname = "a"\n[guests.echo]\nmodule = "{guest}"\nfunction = "echo"\n'
+        '[[invoke]]\nmethod = "api/*"\nguest = "echo"\n'
+    )
+    done = guesthouse("check", cwd=tmp_path)
+    assert done.returncode == 0
+    said = done.stderr.decode().splitlines()
+    assert said[0].startswith('warning: "api/*" is the very name of a method, not a pattern — [[invoke]] #1: method — ')
+    assert said[-1] == "guesthouse.toml: 1 guest, 0 models and 1 route, all of them sound, with 1 warning"
+    told = json.loads(guesthouse("check", "--json", cwd=tmp_path).stdout)
+    assert [f"warning: {warning}" for warning in told["warnings"]] == said[:1]

@@ -180,7 +180,7 @@ def _calls(text: str) -> Iterator[Call]:
 
 # ---- what the page says ----
 
-_ROW = re.compile(r"\| `(\w+)\([^)`]*\)` \| `\(([^)]*)\)->\(([^)]*)\)` \|")
+_ROW = re.compile(r"\| `([\w.]+)\([^)`]*\)` \| `\(([^)]*)\)->\(([^)]*)\)` \|")
 _HEADING = re.compile(r"#+ (.*)")
 
 

@@ -6,7 +6,7 @@ import wat
 from guesthouse.engine.base import Engine
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import OutOfBounds
-from guesthouse_abi.host import I32, I64, U32, HostModule
+from guesthouse_abi.host import F32, F64, I32, I64, U32, HostModule
 
 ARITHMETIC = """(module (memory (export "memory") 1)
   (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
@@ -68,6 +68,17 @@ def numbers(context: Context, a: U32, b: I32, c: I64) -> I64:
 
 
 @HOST.function()
+def halves(context: Context, a: F32, b: I32, c: F64, d: U32) -> F64:
+    assert (a, b, c, d) == (0.5, -1, -0.1, 0xFFFFFFFF)
+    return F64(-0.3)
+
+
+@HOST.function()
+def short(context: Context, value: F64) -> F32:
+    return F32(value)
+
+
+@HOST.function()
 def touch(context: Context, pointer: U32) -> U32:
     context.memory.read(pointer, 4)
     return U32(0)
@@ -85,10 +96,14 @@ def stop(context: Context) -> None:
 
 HOSTED = """(module
   (import "t" "numbers" (func $n (param i32 i32 i64) (result i64)))
+  (import "t" "halves" (func $h (param f32 i32 f64 i32) (result f64)))
+  (import "t" "short" (func $short (param f64) (result f32)))
   (import "t" "touch" (func $t (param i32) (result i32)))
   (import "t" "break" (func $b)) (import "t" "stop" (func $s))
   (memory (export "memory") 1)
   (func (export "numbers") (result i64) (call $n (i32.const -1) (i32.const -1) (i64.const -2)))
+  (func (export "halves") (result f64) (call $h (f32.const 0.5) (i32.const -1) (f64.const -0.1) (i32.const -1)))
+  (func (export "short") (param f64) (result f32) (call $short (local.get 0)))
   (func (export "touch") (param i32) (result i32) (call $t (local.get 0)))
   (func (export "break") call $b) (func (export "stop") call $s))"""
 

@@ -31,6 +31,26 @@ def test_a_start_function_that_loops_ends_at_the_deadline(engine):
         wat.linked(engine, START_LOOP).instantiate(wat.context(0.1))
 
 
+@pytest.mark.parametrize("function", ['(func (export "f")', "(start $f) (func $f"])
+def test_an_exception_that_nobody_catches_has_a_name(engine, function):
+    text = (
+        f'(module (tag $t (export "t") (param i32)) (memory (export "memory") 1) {function} (throw $t (i32.const 7))))'
+    )
+    with pytest.raises(Trap, match=r"^an exception that nobody caught$"):
+        call(engine, text, "f")
+
+
+def test_an_exception_that_is_caught_is_the_guests_own_affair(engine):
+    text = """(module (tag $t (param i32)) (memory (export "memory") 1)
+      (func $throws (throw $t (i32.const 7)))
+      (func $f (export "f") (result i32)
+        (block $caught (result i32) (try_table (catch $t $caught) call $throws) i32.const 1))
+      (func (export "then") (result i32) (drop (call $f)) unreachable))"""
+    assert call(engine, text, "f") == 7
+    with pytest.raises(Trap, match=r"^unreachable$"):
+        call(engine, text, "then")
+
+
 def test_a_cancelled_event_ends_its_guest(engine):
     ctx = wat.context(60)
     timer = threading.Timer(0.1, ctx.deadline.cancel)

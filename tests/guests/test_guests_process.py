@@ -65,7 +65,7 @@ isolation = "process"
 files = { "/small" = "small", "/large" = "large" }
 limits = { concurrency = 1, memory = "64KiB", host_memory = "64KiB", input = 1, output = "1KB" }
 """
-LARGE = 200 << 20
+LARGE = 255 << 20
 LOOP = """(module (memory (export "memory") 1)
   (func (export "allocate") (param i32) (result i32) i32.const 1024)
   (func (export "f") (param i32 i32) (result i32) (loop br 0) i32.const 0))"""

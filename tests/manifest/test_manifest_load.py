@@ -256,10 +256,27 @@ def test_never_shows_a_secret(read, faults):
         '"${SECRET}" is not a whole number — guesthouse.toml: server.port — write digits alone'
     ]
     assert faults('[server]\ntoken = "hunter2\\n"\n')[0].startswith("is not a token — ")
-    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\n" }}\n')[0].startswith("has a control character in it — ")
+    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\u0001" }}\n')[0].startswith("has a control character in it — ")
     assert faults("", APP_PORT="hunter2") == [
         "is not a whole number — $APP_PORT in the environment — write digits alone"
     ]
+
+
+def test_arguments_and_environment_may_have_newlines_and_tabs(read, faults):
+    guest = '[guests.g]\nmodule = "g"\ncalling = "command"\n'
+    text = "-----BEGIN KEY-----\\r\\n\\tabc\\n"
+    manifest = read(
+        f'{guest}args = ["{text}", "${{PEM}}"]\nenv = {{ KEY = "{text}", PEM = "${{PEM}}" }}\n', PEM="a\n\tb"
+    )
+    known = manifest.guests["g"]
+    assert known.args == ("-----BEGIN KEY-----\r\n\tabc\n", "a\n\tb")
+    assert known.env == {"KEY": "-----BEGIN KEY-----\r\n\tabc\n", "PEM": "a\n\tb"}
+    remedy = "write text, with newlines and tabs at most"
+    for bad in ("\\u0000", "\\u001b[0m", "\\b"):
+        assert faults(f'{guest}args = ["a{bad}"]\nenv = {{ KEY = "b{bad}" }}\n') == [
+            fault(f'"a{bad}" has a control character in it', "guesthouse.toml: guests.g.args[0]", remedy),
+            fault("has a control character in it", "guesthouse.toml: guests.g.env.KEY", remedy),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -404,9 +421,34 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 "reuse",
                 (
                     "the keys here are: allow_guest_models, args, body_file, calling, enabled, env, files, function, "
-                    "image, isolation, limits, models, module, reply_file, reply_type, scale, scratch, scratch_path, "
-                    "sha256, signature, wasi_nn"
+                    "image, isolation, limits, models, module, parameters, reply_file, reply_type, scale, scratch, "
+                    "scratch_path, sha256, signature, values, wasi_nn"
                 ),
+            ),
+        ),
+        (
+            "values = 'xml'",
+            ('"xml" is not a choice', "values", 'write "json"'),
+        ),
+        (
+            "parameters = ['i32']",
+            ("is used by nobody", "parameters", 'write values = "json" too, or leave it out'),
+        ),
+        (
+            "values = 'json'\nparameters = ['Vec<f32>']",
+            (
+                '"Vec<f32>" is no type of a parameter',
+                "parameters[0]",
+                "write u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, bool, char, String, Vec<u8>, Vec<i8>, Vec<u16>, "
+                "Vec<i16>, Vec<u32>, Vec<i32>, Vec<u64> or Vec<i64>",
+            ),
+        ),
+        (
+            "calling = 'command'\nvalues = 'json'",
+            (
+                '"json" does not go with calling = "command"',
+                "values",
+                "a program has standard input and output: leave it out",
             ),
         ),
         ("env = { A = 3 }", ("is a whole number, not text", "env.A", "write text")),
@@ -514,7 +556,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             (
                 "is empty",
                 "guesthouse.toml: [[invoke]] #1: verbs",
-                "name the verbs that are answered, or leave it out for all of them",
+                "name the verbs that are answered, or leave it out for the usual ones",
             ),
         ),
         (
@@ -534,7 +576,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             ('"ignore" is not a choice', "guesthouse.toml: [[binding]] #1: on_error", 'write "retry" or "drop"'),
         ),
         (
-            "[[topic]]\npubsub = 'p'\ntopic = 't'\nguest = 'echo'\nroute = { match = 'x' }",
+            "[[topic]]\npubsub = 'p'\ntopic = 't'\nguest = 'echo'\nroute = { match = 'event.id == \"x\"' }",
             (
                 "path is missing",
                 "guesthouse.toml: [[topic]] #1: route.path",
@@ -664,14 +706,18 @@ def test_explains_tables_that_do_not_agree(faults, text, expected):
         (
             "topic",
             "pubsub = 'p'\ntopic = 't'\nroute = { path = '/a' }",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/a' }",
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/a' }",
             ('"/a" is answered by [[topic]] #1 already', "route.path", "give each route its own path"),
         ),
         (
             "topic",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/a' }",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/b' }",
-            ('"m" is answered by [[topic]] #1 already', "route.match", "give each table of a topic a route of its own"),
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/a' }",
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/b' }",
+            (
+                '"true" is answered by [[topic]] #1 already',
+                "route.match",
+                "give each table of a topic a route of its own",
+            ),
         ),
     ],
 )
@@ -725,3 +771,12 @@ def test_shows_hostile_text_without_obeying_it(faults):
     (fault,) = faults('"\\u001b[2J\\u202e" = 3\n', app="[app]\nname = 'x'\n")
     assert "\\u001b[2J\\u202e" in fault
     assert fault.isprintable()
+
+
+def test_a_match_that_a_sidecar_cannot_use_is_refused(faults):
+    topic = GUEST + '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "echo"\nroute = {{ match = {}, path = "x" }}\n'
+    (wrong,) = faults(topic.format("""'event.type = "photo"'"""))
+    assert wrong.startswith('"event.type = \\"photo\\"" is not CEL: nothing may follow like')
+    assert " — guesthouse.toml: [[topic]] #1: route.match — two values are compared with ==" in wrong
+    (unknown,) = faults(topic.format("\"lower(event.type) == 'x'\""))
+    assert "calls the function lower(), which CEL does not have" in unknown

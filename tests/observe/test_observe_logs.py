@@ -19,6 +19,7 @@ def _own_log(monkeypatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     monkeypatch.setattr(logs, "_HIDDEN", ())
+    monkeypatch.setattr(logs, "in_use", logs.Format.TEXT)
     yield
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(False)
@@ -152,3 +153,13 @@ def test_a_secret_may_be_added_while_a_line_is_written(stream, monkeypatch):
     logs.configure(stream=stream)
     guest().info("a line")
     assert stream.getvalue() == "*** in a line\n"
+
+
+@pytest.mark.parametrize("token", ["guest", "0", "level", '"', "{", "info", "event"])
+def test_a_secret_that_is_a_word_of_the_line_does_not_break_its_json(stream, token):
+    logs.hide([token])
+    logs.configure(logs.Format.JSON, stream=stream)
+    guest().info(f"<{token}>", count=10, more=[{token: f"<{token}>"}])
+    line = json.loads(stream.getvalue())
+    assert (line["level"], line["logger"], line["event"], line["count"]) == ("info", "guesthouse.guest", "<***>", 10)
+    assert line["more"] == [{"***": "<***>"}]

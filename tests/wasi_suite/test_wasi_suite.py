@@ -43,16 +43,13 @@ def run(engine: Engine, program: Program) -> tuple[int, str, str]:
     context.variables = lambda: list(program.env.items())
     context.files = Files(program.files())
     log: wat.Lines = context.services.log
-    instance = wat.linked(engine, program.wasm.read_bytes()).instantiate(context)
     code = 0
     try:
-        Command().run(instance, context, b"")
+        wat.called(wat.linked(engine, program.wasm.read_bytes()), Command(), b"", context)
     except CallError as error:
         log.line("end", str(error))
         ended = re.match(r"exit code (\d+)", str(error))
         code = int(ended[1]) if ended else -1
-    finally:
-        instance.close()
     return code, bytes(context.stdout or b"").decode(), "\n".join(text for _, text in log.lines)
 
 

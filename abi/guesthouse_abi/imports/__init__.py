@@ -10,6 +10,7 @@ def host_modules() -> dict[str, HostModule]:
     from guesthouse_abi.imports import (
         bindgen_results,
         env,
+        ssvm,
         wasi_preview1,
         wasi_unstable,
         wasmedge_image,
@@ -23,6 +24,7 @@ def host_modules() -> dict[str, HostModule]:
         env.MODULE,
         ephemeral.MODULE,
         legacy.MODULE,
+        *ssvm.MODULES,
         wasi_preview1.MODULE,
         wasi_unstable.MODULE,
         wasmedge_image.MODULE,

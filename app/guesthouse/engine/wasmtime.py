@@ -23,19 +23,22 @@ import wasmtime
 from guesthouse.engine import capi
 from guesthouse.engine.base import (
     TABLE_ELEMENTS,
+    UNCAUGHT,
     EngineConfig,
     EngineError,
     ExternType,
     Import,
     Refused,
     Step,
+    bits_of,
     ended_by,
     fingerprint,
+    number_of,
 )
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, Trap
-from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
+from guesthouse_abi.host import F32, F64, I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
 
 TICK = 0.01  # seconds between epochs while a guest runs
@@ -205,6 +208,7 @@ class WasmtimeInstance:
         self._scratch_at = at = addressof(self._scratch)
         self._resolved: dict[str, int] = {}
         self._located: tuple[int, int] | None = None
+        self._memory_at = at + _SLOT + 8
         limits = context.limits
         linked.engine.take_place(context.deadline)
         self._store: int | None = capi.store_new(linked.engine.address, None, capi.NO_FINALIZER)
@@ -222,15 +226,20 @@ class WasmtimeInstance:
             error = capi.pre_instantiate(linked.pre, self._context, at, local.trap_at)
             if error or local.trap.value:
                 raise self._failure(error, local)
-            self._memory_at = at + _SLOT + 8
-            if linked.memory_name is not None:
-                name = linked.memory_name
+            name = linked.memory_name
+            if self.memory is None and name is not None:
                 if not capi.export_get(self._context, at, name, len(name), at + _SLOT):
                     raise EngineError("the instance has not the memory that its module exports")
                 self.memory = context.memory = Memory(self._locate)
         except BaseException:
             self.close()
             raise
+
+    def find_memory(self, caller: int) -> None:
+        """Have the memory while the start section runs, which is before the instance itself is to be had."""
+        name = self._linked.memory_name
+        if name is not None and capi.caller_export_get(caller, name, len(name), self._scratch_at + _SLOT):
+            self.memory = self.context.memory = Memory(self._locate)
 
     def _locate(self) -> tuple[int, int]:
         """Asked for anew whenever the guest has run since: nobody else can move or grow its memory."""
@@ -276,6 +285,8 @@ class WasmtimeInstance:
         fault, self.fault = self.fault, None
         if fault is not None:
             return ended_by(fault)
+        if capi.has_exception(self._context):
+            return Trap(UNCAUGHT)
         kind = _KINDS.get(code, "trap") if code is not None else "trap"
         if kind == "interrupt":
             return DeadlineExceeded("the time limit was reached")
@@ -340,35 +351,40 @@ def _signed(bits: int) -> Callable[[int], int]:
     return lambda value: ((value & mask) ^ sign) - sign
 
 
-_READ: dict[Any, Callable[[int], int]] = {
+_READ: dict[Any, Callable[[int], int | float]] = {
     U32: lambda value: value & 0xFFFFFFFF,
     U64: lambda value: value,
     I32: _signed(32),
     I64: _signed(64),
+    F32: lambda bits: number_of(bits & 0xFFFFFFFF, ValType.F32),
+    F64: lambda bits: number_of(bits, ValType.F64),
+}
+_WRITE: dict[ValType, Callable[[Any], int]] = {
+    ValType.I32: lambda value: value & 0xFFFFFFFF,
+    ValType.I64: lambda value: value & 0xFFFFFFFFFFFFFFFF,
+    ValType.F32: lambda value: bits_of(value, ValType.F32),
+    ValType.F64: lambda value: bits_of(value, ValType.F64),
 }
 
 
 def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
     """Define one import; returns the callback, which must outlive every instance."""
-    readers = []
-    for index, kind in enumerate(function.kinds):
-        reader = _READ.get(kind)
-        if reader is None:
-            raise EngineError(f"{function.module}.{function.name}: floating-point parameters are not supported")
-        readers.append((2 * index, reader))
+    readers = [(2 * index, _READ[kind]) for index, kind in enumerate(function.kinds)]
     results = function.signature.results
-    mask = 0xFFFFFFFF if results and results[0] is ValType.I32 else 0xFFFFFFFFFFFFFFFF
-    invoke, has_result = function.invoke, bool(results)
+    write = _WRITE[results[0]] if results else None
+    invoke = function.invoke
 
-    def callback(_env: Any, _caller: Any, raw: Any, _count: int) -> int | None:
+    def callback(_env: Any, caller: Any, raw: Any, _count: int) -> int | None:
         started = perf_counter()
         instance = _local.instance
         try:
             assert instance is not None
             instance._located = None
+            if instance.memory is None:
+                instance.find_memory(caller)
             result = invoke(instance.context, *[read(raw[index]) for index, read in readers])
-            if has_result:
-                raw[0] = result & mask
+            if write is not None:
+                raw[0] = write(result)
         except BaseException as error:
             if instance is not None:
                 instance.fault = error

@@ -16,6 +16,7 @@ from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.declared import memory_minimums, table_minimums
 from guesthouse.guests.files import NOTHING, FileGrant, Granted
+from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
@@ -37,6 +38,8 @@ class GuestConfig:
     module: Path
     calling: str  # "bindgen" or "command"
     function: str = ""
+    values: str | None = None  # "json": a function's parameters and results are JSON arrays
+    parameters: tuple[str, ...] = ()  # their types, where the manifest says so
     sha256: str | None = None
     reply_type: str = ""
     grants: Grants = field(default_factory=Grants)
@@ -159,9 +162,15 @@ def in_worker(config: GuestConfig, module: Module, services: Services, granted: 
 def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Convention, list[str]]:
     """The host functions behind the imports, how the guest is called, and what is wrong with the module."""
     functions, faults = _resolve(module)
-    convention = Command() if config.calling == "command" else Bindgen(config.function)
+    convention = _convention(config)
     faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
     return functions, convention, faults
+
+
+def _convention(config: GuestConfig) -> Convention:
+    if config.calling == "command":
+        return Command()
+    return Bindgen(config.function, config.values == "json", config.parameters)
 
 
 def _linked(config: GuestConfig, module: Module, functions: Sequence[HostFunction]) -> Linked:
@@ -201,7 +210,8 @@ def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
                 if host is None
                 else f"{wanted.module} has no such field"
             )
-            faults.append(f"{where} ({wanted.type}) has no answer: {known}")
+            told = remedy(wanted.module, wanted.name)
+            faults.append(f"{where} ({wanted.type}) has no answer: {f'it {told}' if told else known}")
         elif wanted.type.function != function.signature:
             faults.append(f"{where} is {wanted.type}, the host has function {function.signature}")
         else:

@@ -12,7 +12,8 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from guesthouse.manifest.tables import GUEST_PATH, VERBS, GuestLimits
+from guesthouse.manifest import cel
+from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -107,6 +108,11 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
                 'does not go with calling = "command"',
                 "a command starts at _start: leave it out",
             )
+        if command and "values" in guest:
+            remedy = "a program has standard input and output: leave it out"
+            yield (*where, "values"), 'does not go with calling = "command"', remedy
+        if "parameters" in guest and "values" not in guest:
+            yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
         if guest.get("calling", "bindgen") == "bindgen":
             if not guest.get("function"):
                 remedy = 'name the export to call, or write calling = "command" for a WASI program'
@@ -185,7 +191,8 @@ def _methods(raw: Raw) -> Iterator[Disagreement]:
         method = route.get("method")
         if not isinstance(method, str):
             continue
-        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or VERBS
+        usual = [verb for verb in VERBS if verb not in ASKING_VERBS]
+        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or usual
         before = {first[method.strip("/"), verb] for verb in verbs if (method.strip("/"), verb) in first}
         if before:
             yield _again(("invoke", index, "method"), min(before), "one guest answers a method and verb")
@@ -220,6 +227,9 @@ def _topics(raw: Raw) -> Iterator[Disagreement]:
         if not (isinstance(pubsub, str) and isinstance(topic, str) and isinstance(rule, dict)):
             continue
         match, path = rule.get("match", ""), rule.get("path", "")
+        if isinstance(match, str):
+            for what, remedy in cel.read(match).faults:
+                yield ("topic", index, "route", "match"), what, remedy
         if isinstance(match, str) and matches.setdefault((pubsub, topic, match), index) != index:
             first = matches[pubsub, topic, match]
             where: Where = ("topic", index, "route", "match") if match else ("topic", index, "topic")

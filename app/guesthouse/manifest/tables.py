@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
+from guesthouse_abi.calling.values import TYPES
 from guesthouse_abi.files import path_problem
 
 MiB = 1 << 20
@@ -32,6 +33,8 @@ GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: How the names of the host's own methods begin.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+#: They ask about a method (a browser's preflight is an OPTIONS) and run a guest only where its `verbs` name them.
+ASKING_VERBS = ("HEAD", "OPTIONS", "CONNECT", "TRACE")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ class Kind:
 def _text(value: object) -> object:
     if isinstance(value, str) and any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise wrong("has a control character in it", "write plain text on one line")
+    return value
+
+
+def _lines(value: object) -> object:
+    if isinstance(value, str) and any((ord(char) < 32 and char not in "\n\r\t") or ord(char) == 127 for char in value):
+        raise wrong("has a control character in it", "write text, with newlines and tabs at most")
     return value
 
 
@@ -181,7 +190,7 @@ def _outputs(value: object) -> object:
 
 def _verbs(value: object) -> object:
     if value == []:
-        raise wrong("is empty", "name the verbs that are answered, or leave it out for all of them")
+        raise wrong("is empty", "name the verbs that are answered, or leave it out for the usual ones")
     return value
 
 
@@ -210,6 +219,12 @@ def _keys(value: object) -> object:
     return value
 
 
+def _value_type(value: object) -> object:
+    if isinstance(value, str) and value not in TYPES:
+        raise wrong("is no type of a parameter", f"write {', '.join(TYPES[:-1])} or {TYPES[-1]}")
+    return value
+
+
 def _component_name(value: object) -> object:
     if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
         raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
@@ -223,6 +238,7 @@ def _permissions(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_text), Kind("text")]
+Lines = Annotated[str, BeforeValidator(_lines), Kind("text")]
 SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
 Name = Annotated[str, BeforeValidator(_name), Kind("name")]
 ModelName = Annotated[str, BeforeValidator(_model_name), Kind("name")]
@@ -234,6 +250,7 @@ Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
 File = Annotated[Path, BeforeValidator(_path), Kind("path")]
 GuestPath = Annotated[str, BeforeValidator(_guest_path), Kind("path in the guest")]
 GuestFolder = Annotated[str, BeforeValidator(_guest_folder), Kind("path in the guest")]
+ValueType = Annotated[str, BeforeValidator(_value_type), Kind("type")]
 OnError = Literal["retry", "drop"]
 
 
@@ -309,6 +326,12 @@ class Server(Table):
         lt=2 * GiB,
         description="the largest gRPC message, both ways; the sidecar has `--max-body-size` for its side",
         json_schema_extra={"default": "the largest `input` of all guests and 64KiB"},
+    )
+    metadata: Size = Field(
+        default=16384,
+        ge=8192,
+        le=MiB,
+        description="the headers of one call together; the sidecar has `--read-buffer-size` for its side",
     )
     drain: Drain = Field(default=Drain(), description="how the server ends")
     token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
@@ -419,9 +442,21 @@ class Guest(Table):
         description='how it is called: "bindgen" (an exported function) or "command" (a WASI program)',
     )
     function: Text = Field(default="", description="bindgen: the export to call")
-    args: tuple[Text, ...] = Field(default=(), description="command: arguments after the program's name")
-    env: Mapping[str, Text] = Field(
-        default_factory=dict, repr=False, description="environment variables; nothing of the host's own is passed on"
+    values: Literal["json"] | None = Field(
+        default=None,
+        description='bindgen: "json" for a function of no, one or several values: the body is a JSON array with an '
+        "element for each parameter, the reply one with an element for each result (docs/abi.md)",
+    )
+    parameters: tuple[ValueType, ...] = Field(
+        default=(), description='with `values = "json"`: the types of the parameters, as in `["String", "i32"]`'
+    )
+    args: tuple[Lines, ...] = Field(
+        default=(), description="command: arguments after the program's name; newlines and tabs may be in them"
+    )
+    env: Mapping[str, Lines] = Field(
+        default_factory=dict,
+        repr=False,
+        description="environment variables, with newlines and tabs if need be; nothing of the host's own is passed on",
     )
     models: Annotated[
         Mapping[ModelName, ModelName], BeforeValidator(_models), Kind("list of names, or a table of them")
@@ -508,7 +543,11 @@ class Invoke(Table):
     guest: Name = Field(description="the guest that answers")
     verbs: Annotated[
         tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
-    ] = Field(default=(), description="the HTTP verbs that are answered", json_schema_extra={"default": "all"})
+    ] = Field(
+        default=(),
+        description="the HTTP verbs that are answered",
+        json_schema_extra={"default": "all but `HEAD`, `OPTIONS`, `CONNECT`, `TRACE`"},
+    )
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
@@ -578,6 +617,10 @@ class Topic(Table):
         default=None, description="only some of the topic's events; several tables may share a topic"
     )
     bulk: Bulk | None = Field(default=None, description="take many messages in one call")
+    raw: Switch = Field(
+        default=False,
+        description="messages are no CloudEvents: the guest gets the bytes that were published, as they are",
+    )
     dead_letter: SomeText | None = Field(default=None, description="the topic for messages that could not be handled")
     to: To = Field(default=(), description="output bindings that receive the reply")
     state: State | None = Field(default=None, description="where the reply is stored")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from guesthouse_abi.imports.wasi_preview1 import clocks, descriptors, files, paths, process, sockets
 from guesthouse_abi.imports.wasi_preview1.descriptors import give_body, read_reply
-from guesthouse_abi.imports.wasi_preview1.streams import flush, last_error_line
+from guesthouse_abi.imports.wasi_preview1.streams import flush, last_words, log_text
 from guesthouse_abi.imports.wasi_preview1.wire import MODULE
 
 __all__ = [
@@ -22,7 +22,8 @@ __all__ = [
     "files",
     "flush",
     "give_body",
-    "last_error_line",
+    "last_words",
+    "log_text",
     "paths",
     "process",
     "read_reply",

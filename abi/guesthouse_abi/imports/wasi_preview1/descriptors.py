@@ -20,7 +20,6 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
     FDSTAT,
     FILESTAT,
     INVAL,
-    MFILE,
     MODULE,
     NOTCAPABLE,
     NOTDIR,
@@ -59,6 +58,7 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
     SYMBOLIC_LINK,
     SYNCHRONISED,
 )
+from guesthouse_abi.lastwords import LastWords
 
 STDIN, STDOUT, STDERR = range(3)
 
@@ -113,12 +113,11 @@ class Descriptors:
         self.next = 3
         self.flags = [0, 0, 0]  # $fdflags by stream: kept for the guest, without effect
         self.unended = [b"", b"", b""]  # by stream
-        self.last_error_line = ""
+        self.failed = False
+        self.words = {STDOUT: LastWords(), STDERR: LastWords()}
 
     def add(self, descriptor: OpenFile | OpenDirectory) -> int:
-        """The lowest free number. Raises `Refused` when too many are open."""
-        if len(self.open) >= MOST_DESCRIPTORS:
-            raise Refused(MFILE)
+        """Give it the lowest free number. That there are not too many, `path_open` sees before it makes a file."""
         fd = heapq.heappop(self.free) if self.free else self.next
         self.next = max(self.next, fd + 1)
         self.open[fd] = descriptor

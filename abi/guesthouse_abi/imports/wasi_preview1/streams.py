@@ -9,12 +9,15 @@ from __future__ import annotations
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply
 from guesthouse_abi.imports.wasi_preview1.descriptors import STDERR, STDOUT, Descriptors, descriptors
+from guesthouse_abi.lastwords import why
 
 #: Bytes of log lines taken by one call. A guest that offers more is told how many were taken, and calls again: so no
 #: single call keeps the host at work for long.
 LOG_CHUNK = 8192
 #: Bytes of a line without an end that are kept; beyond, it is logged in pieces.
 LOG_LINE = 4096
+#: Bytes of a failed program's standard output that are logged.
+OUTPUT_END = 1024
 
 # Guests are not trusted with a terminal's control sequences.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160)), "�")
@@ -30,17 +33,32 @@ def flush(context: Context) -> None:
         _log(context, table, stream, rest)
 
 
-def last_error_line(context: Context) -> str:
-    """The last line, blank ones aside, that the guest wrote to standard error (after `flush`); may be empty."""
-    return descriptors(context).last_error_line
+def last_words(context: Context) -> str:
+    """Why a guest that failed has failed, in its own words (see `lastwords`); may be empty.
+
+    The end of what it had written as a reply, which is none now, goes to the log.
+    """
+    flush(context)
+    table = descriptors(context)
+    if not table.failed:
+        table.failed = True
+        for line in (context.stdout or b"")[-OUTPUT_END:].splitlines():
+            _log(context, table, STDOUT, bytes(line))
+    return why(table.words[STDERR], table.words[STDOUT])
+
+
+def log_text(context: Context, stream: int, text: str) -> None:
+    """Log what a guest hands over as a whole, as one line or several."""
+    table = descriptors(context)
+    for line in text.split("\n"):
+        _log(context, table, stream, line.encode(errors="replace"))
 
 
 def _log(context: Context, table: Descriptors, stream: int, line: bytes) -> None:
     text = line.decode(errors="replace").rstrip().translate(_CONTROL)
     if not text:
         return
-    if stream == STDERR:
-        table.last_error_line = text
+    table.words[stream].hear(text)
     context.log("stderr" if stream == STDERR else "stdout", text)
 
 
