@@ -221,8 +221,7 @@ def _differing(where: str, one: object, other: object) -> Iterator[str]:
 
 def _changed(plan: Plan, before: Plan) -> Iterator[str]:
     for name, guest in plan.guests.items():
-        old = before.guests.get(name)
-        if old is None or (old.sha256, old.config) != (guest.sha256, guest.config):
+        if not guest.same_as(before.guests.get(name)):
             yield name
 
 

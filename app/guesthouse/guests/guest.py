@@ -91,6 +91,10 @@ class Guest:
         limits = config.limits
         self.slots = slots or Slots(config.name, limits.concurrency, limits.queue, limits.queue_wait)
 
+    def same_as(self, other: Guest | None) -> bool:
+        """Whether nothing has changed since `other` was loaded: neither the module nor what the manifest says of it."""
+        return other is not None and (other.sha256, other.config) == (self.sha256, self.config)
+
     def take_limits(self) -> None:
         """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
         self.slots.resize(self.limits.concurrency, self.limits.queue, self.limits.queue_wait)
