@@ -62,7 +62,8 @@ def test_it_fits_a_phone(open_page: OpenPage, site: Site, scheme: str):
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     small = page.evaluate(
         """() => [...document.querySelectorAll("main button, main select, main summary, main label.keep, nav a")]
-            .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 40).map((one) => one.outerHTML)"""
+            .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < 40)
+            .map((one) => one.outerHTML)"""
     )
     assert small == []
 
