@@ -43,6 +43,7 @@ class Context:
         "inference_seconds",
         "input_at",
         "limits",
+        "refused",
         "runs",
         "services",
         "stdin",
@@ -75,6 +76,7 @@ class Context:
         self.runs: list[Run] = []
         self.held = 0  # bytes of host memory held on the guest's behalf
         self.held_peak = 0
+        self.refused = ""  # the last request of the guest's that was beyond one of its limits, in words
         self._memory: Memory | None = None
         self._states: dict[type[Any], Any] = {}
         self._logged = 0

@@ -237,7 +237,7 @@ def test_it_says_who_is_asked_and_for_how_long_and_can_be_canceled(open_page: Op
     answered(page, "espresso")
     expect(page.get_by_alt_text("The photo in grey")).to_be_visible()
     held: list[Route] = []
-    page.route("**/api/call/**", held.append)
+    page.route("**/api/call/**", lambda route: held.append(route))
     example(page, "Cat").click()
     waiting = page.locator("#waiting")
     expect(waiting).to_contain_text("Asking classify about cat.jpg")
@@ -260,7 +260,7 @@ def test_it_says_who_is_asked_and_for_how_long_and_can_be_canceled(open_page: Op
 def test_an_answer_that_was_canceled_comes_no_more(open_page: OpenPage, site: Site):
     page = open_page(site)
     held: list[Route] = []
-    page.route("**/api/call/**", held.append)
+    page.route("**/api/call/**", lambda route: held.append(route))
     example(page, "Cat").click()
     expect(page.locator("#waiting")).to_be_visible()
     page.locator("#cancel").press("Escape")

@@ -29,6 +29,9 @@ _REASONS: dict[type[errors.CallError], Reason] = {
     errors.HostFault: Reason.INTERNAL,
 }
 
+#: Where what was refused to the guest may be why.
+_OWN = frozenset({Reason.GUEST, Reason.MALFORMED, Reason.TRY_AGAIN, Reason.TRAP, Reason.BAD_REPLY})
+
 #: What a guest's end may be, by name.
 REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_REPLY))
 
@@ -59,7 +62,7 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
             memory = instance.memory.size if instance.memory is not None else 0
             instance.close()
     except (errors.CallError, errors.HostError) as error:
-        raise _failure(error, guest, _cost(context, started, memory, queued)) from error
+        raise _failure(error, guest, context, _cost(context, started, memory, queued)) from error
     return Reply(body, config.reply_type, guest.name, _cost(context, started, memory, queued))
 
 
@@ -96,7 +99,7 @@ def _cost(context: Context, began: float, memory: int, queued: float) -> Cost:
     )
 
 
-def _failure(error: Exception, guest: Guest, cost: Cost) -> Failure:
+def _failure(error: Exception, guest: Guest, context: Context, cost: Cost) -> Failure:
     reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), Reason.BAD_REPLY)
     if reason is Reason.INTERNAL:
         text = "the host failed while it answered one of the guest's calls"
@@ -108,4 +111,7 @@ def _failure(error: Exception, guest: Guest, cost: Cost) -> Failure:
         text = f"trap: {error}"
     else:
         text = str(error)
+    if context.refused and context.refused not in text and reason in _OWN:
+        # The guest may take a picture that the host does not decode for one that is broken, and say so.
+        text = f"{text[: TEXT // 2]} (the host had refused {context.refused[: TEXT // 2]})"
     return Failure(reason, text[:TEXT], guest.name, cost)
