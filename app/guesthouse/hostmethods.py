@@ -20,6 +20,7 @@ from guesthouse.guests.guest import Guest
 from guesthouse.inference import session
 from guesthouse.manifest import tables
 from guesthouse.manifest.tables import RESERVED
+from guesthouse.observe import logs
 from guesthouse.observe.guestlog import GuestLog
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
@@ -129,7 +130,7 @@ class HostMethods:
             "limits": dataclasses.asdict(guest.limits),
             **self._feed.details(name),
             "log": [
-                {"at": round(line.at, 3), "stream": line.stream, "text": line.text, "cut": line.cut}
+                {"at": round(line.at, 3), "stream": line.stream, "text": logs.masked(line.text), "cut": line.cut}
                 for line in (log.last() if isinstance(log, GuestLog) else ())
             ],
             "log_dropped": log.dropped if isinstance(log, GuestLog) else 0,

@@ -25,6 +25,7 @@ from guesthouse.feed import Feed
 from guesthouse.hostmethods import HostMethods
 from guesthouse.manifest import load
 from guesthouse.manifest.read import ManifestError
+from guesthouse.observe import logs
 from guesthouse.observe.guestlog import KEPT, KEPT_TEXT
 from guesthouse.plan import build
 from guesthouse.plans import Plans
@@ -113,6 +114,12 @@ def test_a_guests_last_lines_are_kept_and_cut(client: Client):
     assert len(log) == KEPT
     assert (len(log[0]["text"]), log[0]["cut"]) == (KEPT_TEXT, True)
     assert (log[-1]["text"], log[-1]["cut"]) == (str(KEPT - 2), False)
+
+
+def test_no_secret_is_in_the_lines(client: Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "_HIDDEN", {"the-token"})
+    client.send(Event(Trigger.BINDING, "camera", b"asked with the-token, twice\n"))
+    assert json.loads(ask(client, "_guesthouse/guests/echo"))["log"][-1]["text"] == "asked with ***, twice"
 
 
 def test_where_there_is_no_page_no_line_is_kept(tmp_path: Path):

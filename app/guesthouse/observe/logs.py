@@ -53,6 +53,13 @@ def hide(secrets: Iterable[str]) -> None:
             _HIDDEN.update((secret, json.dumps(secret)[1:-1]))
 
 
+def masked(text: str) -> str:
+    """The text without what was given to `hide`."""
+    for secret in _HIDDEN:
+        text = text.replace(secret, _MARK)
+    return text
+
+
 def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: TextIO | None = None) -> None:
     """Send the whole process's log to `stream` (standard error). May be called again."""
     stream = sys.stderr if stream is None else stream
@@ -97,10 +104,7 @@ class InLog:
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        for secret in _HIDDEN:
-            line = line.replace(secret, _MARK)
-        return line
+        return masked(super().format(record))
 
 
 def _last(format: Format, stream: TextIO) -> list[Processor]:
