@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import io
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -201,32 +202,61 @@ class _Jpeg:
     def __init__(self, data: bytes, least: tuple[int, int]) -> None:
         self._data = data
         self._least = {"min_width": least[0], "min_height": least[1]} if least[0] else {}
-        height, width, _, sampling = simplejpeg.decode_jpeg_header(data, strict=False)
+        height, width, colours, sampling = simplejpeg.decode_jpeg_header(data, strict=False)
         self.width, self.height = width, height
+        self._height, self._width, *_ = simplejpeg.decode_jpeg_header(data, strict=False, **self._least)  # as decoded
+        self._cmyk = colours in ("CMYK", "YCCK")
         self._scans = _scans(data)
         # A picture of several scans is kept as coefficients of 2 bytes until the last.
         samples = {"Gray": 1, "420": 1.5, "411": 1.5, "422": 2, "440": 2}.get(sampling, 4)
         self.overhead = int(width * height * samples * 2) if self._scans > 1 else 0
+        if self._cmyk:
+            self.overhead += width * height * 10  # four colours, and products of two bytes
 
     def check_effort(self, pixels: int) -> None:
         if self._scans * self.width * self.height > _MOST_SCAN_PIXELS * pixels:
             raise TooMuch(f"a picture of {self.width}x{self.height} pixels in {self._scans} scans")
 
     def decode(self) -> Bytes:
+        # TurboJPEG calls an error that comes after a warning a warning, so that with strict=False a picture of which
+        # nothing was decoded passes for a good one. With strict=True the text of the error says which of the two it
+        # is, and after a mere warning the picture is in the buffer. The buffer is filled before: what is not written
+        # is black, and nothing of what the memory held. (CMYK: to RGB simplejpeg goes through memory of its own.)
+        channels = 4 if self._cmyk else 3
+        buffer = np.zeros(self._height * self._width * channels, np.uint8)
+        picture = buffer.reshape(self._height, self._width, channels)
         try:
-            try:
-                return self._decode(strict=True)
-            except ValueError as error:
-                if "remature end" in str(error):
-                    raise
-                # What libjpeg only warns of, such as stray bytes that cameras leave between parts.
-                return self._decode(strict=False)
+            simplejpeg.decode_jpeg(
+                self._data, "CMYK" if self._cmyk else "RGB", strict=True, buffer=buffer, **self._least
+            )
         except ValueError as error:
-            raise HostError(f"a JPEG picture that cannot be decoded: {error}") from None
+            if not _JPEG_WARNING.match(str(error)) or not self._begins_well():
+                raise HostError(f"a JPEG picture that cannot be decoded: {error}") from None
+        return _from_cmyk(picture) if self._cmyk else picture
 
-    def _decode(self, strict: bool) -> Bytes:
-        picture: Bytes = simplejpeg.decode_jpeg(self._data, "RGB", strict=strict, **self._least)
-        return picture
+    def _begins_well(self) -> bool:
+        """Whether libjpeg has nothing against the header: only then has it gone on to the pixels after a warning."""
+        try:
+            simplejpeg.decode_jpeg_header(self._data, strict=True)
+        except ValueError:
+            return False
+        return True
+
+
+#: What libjpeg warns of and goes on, but for an end that comes too early.
+_JPEG_WARNING = re.compile(
+    r"Corrupt JPEG data: (\d+ extraneous bytes|bad (Huffman|arithmetic) code|bad ICC|found marker \w+ instead of RST)"
+    r"|Inconsistent progression|Invalid SOS parameters|Unknown Adobe color|Warning: unknown JFIF"
+)
+
+
+def _from_cmyk(picture: Bytes) -> Bytes:
+    """RGB of CMYK as Adobe has it (inverted): each colour times black, over 255 and rounded."""
+    product = picture[..., :3] * picture[..., 3:].astype(np.uint16)
+    product += 128
+    product += product >> 8
+    product >>= 8
+    return product.astype(np.uint8)
 
 
 def _scans(data: bytes) -> int:

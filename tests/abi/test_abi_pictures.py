@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from guesthouse_abi.pictures import ANY, JPEG, PNG, Era, Layout, decode_and_resi
 from guesthouse_abi.resampling import bilinear, cubic
 
 GIL, STB = Era.GIL, Era.STB
+PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 
 
 def budget(host_memory: int = 1 << 28) -> Context:
@@ -272,6 +274,41 @@ def test_stray_bytes_that_libjpeg_only_warns_of_are_no_reason_to_refuse(photos):
     with pytest.raises(ValueError, match="extraneous"):
         simplejpeg.decode_jpeg(stray)
     assert (load(stray, 8, 6) == load(data, 8, 6)).all()
+
+
+def outcome_over(pattern: int, data: bytes, width: int, height: int, **options: Any) -> bytes | None:
+    """The pixels, or None where it is refused, with `pattern` in the memory that decoding is given."""
+    blocks = [np.full(width * height * channels, pattern, np.uint8) for channels in (3, 4, 3, 4) for _ in range(8)]
+    del blocks
+    try:
+        result: bytes = load(data, width, height, **options).tobytes()
+    except HostError:
+        return None
+    return result
+
+
+def test_a_picture_of_which_nothing_was_decoded_is_refused():
+    # libjpeg warns (the end is early) and then fails (in a table), before a pixel is written: see CHANGELOG.md.
+    cut = (PICTURES / "jpg_cut_in_table.jpg").read_bytes()
+    for pattern in (0x00, 0xA5):
+        assert outcome_over(pattern, cut, 64, 48) is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_no_pixel_depends_on_what_memory_held(mode, progressive):
+    image = Image.fromarray(colours(24, 20, 3)).convert(mode)
+    data = encoded(image, "JPEG", progressive=progressive, subsampling=0)
+    damaged = [data[:cut] for cut in range(len(data))]
+    for at in range(len(data)):
+        damaged.append(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        damaged.append(data[:at] + b"\xff\xc4" + data[at:])
+    decoded = 0
+    for one in damaged:
+        result = outcome_over(0x00, one, 24, 20)
+        assert outcome_over(0xA5, one, 24, 20) == result
+        decoded += result is not None
+    assert decoded > 100
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])

@@ -407,8 +407,8 @@ def test_refuses_batches_of_a_fixed_model(load):
 
 def test_refuses_batches_of_a_model_whose_rows_are_not_independent(load):
     assert fault(load, tiny_models.centred(), batch=(8, 0.01)) == (
-        "`batch` does not fit it: a row of its output 'y' depends on the other rows of a batch, "
-        "which may be another guest's; take `batch` out"
+        "`batch` does not fit it: its output 'y' depends on the other rows of a batch, which may be another guest's, "
+        "for the node 'm' (ReduceMean): it works over the rows; take `batch` out"
     )
 
 

@@ -32,7 +32,7 @@ def doubling(rows="N", width=4) -> onnx.ModelProto:
 
 
 def counting() -> onnx.ModelProto:
-    """y = x, int64 [N, 1], after as many rounds of a loop as the largest x says."""
+    """y = x, int64 [N, 1], after as many rounds of a loop as x says, row by row."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Add", ["sum", "one"], ["more"])],
         "body",
@@ -44,12 +44,18 @@ def counting() -> onnx.ModelProto:
         [helper.make_tensor_value_info("go_on", BOOL, []), helper.make_tensor_value_info("more", INT64, [])],
         [numpy_helper.from_array(np.int64(1), "one")],
     )
-    nodes = [
-        helper.make_node("ReduceMax", ["x"], ["rounds"], keepdims=0),
-        helper.make_node("Loop", ["rounds", "", "zero"], ["counted"], body=body),
-        helper.make_node("Mul", ["counted", "zero"], ["nothing"]),
-        helper.make_node("Add", ["x", "nothing"], ["y"]),
-    ]
+    row = helper.make_graph(
+        [
+            helper.make_node("Squeeze", ["row"], ["rounds"]),
+            helper.make_node("Loop", ["rounds", "", "zero"], ["counted"], body=body),
+            helper.make_node("Mul", ["counted", "zero"], ["nothing"]),
+            helper.make_node("Add", ["row", "nothing"], ["same"]),
+        ],
+        "row",
+        [helper.make_tensor_value_info("row", INT64, [1])],
+        [helper.make_tensor_value_info("same", INT64, [1])],
+    )
+    nodes = [helper.make_node("Scan", ["x"], ["y"], body=row, num_scan_inputs=1)]
     shape = ["N", 1]
     return model(nodes, [("x", INT64, shape)], [("y", INT64, shape)], [("zero", np.int64(0))])
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from guesthouse.files import Stamp, digest_of, stamp
+from guesthouse.inference.protobuf import BYTES, Malformed, fields
 
 LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message
 
@@ -30,9 +31,11 @@ _FIELDS: dict[str, dict[int, str]] = {
     "tensor": {13: "entry"},
     "entry": {},
 }
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _KEY, _VALUE = 1, 2  # of StringStringEntryProto
 _CHECK_EVERY = 4096  # fields between two looks at the deadline
+
+
+DAMAGED = "is not an ONNX model (its protobuf is damaged)"
 
 
 class ModelFault(Exception):
@@ -106,6 +109,13 @@ def external_locations(data: bytes, check: Callable[[], None] = lambda: None) ->
     """
     if b"location" not in data:  # the key that ONNX Runtime asks for; protobuf stores text as it is
         return []
+    try:
+        return _locations(data, check)
+    except Malformed:
+        raise ModelFault(DAMAGED) from None
+
+
+def _locations(data: bytes, check: Callable[[], None]) -> list[str]:
     found: list[str] = []
     todo = [("model", 0, len(data))]
     count = 0
@@ -113,10 +123,12 @@ def external_locations(data: bytes, check: Callable[[], None] = lambda: None) ->
         message, start, end = todo.pop()
         inner = _FIELDS[message]
         texts: dict[int, list[bytes]] = {_KEY: [], _VALUE: []}
-        for field, begin, stop in _fields(data, start, end):
+        for field, kind, begin, stop in fields(data, start, end):
             count += 1
             if count % _CHECK_EVERY == 0:
                 check()
+            if kind != BYTES:
+                continue
             if field in inner:
                 todo.append((inner[field], begin, stop))
             elif message == "entry" and field in texts:
@@ -124,45 +136,6 @@ def external_locations(data: bytes, check: Callable[[], None] = lambda: None) ->
         if b"location" in texts[_KEY]:
             found += [value.decode("utf-8", "surrogateescape") for value in texts[_VALUE] or [b""]]
     return found
-
-
-def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The length-delimited fields of the message at data[position:end]: field number, begin, end. Others are skipped.
-
-    The encoding: https://protobuf.dev/programming-guides/encoding. Groups, which onnx.proto has none of, are refused.
-    """
-    while position < end:
-        tag, position = _varint(data, position, end)
-        kind = tag & 7
-        if kind == _VARINT:
-            _, position = _varint(data, position, end)
-        elif kind == _BYTES:
-            length, position = _varint(data, position, end)
-            yield (tag & 0xFFFFFFFF) >> 3, position, position + length  # parsers keep 32 bits of a tag
-            position += length
-        elif kind in (_FIXED64, _FIXED32):
-            position += 8 if kind == _FIXED64 else 4
-        else:
-            raise _malformed()
-    if position != end:
-        raise _malformed()
-
-
-def _varint(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """The base-128 number at `position`, and the position after it."""
-    value = shift = 0
-    while position < end and shift < 70:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise _malformed()
-
-
-def _malformed() -> ModelFault:
-    return ModelFault("is not an ONNX model (its protobuf is damaged)")
 
 
 def _check_location(folder: Path, location: str) -> None:

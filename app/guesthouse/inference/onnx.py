@@ -5,6 +5,7 @@ The sessions themselves are in `session`, requests that run together in `batcher
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import threading
@@ -14,13 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from guesthouse.inference.batcher import Batcher
 from guesthouse.inference.cores import Traffic, cores
-from guesthouse.inference.modelfile import LARGEST, ModelFault, ModelFile, read_model, unchanged
+from guesthouse.inference.graph import TooLarge, read_graph
+from guesthouse.inference.modelfile import DAMAGED, LARGEST, ModelFault, ModelFile, read_model, unchanged
+from guesthouse.inference.protobuf import Malformed
+from guesthouse.inference.rows import mixing
 from guesthouse.inference.session import Session
 from guesthouse.inference.tensors import check_inputs, check_outputs, describe, filled
+from guesthouse.inference.trials import Dependent, try_rows
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
@@ -48,6 +51,8 @@ class ModelConfig:
     outputs: Mapping[str, str] = field(default_factory=dict)
     largest: int = LARGEST
 
+
+_NO_BATCH = "take `batch` out"
 
 Observe = Callable[[int, float], None]
 """Hears of each run of a model, in the run's thread: its rows (those of a batch together), and its seconds."""
@@ -116,7 +121,7 @@ class OnnxModel:
         model._check_config()
         model._warm_up()
         if config.batch is not None:
-            model._check_rows_are_independent()
+            model._check_rows_are_independent(file.data)
             workers = max(1, cores() // sessions[0].threads)
             model._batcher = Batcher(model._run, config.batch[0], config.batch[1], workers)
         return model
@@ -241,24 +246,31 @@ class OnnxModel:
             self.note = f"not tried at load: with 1 for every free dimension it does not run ({error})"
         self.warmup_seconds = time.monotonic() - start
 
-    def _check_rows_are_independent(self) -> None:
-        """Raise `ModelFault` where a row's result depends on its neighbours: they may be another guest's."""
-        items = [filled(self._inputs, value) for value in (0, 1)]
-        together = {name: np.concatenate([item[name] for item in items]) for name in self._inputs}
+    def _check_rows_are_independent(self, data: bytes) -> None:
+        """Raise `ModelFault` where a row's result depends on its neighbours, which may be another guest's.
+
+        The graph in `data` is asked first, then the model is run.
+        """
+        assert self.config.batch is not None
         try:
-            *alone, both = (
-                self._sessions[0].run(tensors, self._tensors(), Deadline(math.inf), give_back=False)
-                for tensors in (*items, together)
+            mixed = mixing(read_graph(data))
+        except TooLarge:
+            raise ModelFault(
+                "`batch` does not fit it: its graph is too large to be looked through; " + _NO_BATCH
+            ) from None
+        except Malformed:
+            raise ModelFault(DAMAGED) from None
+        for name, why in list(mixed.items())[:1]:
+            raise ModelFault(
+                f"`batch` does not fit it: its output {name!r} depends on the other rows of a batch, which may be "
+                f"another guest's, for {why}; {_NO_BATCH}"
             )
-        except InferenceError as error:
-            raise ModelFault(f"`batch` does not fit it, tried on two rows: {error}") from None
-        for name, first, second, joined in zip(self._tensors(), *alone, both, strict=True):
-            apart = np.concatenate([first, second])
-            if joined.shape != apart.shape or not np.allclose(joined, apart, rtol=0.01, atol=0.001, equal_nan=True):
-                raise ModelFault(
-                    f"`batch` does not fit it: a row of its output {name!r} depends on the other rows of a batch, "
-                    "which may be another guest's; take `batch` out"
-                )
+        names = self._tensors()
+        run = functools.partial(self._sessions[0].run, outputs=names, deadline=Deadline(math.inf), give_back=False)
+        try:
+            try_rows(self._inputs, names, run, self.config.batch[0])
+        except Dependent as found:
+            raise ModelFault(f"`batch` does not fit it: {found}; {_NO_BATCH}") from None
 
     def _tensors(self) -> list[str]:
         """The outputs that are tensors of numbers."""

@@ -54,7 +54,10 @@ def check_outputs(model: str, infos: Infos, names: Sequence[str]) -> None:
 
 def filled(infos: Infos, value: int) -> dict[str, Tensor]:
     """Inputs of the smallest shape that `infos` allow, free dimensions 1, each element `value`."""
-    return {name: np.full([size or 1 for size in info.shape], value, info.dtype) for name, info in infos.items()}
+    return {
+        name: np.full([1 if size is None else size for size in info.shape], value, info.dtype)
+        for name, info in infos.items()
+    }
 
 
 def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:

@@ -266,7 +266,7 @@ class Server(Table):
 
 
 class Batch(Table):
-    """Requests that meet in time run as one, where the model's first dimension is free."""
+    """Requests that meet run as one; rows must be independent, which is checked at load (docs/security.md, Batches)."""
 
     size: Count = Field(ge=2, le=4096, description="at most so many rows in one run")
     delay: Duration = Field(default=0.002, le=10.0, description="how long a request waits for others")

@@ -1,0 +1,57 @@
+"""The wire format of protobuf, read field by field. What the fields of a message mean is decided elsewhere.
+
+The encoding: https://protobuf.dev/programming-guides/encoding. Groups, which onnx.proto has none of, are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+class Malformed(Exception):
+    """The bytes are no protobuf message."""
+
+
+def fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """The fields of the message at data[position:end]: number, kind, begin, stop.
+
+    Of a `VARINT`, `begin` is the value itself, of the others where its bytes begin. Raises `Malformed`.
+    """
+    while position < end:
+        tag, position = varint(data, position, end)
+        number, kind = (tag & 0xFFFFFFFF) >> 3, tag & 7  # parsers keep 32 bits of a tag
+        if kind == VARINT:
+            value, position = varint(data, position, end)
+            yield number, kind, value, position
+        elif kind in (BYTES, FIXED64, FIXED32):
+            if kind == BYTES:
+                length, position = varint(data, position, end)
+            else:
+                length = 8 if kind == FIXED64 else 4
+            if length > end - position:
+                raise Malformed
+            yield number, kind, position, position + length
+            position += length
+        else:
+            raise Malformed
+
+
+def varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """The base-128 number at `position`, and the position after it. Raises `Malformed`."""
+    value = shift = 0
+    while position < end and shift < 70:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    raise Malformed
+
+
+def signed(value: int) -> int:
+    """An int64 as varints have it: in two's complement of 64 bits."""
+    value &= 2**64 - 1
+    return value - 2**64 if value >> 63 else value

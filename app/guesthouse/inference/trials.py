@@ -1,0 +1,212 @@
+"""Whether the rows of a batch stay apart, tried: a model is run on many batches, and a row must not notice the others.
+
+Rows are drawn at random, the same ones at each load, of several kinds and scales. Of two batches others are made that
+have each row from the one or the other, at the same place: whatever stands beside it, a row must give the very same
+bytes, for nothing else has changed. What the graph alone tells is in `rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from guesthouse_abi.errors import InferenceError
+from guesthouse_abi.services import Tensor, TensorInfo
+
+Tensors = dict[str, Tensor]
+_SEED = 20
+_LENGTHS = (1, 3)  # of all free dimensions but the first
+_SMALL = 3  # rows of the batches that are tried in every way
+_TOLERANCE = 0.01  # between a row alone and in a batch, where other kernels may round otherwise
+
+
+class Dependent(Exception):
+    """The rows of the model are not apart, or it cannot be told; the text says how that was seen."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How rows are drawn: real numbers, and whole ones."""
+
+    real: str
+    whole: str
+
+
+#: From what every model takes to what few do. A kind that a model cannot run on is passed over.
+_KINDS = (
+    Kind("zeros and ones", "zeros and ones"),
+    Kind("near zero", "zeros and ones"),
+    Kind("near zero", "small"),
+    Kind("all scales", "zeros and ones"),
+    Kind("all scales", "small"),
+    Kind("all scales", "wide"),
+)
+
+
+def try_rows(
+    infos: Mapping[str, TensorInfo], outputs: Sequence[str], run: Callable[[Tensors], list[Tensor]], most: int
+) -> None:
+    """Run a model on batches of up to `most` rows, and compare. Raises `Dependent`.
+
+    `infos` are its inputs, whose first dimension is free; `run` gives its `outputs` for them, or raises
+    `InferenceError`.
+    """
+    trial = _Trial(infos, outputs, run)
+    fault: InferenceError | None = None
+    ran: list[tuple[Kind, int]] = []
+    for kind in _kinds(infos):
+        for length in _LENGTHS if any(None in info.shape[1:] for info in infos.values()) else _LENGTHS[:1]:
+            try:
+                trial.small(kind, length, min(_SMALL, most))
+                ran.append((kind, length))
+            except InferenceError as error:  # noqa: PERF203
+                fault = fault or error
+    if not ran:
+        raise Dependent(f"tried on two rows: {fault}")
+    if most > _SMALL:
+        for kind, length in reversed(ran):
+            try:
+                trial.large(kind, length, most)
+                return
+            except InferenceError as error:  # noqa: PERF203
+                fault = error
+        raise Dependent(f"tried on {most} rows: {fault}")
+
+
+def _kinds(infos: Mapping[str, TensorInfo]) -> Iterator[Kind]:
+    """The kinds of rows that differ for a model with these inputs."""
+    real = any(info.dtype is not None and info.dtype.kind == "f" for info in infos.values())
+    whole = any(info.dtype is not None and info.dtype.kind in "iu" for info in infos.values())
+    seen = set()
+    for kind in _KINDS:
+        key = (kind.real if real else "", kind.whole if whole else "")
+        if key not in seen:
+            seen.add(key)
+            yield kind
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """A batch, and what the model gave for it."""
+
+    batch: Tensors
+    results: list[Tensor]
+
+
+class _Trial:
+    """The batches of one model."""
+
+    def __init__(
+        self, infos: Mapping[str, TensorInfo], outputs: Sequence[str], run: Callable[[Tensors], list[Tensor]]
+    ) -> None:
+        self._infos = infos
+        self._outputs = outputs
+        self._run = run
+        self._random = np.random.default_rng(_SEED)
+
+    def small(self, kind: Kind, length: int, most: int) -> None:
+        """Every row beside each other one, in batches of 2 to `most` rows, and alone."""
+        for rows in range(2, most + 1):
+            one, other = self._pair(kind, length, rows)
+            self._mixed(one, other, [np.arange(rows) >> bit & 1 == 1 for bit in range((rows - 1).bit_length())])
+            self._alone(one.batch, one.results)
+
+    def large(self, kind: Kind, length: int, rows: int) -> None:
+        """A whole batch: neighbours, halves, and at random."""
+        places = np.arange(rows)
+        chosen = self._random.permutation(rows) < rows // 2
+        one, other = self._pair(kind, length, rows)
+        self._mixed(one, other, [places % 2 == 1, places < rows // 2, chosen])
+
+    def _pair(self, kind: Kind, length: int, rows: int) -> tuple[_Ran, _Ran]:
+        """Two batches and what they give. Raises `InferenceError` where the model does not run on such rows."""
+        pair: list[_Ran] = []
+        for other in (0, 1):
+            batch = {name: self._drawn(info, kind, length, rows, other) for name, info in self._infos.items()}
+            pair.append(_Ran(batch, self._results(batch, rows)))
+        again = self._results(pair[0].batch, rows)
+        for name, first, second in zip(self._outputs, pair[0].results, again, strict=True):
+            if not all(_same(first, second)):
+                raise Dependent(
+                    f"its output {name!r} is another one each time for the same input (it draws random numbers?), so "
+                    "that it cannot be told whether a row depends on the other rows of a batch"
+                )
+        return pair[0], pair[1]
+
+    def _mixed(self, one: _Ran, other: _Ran, choices: Sequence[Tensor]) -> None:
+        """Rows of both batches beside each other, those of `other` where a choice is true, give what they gave."""
+        for chosen in choices:
+            batch = {}
+            for name, tensor in one.batch.items():
+                batch[name] = tensor.copy()
+                batch[name][chosen] = other.batch[name][chosen]
+            try:
+                results = self._results(batch, len(chosen))
+            except InferenceError as error:
+                raise Dependent(f"tried on {len(chosen)} rows that run in other batches: {error}") from None
+            for name, found, first, second in zip(self._outputs, results, one.results, other.results, strict=True):
+                if found.shape != first.shape or found.shape != second.shape:
+                    raise _depends(name)
+                expected = first.copy()
+                expected[chosen] = second[chosen]
+                if not all(_same(found, expected)):
+                    raise _depends(name)
+
+    def _alone(self, batch: Tensors, together: list[Tensor]) -> None:
+        """Most rows give alone what they give in a batch: what depends on place or number differs in nearly all."""
+        rows = len(together[0])
+        alone = [
+            self._results({name: tensor[row : row + 1] for name, tensor in batch.items()}, 1) for row in range(rows)
+        ]
+        for index, name in enumerate(self._outputs):
+            apart = [one[index][0] for one in alone]
+            if any(one.shape != together[index].shape[1:] for one in apart):
+                raise _depends(name)
+            if sum(not _close(one, row) for one, row in zip(apart, together[index], strict=True)) * 2 > rows:
+                raise _depends(name)
+
+    def _results(self, batch: Tensors, rows: int) -> list[Tensor]:
+        results = self._run(batch)
+        for name, result in zip(self._outputs, results, strict=True):
+            if result.ndim == 0 or len(result) != rows:
+                came = f"{len(result)} rows" if result.ndim else "no rows"
+                raise Dependent(f"its output {name!r} has {came} for {rows} rows of its inputs")
+        return results
+
+    def _drawn(self, info: TensorInfo, kind: Kind, length: int, rows: int, other: int) -> Tensor:
+        shape = (rows, *(length if size is None else size for size in info.shape[1:]))
+        assert info.dtype is not None  # checked at load
+        row = (rows, *[1] * (len(shape) - 1))
+        which = kind.real if info.dtype.kind == "f" else kind.whole
+        if which == "zeros and ones":
+            return np.broadcast_to((np.arange(rows) + other).reshape(row) % 2, shape).astype(info.dtype)
+        if info.dtype.kind == "b":
+            return self._random.integers(0, 2, shape).astype(np.bool_)
+        if info.dtype.kind == "f":
+            drawn = self._random.standard_normal(shape, np.float32)
+            if which == "all scales":
+                drawn *= (10 ** self._random.uniform(-3, 3, row)).astype(np.float32)
+            return drawn.astype(info.dtype)
+        highest = 9 if which == "small" else 255 if info.dtype == np.uint8 else 100
+        lowest = -100 if which == "wide" and info.dtype.kind == "i" else 0
+        return self._random.integers(lowest, highest, shape, info.dtype.type, endpoint=True)
+
+
+def _depends(name: str) -> Dependent:
+    return Dependent(f"a row of its output {name!r} depends on the other rows of a batch, which may be another guest's")
+
+
+def _same(found: Tensor, expected: Tensor) -> list[bool]:
+    """For each row, whether it is the same to the last bit."""
+    nan = found.dtype.kind == "f"
+    return [np.array_equal(*pair, equal_nan=nan) for pair in zip(found, expected, strict=True)]
+
+
+def _close(alone: Tensor, together: Tensor) -> bool:
+    if alone.dtype.kind != "f":
+        return np.array_equal(alone, together)
+    with np.errstate(all="ignore"):
+        room = _TOLERANCE * float(np.max(np.abs(alone), initial=0.1, where=np.isfinite(alone)))
+        return np.allclose(together, alone, rtol=_TOLERANCE, atol=room, equal_nan=True)
