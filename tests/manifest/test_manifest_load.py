@@ -347,7 +347,7 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 "reuse",
                 (
                     "the keys here are: allow_guest_models, args, calling, enabled, env, function, image, isolation, "
-                    "limits, models, module, reply_type, scale, sha256, signature, wasi_nn"
+                    "limits, models, module, reply_type, scale, sha256, signature, takes, wasi_nn"
                 ),
             ),
         ),
