@@ -23,7 +23,7 @@ from guesthouse.dapr.client import Client
 
 SHOTS = ROOT / "out" / "page"
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-WAIT = 30_000  # milliseconds, on a machine that does much else
+WAIT = 90_000  # milliseconds, on a machine that does much else
 
 expect.set_options(timeout=WAIT)
 

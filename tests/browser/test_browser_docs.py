@@ -33,7 +33,9 @@ def logs(tmp_path: Path) -> Iterator[list[Path]]:
     taken = [port for port in PORTS if listens(port)]
     if taken:
         pytest.skip(f"docs/page.md names ports that others listen on here: {taken}")
-    path = f"{Path(sys.executable).parent}:{Path(daprd()).parent}:{os.environ['PATH']}"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "daprd").symlink_to(daprd())
+    path = f"{Path(sys.executable).parent}:{tmp_path / 'bin'}:{os.environ['PATH']}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAPR_")} | {"PATH": path}
     running, files = [], []
     try:

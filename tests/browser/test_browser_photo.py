@@ -20,7 +20,7 @@ def test_an_example_is_answered_with_labels_a_grey_picture_and_times(open_page: 
     expect(page.locator("#by")).to_contain_text(re.compile(r"Answered by classify in \d"))
     expect(page.get_by_alt_text("The photo in grey")).to_be_visible()
     expect(page.locator("#grey-by")).to_contain_text("by grayscale in")
-    names, values = (page.locator(f".legend {tag}").all_text_contents() for tag in ("dt", "dd"))
+    names, values = (page.locator(f"#times .legend {tag}").all_text_contents() for tag in ("dt", "dd"))
     rows = dict(zip(names, values, strict=True))
     assert list(rows) == [
         "Guest (Wasm)",
