@@ -45,7 +45,11 @@ fn or_end(found: *mut u8, size: usize) -> *mut u8 {
     if found.is_null() {
         let [width, height] = [SIZE[0].load(Relaxed), SIZE[1].load(Relaxed)];
         let picture = format_args!("a picture of {width}x{height} pixels");
-        let what = if width == 0 { format_args!("the body") } else { picture };
+        let what = if width == 0 {
+            format_args!("the body")
+        } else {
+            picture
+        };
         eprintln!("{what} is too large for the memory of this guest (limits.memory): it wanted {size} bytes more");
         process::exit(DATA_ERROR.into());
     }

@@ -130,7 +130,7 @@ class Plot {
 
   frame(most, format, seconds) {
     this.#most = most;
-    const middle = this.#kind === "calls" && most < 2 ? "" : format(most / 2);
+    const middle = this.#kind === "calls" && most % 2 ? "" : format(most / 2); // there is no half call
     [format(most), middle, "0"].forEach((text, index) => fill(this.#axis[index], text));
     fill(this.#begin, `${seconds / 60} min ago`);
   }
