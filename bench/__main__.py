@@ -15,6 +15,7 @@ from bench.servers import ROOT
 
 COMPARISONS = {
     "cycle": micro.cycle,
+    "files": micro.files,
     "calls": micro.calls,
     "embedded": micro.embedded,
     "cold": cold.cold,

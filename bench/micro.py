@@ -20,6 +20,7 @@ from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.wasmtime import WasmtimeEngine, WasmtimeLinked, configure
 from guesthouse.event import Event, Trigger
 from guesthouse.guests import sandbox
+from guesthouse.guests.files import NOTHING, FileGrant, Granted, Shelf
 from guesthouse.guests.guest import Guest, GuestConfig, load_guest
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
@@ -89,7 +90,7 @@ def cycle(options: Options, folder: Path) -> Findings:
                 context = Context(Deadline.after(5), Grants(), guest.limits, SERVICES)
                 instance = guest.linked.instantiate(context)
                 try:
-                    return guest.convention.run(instance, context, body)
+                    return guest.convention.run(lambda: instance, context, body)
                 finally:
                     instance.close()
 
@@ -120,6 +121,59 @@ def cycle(options: Options, folder: Path) -> Findings:
                 ("public", "wasmtime's public Python API"),
             )
         ]
+    return findings
+
+
+GRANTED = 10 << 20  # bytes of granted files
+#: Standard input to standard output, up to 32 KiB: a program asks for its descriptors, so its files are set up.
+PROGRAM = """
+(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (i32.store (i32.const 0) (i32.const 32768)) (i32.store (i32.const 4) (i32.const 32768))
+    (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
+"""
+
+
+def files(options: Options, folder: Path) -> Findings:
+    """An event of a guest that is granted 10 MB of files, against one of the same guest without any."""
+    findings = Findings()
+    (folder / "granted").mkdir(parents=True)
+    for number in range(10):
+        (folder / "granted" / f"{number}.bin").write_bytes(os.urandom(GRANTED // 10))
+    (folder / "program.wasm").write_bytes(wasmtime.wat2wasm(PROGRAM))
+    configs = {
+        "a function": GuestConfig("echo", ROOT / "guests" / "echo" / "echo.wasm", "bindgen", "echo"),
+        "a program": GuestConfig("program", folder / "program.wasm", "command"),
+    }
+    event = Event(Trigger.INVOKE, "echo", bytes(range(256)) * 4)
+    granted = Shelf().granted([FileGrant("/granted", folder / "granted")], GRANTED, seal=False)
+    for name, pooling in ALLOCATORS.items():
+        options.say(f"events with 10 MB of granted files, {name}")
+        with engine_of(pooling) as engine, closing(CodeCache(folder / "cache")) as cache:
+            for what, config in configs.items():
+
+                def side(granted: Granted, config: GuestConfig = config) -> Callable[[], bytes]:
+                    guest = load_guest(config, engine, cache, SERVICES, granted=granted)
+                    return lambda: sandbox.run(guest, event, Deadline(math.inf)).body
+
+                sides = {"with": side(granted), "without": side(NOTHING)}
+                assert all(run() == event.body for run in sides.values())
+                found = take_turns({n: microseconds(run, 100) for n, run in sides.items()}, options.rounds(101))
+                middle = {n: Spread.of(values).median for n, values in found.items()}
+                findings.figures.append(
+                    Figure(
+                        "files",
+                        f"{name}: {what} with 10 MB of files, against the same without",
+                        ratios(found["with"], found["without"]),
+                        target=Target(1.05),
+                        note=f"{middle['with']:.1f} µs : {middle['without']:.1f} µs",
+                    )
+                )
+                del sides
     return findings
 
 

@@ -4,15 +4,17 @@ came back. Run by `make demo`; no sidecar, toolchain or network is needed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -36,24 +38,53 @@ What to try next
 (guesthouse is {guesthouse} here)"""
 
 
-def start(log: Path) -> tuple[subprocess.Popen[bytes], str, str, float]:
-    """The server in a process of its own: (process, address, engine, seconds until it was ready)."""
+@dataclass(frozen=True)
+class Served:
+    """A server that is ready: where it listens, its engine, and the seconds that it took to start."""
+
+    address: str
+    engine: str
+    seconds: float
+
+
+@contextlib.contextmanager
+def served(log: Path) -> Iterator[Served]:
+    """The server in a process of its own, which ends with the block, however that ends."""
     began = time.monotonic()
     with log.open("wb") as out:
         server = subprocess.Popen(
             [sys.executable, "-m", "guesthouse", "serve", "--port", "0", "-m", str(ROOT / "guesthouse.toml")],
+            stdout=out,
             stderr=out,
             cwd=ROOT,
             env={**os.environ, "GUESTHOUSE_LOG_FORMAT": "json"},
         )
+    with ended(server):
+        yield _ready(server, log, began)
+
+
+def _ready(server: subprocess.Popen[bytes], log: Path, began: float) -> Served:
     while server.poll() is None and time.monotonic() < began + 120:
         text = log.read_text(errors="replace")
-        found = [re.search(rf'"{key}": ?"([^"]+)"', text) for key in ("address", "engine")]
-        if found[0] and found[1]:
-            return server, found[0][1], found[1][1], time.monotonic() - began
+        address, engine = (re.search(rf'"{key}": ?"([^"]+)"', text) for key in ("address", "engine"))
+        if address and engine:
+            return Served(address[1], engine[1], time.monotonic() - began)
         time.sleep(0.05)
-    server.kill()
     sys.exit(f"the server did not start; it said:\n{log.read_text(errors='replace')}")
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a process with the block: gently at first, then at once."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def said(reply: Reply) -> str:
@@ -90,18 +121,16 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
-        server, address, engine, seconds = start(log)
-        try:
-            console.print(f"guesthouse serve is ready on {address} after {seconds:.1f} s (compiled guests are cached)")
-            console.print(f"its engine is {engine}, under Python {platform.python_version()}")
-            with Client(address) as client:
-                show(console, client)
-        except Failure as failure:
-            console.print(f"failed: {failure}\nthe server said:\n{log.read_text(errors='replace')}")
-            return 1
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
+        with served(log) as server:
+            ready = f"guesthouse serve is ready on {server.address} after {server.seconds:.1f} s"
+            console.print(f"{ready} (compiled guests are cached)")
+            console.print(f"its engine is {server.engine}, under Python {platform.python_version()}")
+            try:
+                with Client(server.address) as client:
+                    show(console, client)
+            except Failure as failure:
+                console.print(f"failed: {failure}\nthe server said:\n{log.read_text(errors='replace')}")
+                return 1
     console.print()
     console.print(_TO_TRY.format(guesthouse=Path(sys.executable).with_name("guesthouse").relative_to(ROOT)))
     return 0

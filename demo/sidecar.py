@@ -4,18 +4,18 @@ another application would, and prints what came back. Run by `make demo-dapr`, w
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from demo import OUT, PHOTOS, ROOT, start
+from demo import OUT, PHOTOS, ROOT, ended, served
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -46,8 +46,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def sidecar(daprd: str, app_port: str, log: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A sidecar for the application at `app_port`: (process, port of its HTTP API)."""
+@contextlib.contextmanager
+def sidecar(daprd: str, app_port: str, log: Path) -> Iterator[tuple[int, float]]:
+    """A ready sidecar for the application at `app_port`: the port of its HTTP API, and the seconds that it took."""
     port, grpc_port, internal, metrics = free_ports(4)
     command = [daprd, "--app-id", "vision", "--app-port", app_port, "--app-protocol", "grpc"]
     command += ["--enable-app-health-check", "--max-body-size", "32Mi", "--dapr-listen-addresses", "127.0.0.1"]
@@ -56,7 +57,9 @@ def sidecar(daprd: str, app_port: str, log: Path) -> tuple[subprocess.Popen[byte
     for folder in RESOURCES:
         command += ["--resources-path", folder]
     with log.open("wb") as out:
-        return subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT), port
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
+    with ended(process):
+        yield port, wait(process, port, log)
 
 
 def call(port: int, verb: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, str, bytes]:
@@ -114,31 +117,16 @@ def show(console: Console, port: int) -> bool:
     return well
 
 
-def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
 def main() -> int:
     daprd = sys.argv[1] if len(sys.argv) > 1 else "daprd"
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder)
-        server, address, seconds = start(logs / "server.log")
-        running = [server]
-        try:
-            console.print(f"guesthouse serve is ready on {address} after {seconds:.1f} s")
-            beside, port = sidecar(daprd, address.rpartition(":")[2], logs / "daprd.log")
-            running.insert(0, beside)
-            seconds = wait(beside, port, logs / "daprd.log")
-            console.print(f"daprd is ready on http://127.0.0.1:{port} after {seconds:.1f} s")
-            well = show(console, port)
-        finally:
-            end(running)
+        with served(logs / "server.log") as server:
+            console.print(f"guesthouse serve is ready on {server.address} after {server.seconds:.1f} s")
+            with sidecar(daprd, server.address.rpartition(":")[2], logs / "daprd.log") as (port, seconds):
+                console.print(f"daprd is ready on http://127.0.0.1:{port} after {seconds:.1f} s")
+                well = show(console, port)
     console.print()
     console.print(_TO_TRY.format(daprd=daprd))
     return 0 if well else 1

@@ -22,15 +22,15 @@ def serves_grpc(address: str) -> bool:
 
     # The server is on this machine: no proxy leads there.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        check = channel.unary_unary("/grpc.health.v1.Health/Check")
-        return bytes(check(b"", timeout=SECONDS)) == SERVING
+        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+        return check(b"", timeout=SECONDS) == SERVING
 
 
 def serves_http(url: str) -> bool:
     """Raises `OSError` where nobody answers, or with an error status."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=SECONDS) as answer:
-        return 200 <= answer.status < 300
+        return bool(200 <= answer.status < 300)
 
 
 def main(url: str) -> int:

@@ -106,7 +106,7 @@ def _licence(distribution: Distribution) -> tuple[str, bool]:
 
 
 def crates(guests: Path, licences: dict[str, str]) -> dict[str, tuple[Part, tuple[str, ...]]]:
-    """By `name version`: each crate of Cargo.lock, and the keys of the crates that it needs."""
+    """By `name version`: each crate of a workspace's Cargo.lock, and the keys of the crates that it needs."""
     packages = tomllib.loads((guests / "Cargo.lock").read_text())["package"]
     versions: dict[str, list[str]] = {}
     for package in packages:
@@ -128,7 +128,9 @@ def guests(root: Path) -> Iterator[Part]:
     """The modules of guests/, and what was compiled into them."""
     folder = root / "guests"
     licences = json.loads((folder / "licences.json").read_text())
-    known = crates(folder, licences["crates"])
+    known = {}
+    for lock in (folder / "Cargo.lock", *sorted(folder.glob("*/Cargo.lock"))):
+        known.update(crates(lock.parent, licences["crates"]))
     roots = {key.split()[0]: key for key in known}
     used: dict[str, Part] = {}
     for module in sorted(folder.glob("*/*.wasm")):

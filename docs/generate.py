@@ -35,13 +35,14 @@ wrong with one, each fault with its place and a remedy; `guesthouse serve` start
 {example}```
 
 - **Paths** are relative to the manifest's folder.
-- **Names** of guests and models: letters, digits, `_` and `-`.
+- **Names** of guests: letters, digits, `_` and `-`. Of models: any text without control characters, in quotes where it
+  has others than those, as in `[models."mobilenet.v2"]`.
 - **Sizes** are bytes, or text with a unit: `"128MiB"` (KiB, MiB, GiB), `"16MB"` (KB, MB, GB).
 - **Durations** are text with units: `"5s"`, `"200ms"`, `"1m30s"` (h, m, s, ms, us).
 - **The environment**: `${{NAME}}` in any text is the variable's value, `${{NAME:-default}}` has a default for an unset
   or empty one; unset without a default is an error. `$$` is a dollar. Numbers may be given so too, as in
   `port = "${{PORT}}"`. Values never appear in error messages.
-- **Digests**: `sha256sum FILE` prints them.
+- **Digests**: `sha256sum FILE` prints them, and `guesthouse check` those of granted files and folders.
 """
 
 EXAMPLE = """\

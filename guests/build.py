@@ -7,10 +7,11 @@
     python3 guests/build.py --lock              # build, then write guests.lock
     python3 guests/build.py --check             # build nothing: do sources and .wasm files match guests.lock?
 
-A C guest is NAME/NAME.c, built with clang and wasi-libc. A Rust guest is a member of the cargo workspace, built with
-a rustc that has the wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which
-carries the standard library as source only (install-toolchain.sh installs it). Another toolchain gives other bytes:
-`--check` compares what is committed and never rebuilds.
+A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
+source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
+(`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
+(install-toolchain.sh installs it). Another toolchain gives other bytes: `--check` compares what is committed and never
+rebuilds.
 """
 
 from __future__ import annotations
@@ -37,31 +38,40 @@ DEBIAN_STD_SOURCE = Path("/usr/lib/rustlib/src/rust/library")
 DEBIAN_WASI_LIBC = Path("/usr/lib/wasm32-wasi")
 
 SOURCE_SUFFIXES = {".c", ".h", ".rs", ".toml", ".json", ".tflite"}
-C_FLAGS = ["--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Werror"]
+C_FLAGS = ["--target=wasm32-wasi", "-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Werror"]
 C_STACK = 65_536
 
 
 @dataclass(frozen=True)
 class Guest:
-    """One folder of this one. `also` names the files outside it that go into its module."""
+    """One folder of this one, or one C file in `folder`. `also` names the files outside it that go into its module."""
 
     name: str
     language: str  # "c" or "rust"
     also: tuple[str, ...]
     stack: int = C_STACK
     command: bool = False  # a program with `_start`; else a library (a WASI reactor)
+    folder: Path | None = None
+    workspace: str = ""  # the folder of its cargo workspace
 
     @property
     def committed(self) -> Path:
-        return HERE / self.name / f"{self.name}.wasm"
+        return (self.folder or HERE / self.name) / f"{self.name}.wasm"
+
+    @property
+    def main(self) -> Path:
+        """The source of a C guest."""
+        return self.committed.with_suffix(".c")
 
     def sources(self) -> list[Path]:
-        own = (path for path in (HERE / self.name).rglob("*") if path.suffix in SOURCE_SUFFIXES)
+        folder = (HERE / self.name).rglob("*")
+        own = [self.main] if self.folder else [path for path in folder if path.suffix in SOURCE_SUFFIXES]
         return sorted([*own, *(HERE / name for name in self.also)])
 
 
 SDK = "sdk/guesthouse.h"
 CARGO = ("Cargo.toml", "Cargo.lock")
+CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
 GUESTS = {
     guest.name: guest
     for guest in (
@@ -71,9 +81,16 @@ GUESTS = {
         Guest("tensor_nn", "c", (SDK, "sdk/wasi_nn.h")),
         Guest("classify", "rust", CARGO, stack=131_072),
         Guest("person", "rust", CARGO, stack=131_072),
+        Guest("person_files", "rust", CARGO, stack=131_072, command=True),
+        # A workspace of its own: what it needs is no reason to build the others again.
+        Guest("values", "rust", ("values/Cargo.lock",), workspace="values"),
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
         Guest("grayscale", "rust", CARGO, stack=1_048_576, command=True),
+        *(
+            Guest(path.stem, "c", ("../tests/wasi_suite/checks/check.h",), command=True, folder=CHECKS)
+            for path in sorted(CHECKS.glob("*.c"))
+        ),
     )
 }
 
@@ -129,8 +146,8 @@ class Clang:
             (folder / "labels.h").write_text(labels_header(), encoding="utf-8")
         wasm = folder / f"{guest.name}.wasm"
         includes = [f"-I{HERE / 'sdk'}", f"-I{folder}"]
-        source = HERE / guest.name / f"{guest.name}.c"
-        run(self.clang, *C_FLAGS, *includes, source, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
+        model = f"-mexec-model={'command' if guest.command else 'reactor'}"
+        run(self.clang, *C_FLAGS, model, *includes, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
         return wasm
 
 
@@ -197,7 +214,7 @@ class Rust:
             command.append("-Zbuild-std=std,panic_abort")
             start = "crt1-command.o" if guest.command else "crt1-reactor.o"
             link += [str(DEBIAN_WASI_LIBC / start)] + ([] if guest.command else ["--export=_initialize"])
-        run(*command, "--", *(f"-Clink-arg={argument}" for argument in link), env=self.env)
+        run(*command, "--", *(f"-Clink-arg={argument}" for argument in link), env=self.env, cwd=HERE / guest.workspace)
         return self.target_dir / TARGET / "release" / f"{guest.name}.wasm"
 
 
@@ -221,7 +238,9 @@ def sha256(data: bytes) -> str:
 
 def sources_digest(guest: Guest) -> str:
     """One digest over the sorted source files: a line `path sha256` for each."""
-    lines = [f"{path.relative_to(HERE).as_posix()} {sha256(path.read_bytes())}\n" for path in guest.sources()]
+    lines = [
+        f"{Path(os.path.relpath(path, HERE)).as_posix()} {sha256(path.read_bytes())}\n" for path in guest.sources()
+    ]
     return sha256("".join(lines).encode())
 
 

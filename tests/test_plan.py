@@ -58,6 +58,7 @@ guest = "b"
 pubsub = "p"
 topic = "plain"
 guest = "b"
+raw = true
 [[job]]
 name = "nightly"
 guest = "b"
@@ -107,6 +108,14 @@ def test_a_bindings_route_says_when_an_event_is_given_up(manifest):
             Event(Trigger.INVOKE, "api/thing", verb="PUT"),
             "the method 'api/thing' is not answered for PUT, only GET, HEAD, POST",
         ),
+        (
+            Event(Trigger.INVOKE, "any", verb="OPTIONS"),
+            "the method 'any' is not answered for OPTIONS, for none of its tables names it in verbs",
+        ),
+        (
+            Event(Trigger.INVOKE, "any", verb="HEAD"),
+            "the method 'any' is not answered for HEAD, for none of its tables names it in verbs",
+        ),
         (Event(Trigger.BINDING, "x"), "no guest answers the binding 'x'"),
         (Event(Trigger.TOPIC, "p/other", path="y"), "no guest answers the topic 'p/other' with the path 'y'"),
         (Event(Trigger.JOB, "x"), "no guest answers the job 'x'"),
@@ -124,5 +133,5 @@ def test_the_sidecar_is_told_one_subscription_a_topic(manifest):
     assert told.bindings == ("camera", "queue")
     assert told.subscriptions == (
         Subscription("p", "t", (Rule('event.type == "x"', "x"),), "default", "dead", Bulk(10, 50)),
-        Subscription("p", "plain"),
+        Subscription("p", "plain", metadata=(("rawPayload", "true"),)),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from dataclasses import replace
 from typing import Any
 
 import wasmtime
 
-from guesthouse.engine.base import Engine, Linked, Module
+from guesthouse.engine.base import Engine, Instance, Linked, Module
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
@@ -36,14 +37,15 @@ def compiled(engine: Engine, wat: str | bytes, memory: int = Limits().memory) ->
     return engine.load(made)
 
 
-def linked(engine: Engine, wat: str, memory: int = Limits().memory) -> Linked:
+def linked(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> Linked:
     """A module linked against the real host modules."""
     module = compiled(engine, wat, memory)
     functions, modules = [], host_modules()
     for wanted in module.imports:
         function = modules[wanted.module].functions[wanted.name]
         assert function.signature == wanted.type.function, wanted
-        functions.append(function)
+        if function not in functions:  # a module may import one twice
+            functions.append(function)
     return module.link(functions)
 
 
@@ -57,9 +59,48 @@ def run(engine: Engine, wat: str, convention: Convention, body: bytes, ctx: Cont
     """Call a WAT guest by a convention, in a fresh instance."""
     problems = convention.problems(Shape(compiled(engine, wat)))
     assert not problems, problems
-    ctx = ctx or context()
-    instance = linked(engine, wat).instantiate(ctx)
-    try:
-        return convention.run(instance, ctx, body)
-    finally:
-        instance.close()
+    return called(linked(engine, wat), convention, body, ctx or context())
+
+
+def called(module: Linked, convention: Convention, body: bytes, ctx: Context) -> bytes:
+    """Call a linked guest by a convention, in a fresh instance."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> Instance:
+            instance = module.instantiate(ctx)
+            stack.callback(instance.close)
+            return instance
+
+        return convention.run(start, ctx, body)
+
+
+def cat(path: str, most: int = 1024, between: str = "") -> bytes:
+    """A program that replies with the first bytes of a file, or with one byte, the error number of opening it.
+
+    `between` is done when it has opened the file and not read it yet; it may call `$write`.
+    """
+    return bytes(
+        wasmtime.wat2wasm(
+            f"""(module
+              (import "wasi_snapshot_preview1" "path_open"
+                (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+              (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+              (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+              (memory (export "memory") {1 + (4096 + most) // 65536}) (data (i32.const 64) "{path.lstrip("/")}")
+              (func $reply (param $at i32) (param $size i32)
+                (i32.store (i32.const 16) (local.get $at)) (i32.store (i32.const 20) (local.get $size))
+                (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8))))
+              (func (export "_start") (local $error i32)
+                (local.set $error (call $open (i32.const 3) (i32.const 0) (i32.const 64)
+                  (i32.const {len(path.lstrip("/").encode())}) (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0)
+                  (i32.const 32)))
+                (if (local.get $error) (then
+                  (i32.store (i32.const 40) (local.get $error))
+                  (call $reply (i32.const 40) (i32.const 1)) (return)))
+                {between}
+                (i32.store (i32.const 16) (i32.const 4096)) (i32.store (i32.const 20) (i32.const {most}))
+                (if (call $read (i32.load (i32.const 32)) (i32.const 16) (i32.const 1) (i32.const 8))
+                  (then unreachable))
+                (call $reply (i32.const 4096) (i32.load (i32.const 8)))))"""
+        )
+    )

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import HostError, TooMuch
+from guesthouse_abi.files import NO_FILES, Files
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Services
@@ -35,7 +36,9 @@ class Context:
         "_memory",
         "_states",
         "arguments",
+        "body",
         "deadline",
+        "files",
         "grants",
         "held",
         "held_peak",
@@ -61,6 +64,7 @@ class Context:
         stdin: bytes = b"",
         arguments: Sequence[str] = (),
         variables: Variables = _nothing,
+        files: Files = NO_FILES,
     ) -> None:
         self.deadline = deadline
         self.grants = grants
@@ -71,6 +75,8 @@ class Context:
         self.stdout: bytearray | None = None  # collected by a command; None: standard output is log lines
         self.arguments = arguments  # argv, the program's name first
         self.variables = variables  # the environment: asked for only when the guest asks
+        self.files = files
+        self.body = b""  # the event's, where the guest may read it as a file
         self.host_seconds = 0.0  # in host functions, inference included
         self.inference_seconds = 0.0
         self.runs: list[Run] = []
@@ -83,9 +89,9 @@ class Context:
 
     @property
     def memory(self) -> Memory:
-        """The guest's memory. Raises `HostError` for a guest that exports none, and while it is being instantiated."""
+        """The guest's memory. Raises `HostError` for a guest that exports none."""
         if self._memory is None:
-            raise HostError("the guest has no memory that the host could read")
+            raise HostError("the guest exports no memory")
         return self._memory
 
     @memory.setter

@@ -66,6 +66,14 @@ class HostError(Exception):
     """
 
 
+class Refused(HostError):
+    """A refusal with its own error number, which the guest is told without a line in its log: it may well expect it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"error number {number}")
+        self.number = number
+
+
 class OutOfBounds(HostError):
     """A pointer and length that the guest gave do not lie inside its memory."""
 

@@ -21,15 +21,21 @@ class Limits:
     pixels: int = 50_000_000
     host_memory: int = 256 * MiB
     log: int = 64 * 1024
+    files: int = 256 * MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
     """What is behind the imports for one guest. Imports always link; without the grant they answer with an error.
 
+    `models` are names of the manifest; `aliases` are pairs of a name that the guest uses and the one that is meant.
     `image` is the WasmEdge version whose picture decoding is wanted ("0.14" or "0.15"); None: by the generation of
     the import (v1: 0.14, v2: 0.15). `wasi_nn` is the version of wasi-nn's guest crate whose numbers are meant ("0.1",
     "0.2" to 0.4, "0.5", "0.6"); None: the newest, and what tensors' sizes tell.
+
+    Of files, beside those of `files.Files`: `body_file` is the path of a file with the event's body, `scratch` how
+    many bytes the guest may write below `scratch_path`, which may be `/` (0: nothing), `reply_file` the path of the
+    file whose content is the reply. An empty path means that there is no such file.
     """
 
     models: frozenset[str] = frozenset()
@@ -39,3 +45,12 @@ class Grants:
     scale: bool = False
     allow_guest_models: bool = False
     wasi_nn: str | None = None
+    body_file: str = ""
+    scratch: int = 0
+    scratch_path: str = "/tmp"
+    reply_file: str = ""
+    aliases: tuple[tuple[str, str], ...] = ()
+
+    def model(self, name: str) -> str:
+        """The manifest's name for the model that the guest calls `name`."""
+        return next((model for alias, model in self.aliases if alias == name), name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import HostError, TooMuch, Trap
+from guesthouse_abi.errors import HostError, Refused, TooMuch, Trap
 
 
 class ValType(enum.Enum):
@@ -76,6 +76,8 @@ class HostFunction:
         """
         try:
             return self.body(context, *values)
+        except Refused as refusal:
+            return refusal.number
         except HostError as error:
             context.log("host", f"{self.module}.{self.name}: {error}")
             if isinstance(error, TooMuch):
@@ -120,7 +122,7 @@ class HostModule:
                 FuncType(tuple(_WASM[k] for k in kinds), tuple(_WASM[r] for r in results)),
                 kinds,
                 body,
-                numbers if results else None,
+                numbers if results and results[0] not in (F32, F64) else None,
             )
             return body
 

@@ -19,7 +19,8 @@ from guesthouse_abi.services import Model
 
 #: In place of a model's bytes: "the host's model of this name", which follows.
 MARKER = b"guesthouse:model/"
-_LONGEST_NAME = 256
+#: Bytes of a name, with the marker.
+LONGEST_NAME = 512
 
 #: Bytes compared at the start, middle and end before a whole blob is.
 _SAMPLE = 32
@@ -71,9 +72,18 @@ class KnownBlobs:
                 return
             self._blobs[digest] = _sampled(data)
             self._held += len(data)
-            while len(self._blobs) > self._entries or self._held > self._size:
-                _, oldest = self._blobs.popitem(last=False)
-                self._held -= len(oldest.data)
+            self._drop_oldest()
+
+    def keep_at_most(self, size: int) -> None:
+        """Keep no more than `size` bytes from here on."""
+        with self._lock:
+            self._size = size
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._blobs) > self._entries or self._held > self._size:
+            _, oldest = self._blobs.popitem(last=False)
+            self._held -= len(oldest.data)
 
 
 #: Of this process. Only bytes that stand for a model of the host are kept.
@@ -90,7 +100,7 @@ def resolve(context: Context, pointer: int, length: int, known: KnownBlobs = KNO
     memory = context.memory
     memory.check(pointer, length)
     if length >= len(MARKER) and memory.equals(pointer, MARKER):
-        return _named(context, memory.text(pointer, length, most=_LONGEST_NAME)[len(MARKER) :])
+        return named(context, memory.text(pointer, length, most=LONGEST_NAME)[len(MARKER) :])
     context.deadline.check()
     digest = known.recall(memory, pointer, length)
     if digest is not None:
@@ -116,10 +126,16 @@ def resolve_parts(context: Context, parts: Sequence[tuple[int, int]], known: Kno
         context.release(total)
 
 
-def _named(context: Context, name: str) -> Model:
-    if name not in context.grants.models:
+def granted(context: Context, name: str) -> bool:
+    """Whether this guest may use a model by that name: the model's own, or one that the guest's table has for it."""
+    return context.grants.model(name) in context.grants.models
+
+
+def named(context: Context, name: str) -> Model:
+    """The model that a name means to this guest. Raises `Denied`, `InferenceError`."""
+    if not granted(context, name):
         raise Denied(f'the manifest does not grant the model {name!r} to this guest: add it to the guest\'s "models"')
-    model = context.services.inference.named(name)
+    model = context.services.inference.named(context.grants.model(name))
     if model is None:
         raise InferenceError(f"the manifest has no model {name!r}")
     return model

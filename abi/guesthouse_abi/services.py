@@ -19,15 +19,32 @@ Tensor = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A model's input or output: `shape` has None where free; `dtype` is None for non-numeric types."""
+    """A model's input or output.
+
+    `dtype` is None where it is no tensor of numbers that numpy has; `kind` then says what it is. `shape` has None for a
+    free dimension, and is None where the model does not say how many there are. An `optional` input has a value of the
+    model's own, which a guest may replace.
+    """
 
     name: str
     dtype: np.dtype[Any] | None
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
+    kind: str = "not of numbers"
+    optional: bool = False
+
+    @property
+    def type(self) -> str:
+        """The type in a word or two: `float32`, `bfloat16`, `text`, `a map`."""
+        return self.kind if self.dtype is None else self.dtype.name
+
+    @property
+    def free(self) -> bool:
+        """Whether its first dimension is free."""
+        return self.shape is not None and self.shape[:1] == (None,)
 
     def __str__(self) -> str:
-        dims = ",".join("N" if size is None else str(size) for size in self.shape)
-        return f"{self.name} {self.dtype or 'not numeric'} [{dims}]"
+        sizes = ["any shape"] if self.shape is None else ["N" if size is None else str(size) for size in self.shape]
+        return f"{self.name} {self.type} [{','.join(sizes)}]{' (optional)' if self.optional else ''}"
 
 
 class Model(Protocol):

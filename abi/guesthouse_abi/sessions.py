@@ -37,7 +37,8 @@ FAILED: dict[type[HostError], int] = {HostError: 1}
 _MOST_SESSIONS = 64
 _MOST_TENSORS = 1024
 _MOST_DIMENSIONS = 16
-_LONGEST_EMPTY = 8  # the longest dimension of a tensor without elements: numpy multiplies the others
+_LARGEST_EMPTY = 1 << 31  # bytes of a tensor without elements, were its zeros ones: numpy multiplies the others
+# bytes that a tensor without elements would have but for its zeros: numpy multiplies the others
 
 #: TensorFlow's data types (tensorflow/c/tf_datatype.h) that a model of the host can have.
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -99,12 +100,17 @@ class Session:
                 output.value = None
 
     def run(self, context: Context) -> None:
-        """Run the model for all outputs. Raises `InferenceError`, `TooMuch`, `DeadlineExceeded`, `Cancelled`."""
+        """Run the model for all outputs that can be given to a guest: others (text, maps) never have a value.
+
+        Raises `InferenceError`, `TooMuch`, `DeadlineExceeded`, `Cancelled`.
+        """
         self.clear_results(context)
         if self.fault is not None:
             raise InferenceError(f"not run: {self.fault}")
         context.deadline.check()
-        outputs = list(self.outputs.values())
+        outputs = [output for output in self.outputs.values() if output.info.dtype is not None]
+        if self.outputs and not outputs:
+            check_given(next(iter(self.outputs.values())).info)
         names = list(dict.fromkeys(output.info.name for output in outputs))
         started = time.perf_counter()
         try:
@@ -118,6 +124,12 @@ class Session:
                 raise InferenceError(f"the output {output.info.name} of the model {self.model.name} is not of numbers")
             context.hold(value.nbytes)
             output.value = value
+
+
+def check_given(info: TensorInfo) -> None:
+    """Raise `InferenceError` where an output cannot be given to a guest."""
+    if info.dtype is None:
+        raise InferenceError(f"the output {info.name} is {info.kind}, which cannot be given to a guest")
 
 
 class Sessions:
@@ -228,8 +240,8 @@ def check_size(dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None:
     if any(dimension < 0 for dimension in shape):
         raise InferenceError(f"a tensor of shape {list(shape)}: a dimension is negative")
     expected = math.prod(shape) * dtype.itemsize
-    if expected == 0 and max(shape) > _LONGEST_EMPTY:
-        raise InferenceError(f"an empty tensor of shape {list(shape)}")
+    if expected == 0 and math.prod(filter(None, shape)) * dtype.itemsize > _LARGEST_EMPTY:
+        raise InferenceError(f"an empty tensor of shape {list(shape)}, whose other dimensions are too large")
     if expected != size:
         raise InferenceError(f"a tensor {dtype}{list(shape)} has {expected} bytes; {size} came")
 
@@ -237,28 +249,31 @@ def check_size(dtype: np.dtype[Any], shape: tuple[int, ...], size: int) -> None:
 def shape_of(info: TensorInfo, size: int) -> tuple[int, ...]:
     """The shape of `size` bytes for this input: one free dimension is inferred. Raises `InferenceError`."""
     if info.dtype is None:
-        raise InferenceError(f"the input {described(info)} is not of numbers")
+        raise InferenceError(f"the input {described(info)} is not of numbers that a guest can give")
+    if info.shape is None:
+        raise InferenceError(f"the input {described(info)} has no shape of its own; bytes alone do not tell one")
     free = [place for place, dimension in enumerate(info.shape) if dimension is None]
     if len(free) > 1:
         raise InferenceError(f"the input {described(info)} has several free dimensions; bytes alone do not tell them")
     unit = static_size(info)
     if not free and size != unit:
         raise InferenceError(f"the input {described(info)} has {unit} bytes; {size} came")
-    if free and (unit == 0 or size == 0 or size % unit):
+    if free and (unit == 0 or size % unit):
         raise InferenceError(f"the input {described(info)} has a multiple of {unit} bytes; {size} came")
     return tuple(size // unit if dimension is None else dimension for dimension in info.shape)
 
 
 def static_size(info: TensorInfo) -> int:
-    """Bytes of a tensor of this kind, with every free dimension 1; 0 if it is not of numbers."""
-    itemsize = 0 if info.dtype is None else info.dtype.itemsize
-    return math.prod(dimension for dimension in info.shape if dimension is not None) * itemsize
+    """Bytes of a tensor of this kind, with every free dimension 1; 0 if it is not of numbers, or has no shape."""
+    if info.dtype is None or info.shape is None:
+        return 0
+    return math.prod(dimension for dimension in info.shape if dimension is not None) * info.dtype.itemsize
 
 
 def described(info: TensorInfo) -> str:
     """As in `input uint8[?,224,224,3]`."""
-    shape = ",".join("?" if dimension is None else str(dimension) for dimension in info.shape)
-    return f"{info.name} {info.dtype or 'not of numbers'}[{shape}]"
+    sizes = ["any shape"] if info.shape is None else ["?" if size is None else str(size) for size in info.shape]
+    return f"{info.name} {info.type}[{','.join(sizes)}]"
 
 
 def choose(model: Model, kind: Literal["input", "output"], names: Sequence[str]) -> TensorInfo:

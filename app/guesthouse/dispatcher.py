@@ -59,6 +59,7 @@ class Dispatcher:
         route = plan.route(event)
         try:
             reply = _run(plan, plan.guests[route.guest], event, deadline)
+            event.check_room(reply)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Failure as failure:

@@ -34,7 +34,8 @@ class Event:
     """One thing to be answered by a guest.
 
     `name` is the method, the binding, `pubsub/topic`, the job or the operation; `path` the route that a topic's event
-    matched (as the sidecar reports it). `metadata` keys are lower case.
+    matched (as the sidecar reports it). `metadata` keys are lower case. `room` is how many bytes of a reply (body and
+    content type) its transport can carry; None: any, or it carries none.
     """
 
     trigger: Trigger
@@ -46,6 +47,18 @@ class Event:
     path: str = ""
     id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    room: int | None = None
+
+    def check_room(self, reply: Reply) -> None:
+        """Raise `Failure` for a reply that there is no room for."""
+        if self.room is None:
+            return
+        size = len(reply.body) + len(reply.content_type.encode())
+        if size > self.room:
+            text = (
+                f"a reply of {size} bytes; server.message leaves room for {self.room}: raise it, or lower limits.output"
+            )
+            raise Failure(Reason.TOO_LARGE, text, reply.guest)
 
 
 @dataclass(slots=True)
@@ -85,7 +98,7 @@ class Reason(str, enum.Enum):
     CANCELLED = "CANCELLED"  # the caller hung up
     NOT_FOUND = "NOT_FOUND"  # no such method, binding, topic, path or job
     FULL = "FULL"  # slots and queue are taken
-    TOO_LARGE = "TOO_LARGE"  # the body is over the guest's limit
+    TOO_LARGE = "TOO_LARGE"  # the body is over the guest's limit, or the reply over what can be sent
     MALFORMED = "MALFORMED"  # the event itself is at fault
     TRY_AGAIN = "TRY_AGAIN"  # the guest asks for the event later
     OFF = "OFF"  # the guest or its route is switched off (`enabled = false`)

@@ -44,7 +44,11 @@ class HostMethods:
 
     def _switch(self, plan: Plan, before: Plan | None) -> None:
         now, old = time.time(), before.guests if before is not None else {}
-        kept = {name: self._loaded[name] for name, guest in plan.guests.items() if guest.same_as(old.get(name))}
+        kept = {
+            name: self._loaded[name]
+            for name in old
+            if name in plan.guests and plan.guests[name].state == old[name].state
+        }
         self._loaded = {name: kept.get(name, now) for name in plan.guests}
         self._switched = now
 
@@ -97,7 +101,7 @@ class HostMethods:
                     "inputs": [str(info) for info in model.inputs],
                     "outputs": [str(info) for info in model.outputs],
                     "bytes": model.size,
-                    "guests": [name for name, guest in manifest.guests.items() if model.name in guest.models],
+                    "guests": [name for name, guest in manifest.guests.items() if model.name in guest.models.values()],
                 }
                 for model in plan.models.models
             ],
@@ -112,7 +116,7 @@ class HostMethods:
             "calling": table.calling,
             "takes": takes(table, guest),
             "reply_type": table.reply_type,
-            "models": table.models,
+            "models": sorted(set(table.models.values())),
             "limits": {"input": guest.limits.input, "time": guest.limits.time},
             "slots": {"busy": slots.busy, "limit": slots.limit, "queued": slots.queued, "queue": slots.queue},
             **self._feed.counts(name),

@@ -9,22 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.files import digest_of
 from guesthouse.guests import sandbox
+from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
 from guesthouse.guests.process.pool import Pool, Spec
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
-from guesthouse.manifest import Manifest
+from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import KEPT, GuestLog
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Services
+
+_logger = structlog.get_logger("guesthouse")
 
 
 class PlanFaults(Exception):
@@ -93,12 +98,18 @@ class Routes:
     def _method(self, event: Event) -> Route:
         choices = self._methods.get(event.name.strip("/"), [])
         for verbs, route in choices:
-            if not verbs or not event.verb or event.verb in verbs:
+            if _answers(verbs, event.verb):
                 return route
         if choices:
-            only = ", ".join(v for verbs, _ in choices for v in verbs)
-            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, only {only}")
+            named = ", ".join(v for verbs, _ in choices for v in verbs)
+            only = f"only {named}" if named else "for none of its tables names it in verbs"
+            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, {only}")
         raise Failure(Reason.NOT_FOUND, f"no guest answers the method {event.name!r}")
+
+
+def _answers(verbs: tuple[str, ...], verb: str) -> bool:
+    """Whether a table with these verbs is for a call with that one, which is empty where there was none."""
+    return (not verb or verb in verbs) if verbs else verb not in written.ASKING_VERBS
 
 
 def _route(table: written.Binding | written.Topic) -> Route:
@@ -126,6 +137,7 @@ class Plan:
     cache: CodeCache
     slots: Mapping[str, Slots]
     pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
+    warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
@@ -137,6 +149,15 @@ class Plan:
         if pool is not None:
             return pool.run(event, deadline, queued, self.guests[name])
         return sandbox.run(self.guests[name], event, deadline, queued)
+
+    def log_notes(self, before: Plan | None = None) -> None:
+        """Log what is perhaps not meant, and what an operator should know of models that the plan `before` had not."""
+        for warning in self.warnings:
+            _logger.warning("perhaps not meant", warning=warning)
+        for model in self.models.models:
+            if before is None or before.models.named(model.name) is not model:
+                for text in model.notes:
+                    _logger.warning("a note on a model", model=model.name, note=text)
 
     def close(self) -> None:
         """End the worker processes and let go of the models that no other plan holds. Closing twice is no error.
@@ -160,6 +181,8 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
         threads=model.threads,
         batch=(model.batch.size, model.batch.delay) if model.batch is not None else None,
         max_batch=model.max_batch,
+        max_elements=model.max_elements,
+        warm_up=model.warm_up,
         inputs=dict(model.inputs),
         outputs=dict(model.outputs),
     )
@@ -172,8 +195,9 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
     """
     faults: list[str] = []
     opened = before.models if before is not None else None
-    unpinned = dict(_unpinned(manifest)) if manifest.require_digests else {}
-    faults += unpinned.values()
+    missing = list(_unpinned(manifest)) if manifest.require_digests else []
+    faults += [fault for _, fault in missing]
+    unpinned = {where for where, _ in missing}
     configs = [model_config(n, m) for n, m in manifest.models.items() if ("models", n) not in unpinned]
     try:
         models = Registry.open(configs, opened)
@@ -193,6 +217,7 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         faults += error.faults
         keys = ()
     known = {guest.artefact: guest for guest in before.guests.values()} if before is not None else {}
+    shelf = Shelf(guest.granted for guest in before.guests.values()) if before is not None else Shelf()
     slots = _slots(before)
     guests: dict[str, Guest] = {}
     for name, guest in manifest.guests.items():
@@ -200,8 +225,13 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
             continue
         config = guest_config(name, guest, manifest.isolation_of(guest), keys)
         services = Services(models, _log(config, before, KEPT if manifest.page.apps else 0))
+        granted = Granted()
         try:
-            guests[name] = load_guest(config, engine, cache, services, known, slots.get(name))
+            granted = _granted(config, shelf)
+        except FileFaults as error:
+            faults += [f"guest {name!r}: {fault}" for fault in error.faults]
+        try:
+            guests[name] = load_guest(config, engine, cache, services, known, slots.get(name), granted)
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     pools = {} if faults else _pools(guests, engine, before)
@@ -209,7 +239,7 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
             faults.append(f"guest {name!r}: its worker process does not start: {fault}")
     slots.update({name: guest.slots for name, guest in guests.items()})
-    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools)
+    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools, tuple(warnings(manifest)))
     if faults:
         plan.close()
         raise PlanFaults(faults)
@@ -227,6 +257,22 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
             except OSError as error:
                 remedy = f"{path} cannot be read ({error.strerror})"
             yield (table, name), f"{table}.{name} has no sha256, and require_digests is on: {remedy}"
+    for name, guest in manifest.guests.items():
+        for at, file in guest.files.items() if guest.enabled else ():
+            if file.sha256 is None:
+                try:
+                    pin = pin_of(file.path, guest.limits.files)
+                    remedy = f'if {file.path} is what you mean, write {{ path = "…", sha256 = "{pin}" }}'
+                except FileFaults as error:
+                    remedy = str(error)
+                where = f'guests.{name}.files."{at}"'
+                yield ("guests", name), f"{where} has no sha256, and require_digests is on: {remedy}"
+
+
+def _granted(config: GuestConfig, shelf: Shelf) -> Granted:
+    """The files of a guest, for where it runs. Raises `FileFaults`."""
+    seal = config.isolation == "process"
+    return shelf.granted(config.files, config.limits.files, seal=seal, beside=config.grants)
 
 
 def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[bytes, ...] = ()) -> GuestConfig:
@@ -236,11 +282,14 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         module=guest.module,
         calling=guest.calling,
         function=guest.function,
+        values=guest.values,
+        parameters=guest.parameters,
         sha256=guest.sha256,
         reply_type=guest.reply_type,
         grants=guest.grants(),
         limits=guest.limits.limits(),
         isolation=isolation,
+        files=tuple(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items()),
         signed=Signed(keys, guest.signed_by) if keys else None,
     )
 
@@ -271,7 +320,7 @@ def _pools(guests: Mapping[str, Guest], engine: Engine, before: Plan | None) -> 
 def _kept(guest: Guest, before: Plan | None) -> Pool | None:
     """The workers of before, where nothing has changed of what they know: the guest and the models it may use."""
     old = before.guests.get(guest.name) if before is not None else None
-    if before is None or old is None or not guest.same_as(old):
+    if before is None or old is None or old.state != guest.state:
         return None
     new, past = guest.services.inference, old.services.inference
     if any(new.named(name) is not past.named(name) for name in guest.config.grants.models):

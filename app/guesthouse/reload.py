@@ -1,4 +1,4 @@
-"""Reload: a changed manifest, module or model taken in without a stop.
+"""Reload: a changed manifest, module, model or granted file taken in without a stop.
 
 A new plan is built and checked beside the running one (in a thread of its own, on what is unchanged of the old one),
 then switched to at once. What is wrong with it is logged, and the old one goes on. What lives as long as the process
@@ -18,6 +18,7 @@ import structlog
 from pydantic import BaseModel
 
 from guesthouse.files import Stamp, stamps
+from guesthouse.guests.files import watched
 from guesthouse.manifest import Manifest, ManifestError
 from guesthouse.plan import Plan, PlanFaults, build
 from guesthouse.plans import Plans
@@ -192,6 +193,7 @@ class Reloader:
             + [f"model {one.name}" for one in before.models.models if plan.models.named(one.name) is None],
             seconds=round(seconds, 2),
         )
+        plan.log_notes(before)
         if restart:
             _log.warning("what has changed here needs a restart", keys=restart)
 
@@ -221,19 +223,24 @@ def _differing(where: str, one: object, other: object) -> Iterator[str]:
 
 def _changed(plan: Plan, before: Plan) -> Iterator[str]:
     for name, guest in plan.guests.items():
-        if not guest.same_as(before.guests.get(name)):
+        old = before.guests.get(name)
+        if old is None or old.state != guest.state:
             yield name
 
 
 def files_of(manifest: Manifest) -> Iterator[Path]:
-    """The files that a manifest names and a plan is made from."""
+    """The files that a manifest names and a plan is made from; of a folder that is granted, all that is in it."""
     for guest in manifest.guests.values():
         if guest.enabled:
             yield guest.module
+            for granted in guest.files.values():
+                yield from watched(granted.path)
             if manifest.signatures is not None:
                 yield guest.signed_by
     for model in manifest.models.values():
         yield model.path
+        if isinstance(model.warm_up, Path):
+            yield model.warm_up
     yield from manifest.signatures.keys if manifest.signatures is not None else ()
 
 

@@ -60,18 +60,34 @@ class Doubler:
 
 
 class Fixed(Doubler):
-    """The same for one picture at a time: no dimension is free. `text` is an output that is not of numbers."""
+    """The same for one picture at a time: no dimension is free. `words` is an input of text."""
 
     name = "fixed"
-    inputs = (TensorInfo("x", np.dtype(np.float32), (1, 3)), TensorInfo("words", None, (1,)))
+    inputs = (TensorInfo("x", np.dtype(np.float32), (1, 3)), TensorInfo("words", None, (1,), "text"))
     outputs = (TensorInfo("y", np.dtype(np.float32), (1, 3)),)
+
+
+class Voting(Doubler):
+    """Has a sequence of maps before its numbers."""
+
+    name = "voting"
+    inputs = (TensorInfo("x", np.dtype(np.float32), (1, 3)),)
+    outputs = (TensorInfo("votes", None, (), "a sequence"), TensorInfo("y", np.dtype(np.float32), (1, 3)))
+
+
+class Shapeless(Doubler):
+    """Does not say what shapes it has."""
+
+    name = "shapeless"
+    inputs = (TensorInfo("x", np.dtype(np.float32), None),)
+    outputs = (TensorInfo("y", np.dtype(np.float32), None),)
 
 
 class Models:
     """The host's models by name, and by the digest of bytes that they stand for."""
 
     def __init__(self) -> None:
-        self.models = {"doubler": Doubler(), "fixed": Fixed()}
+        self.models = {model.name: model for model in (Doubler(), Fixed(), Voting(), Shapeless())}
         self.stands: dict[str, str] = {}
         self.opened: list[bytes] = []
 
@@ -117,7 +133,7 @@ class Host:
         self.log = Lines()
         self.inference = Models()
         self._module = module
-        grants.setdefault("models", frozenset({"doubler", "fixed"}))
+        grants.setdefault("models", frozenset(self.inference.models))
         self.context = Context(
             Deadline.after(seconds), Grants(**grants), limits or Limits(), Services(self.inference, self.log)
         )

@@ -10,7 +10,7 @@ from PIL import Image
 
 import wat
 from guesthouse.guests.guest import Shape
-from guesthouse_abi.calling.command import ERROR_TEXT, Command
+from guesthouse_abi.calling.command import Command
 from guesthouse_abi.errors import (
     BadReply,
     CallError,
@@ -20,7 +20,9 @@ from guesthouse_abi.errors import (
     Trap,
     TryAgain,
 )
-from guesthouse_abi.imports.wasi_preview1 import MODULE
+from guesthouse_abi.grants import Grants
+from guesthouse_abi.imports.wasi_preview1 import MODULE, last_words
+from guesthouse_abi.lastwords import ERROR_TEXT
 
 
 def program(body: str, *data: tuple[int, bytes]) -> str:
@@ -59,11 +61,7 @@ def run(engine, text: str, body: bytes = b"", ctx=None) -> bytes:
 
 def run_module(module, body: bytes, ctx=None) -> bytes:
     ctx = ctx or wat.context()
-    instance = module.link([MODULE.functions[i.name] for i in module.imports]).instantiate(ctx)
-    try:
-        return Command().run(instance, ctx, body)
-    finally:
-        instance.close()
+    return wat.called(module.link([MODULE.functions[i.name] for i in module.imports]), Command(), body, ctx)
 
 
 ECHO = program(
@@ -124,6 +122,30 @@ def test_what_a_program_said_before_it_was_stopped_is_in_the_log(engine):
     assert ctx.services.log.lines == [("stderr", "about to fail")]
 
 
+@pytest.mark.parametrize("end", ["unreachable", "(call $exit (i32.const 2))", "(loop (br 0))"])
+def test_the_end_of_what_a_failed_program_wrote_as_its_reply_is_in_the_log_once(engine, end):
+    ctx = wat.context(0.2)
+    with pytest.raises(CallError):
+        run(engine, says(b"", end, b"x" * 2000 + b"\none\npanic: index out of range"), ctx=ctx)
+    assert last_words(ctx) == "panic: index out of range"
+    assert last_words(ctx) == "panic: index out of range"
+    assert [line for _, line in ctx.services.log.lines] == ["x" * 994, "one", "panic: index out of range"]
+    assert {stream for stream, _ in ctx.services.log.lines} == {"stdout"}
+
+
+def test_an_error_has_the_end_of_standard_output_where_standard_error_is_empty(engine):
+    with pytest.raises(GuestError, match=r"^exit code 2: no such class$"):
+        run(engine, says(b"", exits(2), b"looking\nno such class\n"))
+    with pytest.raises(GuestError, match=r"^exit code 2: told here$"):
+        run(engine, says(b"told here\n", exits(2), b"looking\nno such class\n"))
+
+
+def test_an_error_names_the_panic_and_not_the_place_that_go_prints_last(engine):
+    trace = b"panic: no such class\n\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:22 +0x1c\n"
+    with pytest.raises(GuestError, match=r"^exit code 2: panic: no such class$"):
+        run(engine, says(trace, exits(2)))
+
+
 def test_too_much_output_stops_the_program(engine):
     write = "(drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 64)))"
     again = says(b"", f"(loop {write} (br 0))", b"x")
@@ -145,10 +167,7 @@ def test_a_sleeping_program_ends_at_the_deadline(engine):
     [
         (
             '(module (func (export "run")))',
-            [
-                "exports no memory",
-                "exports no function '_start': it is not a program (a library is called as 'bindgen')",
-            ],
+            ["exports no function '_start': it is not a program (a library is called as 'bindgen')"],
         ),
         (
             '(module (memory (export "memory") 1) (func (export "_start") (result i32) (i32.const 0)))',
@@ -191,3 +210,49 @@ def test_a_rust_program_says_that_the_event_is_malformed(grayscale):
     with pytest.raises(MalformedEvent, match=r"^the body is not a JPEG or PNG picture: "):
         run_module(grayscale, b"not a picture", ctx)
     assert [stream for stream, _ in ctx.services.log.lines] == ["stderr"]
+
+
+# files
+
+
+FILES = """(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\00\\04\\00\\00\\ff\\00\\00\\00")
+  (data (i32.const 100) "in/bodytmp/out")
+  (func $file (param $at i32) (param $flags i32) (param $rights i64)
+    (if (call $open (i32.const 3) (i32.const 0) (local.get $at) (i32.const 7) (local.get $flags) (local.get $rights)
+      (i64.const 0) (i32.const 0) (i32.const 64)) (then unreachable)))
+  (func (export "_start")
+    (call $file (i32.const 100) (i32.const 0) (i64.const 2))
+    (if (call $fd_read (i32.load (i32.const 64)) (i32.const 0) (i32.const 1) (i32.const 4)) (then unreachable))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 72)))
+    (call $file (i32.const 107) (i32.const 1) (i64.const 64))
+    (drop (call $fd_write (i32.load (i32.const 64)) (i32.const 0) (i32.const 1) (i32.const 72)))))"""
+
+
+def test_a_program_finds_the_body_in_a_file_and_replies_with_another(engine):
+    ctx = wat.context(grants=Grants(body_file="/in/body", scratch=1 << 20, reply_file="/tmp/out"))
+    assert run(engine, FILES, b"the body", ctx) == b"the body"
+    assert ctx.services.log.lines == [("stdout", "the body")]
+
+
+def test_without_a_reply_file_standard_output_is_the_reply(engine):
+    ctx = wat.context(grants=Grants(body_file="/in/body", scratch=1 << 20))
+    assert run(engine, FILES, b"the body", ctx) == b"the body"
+    assert ctx.services.log.lines == []
+
+
+def test_a_program_that_makes_no_reply_file_has_no_reply(engine):
+    ctx = wat.context(grants=Grants(reply_file="/out"))
+    with pytest.raises(BadReply, match=r"^the guest ended without a file /out, which is to have its reply"):
+        run(engine, says(b"", ""), b"", ctx)
+
+
+def test_a_program_that_fails_is_asked_for_no_file(engine):
+    ctx = wat.context(grants=Grants(reply_file="/out"))
+    with pytest.raises(GuestError, match=r"^exit code 3: no model$"):
+        run(engine, says(b"no model", exits(3)), b"", ctx)

@@ -147,3 +147,50 @@ def test_the_oldest_blobs_go_when_there_are_too_many_or_too_many_bytes():
     assert [small.recall(host.memory, *place) for place in (one, two, three)] == [None, "2", "3"]
     small.remember("large", bytes(251))
     assert small.recall(host.memory, *two) == "2"
+
+
+def test_what_is_remembered_is_bounded_and_can_be_bounded_further():
+    known = KnownBlobs(size=300)
+    host = Host(MODULE)
+    blobs = {name: (name * 100).encode() for name in "abc"}
+    places = {name: host.put(blob) for name, blob in blobs.items()}
+
+    def remembered() -> str:
+        return "".join(name for name in blobs if known.recall(host.memory, *places[name]) == name)
+
+    for name, blob in blobs.items():
+        known.remember(name, blob)
+    assert remembered() == "abc"
+    known.keep_at_most(299)
+    assert remembered() == "bc"
+    known.remember("a", blobs["a"])
+    assert remembered() == "ac"
+    known.keep_at_most(99)
+    known.remember("b", blobs["b"])
+    assert remembered() == ""
+
+
+@pytest.mark.parametrize("name", ["mobilenet.v2", "./models/sum.tflite", "mit Umlaut ä", "doubler"])
+def test_a_guest_may_call_a_model_by_a_name_of_its_own(name):
+    host = Host(MODULE, models=frozenset({"doubler"}), aliases=((name, "doubler"),) if name != "doubler" else ())
+    assert resolve(host.context, *host.put(f"guesthouse:model/{name}")).name == "doubler"
+    with pytest.raises(Denied, match="does not grant the model 'fixed'"):
+        resolve(host.context, *host.put("guesthouse:model/fixed"))
+
+
+def test_a_name_of_the_guests_own_goes_before_a_models_name():
+    host = Host(MODULE, models=frozenset({"doubler", "fixed"}), aliases=(("fixed", "doubler"), ("doubler", "fixed")))
+    assert resolve(host.context, *host.put("guesthouse:model/fixed")).name == "doubler"
+    assert resolve(host.context, *host.put("guesthouse:model/doubler")).name == "fixed"
+
+
+def test_another_name_grants_nothing():
+    host = Host(MODULE, models=frozenset(), aliases=(("mine", "doubler"),))
+    with pytest.raises(Denied, match="does not grant the model 'mine'"):
+        resolve(host.context, *host.put("guesthouse:model/mine"))
+
+
+def test_the_longest_name_of_a_manifest_fits():
+    name = "ä" * 128
+    host = Host(MODULE, aliases=((name, "doubler"),))
+    assert resolve(host.context, *host.put(f"guesthouse:model/{name}")).name == "doubler"

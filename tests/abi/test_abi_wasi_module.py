@@ -106,5 +106,8 @@ def test_a_guest_without_memory_gets_an_error_number_and_a_line_in_its_log():
     host.context.memory = None
     assert host.call("random_get", 0, 8) == 21
     assert host.log.lines == [
-        ("host", "wasi_snapshot_preview1.random_get: the guest has no memory that the host could read")
+        (
+            "host",
+            "wasi_snapshot_preview1.random_get: the guest exports no memory",
+        )
     ]

@@ -396,3 +396,37 @@ def test_the_older_module_loads_from_a_record_of_builders(wamr):
     assert wamr.host.reader("load")(record, 4, CPU) == (OK, 1)
     assert wamr.call("load", FAR, 4, CPU, 16) == INVALID
     assert wamr.call("get_output", 1, 0, 64, FAR) == INVALID
+
+
+def test_an_output_that_cannot_be_given_has_an_error_number_and_the_others_are_given(nn):
+    context = nn.context("voting")
+    assert nn.floats(context, 1, 2, 3) == OK
+    assert nn.call("compute", context) == OK
+    assert nn.call("get_output", context, 0, 64, 12, 16) == UNSUPPORTED
+    assert nn.host.said("the output 0 (votes a sequence[]) is a sequence, which cannot be given to a guest")
+    assert nn.call("get_output", context, 1, 64, 12, 16) == OK
+    assert nn.host.floats(64, 3) == [2, 4, 6]
+    assert nn.host.inference.models["voting"].asked == [["y"]]
+
+
+def test_a_tensor_without_elements_is_taken_and_given_where_the_first_dimension_is_free(nn):
+    context = nn.context()
+    assert nn.call("set_input", context, 0, nn.tensor((0, 3), F32, b"")) == OK
+    assert nn.call("compute", context) == OK
+    assert nn.call("get_output", context, 0, 64, 12, 16) == OK
+    assert nn.host.memory.u32(16) == 0
+
+
+def test_an_input_of_any_shape_takes_any(nn):
+    context = nn.context("shapeless")
+    for shape in [(3,), (1, 3), (3, 1, 1)]:
+        assert nn.call("set_input", context, 0, nn.tensor(shape, F32, bytes(12))) == OK
+        assert nn.call("compute", context) == OK
+    assert [run["x"].shape for run in nn.host.inference.models["shapeless"].ran] == [(3,), (1, 3), (3, 1, 1)]
+
+
+def test_a_graph_is_loaded_by_a_name_of_the_guests_own():
+    nn = Nn(models=frozenset({"doubler"}), aliases=(("./models/sum.tflite", "doubler"),))
+    assert nn.by_name("./models/sum.tflite")[0] == OK
+    assert nn.by_name("guesthouse:model/./models/sum.tflite")[0] == OK
+    assert nn.by_name("./models/other.tflite")[0] == MISSING

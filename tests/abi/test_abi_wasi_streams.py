@@ -11,8 +11,9 @@ from wasi_host import SIZE, Host
 
 from guesthouse_abi.errors import BadReply
 from guesthouse_abi.grants import Limits
-from guesthouse_abi.imports.wasi_preview1 import flush, last_error_line
-from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK, LOG_LINE, MOST_VECTORS
+from guesthouse_abi.imports.wasi_preview1 import flush, last_words
+from guesthouse_abi.imports.wasi_preview1.files import MOST_VECTORS
+from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK, LOG_LINE
 
 SUCCESS, BADF, FAULT, INVAL, NOMEM, NOTDIR, NOTSUP, SPIPE = 0, 8, 21, 28, 48, 54, 58, 70
 
@@ -142,7 +143,7 @@ def test_standard_error_becomes_log_lines():
     flush(host.context)
     flush(host.context)
     assert host.log.lines[3:] == [("stderr", "four")]
-    assert last_error_line(host.context) == "four"
+    assert last_words(host.context) == "four"
 
 
 def test_standard_output_becomes_log_lines_where_no_reply_is_collected():
@@ -151,7 +152,7 @@ def test_standard_output_becomes_log_lines_where_no_reply_is_collected():
     host.write(2, b"err\n")
     flush(host.context)
     assert host.log.lines == [("stdout", "out"), ("stderr", "err"), ("stdout", "rest")]
-    assert last_error_line(host.context) == "err"
+    assert last_words(host.context) == "err"
 
 
 def test_keeps_control_sequences_from_the_operators_terminal():

@@ -172,3 +172,15 @@ def test_a_network_sees_what_wasmedge_would_show_it(photos, photo, image, score,
     models = Path(__file__).resolve().parents[2] / "models"
     session = onnxruntime.InferenceSession(models / "visual_wake_words.onnx", providers=["CPUExecutionProvider"])
     assert session.run(["Identity"], {"input_1": pixels})[0][0, 0] == pytest.approx(score, abs=within)
+
+
+@pytest.mark.parametrize("name", ["load_jpg", "wasmedge_image_load_jpg_to_rgb8"])
+def test_a_damaged_picture_that_is_decoded_is_a_line_in_the_log(host, rocket, name):
+    def load(data: bytes) -> int:
+        return v2(host, name, data) if name == "load_jpg" else v1(host, "jpg_to_rgb8", data)
+
+    assert load(rocket[:-2]) == OK  # a missing end is none
+    assert not host.log.lines
+    assert load(rocket[:2] + b"stray" + rocket[2:]) == OK
+    [line] = host.log.lines
+    assert f"wasmedge_image.{name}: a damaged JPEG picture was decoded: 5 bytes between its parts mean nothing" in line

@@ -193,8 +193,14 @@ def test_deleting_an_unknown_session_is_no_error(host):
 
 
 def test_links_saved_models_and_refuses_them(host):
-    assert host.call("create_session_saved_model", 0, 0, 0, 0, 0) == INVALID
-    assert host.said("a saved model is a folder, and guests have no file system here")
+    assert host.call("create_session_saved_model", *host.put("./saved"), 0, 0, 16) == INVALID
+    assert host.said("a saved model is a folder, and none is read here: give the guest a model of the name './saved'")
+
+
+def test_opens_a_saved_model_by_the_name_that_the_guests_table_has_for_it():
+    host = Host(MODULE, models=frozenset({"doubler"}), aliases=(("./saved", "doubler"),))
+    assert host.call("create_session_saved_model", *host.put("./saved"), 0, 0, 16) == 0
+    assert host.call("append_output", host.memory.u32(16), *host.put("y")) == 0
 
 
 @pytest.mark.parametrize(
@@ -406,3 +412,34 @@ def test_v1_clear_output_and_clear_input_leave_nothing_held(host):
     host.call(V1 + "clear_output", session)
     host.call(V1 + "clear_input", session)
     assert host.context.held == 0
+
+
+def test_an_output_that_cannot_be_given_fails_alone(host):
+    session = open_session(host, "voting")
+    append(host, session)
+    for name in ("votes", "y"):
+        assert host.call("append_output", session, *host.put(name)) == OK
+    assert host.call("run_session", session) == OK
+    assert result(host, session) == [2, 4, 6]
+    assert host.call("get_output_tensor", session, *host.put("votes"), 16) == INVALID
+    assert host.said("the output votes is a sequence, which cannot be given to a guest")
+
+
+def test_a_run_for_nothing_that_can_be_given_fails(host):
+    session = open_session(host, "voting")
+    append(host, session)
+    assert host.call("append_output", session, *host.put("votes")) == OK
+    assert host.call("run_session", session) == BUSY
+    assert host.said("the output votes is a sequence, which cannot be given to a guest")
+
+
+def test_takes_a_tensor_without_elements(host):
+    session = open_session(host)
+    call = ("append_input", session, *host.put("x"), *host.put_shape(0, 3), FLOAT, 64, 0)
+    assert host.call(*call) == OK
+    host.call("append_output", session, *host.put("y"))
+    assert host.call("run_session", session) == OK
+    assert result(host, session) == []
+    large = ("append_input", session, *host.put("x"), *host.put_shape(0, 2**40, 2**40), FLOAT, 64, 0)
+    assert host.call(*large) == INVALID
+    assert host.said("whose other dimensions are too large")

@@ -80,9 +80,10 @@ def test_a_buffer_of_another_length_is_invalid(host, size):
     [
         ("fixed", "x", 8, "the input x float32[1,3] has 12 bytes; 8 came"),
         ("doubler", "x", 8, "the input x float32[?,3] has a multiple of 12 bytes; 8 came"),
-        ("doubler", "x", 0, "the input x float32[?,3] has a multiple of 12 bytes; 0 came"),
-        ("fixed", "x:0", 12, "the model fixed has no input 'x:0'; it has x float32[1,3]; words not of numbers[1]"),
-        ("fixed", "words", 4, "the input words not of numbers[1] is not of numbers"),
+        ("fixed", "x", 0, "the input x float32[1,3] has 12 bytes; 0 came"),
+        ("shapeless", "x", 12, "the input x float32[any shape] has no shape of its own; bytes alone do not tell one"),
+        ("fixed", "x:0", 12, "the model fixed has no input 'x:0'; it has x float32[1,3]; words text[1]"),
+        ("fixed", "words", 4, "the input words text[1] is not of numbers that a guest can give"),
     ],
 )
 def test_an_input_that_does_not_fit_is_invalid(host, model, name, size, text):
@@ -183,3 +184,23 @@ def test_v1_a_bad_pointer_traps_where_there_is_no_result(host):
     with pytest.raises(Trap, match="are outside the guest's memory"):
         host.call(V1 + "get_tensor_data", tensor, host.size - 4)
     assert host.guarded
+
+
+def test_an_output_that_cannot_be_given_fails_alone(host):
+    session = open_session(host, "voting")
+    assert host.call("append_input", session, *host.put("x"), *host.put_floats(1, 2, 3)) == OK
+    assert host.call("run_session", session) == OK
+    data = host.call("get_tensor_data", session, output(host, session), 64, 12, 16)
+    assert (data, host.floats(64, 3)) == (OK, [2, 4, 6])
+    assert host.call("get_output_tensor", session, *host.put("votes"), 16) == INVALID
+    assert host.call("get_tensor_len", session, 0, 16) == INVALID
+    assert host.call("get_tensor_data", session, 0, 64, 12, 16) == INVALID
+    assert host.said("the output votes is a sequence, which cannot be given to a guest")
+
+
+def test_no_bytes_are_no_rows_where_the_first_dimension_is_free(host):
+    session = open_session(host)
+    assert host.call("append_input", session, *host.put("x"), 64, 0) == OK
+    assert host.call("run_session", session) == OK
+    assert host.call("get_tensor_len", session, output(host, session), 16) == OK
+    assert host.memory.u32(16) == 0

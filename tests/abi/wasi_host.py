@@ -30,12 +30,14 @@ class Lines:
 class Host:
     """One event's host side, without an engine."""
 
-    def __init__(self, *, seconds: float = 10, limits: Limits | None = None, **context: Any) -> None:
+    def __init__(
+        self, *, seconds: float = 10, limits: Limits | None = None, grants: Grants | None = None, **context: Any
+    ) -> None:
         self._block = ctypes.create_string_buffer(_GUARD_BYTES + bytes(SIZE) + _GUARD_BYTES, SIZE + 2 * GUARD)
         self.log = Lines()
         self.context = Context(
             Deadline.after(seconds),
-            Grants(),
+            grants or Grants(),
             limits or Limits(),
             Services(cast(Inference, None), self.log),
             **context,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
 COFFEE = ROOT / "tests" / "data" / "photos" / "coffee.png"
@@ -129,10 +132,33 @@ def test_check_tells_guests_models_and_routes():
     classifier = told["models"][0]
     assert classifier["inputs"] == ["input uint8 [N,224,224,3]"]
     assert classifier["batchable"] is True
-    assert {"route": "invoke", "name": "api/image", "guest": "classify", "for": "all verbs"} in told["routes"]
+    assert {
+        "route": "invoke",
+        "name": "api/image",
+        "guest": "classify",
+        "for": "all usual verbs",
+    } in told["routes"]
     plain = guesthouse("check")
     assert "espresso" not in plain.stdout.decode()
     assert "6 guests, 2 models and 8 routes, all of them sound" in plain.stderr.decode()
+
+
+def test_check_warns_of_replies_that_do_not_fit_into_a_message(tmp_path: Path):
+    echo = ROOT / "guests" / "echo" / "echo.wasm"
+    guests = "".join(
+        f'[guests.{name}]\nmodule = "{echo}"\nfunction = "echo"\nlimits = {{ input = "1MiB", output = "{size}" }}\n'
+        for name, size in (("small", "1MiB"), ("large", "2MiB"), ("topical", "2MiB"))
+    )
+    routes = "".join(f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n' for name in ("small", "large"))
+    topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "topical"\ndead_letter = "d"\n'
+    (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guests}{routes}{topic}')
+    for arguments in ([], ["--json"]):
+        done = guesthouse("check", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert [line for line in done.stderr.decode().splitlines() if line.startswith("warning: ")] == [
+            "warning: guest 'large': limits.output is 2MiB, and server.message 1088KiB: a larger reply is answered "
+            "TOO_LARGE; raise server.message to 2112KiB, or lower limits.output"
+        ]
 
 
 def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
@@ -152,6 +178,81 @@ def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
         assert [line.startswith("error: ") for line in lines] == [True, True], lines
         assert "absent.onnx" in lines[0]
         assert "absent.wasm" in lines[1]
+
+
+FILES = """
+[app]
+name = "t"
+[guests.cat]
+module = "cat.wasm"
+calling = "command"
+files = { "/f" = "f.txt", "/d" = "d" }
+[guests.bare]
+module = "cat.wasm"
+calling = "command"
+[guests.closed]
+module = "ROOT/guests/grayscale/grayscale.wasm"
+calling = "command"
+body_file = "/photo"
+scratch = "1MiB"
+[[invoke]]
+method = "cat"
+guest = "cat"
+"""
+
+
+@pytest.fixture
+def with_files(tmp_path: Path) -> Path:
+    (tmp_path / "guesthouse.toml").write_text(FILES.replace("ROOT", str(ROOT)))
+    (tmp_path / "cat.wasm").write_bytes(cat("f"))
+    (tmp_path / "f.txt").write_text("granted")
+    (tmp_path / "d").mkdir()
+    return tmp_path
+
+
+def test_check_tells_what_files_a_guest_has_and_what_makes_no_sense(with_files: Path):
+    done = guesthouse("check", "--json", cwd=with_files)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    empty = hashlib.sha256(b"").hexdigest()
+    assert told["files"] == [
+        {
+            "files_of": "cat",
+            "path": "/f",
+            "from": str(with_files / "f.txt"),
+            "files": 1,
+            "bytes": 7,
+            "sha256": hashlib.sha256(b"granted").hexdigest(),
+        },
+        {"files_of": "cat", "path": "/d", "from": str(with_files / "d"), "files": 0, "bytes": 0, "sha256": empty},
+    ]
+    hints = [
+        f"guest 'cat' is granted an empty folder, {with_files}/d: it sees no folder without a file in it",
+        "guest 'bare' may open files (it imports path_open) and is granted none: where it wants some, name them in "
+        "files, body_file or scratch (docs/guests.md)",
+        "guest 'closed' has body_file, scratch, but its module opens no file (it does not import path_open): leave "
+        "them out",
+    ]
+    assert told["hints"] == hints
+    plain = guesthouse("check", cwd=with_files)
+    assert re.search(rf"^cat +/f +{with_files}/f.txt +1 +7 +[0-9a-f]{{64}}$", plain.stdout.decode(), re.MULTILINE)
+    assert plain.stderr.decode().splitlines()[:3] == [f"hint: {hint}" for hint in hints]
+
+
+def test_check_lists_the_faults_of_files_with_those_of_modules(with_files: Path):
+    (with_files / "f.txt").unlink()
+    (with_files / "cat.wasm").write_bytes(b"no module")
+    lines = guesthouse("check", cwd=with_files).stderr.decode().splitlines()
+    assert [line.partition(f"{with_files}/")[2].partition(" (")[0] for line in lines] == [
+        "f.txt cannot be read",
+        "cat.wasm is not a Wasm module",
+        "cat.wasm is not a Wasm module",
+    ]
+
+
+def test_send_grants_the_guest_its_files(with_files: Path):
+    done = guesthouse("send", "invoke", "cat", cwd=with_files)
+    assert (done.returncode, done.stdout) == (0, b"granted"), done.stderr
 
 
 def test_an_interpreter_without_wasmer_is_a_fault_with_its_remedy(tmp_path: Path):
@@ -200,3 +301,31 @@ def test_the_token_is_asked_for_and_never_logged(tmp_path: Path):
         )
     assert "s3cret" not in log.read_text()
     assert "s3cret" not in refused.stderr.decode()
+
+
+def test_a_refusal_to_start_is_a_line_of_the_log_where_that_is_json(tmp_path: Path):
+    (tmp_path / "guesthouse.toml").write_text("[app]\n")
+    for arguments, environment in (
+        (["serve", "--log-format", "json"], {}),
+        (["serve"], {"GUESTHOUSE_LOG_FORMAT": "json"}),
+    ):
+        done = guesthouse(*arguments, cwd=tmp_path, **environment)
+        assert done.returncode == 1
+        (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+        assert (line["event"], line["level"]) == ("refused", "error")
+        assert "name is missing" in line["error"]
+
+
+def test_check_warns_of_what_is_perhaps_not_meant(tmp_path: Path):
+    guest = ROOT / "guests" / "echo" / "echo.wasm"
+    (tmp_path / "guesthouse.toml").write_text(
+        f'[app]\nname = "a"\n[guests.echo]\nmodule = "{guest}"\nfunction = "echo"\n'
+        '[[invoke]]\nmethod = "api/*"\nguest = "echo"\n'
+    )
+    done = guesthouse("check", cwd=tmp_path)
+    assert done.returncode == 0
+    said = done.stderr.decode().splitlines()
+    assert said[0].startswith('warning: "api/*" is the very name of a method, not a pattern — [[invoke]] #1: method — ')
+    assert said[-1] == "guesthouse.toml: 1 guest, 0 models and 1 route, all of them sound, with 1 warning"
+    told = json.loads(guesthouse("check", "--json", cwd=tmp_path).stdout)
+    assert [f"warning: {warning}" for warning in told["warnings"]] == said[:1]

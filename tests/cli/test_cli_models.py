@@ -8,9 +8,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from guesthouse.cli import models
+from guesthouse.cli.parts import opened
 from guesthouse.manifest import load
+from inference import tiny_models
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -176,6 +179,48 @@ def test_inspects_a_real_model(guesthouse):
     lines = guesthouse("models", "inspect", "person", "-m", ROOT / "guesthouse.toml").out
     assert "input_1 float32 [N,96,96,3]" in lines
     assert "yes" in lines
+
+
+@pytest.fixture
+def noted(manifest):
+    """A manifest whose models have notes: an output that guests cannot be given, and zeros that it does not run on."""
+    for name, made in (("person", tiny_models.voting()), ("dog", tiny_models.broken())):
+        tiny_models.save(manifest.parent, made, f"{name}.onnx")
+    text = manifest.read_text()
+    manifest.write_text(text[: text.index("[guests.door]")])
+    return manifest
+
+
+NOTES = (
+    "model 'person': its output 'votes' is a sequence, which cannot be given to a guest: it gets an error number there",
+    "model 'dog': not tried at load, for it does not run on zeros, with 1 for every free dimension (Non-zero",
+)
+
+
+@pytest.mark.parametrize("command", [("models", "inspect"), ("check",)])
+def test_shows_notes_on_models(guesthouse, noted, command):
+    told = guesthouse(*command, "-m", noted)
+    for text in NOTES:
+        assert text in told.err
+    listed = json.loads(guesthouse(*command, "-m", noted, "--json").out)
+    models = listed["models"] if command == ("check",) else listed
+    assert [len(model["notes"]) for model in models] == [1, 1]
+
+
+def test_logs_notes_on_models_that_are_served(noted):
+    with opened(load(noted)) as plan, capture_logs() as lines:
+        plan.log_notes()
+        plan.log_notes(plan)
+    lines = [line for line in lines if "model" in line]
+    assert [(line["log_level"], line["model"]) for line in lines] == [("warning", "person"), ("warning", "dog")]
+    assert all(line["note"] in plan.models.named(line["model"]).notes for line in lines)
+
+
+def test_counts_what_may_be_given_and_need_not(guesthouse, noted):
+    tiny_models.save(noted.parent, tiny_models.weighted(), "dog.onnx")
+    assert "x float32 [N,2], 1 optional" in guesthouse("models", "inspect", "dog", "-m", noted).out
+    (facts,) = json.loads(guesthouse("models", "inspect", "dog", "-m", noted, "--json").out)
+    assert facts["inputs"][1] == {"name": "w", "type": "float32", "shape": [2], "optional": True}
 
 
 def test_says_why_a_model_does_not_load(guesthouse, manifest):

@@ -40,7 +40,7 @@ def module_of(group: Group) -> str:
     for index, rule in enumerate(rules):
         places = data.add(rule.data, shared)
         body = _substituted(rule.body, places) if rule.body else _body(group, rule.calls, places)
-        names |= set(re.findall(r"\(call \$([\w-]+\.\w+)", body))
+        names |= set(re.findall(r"\(call \$([\w-]+\.[\w.]+)", body))
         if "{cases}" in _frame(group):
             functions.append(f"(func ${rule.id} {body})")
             cases.append(
@@ -83,7 +83,7 @@ def _frame(group: Group) -> str:
 
 
 def _import(name: str) -> str:
-    module, _, field = name.rpartition(".")
+    module, _, field = name.partition(".")
     params, results = documented()[module][field]
     return f'(import "{module}" "{field}" (func ${name} (param {" ".join(params)}) (result {" ".join(results)})))'
 

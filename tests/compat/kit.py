@@ -89,6 +89,7 @@ def run(groups: Iterable[Group], engine: str, isolation: str, python: str | None
     with tempfile.TemporaryDirectory(prefix="compat-") as name, capture_logs():
         folder = Path(name)
         models.write(folder)
+        (folder / "granted.txt").write_text("granted")  # for rules that grant a file
         work = [Work(rule, *written(folder, group, rule)) for group in groups for rule in group.rules]
         bench = Bench(folder, engine, isolation, python)
         refused = [one for one in work if one.rule.refused is not None]

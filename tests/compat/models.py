@@ -119,7 +119,31 @@ def endless() -> onnx.ModelProto:
     return made([("x", TensorProto.INT64, shape)], [("y", TensorProto.INT64, shape)], nodes, zero)
 
 
+def voting() -> onnx.ModelProto:
+    """votes, a sequence of maps, which no guest can be given; and y = x + x, float32 [1, 3]."""
+    model = doubler(1)
+    labels = {"domain": "ai.onnx.ml", "classlabels_int64s": [10, 20, 30]}
+    model.graph.node.append(helper.make_node("ZipMap", ["y"], ["votes"], **labels))
+    votes = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    model.graph.output.insert(0, helper.make_value_info("votes", helper.make_sequence_type_proto(votes)))
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return model
+
+
+def unshaped() -> onnx.ModelProto:
+    """y = x, float32 of any number of dimensions."""
+    kind = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+    model = doubler()
+    model.graph.node[0].op_type = "Identity"
+    del model.graph.node[0].input[1:]
+    for info in (*model.graph.input, *model.graph.output):
+        info.type.CopyFrom(kind)
+    return model
+
+
 MODELS = {
+    "voting": voting(),
+    "unshaped": unshaped(),
     "many": many(),
     "endless": endless(),
     "doubler": doubler(),

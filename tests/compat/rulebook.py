@@ -180,7 +180,7 @@ def _calls(text: str) -> Iterator[Call]:
 
 # ---- what the page says ----
 
-_ROW = re.compile(r"\| `(\w+)\([^)`]*\)` \| `\(([^)]*)\)->\(([^)]*)\)` \|")
+_ROW = re.compile(r"\| `([\w.]+)\([^)`]*\)` \| `\(([^)]*)\)->\(([^)]*)\)` \|")
 _HEADING = re.compile(r"#+ (.*)")
 
 
@@ -194,4 +194,6 @@ def documented() -> dict[str, dict[str, tuple[list[str], list[str]]]]:
             module = "wasi_snapshot_preview1" if heading[1] == "WASI preview 1" else "".join(named[:1])
         elif row := _ROW.match(line):
             found.setdefault(module, {})[row[1]] = (row[2].split(), row[3].split())
+    found["wasi_unstable"] = dict(found["wasi_snapshot_preview1"])  # as the page says of WASI of 2019
+    del found["wasi_unstable"]["sock_accept"]
     return found

@@ -6,7 +6,7 @@ import re
 
 from compat import kit, report
 from compat.rulebook import ABI, all_groups
-from guesthouse_abi.imports import host_modules
+from guesthouse_abi.imports import host_modules, ssvm
 
 GROUPS = all_groups()
 TAGS = {f"tag {tag}" for tag in (*range(1, 13), *range(21, 29), 31)}
@@ -17,7 +17,11 @@ def covers(era: str) -> set[str]:
 
 
 def test_every_import_of_the_host_has_documented_answers():
-    functions = {f"{module.name}.{name}" for module in host_modules().values() for name in module.functions}
+    modules = [module for module in host_modules().values() if module not in ssvm.MODULES]  # others by an older name
+    functions = {f"{module.name}.{name}" for module in modules for name in module.functions}
+    # What `wasi_unstable` has of preview 1 unchanged is the same function, and has its rules there.
+    now, then = host_modules()["wasi_snapshot_preview1"].functions, host_modules()["wasi_unstable"].functions
+    functions -= {f"wasi_unstable.{name}" for name, function in then.items() if function.body is now[name].body}
     assert {answer.split()[0] for answer in report.wanted()} == functions
 
 

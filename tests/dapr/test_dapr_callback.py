@@ -37,6 +37,38 @@ def pack(message) -> Any:
     return packed
 
 
+# Replies
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain"])
+def test_a_reply_may_fill_a_message_and_no_more(serve, connect, handler: Script, content_type: str):
+    message = 1 << 20
+    application = Application(connect(serve(message=message)))
+    most = message - 64 - len(content_type)
+    handler.answer = lambda event, deadline: Reply(bytes(most), content_type, "g")
+    assert len(application.OnInvoke(InvokeRequest(method="x")).data.value) == most
+    assert len(application.OnBindingEvent(BindingEventRequest(name="x")).data) == most
+    handler.answer = lambda event, deadline: Reply(bytes(most + 1), content_type, "g")
+    said = (
+        f"guest 'g': a reply of {message - 63} bytes; server.message leaves room for {message - 64}: raise it, or lower"
+    )
+    for call in (
+        lambda: application.OnInvoke(InvokeRequest()),
+        lambda: application.OnBindingEvent(BindingEventRequest()),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details().startswith(said)
+
+
+def test_a_reply_that_is_not_sent_back_may_be_of_any_size(serve, connect, handler: Script):
+    application = Application(connect(serve(message=1 << 20)))
+    handler.answer = lambda event, deadline: Reply(bytes(2 << 20), "", "g")
+    assert application.OnTopicEvent(TopicEventRequest()).status == SUCCESS
+    application.OnJobEvent(JobEventRequest())
+
+
 # Invocations
 
 

@@ -325,3 +325,17 @@ def wait_for(condition, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.005)
+
+
+def test_headers_are_taken_up_to_the_limit_and_refused_above_it_every_time(serve, connect):
+    application = Application(connect(serve(metadata=32768)))
+
+    def invoke(size: int) -> grpc.StatusCode:
+        try:
+            application.OnInvoke(InvokeRequest(method="m"), metadata=(("x-long", "x" * size),), timeout=30)
+        except grpc.RpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    assert [invoke(30000) for _ in range(10)] == [grpc.StatusCode.OK] * 10
+    assert [invoke(33000) for _ in range(10)] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 10

@@ -136,7 +136,7 @@ def test_a_refusal_names_the_output_and_is_not_repeated(daprd, outputs: SidecarO
     with pytest.raises(Failure) as failed:
         outputs.deliver(REPLY, EVENT, route, forever())
     assert failed.value.reason is Reason.OUTPUT
-    assert failed.value.text == f"{named} did not accept the reply: the sidecar says INTERNAL; its log has more"
+    assert failed.value.text == f"{named} did not accept the reply: the sidecar says INTERNAL: /var/lib/secret"
     assert (failed.value.guest, failed.value.cost) == ("classify", REPLY.cost)
     assert len(daprd[0].calls) == 1
     assert f"{named}, attempt 1: INTERNAL: /var/lib/secret" in caplog.text

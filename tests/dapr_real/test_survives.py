@@ -275,7 +275,7 @@ def test_an_event_whose_output_is_slow_or_refused_is_not_done_and_comes_again(
     failed = time.monotonic() - began
     assert set(failures(pair.app)) == {"OUTPUT"}
     (line,) = pair.app.lines("failed")[:1]
-    why = "no answer within" if mood == "is slow" else "the sidecar says INTERNAL; its log has more"
+    why = "no answer within" if mood == "is slow" else "the sidecar says INTERNAL: "
     assert line["error"].startswith(f"output binding 'shelf' did not accept the reply: {why}")
     if mood == "refuses":
         assert store.asked[mood] == 3  # as the resiliency policy of the component says

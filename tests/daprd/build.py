@@ -4,9 +4,10 @@
     python3 tests/daprd/build.py            # the path on standard output, all else on standard error
     python3 tests/daprd/build.py --image    # the one that is built here, whatever $DAPRD and the PATH have
 
-`$DAPRD` is taken first, then a `daprd` on the PATH, when its version fits. Else the one that go.mod beside this file
-names is built with Go, with all of Dapr's components and without C (as the official one is), once: the binary is kept
-in `$GUESTHOUSE_DAPRD_CACHE`, else in ~/.cache/guesthouse/daprd, under its version, tags and the digest of go.sum.
+`$DAPRD` is taken first, then a `daprd` on the PATH or in ~/.dapr/bin (where Dapr's CLI puts it), when its version
+fits. Else the one that go.mod beside this file names is built with Go, with all of Dapr's components and without C (as
+the official one is), once: the binary is kept in `$GUESTHOUSE_DAPRD_CACHE`, else in ~/.cache/guesthouse/daprd, under
+its version, tags and the digest of go.sum.
 Needs nothing but the standard library, so that it can run before anything is installed.
 """
 
@@ -28,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 TAGS = "allcomponents"
 MODULE = "github.com/dapr/dapr"
 PROGRAM = f"{MODULE}/cmd/daprd"
+EVERY = 10.0  # seconds between two lines that say how far a build is
 OFFICIAL_GO = Path("/usr/local/go/bin/go")  # where Go's own archive is unpacked to, often without being on the PATH
 
 
@@ -67,7 +69,7 @@ def version_of(daprd: str) -> str:
 
 def installed(release: str) -> str | None:
     """The user's own daprd, where its version fits."""
-    named, found = os.environ.get("DAPRD"), shutil.which("daprd")
+    named, found = os.environ.get("DAPRD"), shutil.which("daprd") or shutil.which("daprd", path=_of_the_cli())
     if named:
         version = version_of(named)
         if fits(version, release):
@@ -78,6 +80,10 @@ def installed(release: str) -> str | None:
         say(f"{found} is of version {version or 'unknown'}, not {release} or a later patch: left alone")
         return None
     return found
+
+
+def _of_the_cli() -> str:
+    return str(Path.home() / ".dapr" / "bin")
 
 
 def go() -> str:
@@ -117,18 +123,47 @@ def build(target: Path, release: str) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / "daprd"
         link = f"-s -w -X {MODULE}/pkg/buildinfo.version={release}"
-        done = subprocess.run(
-            [compiler, "build", "-p", jobs, "-trimpath", "-tags", TAGS, "-ldflags", link, "-o", str(made), PROGRAM],
-            cwd=HERE,
-            env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"},
-            stdout=sys.stderr,
-        )
-        if done.returncode:
+        options = ["-trimpath", "-tags", TAGS]
+        _run([compiler, "list", "-deps", *options, PROGRAM], "modules downloaded", "go: downloading ")
+        if _run(
+            [compiler, "build", "-v", "-p", jobs, *options, "-ldflags", link, "-o", str(made), PROGRAM],
+            "packages compiled",
+        ):
             raise BuildError("go build failed, see above; with a daprd of your own: set $DAPRD")
         if (version := version_of(str(made))) != release:
             raise BuildError(f"what was built says version {version!r}, not {release}")
         made.replace(target)
     say(f"built in {time.monotonic() - began:.0f} s, {target.stat().st_size / 1e6:.0f} MB")
+
+
+def _run(command: list[str], what: str, begins: str = "") -> int:
+    """Run `go` and say now and then how far it is: it names on standard error what it has done. Returns its status.
+
+    Lines that do not begin so are the program's own words, and are passed on.
+    """
+    count, told = 0, time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=HERE,
+        env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            # A package's name has neither blanks nor an end of a sentence; anything else is a message.
+            if line.startswith(begins) if begins else re.fullmatch(r"[\w.~/-]+", line.rstrip()):
+                count += 1
+            else:
+                print(line, end="", file=sys.stderr, flush=True)
+            if time.monotonic() >= told + EVERY:
+                told = time.monotonic()
+                say(f"{count} {what}")
+    if count:
+        say(f"{count} {what} in all")
+    return process.returncode
 
 
 def built(release: str) -> Path:

@@ -19,6 +19,7 @@ def _nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No daprd and no Go, and a cache of its own."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DAPRD", raising=False)
     monkeypatch.setenv("GUESTHOUSE_DAPRD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(build, "OFFICIAL_GO", tmp_path / "no-go")
@@ -45,6 +46,26 @@ def test_takes_an_installed_daprd_of_the_same_or_a_later_patch(tmp_path: Path, c
     found = program(tmp_path / "bin" / "daprd", f"{major}.{minor}.{least + patch}")
     assert build.main() == 0
     assert capsys.readouterr().out == f"{found}\n"
+
+
+def test_takes_the_daprd_that_daprs_cli_has_installed(tmp_path: Path, capsys):
+    folder = tmp_path / "home" / ".dapr" / "bin"
+    folder.mkdir(parents=True)
+    found = program(folder / "daprd", release())
+    assert build.main() == 0
+    assert capsys.readouterr().out == f"{found}\n"
+
+
+def test_a_build_says_how_far_it_is_and_passes_messages_on(tmp_path: Path, capsys, monkeypatch):
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\nprintf 'internal/abi\\ngolang.org/x/net\\n./x.go:1:2: wrong, here\\n' >&2; exit 3\n")
+    go.chmod(0o755)
+    monkeypatch.setattr(build, "EVERY", 0.0)
+    assert build._run([str(go)], "packages compiled") == 3
+    said = capsys.readouterr().err.splitlines()
+    assert "daprd: 1 packages compiled" in said
+    assert "./x.go:1:2: wrong, here" in said
+    assert said[-1] == "daprd: 2 packages compiled in all"
 
 
 def test_leaves_another_version_on_the_path_alone(tmp_path: Path, capsys):

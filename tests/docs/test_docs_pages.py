@@ -82,6 +82,7 @@ def test_every_manifest_can_be_read(name: str, snippet: str) -> None:
         for route in document.get(kind, []):
             guests.setdefault(route["guest"], {"module": "guest.wasm", "function": "infer"})
     for guest in guests.values():
-        for model in guest.get("models", []):
+        granted = guest.get("models", [])
+        for model in granted.values() if isinstance(granted, dict) else granted:
             models.setdefault(model, {"path": "model.onnx"})
     parse(document, ROOT / "guesthouse.toml", {"APP_API_TOKEN": "a", "OLD_TOKEN": "b"})

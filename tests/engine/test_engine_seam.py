@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import math
+import struct
 import threading
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from seam import ARITHMETIC, call, hosted
+from seam import ARITHMETIC, HOST, assert_instances_are_as_declared, call, hosted
 
 import wat
-from guesthouse.engine.base import EngineError
-from guesthouse_abi.errors import HostFault, OutOfBounds, Trap
+from guesthouse.engine.base import Engine, EngineError
+from guesthouse_abi.errors import CallError, HostFault, OutOfBounds, Trap
 
 
 def test_numbers_come_back_unsigned(any_engine):
@@ -31,6 +34,27 @@ def test_memory_is_found_and_checked(any_engine):
     with pytest.raises(OutOfBounds):
         ctx.memory.write(65533, b"abcd")
     instance.close()
+
+
+def test_a_memory_that_was_kept_has_no_bytes_when_its_instance_is_gone(any_engine):
+    """Its address is another guest's then."""
+    linked = wat.linked(any_engine, ARITHMETIC)
+    for touch in (False, True):
+        ctx = wat.context()
+        instance = linked.instantiate(ctx)
+        kept = ctx.memory
+        if touch:
+            kept.write(0, b"secret")
+        instance.close()
+        assert kept.size == 0
+        for access, *arguments in ((kept.read, 0, 1), (kept.write, 0, b"x"), (kept.array, 0, 1, "u1")):
+            with pytest.raises(OutOfBounds):
+                access(*arguments)
+        assert kept.read(0, 0) == b""
+
+
+def test_an_instance_has_nothing_of_those_before_it(any_engine):
+    assert_instances_are_as_declared(any_engine)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +90,65 @@ def test_tables_cannot_grow_for_ever(any_engine):
 
 def test_host_functions_get_and_give_typed_numbers(any_engine):
     assert hosted(any_engine, "numbers") == (1 << 64) - 3
+
+
+def bits(number: float) -> int:
+    return int.from_bytes(struct.pack("<d", number), "little")
+
+
+def test_host_functions_get_and_give_floating_point_numbers(any_engine):
+    assert hosted(any_engine, "halves") == bits(-0.3)
+
+
+@pytest.mark.parametrize("value", [0.1, -0.0, 1e300, -1e300, math.inf, -math.inf, math.nan])
+def test_a_number_that_does_not_fit_f32_is_rounded_or_infinite(any_engine, value):
+    (got,) = struct.unpack("<f", hosted(any_engine, "short", bits(value)).to_bytes(4, "little"))
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(np.float32(got), np.float32(value))
+    assert math.copysign(1, got) == math.copysign(1, value) or math.isnan(value)
+
+
+STARTS = """(module (import "t" "touch" (func $t (param i32) (result i32)))
+  (import "t" "break" (func $b)) (import "t" "stop" (func $s))
+  (memory (export "memory") 1 2) (global $said (mut i32) (i32.const -1)) (data (i32.const 8) "abcd") (elem func $start)
+  {exports}
+  (func (export "said") (result i32) (global.get $said))
+  (func $start {body}) (start $start) (@custom "c" "x"))"""
+
+
+def started(engine: Engine, body: str, exports: str = "") -> int:
+    module = wat.compiled(engine, STARTS.format(body=body, exports=exports))
+    assert set(module.exports) - {"other"} == {"memory", "said"}
+    instance = module.link([HOST.functions[i.name] for i in module.imports]).instantiate(wat.context())
+    try:
+        assert instance.memory is not None
+        assert instance.memory.read(8, 4) == b"abcd"
+        return instance.call("said")
+    finally:
+        instance.close()
+
+
+def test_a_host_function_reads_the_memory_in_a_start_section(any_engine):
+    assert started(any_engine, "(global.set $said (call $t (i32.const 8)))") == 0
+    assert started(any_engine, "(global.set $said (call $t (i32.const 65533)))", '(export "other" (func $t))') == 21
+    grown = "(drop (memory.grow (i32.const 1))) (global.set $said (call $t (i32.const 65533)))"
+    assert started(any_engine, f"(drop (call $t (i32.const 8))) {grown}") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [("unreachable", "unreachable"), ("call $s", "outside the guest's memory"), ("call $b", "a host function failed")],
+)
+def test_what_ends_a_start_section_comes_out_as_it_was(any_engine, body, error):
+    with pytest.raises(CallError, match=error):
+        started(any_engine, body)
+
+
+def test_a_start_section_without_exports_runs(any_engine):
+    module = wat.compiled(any_engine, '(module (import "t" "break" (func $b)) (start $b))')
+    assert not module.exports
+    with pytest.raises(HostFault):
+        module.link([HOST.functions["break"]]).instantiate(wat.context())
 
 
 def test_a_bad_pointer_is_the_modules_own_error_number(any_engine):

@@ -69,6 +69,12 @@ def test_memories_and_tables_are_bounded_in_the_module(text: str, memory, table)
     assert (types["t"].min, types["t"].max) == table
 
 
+def test_a_module_that_exports_what_a_start_section_becomes_is_refused():
+    wasm = bytes(wasmtime.wat2wasm('(module (func (export "guesthouse:start")))'))
+    with pytest.raises(Refused, match="an export named 'guesthouse:start', a name that the host keeps for itself"):
+        lowered.translate(wasm, str(MEMORY))
+
+
 # An interpreter that has it
 
 

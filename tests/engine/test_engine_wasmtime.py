@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 import wasmtime
-from seam import ARITHMETIC, HOST, HOSTED, call
+from seam import ARITHMETIC, HOST, HOSTED, assert_instances_are_as_declared, call
 
 import wat
 from guesthouse.engine.base import EngineConfig, EngineError
@@ -26,6 +29,26 @@ def test_an_endless_loop_ends_at_the_deadline(engine):
 def test_a_start_function_that_loops_ends_at_the_deadline(engine):
     with pytest.raises(DeadlineExceeded):
         wat.linked(engine, START_LOOP).instantiate(wat.context(0.1))
+
+
+@pytest.mark.parametrize("function", ['(func (export "f")', "(start $f) (func $f"])
+def test_an_exception_that_nobody_catches_has_a_name(engine, function):
+    text = (
+        f'(module (tag $t (export "t") (param i32)) (memory (export "memory") 1) {function} (throw $t (i32.const 7))))'
+    )
+    with pytest.raises(Trap, match=r"^an exception that nobody caught$"):
+        call(engine, text, "f")
+
+
+def test_an_exception_that_is_caught_is_the_guests_own_affair(engine):
+    text = """(module (tag $t (param i32)) (memory (export "memory") 1)
+      (func $throws (throw $t (i32.const 7)))
+      (func $f (export "f") (result i32)
+        (block $caught (result i32) (try_table (catch $t $caught) call $throws) i32.const 1))
+      (func (export "then") (result i32) (drop (call $f)) unreachable))"""
+    assert call(engine, text, "f") == 7
+    with pytest.raises(Trap, match=r"^unreachable$"):
+        call(engine, text, "then")
 
 
 def test_a_cancelled_event_ends_its_guest(engine):
@@ -90,6 +113,24 @@ def test_a_guest_cannot_use_features_that_its_artefact_was_not_compiled_for(engi
     other = wasmtime.Module(wasmtime.Engine(), wasmtime.wat2wasm(ARITHMETIC)).serialize()
     with pytest.raises(EngineError, match="epoch"):
         engine.load(bytes(other))
+
+
+def test_an_instance_in_the_place_of_another_has_nothing_of_it():
+    with contextlib.closing(WasmtimeEngine(EngineConfig(instances=1))) as engine:
+        assert engine.pooling
+        assert_instances_are_as_declared(engine)
+
+
+def test_an_engine_that_nobody_closed_is_not_freed_under_its_ticker():
+    engine = WasmtimeEngine(EngineConfig())
+    ticker, inner = engine.ticker, weakref.ref(engine.engine)
+    del engine
+    gc.collect()
+    assert inner() is not None
+    ticker.close()
+    del ticker
+    gc.collect()
+    assert inner() is None
 
 
 def test_an_instance_waits_for_a_place_in_the_pool():

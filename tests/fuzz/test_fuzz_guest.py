@@ -67,7 +67,7 @@ def test_every_call_is_answered_and_what_ends_a_guest_is_its_own(guest: Linked, 
     try:
         instance = guest.instantiate(context)
         try:
-            convention.run(instance, context, body)
+            convention.run(lambda: instance, context, body)
         finally:
             instance.close()
     except errors.HostFault as fault:

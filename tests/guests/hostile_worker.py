@@ -20,6 +20,9 @@ size = os.fstat(arena).st_size
 memory = mmap.mmap(arena, size)
 
 
+EVENTS = []  # sizes of head and payload of the frames that came
+
+
 def send(kind, head, payload=b"", *, version=1, claims=None):
     text = head if isinstance(head, bytes) else json.dumps(head).encode()
     memory[HEAD_AT : HEAD_AT + len(text)] = text
@@ -32,6 +35,7 @@ def receive():
     if not raw:
         os._exit(0)
     _, kind, head, length = FRAME.unpack(raw)
+    EVENTS.append((head, length))
     return kind, json.loads(memory[HEAD_AT : HEAD_AT + head]), memory[PAYLOAD_AT : PAYLOAD_AT + length]
 
 
@@ -52,6 +56,30 @@ def resize():
         except OSError as error:  # noqa: PERF203
             said.append(error.strerror)
     reply(json.dumps(said).encode())
+
+
+def noise():
+    for _ in range(64):
+        os.write(2, b"so much to say\n" * 1000)
+    reply(b"said")
+
+
+def say():
+    os.write(2, b"a secret of this event\n")
+    reply(b"said")
+
+
+def tensors():
+    ask(RUN, {"model": "person", "inputs": [["canary", "<f4", [500]]], "outputs": ["canary"]}, b"5678" * 500)
+    ask(MODEL, {"name": "canary", "canary": "canary" * 1000}, b"model" * 1000)
+    reply(b"fine")
+
+
+def left():
+    """What there is besides the event that is here now, as far as any event before has come."""
+    head, length = EVENTS[-1]
+    rest = memory[HEAD_AT + head : PAYLOAD_AT], memory[PAYLOAD_AT + length : PAYLOAD_AT + (1 << 20)]
+    reply(b" ".join(part.strip(b"\0")[:100] for part in rest))
 
 
 def flood():
@@ -93,6 +121,10 @@ DOES = {
     "an end": lambda: os._exit(3),
     "a text of its own": lambda: send(FAILURE, {"reason": "GUEST", "text": "so there", "cost": []}),
     "resize": resize,
+    "noise": noise,
+    "say a secret": say,
+    "tensors": tensors,
+    "what is left": left,
     "flood": flood,
     "a model that is not granted": lambda: reply(json.dumps(ask(MODEL, {"bytes": True}, b"model")[:2]).encode()),
     "a name that is none": lambda: send(MODEL, {"name": 5}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from guesthouse.manifest import load
 from guesthouse.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
+from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = """
@@ -56,7 +58,14 @@ module = "loop.wasm"
 function = "f"
 isolation = "process"
 limits = { concurrency = 1, time = "60s" }
+[guests.files]
+module = "cat.wasm"
+calling = "command"
+isolation = "process"
+files = { "/small" = "small", "/large" = "large" }
+limits = { concurrency = 1, memory = "64KiB", host_memory = "64KiB", input = 1, output = "1KB" }
 """
+LARGE = 255 << 20
 LOOP = """(module (memory (export "memory") 1)
   (func (export "allocate") (param i32) (result i32) i32.const 1024)
   (func (export "f") (param i32 i32) (result i32) (loop br 0) i32.const 0))"""
@@ -73,6 +82,11 @@ def until(condition: Callable[[], object]) -> None:
 def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
     folder = tmp_path_factory.mktemp("process")
     (folder / "loop.wasm").write_bytes(wasmtime.wat2wasm(LOOP))
+    (folder / "cat.wasm").write_bytes(cat("large", most=512))
+    (folder / "small").write_bytes(b"small")
+    with (folder / "large").open("wb") as file:
+        file.write(b"large")
+        file.truncate(LARGE)
     text = engine_table(request.param) + MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
     (folder / "guesthouse.toml").write_text(text)
     with opened(load(folder / "guesthouse.toml")) as plan:
@@ -114,6 +128,33 @@ def complete(pool: Pool) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker: it is not dumpable")
+def test_granted_files_are_one_memory_for_all_workers_and_count_for_none(plan: Plan):
+    """Which is why one has less room for data than the files are large, and still reads them."""
+    mapped = set()
+    for pid in plan.pools["files"].pids:
+        process = Path(f"/proc/{pid}")
+        (line,) = [line for line in process.joinpath("maps").read_text().splitlines() if "guesthouse-files" in line]
+        area, rights, _, _, inode, *_ = line.split()
+        begin, end = (int(address, 16) for address in area.split("-"))
+        assert rights == "r--s"
+        assert end - begin > LARGE
+        mapped.add(inode)
+        bounds = process.joinpath("limits").read_text()
+        assert int(re.search(r"Max data size +(\d+)", bounds)[1]) < LARGE
+        opened = [os.readlink(fd) for fd in process.joinpath("fd").iterdir()]
+        assert sum("guesthouse-files" in name for name in opened) <= 1  # Python's own, for the mapping
+    assert len(mapped) == 1
+    reply = run(plan, "files", b"")
+    assert (reply[:8], len(reply)) == (b"large\0\0\0", 512)
+
+
+def test_the_server_itself_keeps_no_copy_of_what_it_has_sealed(plan: Plan):
+    granted = plan.guests["files"].granted
+    assert granted.files.contents == granted.contents == {}
+    assert [(part.at, part.size) for part in granted.parts] == [("/small", 5), ("/large", LARGE)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker: it is not dumpable")
 def test_a_worker_has_nothing_of_the_servers(plan: Plan, monkeypatch):
     monkeypatch.setenv("SECRET", "of the server's")
     for pid in plan.pools["echo"].pids:
@@ -141,7 +182,7 @@ def test_a_worker_is_bounded_by_the_system_too(plan: Plan):
         assert bounds["Max core file size"] == bounds["Max file size"] == "0"
         assert bounds["Max open files"] == "32"
         assert bounds["Max stack size"] == str(1 << 20)
-        # memory and host_memory, bodies and what was there already
+        # memory and host_memory, bodies, remembered models and what was there already
         assert 384 << 20 < int(bounds["Max data size"]) < 800 << 20
         assert bounds["Max address space"] == "unlimited"  # engines reserve what they do not use
 
@@ -323,8 +364,10 @@ def test_without_descriptors_events_are_refused_and_come_right_when_there_are_so
         failed = failure(plan, "echo", seconds=3)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert failed.reason is Reason.FULL
-    assert failed.text == "no process for the guest is ready (the last did not start: Too many open files)"
+    assert failed.reason is Reason.DEADLINE
+    assert failed.text == (
+        "the deadline passed while no process was ready (the last did not start: Too many open files)"
+    )
     until(lambda: complete(pool))  # tries are 5 s apart at most
     assert run(plan, "echo", b"again") == b"again"
 
@@ -349,6 +392,22 @@ def test_a_worker_that_does_not_start_is_a_fault_before_the_port_opens(plan: Pla
         opened(plan.manifest),
     ):
         pass
+
+
+def test_a_caller_that_hangs_up_waits_for_no_process(plan: Plan, tmp_path: Path):
+    """Nor does one whose deadline passes: neither is told that there was no room."""
+    (tmp_path / "code").touch()
+    with contextlib.closing(Pool(plan.guests["patient"], Spec("any", False, tmp_path / "code", "/bin/false"))) as pool:
+        hangs_up, late = Deadline.after(60), Deadline.after(0.3)
+        threading.Timer(0.3, hangs_up.cancel).start()
+        for deadline, reason, text in (
+            (hangs_up, Reason.CANCELLED, "the caller hung up while it waited for a process"),
+            (late, Reason.DEADLINE, "the deadline passed while no process was ready (the last did not start: "),
+        ):
+            with pytest.raises(Failure) as caught:
+                pool.run(Event(Trigger.INVOKE, "m"), deadline)
+            assert caught.value.reason is reason
+            assert caught.value.text.startswith(text)
 
 
 # Workers that lie.
@@ -416,6 +475,27 @@ def test_what_a_worker_logs_is_bounded_by_the_server(hostile: Plan, caplog):
     assert run(hostile, "echo", b"a") == b"fine"
 
 
+def test_a_worker_that_says_much_on_standard_error_waits_for_no_reader(hostile: Plan):
+    assert run(hostile, "echo", b"noise") == b"said"
+    assert run(hostile, "echo", b"a") == b"fine"
+
+
+def test_what_a_worker_said_in_one_event_is_the_operators_and_not_told_to_another(hostile: Plan):
+    assert run(hostile, "echo", b"say a secret") == b"said"
+    with structlog.testing.capture_logs() as logs:
+        failed = failure(hostile, "echo", b"an end")
+    assert failed.text == "the process that the guest ran in ended during the event: it ended with exit code 3"
+    assert [log["how"] for log in logs if "how" in log] == ["it ended with exit code 3: a secret of this event"]
+
+
+def test_a_worker_finds_nothing_of_an_event_in_the_memory_when_the_next_one_comes(hostile: Plan):
+    """Bodies, replies, heads and tensors, of frames of either side."""
+    assert run(hostile, "echo", b"tensors") == b"fine"
+    event = Event(Trigger.INVOKE, "m", b"canary" * 10000, query="canary", metadata={"canary": "canary" * 10})
+    assert hostile.run("echo", event, Deadline.after(30), 0.0).body == b"fine"
+    assert run(hostile, "echo", b"what is left") == b" "
+
+
 def test_a_workers_own_words_are_the_guests(hostile: Plan):
     failed = failure(hostile, "echo", b"a text of its own")
     assert (failed.reason, str(failed)) == (Reason.GUEST, "guest 'echo': so there")
@@ -431,12 +511,19 @@ def test_an_empty_tensor_of_an_impossible_shape_breaks_the_protocol():
         arena.close()
 
 
-def test_the_memory_of_large_payloads_is_given_back():
-    arena = Arena.create(64 << 20)
+@pytest.mark.parametrize("size", [1, 1000, 4 << 20, (4 << 20) + 1, 32 << 20])
+def test_an_arena_that_was_cleared_has_nothing_of_the_frames_before_and_little_memory(size: int):
+    arena = Arena.create(40 << 20)
     try:
-        arena.put(b"{}", [b"x" * (32 << 20)])
-        assert os.fstat(arena.fd).st_blocks * 512 > 32 << 20
-        arena.trim()
+        arena.put(b"h" * size if size < 1 << 20 else b"{}", [b"x" * (size // 2), b"y" * (size - size // 2)])
+        assert set(whole(arena)) > {0}
+        arena.clear()
+        assert set(whole(arena)) == {0}
         assert os.fstat(arena.fd).st_blocks * 512 < 8 << 20
     finally:
         arena.close()
+
+
+def whole(arena: Arena) -> bytes:
+    """Every byte that a worker could read there."""
+    return os.pread(arena.fd, os.fstat(arena.fd).st_size, 0)

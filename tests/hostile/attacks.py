@@ -45,6 +45,14 @@ def imported(host: HostFunction, name: str) -> str:
     return f'(import "{host.module}" "{host.name}" (func {name} (param {params}) (result {results})))'
 
 
+#: What guests that attack are granted: the same file as a healthy one, the body as one, and what they may write.
+FILES = """files = { "/granted" = "granted", "/d/granted" = "granted" }
+scratch = "1MiB"
+body_file = "/body"
+"""
+GRANTED = b"granted to the healthy and to the others " * 20
+
+
 @dataclass(frozen=True)
 class Attack:
     """A guest, and how its events may end (None: with a reply)."""
@@ -52,12 +60,21 @@ class Attack:
     wat: str
     ends: tuple[Reason | None, ...]
     command: bool = False
+    grants: str = FILES  # keys of its table, besides those that all have
 
 
 _IOVEC = struct.pack("<II", 1024, 65536)
 _WRITE = "(drop (call $fd_write (i32.const {fd}) (i32.const 64) (i32.const 1) (i32.const 32)))"
 _FOREVER = "(loop $more {0} (br $more))"
 _TF = host_modules()["wasmedge_tensorflow"].functions
+#: How it opens the path at 64, as the descriptor at 32: the error number. Rights: to read 2, to write 64.
+_OPEN = """(call $path_open (i32.const 3) (i32.const 1) (i32.const 64) (i32.const {size}) (i32.const {flags})
+  (i64.const {rights}) (i64.const 0) (i32.const 0) (i32.const 32))"""
+_FD = "(i32.load (i32.const 32))"
+_FAILS = "(if (i32.eqz {0}) (then unreachable))"
+_WORKS = "(if {0} (then unreachable))"
+#: Paths of 13 bytes that lead, or seem to lead, out of what was granted.
+_OUT = (b"../etc/passwd", b"/etc/passwd\0\0", b"d/../../../..", b"./.././../etc", b"tmp/../..////", b"/proc/self/fd")
 #: A subscription of poll_oneoff to the monotonic clock, an hour from now.
 _AN_HOUR = struct.pack("<QB7xIxxxxQQH", 1, 0, 1, 3600 * 10**9, 0, 0)
 _CREATE = "(call $create (i32.const 16) (i32.const 23) (i32.const 8))"
@@ -161,6 +178,169 @@ ATTACKS = {
         ),
         (None,),
         command=True,
+        grants="",
+    ),
+    "climbs-out-of-its-files": Attack(
+        program(
+            " ".join(
+                f"(memory.copy (i32.const 64) (i32.const {64 + 16 * place}) (i32.const 13))"
+                + _FAILS.format(_OPEN.format(size=13, flags=flags, rights=2))
+                for place in range(1, 1 + len(_OUT))
+                for flags in (0, 1, 2)  # as it is, made, as a directory
+            ),
+            imports=wasi("path_open"),
+            data=bytes(16) + b"".join(path.ljust(16) for path in _OUT),
+        ),
+        (None,),
+        command=True,
+    ),
+    "opens-files-without-end": Attack(
+        program(
+            f"(loop $more (br_if $more (i32.eqz {_OPEN.format(size=7, flags=0, rights=2)})))",
+            imports=wasi("path_open"),
+            data=b"granted",
+        ),
+        (None,),
+        command=True,
+    ),
+    "reads-its-files-for-ever": Attack(
+        program(
+            _WORKS.format(_OPEN.format(size=7, flags=0, rights=2))
+            + "(i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (i32.const 65536))"
+            + _FOREVER.format(
+                f"(drop (call $fd_pread {_FD} (i32.const 16) (i32.const 1) (i64.const 0) (i32.const 8)))"
+                "(drop (call $fd_readdir (i32.const 3) (i32.const 1024) (i32.const 65536) (i64.const 0) (i32.const 8)))"
+            ),
+            imports=wasi("path_open", "fd_pread", "fd_readdir"),
+            data=b"granted",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+    ),
+    "changes-what-it-was-granted": Attack(
+        program(
+            _FAILS.format(_OPEN.format(size=7, flags=8, rights=2))  # made empty
+            + _FAILS.format(_OPEN.format(size=7, flags=0, rights=64))
+            + _FAILS.format("(call $path_unlink_file (i32.const 3) (i32.const 64) (i32.const 7))")
+            + _FAILS.format(
+                """(call $path_rename (i32.const 3) (i32.const 64) (i32.const 7)
+                  (i32.const 3) (i32.const 72) (i32.const 5))"""
+            )
+            + _FAILS.format(
+                """(call $path_link (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 7)
+                  (i32.const 3) (i32.const 72) (i32.const 5))"""
+            )
+            + _WORKS.format(_OPEN.format(size=7, flags=0, rights=2))
+            + _FAILS.format(f"(call $fd_filestat_set_size {_FD} (i64.const 0))")
+            + "(i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const 7))"
+            + _FAILS.format(f"(call $fd_write {_FD} (i32.const 16) (i32.const 1) (i32.const 8))"),
+            imports=wasi(
+                "path_open", "path_unlink_file", "path_rename", "path_link", "fd_filestat_set_size", "fd_write"
+            ),
+            data=b"granted tmp/x",
+        ),
+        (None,),
+        command=True,
+    ),
+    "fills-its-scratch-folder": Attack(
+        program(
+            _WORKS.format(_OPEN.format(size=5, flags=1, rights=64 + 2 + (1 << 22)))
+            + "".join(
+                _FAILS.format(call)
+                for call in (
+                    f"(call $fd_filestat_set_size {_FD} (i64.const 0x7000000000000000))",
+                    f"(call $fd_allocate {_FD} (i64.const 0) (i64.const 0x7000000000000000))",
+                    f"(call $fd_allocate {_FD} (i64.const 0) (i64.const 2000000))",
+                )
+            )
+            + "(i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (i32.const 65536))"
+            + _FAILS.format(
+                f"(call $fd_pwrite {_FD} (i32.const 16) (i32.const 1) (i64.const 0x7000000000000000) (i32.const 8))"
+            )
+            + f"(loop $more (br_if $more (i32.eqz (call $fd_write {_FD} (i32.const 16) (i32.const 1) (i32.const 8)))))",
+            imports=wasi("path_open", "fd_filestat_set_size", "fd_allocate", "fd_pwrite", "fd_write"),
+            data=b"tmp/x",
+        ),
+        (None,),
+        command=True,
+    ),
+    "makes-names-without-end": Attack(
+        program(
+            """(loop $more
+              (i32.store (i32.const 68) (i32.or (i32.const 0x30303030) (i32.and (local.get $n) (i32.const 0x0f0f0f0f))))
+              (i32.store8 (i32.const 72) (i32.or (i32.const 0x40) (i32.and (i32.shr_u (local.get $n) (i32.const 4))
+                (i32.const 0x0f))))
+              (local.set $n (i32.add (local.get $n) (i32.const 1)))
+              (br_if $more (i32.eqz (call $path_create_directory (i32.const 3) (i32.const 64) (i32.const 9))))
+              (br_if $more (i32.lt_u (local.get $n) (i32.const 5000))))""",
+            imports=wasi("path_create_directory"),
+            data=b"tmp/",
+        ),
+        (None,),
+        command=True,
+    ),
+    "links-in-a-circle": Attack(
+        program(
+            _WORKS.format(
+                "(call $path_symlink (i32.const 68) (i32.const 1) (i32.const 3) (i32.const 64) (i32.const 5))"
+            )
+            + _FAILS.format(_OPEN.format(size=5, flags=0, rights=2)),
+            imports=wasi("path_symlink", "path_open"),
+            data=b"tmp/x",
+        ),
+        (None,),
+        command=True,
+    ),
+    "replies-with-a-file-that-is-too-large": Attack(
+        program(
+            _WORKS.format(_OPEN.format(size=5, flags=1, rights=64 + (1 << 22)))
+            + _WORKS.format(f"(call $fd_filestat_set_size {_FD} (i64.const 1100000))"),
+            imports=wasi("path_open", "fd_filestat_set_size"),
+            data=b"tmp/x",
+        ),
+        (Reason.BAD_REPLY,),
+        command=True,
+        grants=FILES.replace("1MiB", "2MiB") + 'reply_file = "/tmp/x"\n',
+    ),
+    "replies-with-a-file-that-it-never-makes": Attack(
+        program(""), (Reason.BAD_REPLY,), command=True, grants=FILES + 'reply_file = "/tmp/x"\n'
+    ),
+    "grows-and-cuts-a-file": Attack(
+        program(
+            """(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 80) (i32.const 5) (i32.const 1)
+                (i64.const 4194368) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+              (loop $more
+                (drop (call $fd_filestat_set_size (i32.const 5) (i64.const 4190000)))
+                (drop (call $fd_filestat_set_size (i32.const 5) (i64.const 4189999)))
+                (br $more))""",
+            imports=wasi("path_open", "fd_filestat_set_size"),
+            data=bytes(16) + b"tmp/x",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+        grants='scratch = "4MiB"\n',
+    ),
+    "makes-names-and-lists-them": Attack(
+        program(
+            """(if (call $path_open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 3) (i32.const 2)
+                (i64.const 16384) (i64.const 0) (i32.const 0) (i32.const 32)) (then unreachable))
+              (loop $more
+                (i32.store8 (i32.const 68) (i32.add (i32.const 65) (i32.and (local.get $n) (i32.const 15))))
+                (i32.store8 (i32.const 69) (i32.add (i32.const 65)
+                  (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
+                (i32.store8 (i32.const 70) (i32.add (i32.const 65)
+                  (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (drop (call $path_create_directory (i32.const 3) (i32.const 64) (i32.const 7)))
+                (drop (call $fd_readdir (i32.const 5) (i32.const 1024) (i32.const 100000) (i64.const 0)
+                  (i32.const 32)))
+                (br $more))""",
+            imports=wasi("path_open", "path_create_directory", "fd_readdir"),
+            data=b"tmp/xxx",
+        ),
+        (Reason.DEADLINE,),
+        command=True,
+        grants='scratch = "4MiB"\n',
     ),
     "wants-sockets": Attack(
         program(
@@ -191,11 +371,12 @@ ATTACKS = {
 CALLABLE = [host for module in host_modules().values() for host in module.functions.values()]
 
 
-def caller() -> str:
+def caller(pages: int = 2, *, whole: bool = False) -> str:
     """A guest that calls any import with any numbers.
 
-    The body of its event is a row of calls, {u32 index of `CALLABLE`, u32 unused, 9 u64 arguments} each. Answers are
-    ignored; the reply is empty.
+    The body of its event is a row of calls, {u32 index of `CALLABLE`, u32 answer, 9 u64 arguments} each, up to the end
+    or to an index of all ones. Answers are ignored and the reply is empty; with `whole`, answers are put into the rows
+    (of 64 bits, in place of the first argument) and the reply is the guest's whole memory.
     """
     imports = "\n".join(imported(host, f"$i{index}") for index, host in enumerate(CALLABLE))
     blocks = "".join("(block " for _ in CALLABLE)
@@ -204,22 +385,29 @@ def caller() -> str:
     for index, host in enumerate(CALLABLE):
         arguments = " ".join(_argument(place, kind) for place, kind in enumerate(host.signature.params))
         call = f"(call $i{index} {arguments})"
-        cases.append((f"(drop {call})" if host.signature.results else call) + " (return)")
+        if host.signature.results:
+            kind = host.signature.results[0]
+            store = f"({kind.value}.store offset={4 if kind is ValType.I32 else 8} (local.get 0) {call})"
+            call = store if whole else f"(drop {call})"
+        cases.append(call + " (return)")
     result = next(i for i, host in enumerate(CALLABLE) if (host.module, host.name) == ("env", "return_result"))
     switch = f"{blocks} (br_table {table} (i32.load (local.get 0))) " + " ".join(f") {case}" for case in cases)
-    return f"""(module {imports} (memory (export "memory") 2) {ALLOCATOR}
+    reply = "(i32.mul (memory.size) (i32.const 65536))" if whole else "(i32.const 0)"
+    return f"""(module {imports} (memory (export "memory") {pages}) {ALLOCATOR}
       (func $call (param i32) {switch})
       (func (export "f") (param $table i32) (param i32) (local $at i32) (local $end i32)
         (local.set $at (i32.load (local.get $table)))
         (local.set $end (i32.add (local.get $at) (i32.load offset=4 (local.get $table))))
         (loop $more
           (if (i32.lt_u (local.get $at) (local.get $end)) (then
+            (br_if 0 (i32.eq (i32.load (local.get $at)) (i32.const -1)))
             (call $call (local.get $at))
             (local.set $at (i32.add (local.get $at) (i32.const {SIZE})))
             (br $more))))
-        (call $i{result} (i32.const 0) (i32.const 0))))"""
+        (call $i{result} (i32.const 0) {reply})))"""
 
 
+_INDEX = {(host.module, host.name): index for index, host in enumerate(CALLABLE)}
 MOST = max(len(host.signature.params) for host in CALLABLE)
 SIZE = 8 + 8 * MOST
 ALLOCATED_AT = 4096 + 8  # where the allocator puts an event's body: behind the table of parameters
@@ -232,7 +420,7 @@ def _argument(place: int, kind: ValType) -> str:
 def call(host: HostFunction, values: list[int]) -> bytes:
     """One call of the caller's body."""
     padded = [value & 0xFFFFFFFFFFFFFFFF for value in values] + [0] * (MOST - len(values))
-    return struct.pack(f"<II{MOST}Q", CALLABLE.index(host), 0, *padded)
+    return struct.pack(f"<II{MOST}Q", _INDEX[host.module, host.name], 0, *padded)
 
 
 #: Ends of memory (2 pages), ends of 32 and 64 bits, negative, unaligned, zero, and small numbers that may be handles.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from attacks import ATTACKS, caller
+from attacks import ATTACKS, FILES, GRANTED, caller
 
 from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
@@ -16,6 +16,7 @@ from guesthouse.manifest import load
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
 from places import PLACES, engine_table, isolation_of
+from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,10 +43,20 @@ guest = "echo"
 [[invoke]]
 method = "classify"
 guest = "classify"
+[guests.cat]
+module = "cat.wasm"
+calling = "command"
+files = { "/granted" = "granted" }
+isolation = "ISOLATION"
+limits = { concurrency = 1, queue_wait = "60s" }
+[[invoke]]
+method = "cat"
+guest = "cat"
 [guests.caller]
 module = "caller.wasm"
 function = "f"
 models = ["person"]
+FILES
 allow_guest_models = true
 isolation = "ISOLATION"
 limits = { memory = "8MiB", time = "2s", concurrency = 2, host_memory = "8MiB", log = "1KB" }
@@ -58,6 +69,7 @@ ATTACK = """
 module = "NAME.wasm"
 CALLED
 models = ["person"]
+FILES
 isolation = "ISOLATION"
 limits = { memory = "8MiB", time = "TIME", concurrency = 2, host_memory = "8MiB", output = "1MiB", log = "1KB" }
 [[invoke]]
@@ -74,13 +86,16 @@ def place(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
     folder = tmp_path_factory.mktemp("hostile")
-    text = HEALTHY.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
+    (folder / "granted").write_bytes(GRANTED)
+    (folder / "cat.wasm").write_bytes(cat("granted"))
+    text = HEALTHY.replace("FILES", FILES).replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
     (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(caller()))
     for name, attack in ATTACKS.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(attack.wat))
         called = 'calling = "command"' if attack.command else 'function = "f"'
         time = "300ms" if Reason.DEADLINE in attack.ends else "30s"  # what ends otherwise does so on a slow machine too
         table = ATTACK.replace("NAME", name).replace("CALLED", called).replace("TIME", time)
+        table = table.replace("FILES", attack.grants)
         text += table if place == "thread" else table.replace("concurrency = 2", "concurrency = 1")
     (folder / "guesthouse.toml").write_text(
         text.replace("ENGINE", engine_table(place)).replace("ISOLATION", isolation_of(place))

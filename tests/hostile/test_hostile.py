@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import ATTACKS, CALLABLE, NUMBERS, call, each_number_in_each_place
+from attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
 from PIL import Image
 
 from guesthouse.cli.load import Usage
@@ -40,7 +40,7 @@ def ending(dispatch: Dispatcher, method: str, body: bytes = b"x") -> Reason | No
 
 
 class Healthy(threading.Thread):
-    """A caller of a healthy guest, for as long as an attack lasts: every answer must be right."""
+    """A caller of healthy guests, for as long as an attack lasts: every answer must be right."""
 
     def __init__(self, dispatch: Dispatcher) -> None:
         super().__init__()
@@ -53,6 +53,8 @@ class Healthy(threading.Thread):
             try:
                 if invoke(self._dispatch, "echo", body) != body:
                     self.wrong.append("another answer")
+                if self.answers % 8 == 0 and invoke(self._dispatch, "cat") != GRANTED:
+                    self.wrong.append("another file")
             except Failure as failure:
                 self.wrong.append(str(failure))
             self.answers += 1
@@ -90,7 +92,7 @@ def test_every_import_answers_any_number_in_any_place(dispatch: Dispatcher):
     many: dict[str, list[bytes]] = {}
     for host, body in each_number_in_each_place():
         many.setdefault(f"{host.module}.{host.name}", []).append(body)
-    assert len(many) == len(CALLABLE) - 2  # proc_exit, and sched_yield, which takes nothing
+    assert len(many) == sum(bool(host.signature.params) and host.name != "proc_exit" for host in CALLABLE)
     for name, bodies in many.items():
         # In one event as long as nothing ends it, else each alone: what traps would hide what stands behind it.
         rows = [b"".join(bodies[at : at + 60]) for at in range(0, len(bodies), 60)]
@@ -101,6 +103,23 @@ def test_every_import_answers_any_number_in_any_place(dispatch: Dispatcher):
                 size = len(row) // 60 if len(row) % 60 == 0 else len(bodies[0])
                 for at in range(0, len(row), size * 7):
                     assert ending(dispatch, "caller", row[at : at + size]) in {None, *GUESTS_OWN}, name
+
+
+def test_imports_for_files_answer_rows_of_calls_with_descriptors_and_pointers_of_their_own(dispatch: Dispatcher):
+    choice = random.Random(11)
+    files = [
+        host for host in CALLABLE if host.module == "wasi_snapshot_preview1" and host.name.startswith(("fd_", "path_"))
+    ]
+    idle = next(host for host in CALLABLE if host.name == "sched_yield")
+    first = call(idle, [int.from_bytes(b"tmp/x", "little")])  # takes no arguments: a path stands there
+    path = ALLOCATED_AT + 8
+    for _ in range(150):
+        rows = [first]
+        for _ in range(20):
+            host = choice.choice(files)
+            values = [choice.choice((*range(8), path, path, 5, 3, 64, 66, *NUMBERS)) for _ in host.signature.params]
+            rows.append(call(host, values))
+        assert ending(dispatch, "caller", b"".join(rows)) in {None, *GUESTS_OWN}
 
 
 def test_imports_answer_rows_of_calls_with_handles_of_their_own_and_of_others(dispatch: Dispatcher):

@@ -316,7 +316,7 @@ def test_refuses_what_fits_two_rows_and_not_the_whole_batch(load):
         ("Add", ["x", "f"], ["y"], {}),
         constants=[("zero", np.int64(0)), ("t", np.zeros(8, np.float32))],
     )
-    assert load(made, batch=(7, 0.01)).note == ""
+    assert load(made, batch=(7, 0.01)).notes == []
     with pytest.raises(ModelFault, match=r"`batch` does not fit it: tried on 8 rows: .*out of data bounds"):
         load(made, batch=(8, 0.01))
 

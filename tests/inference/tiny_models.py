@@ -144,3 +144,32 @@ def zeros(count: int) -> onnx.ModelProto:
     """y = x + 0, float32 [1] + [count]: a small file that wants four times `count` bytes."""
     nodes = [helper.make_node("ConstantOfShape", ["n"], ["c"]), helper.make_node("Add", ["c", "x"], ["y"])]
     return model(nodes, [("x", FLOAT, [1])], [("y", FLOAT, ["L"])], [("n", np.array([count]))])
+
+
+def same(kind: int, shape=("N",)) -> onnx.ModelProto:
+    """y = x, of any type and shape."""
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    return model(nodes, [("x", kind, list(shape))], [("y", kind, list(shape))])
+
+
+def shapeless() -> onnx.ModelProto:
+    """y = x, float32: the model does not say how many dimensions it has."""
+    return model([helper.make_node("Identity", ["x"], ["y"])], [("x", FLOAT, None)], [("y", FLOAT, None)])
+
+
+def weighted() -> onnx.ModelProto:
+    """y = x * w, float32 [N, 2], where w = [3, 4] unless something else is given for it."""
+    nodes = [helper.make_node("Mul", ["x", "w"], ["y"])]
+    inputs = [("x", FLOAT, ["N", 2]), ("w", FLOAT, [2])]
+    return model(nodes, inputs, [("y", FLOAT, ["N", 2])], [("w", np.array([3, 4], np.float32))])
+
+
+def voting() -> onnx.ModelProto:
+    """y = x + x, float32 [1, 2], and `votes`, a sequence of maps from 10 and 20 to its numbers, before it."""
+    made = model([helper.make_node("Add", ["x", "x"], ["y"])], [("x", FLOAT, [1, 2])], [("y", FLOAT, [1, 2])])
+    zip_map = helper.make_node("ZipMap", ["y"], ["votes"], domain="ai.onnx.ml", classlabels_int64s=[10, 20])
+    made.graph.node.append(zip_map)
+    votes = helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, []))
+    made.graph.output.insert(0, helper.make_value_info("votes", helper.make_sequence_type_proto(votes)))
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    return made

@@ -99,6 +99,63 @@ def test_reads_a_guest_with_everything(read):
     assert guest.limits.limits() == expected
 
 
+@pytest.mark.parametrize("name", ["mobilenet.v2", "./models/sum.tflite", "日本 ü", "a b", "ä" * 128])
+def test_models_have_any_name_and_guests_their_own_for_them(read, name):
+    manifest = read(
+        f"""
+        [models."{name}"]
+        path = "m.onnx"
+        [guests.a]
+        module = "g.wasm"
+        function = "f"
+        models = ["{name}"]
+        [guests.b]
+        module = "g.wasm"
+        function = "f"
+        models = {{ "other.name" = "{name}", "./x" = "{name}" }}
+        """
+    )
+    assert list(manifest.models) == [name]
+    assert manifest.guests["a"].grants() == Grants(frozenset({name}))
+    assert manifest.guests["b"].grants() == Grants(frozenset({name}), aliases=(("other.name", name), ("./x", name)))
+
+
+@pytest.mark.parametrize("name", ["", r"a\nb", r"a\u0085b", r"\u001b", r"a\u007f"])
+def test_refuses_control_characters_in_a_models_name(faults, name):
+    text = f'[models."{name}"]\npath = "m.onnx"\n'
+    assert any("not a model's name" in fault and "without control characters" in fault for fault in faults(text))
+
+
+def test_refuses_a_models_name_that_is_too_long(faults):
+    said = faults(f'[models."{"ä" * 129}"]\npath = "m.onnx"\n')
+    assert any("too long for a model's name" in fault and "use at most 256 bytes" in fault for fault in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", True), ("warm_up = false", False), ("warm_up = true", True), ('warm_up = "false"', False)],
+)
+def test_a_model_is_run_at_load_unless_the_manifest_says_no(read, text, expected):
+    assert read(f'[models.m]\npath = "m.onnx"\n{text}\n').models["m"].warm_up is expected
+
+
+def test_samples_are_a_path_from_the_manifests_folder(read, tmp_path):
+    assert read('[models.m]\npath = "m.onnx"\nwarm_up = "s.npz"\n').models["m"].warm_up == tmp_path / "s.npz"
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "key", "remedy"),
+    [
+        ("warm_up = 3", "3 is neither true, false nor a path", "warm_up", 'write one of them, as in "samples.npz"'),
+        ("warm_up = ''", '"" is not a path', "warm_up", "write the path of a file, from the manifest's folder"),
+        ("max_batch = 3000000000", "3000000000 is too much", "max_batch", "write at most 2147483647"),
+        ("max_elements = 3000000000", "3000000000 is too much", "max_elements", "write at most 2147483647"),
+    ],
+)
+def test_explains_a_fault_of_a_model(faults, text, what, key, remedy):
+    assert fault(what, f"guesthouse.toml: models.m.{key}", remedy) in faults(f"[models.m]\npath = 'm'\n{text}\n")
+
+
 def test_reads_every_kind_of_route(read):
     manifest = read(
         GUEST
@@ -199,10 +256,27 @@ def test_never_shows_a_secret(read, faults):
         '"${SECRET}" is not a whole number — guesthouse.toml: server.port — write digits alone'
     ]
     assert faults('[server]\ntoken = "hunter2\\n"\n')[0].startswith("is not a token — ")
-    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\n" }}\n')[0].startswith("has a control character in it — ")
+    assert faults(f'{GUEST}env = {{ KEY = "hunter2\\u0001" }}\n')[0].startswith("has a control character in it — ")
     assert faults("", APP_PORT="hunter2") == [
         "is not a whole number — $APP_PORT in the environment — write digits alone"
     ]
+
+
+def test_arguments_and_environment_may_have_newlines_and_tabs(read, faults):
+    guest = '[guests.g]\nmodule = "g"\ncalling = "command"\n'
+    text = "-----BEGIN KEY-----\\r\\n\\tabc\\n"
+    manifest = read(
+        f'{guest}args = ["{text}", "${{PEM}}"]\nenv = {{ KEY = "{text}", PEM = "${{PEM}}" }}\n', PEM="a\n\tb"
+    )
+    known = manifest.guests["g"]
+    assert known.args == ("-----BEGIN KEY-----\r\n\tabc\n", "a\n\tb")
+    assert known.env == {"KEY": "-----BEGIN KEY-----\r\n\tabc\n", "PEM": "a\n\tb"}
+    remedy = "write text, with newlines and tabs at most"
+    for bad in ("\\u0000", "\\u001b[0m", "\\b"):
+        assert faults(f'{guest}args = ["a{bad}"]\nenv = {{ KEY = "b{bad}" }}\n') == [
+            fault(f'"a{bad}" has a control character in it', "guesthouse.toml: guests.g.args[0]", remedy),
+            fault("has a control character in it", "guesthouse.toml: guests.g.env.KEY", remedy),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -346,14 +420,48 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 'unknown key "reuse"',
                 "reuse",
                 (
-                    "the keys here are: allow_guest_models, args, calling, enabled, env, function, image, isolation, "
-                    "limits, models, module, reply_type, scale, sha256, signature, takes, wasi_nn"
+                    "the keys here are: allow_guest_models, args, body_file, calling, enabled, env, files, function, "
+                    "image, isolation, limits, models, module, parameters, reply_file, reply_type, scale, scratch, "
+                    "scratch_path, sha256, signature, takes, values, wasi_nn"
                 ),
             ),
         ),
+        (
+            "values = 'xml'",
+            ('"xml" is not a choice', "values", 'write "json"'),
+        ),
+        (
+            "parameters = ['i32']",
+            ("is used by nobody", "parameters", 'write values = "json" too, or leave it out'),
+        ),
+        (
+            "values = 'json'\nparameters = ['Vec<f32>']",
+            (
+                '"Vec<f32>" is no type of a parameter',
+                "parameters[0]",
+                "write u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, bool, char, String, Vec<u8>, Vec<i8>, Vec<u16>, "
+                "Vec<i16>, Vec<u32>, Vec<i32>, Vec<u64> or Vec<i64>",
+            ),
+        ),
+        (
+            "calling = 'command'\nvalues = 'json'",
+            (
+                '"json" does not go with calling = "command"',
+                "values",
+                "a program has standard input and output: leave it out",
+            ),
+        ),
         ("env = { A = 3 }", ("is a whole number, not text", "env.A", "write text")),
-        ("models = 'm'", ('"m" is text, not a list', "models", "write a list")),
-        ("models = ['no such']", ('"no such" is not a name', "models[0]", "use letters, digits, _ and -")),
+        (
+            "models = 'm'",
+            ('"m" is text, not a list of models', "models", 'write a list, or a table { "name" = "model" }'),
+        ),
+        ("models = [3]", ("has a whole number in it", "models", "write names of models in quotes")),
+        ("models = { a = 3 }", ("3 is a whole number, not text", "models.a", "write text")),
+        (
+            "models = { '' = 'm' }",
+            ("not a model's name", 'models.""', "write any text on one line, without control characters"),
+        ),
     ],
 )
 def test_explains_a_fault_of_a_guest(faults, text, expected):
@@ -391,8 +499,8 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             ),
         ),
         (
-            "[models.'bad name']\npath = 'm'",
-            ("not a name", 'guesthouse.toml: models."bad name"', "use letters, digits, _ and -"),
+            "[guests.'bad name']\nmodule = 'm'\nfunction = 'f'",
+            ("not a name", 'guesthouse.toml: guests."bad name"', "use letters, digits, _ and -"),
         ),
         (
             "[models.m]\npath = ''",
@@ -448,7 +556,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             (
                 "is empty",
                 "guesthouse.toml: [[invoke]] #1: verbs",
-                "name the verbs that are answered, or leave it out for all of them",
+                "name the verbs that are answered, or leave it out for the usual ones",
             ),
         ),
         (
@@ -468,7 +576,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
             ('"ignore" is not a choice', "guesthouse.toml: [[binding]] #1: on_error", 'write "retry" or "drop"'),
         ),
         (
-            "[[topic]]\npubsub = 'p'\ntopic = 't'\nguest = 'echo'\nroute = { match = 'x' }",
+            "[[topic]]\npubsub = 'p'\ntopic = 't'\nguest = 'echo'\nroute = { match = 'event.id == \"x\"' }",
             (
                 "path is missing",
                 "guesthouse.toml: [[topic]] #1: route.path",
@@ -536,7 +644,11 @@ def test_explains_a_fault_elsewhere(faults, text, expected):
             ('"phto" is no model of this manifest', "guesthouse.toml: guests.g.models[0]", "did you mean photo?"),
         ),
         (
-            "[models.m]\npath = 'm'\nbatch.size = 64",
+            "[models.photo]\npath = 'm'\n[guests.g]\nmodule = 'g'\nfunction = 'f'\nmodels = {'a.b' = 'phto'}",
+            ('"phto" is no model of this manifest', 'guesthouse.toml: guests.g.models."a.b"', "did you mean photo?"),
+        ),
+        (
+            "[models.m]\npath = 'm'\nbatch.size = 64\nmax_batch = 32",
             (
                 "64 is over max_batch, which is 32",
                 "guesthouse.toml: models.m.batch.size",
@@ -594,14 +706,18 @@ def test_explains_tables_that_do_not_agree(faults, text, expected):
         (
             "topic",
             "pubsub = 'p'\ntopic = 't'\nroute = { path = '/a' }",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/a' }",
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/a' }",
             ('"/a" is answered by [[topic]] #1 already', "route.path", "give each route its own path"),
         ),
         (
             "topic",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/a' }",
-            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'm', path = '/b' }",
-            ('"m" is answered by [[topic]] #1 already', "route.match", "give each table of a topic a route of its own"),
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/a' }",
+            "pubsub = 'p'\ntopic = 't'\nroute = { match = 'true', path = '/b' }",
+            (
+                '"true" is answered by [[topic]] #1 already',
+                "route.match",
+                "give each table of a topic a route of its own",
+            ),
         ),
     ],
 )
@@ -655,3 +771,12 @@ def test_shows_hostile_text_without_obeying_it(faults):
     (fault,) = faults('"\\u001b[2J\\u202e" = 3\n', app="[app]\nname = 'x'\n")
     assert "\\u001b[2J\\u202e" in fault
     assert fault.isprintable()
+
+
+def test_a_match_that_a_sidecar_cannot_use_is_refused(faults):
+    topic = GUEST + '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "echo"\nroute = {{ match = {}, path = "x" }}\n'
+    (wrong,) = faults(topic.format("""'event.type = "photo"'"""))
+    assert wrong.startswith('"event.type = \\"photo\\"" is not CEL: nothing may follow like')
+    assert " — guesthouse.toml: [[topic]] #1: route.match — two values are compared with ==" in wrong
+    (unknown,) = faults(topic.format("\"lower(event.type) == 'x'\""))
+    assert "calls the function lower(), which CEL does not have" in unknown

@@ -18,7 +18,8 @@ from guesthouse.observe import logs
 def _own_log(monkeypatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    monkeypatch.setattr(logs, "_HIDDEN", set())
+    monkeypatch.setattr(logs, "_HIDDEN", ())
+    monkeypatch.setattr(logs, "in_use", logs.Format.TEXT)
     yield
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(False)
@@ -123,3 +124,42 @@ def test_never_writes_a_secret(stream, format):
     assert "other" not in text
     assert "Bearer" not in text
     assert "token ***" in text
+
+
+@pytest.mark.parametrize("format", logs.Format)
+def test_a_secret_that_another_one_begins_with_is_hidden_whole(stream, format):
+    secrets = [f"secret{'-of-the-rotation' * count}" for count in range(20)] + ["tab\tnew\nline", "ümlaut"]
+    for secret in secrets:
+        logs.hide([secret])
+    logs.configure(format, stream=stream)
+    for secret in secrets:
+        guest().info(f"<{secret}>")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == len(secrets)
+    assert all("<***>" in line for line in lines)
+
+
+def test_a_secret_may_be_added_while_a_line_is_written(stream, monkeypatch):
+    """By another thread, as a reload does it: the line is not lost."""
+
+    class Line(str):
+        def replace(self, old: str, new: str) -> Line:  # type: ignore[override]
+            logs.hide([f"{old} and more"])
+            return Line(str.replace(self, old, new))
+
+    monkeypatch.setattr(structlog.stdlib.ProcessorFormatter, "format", lambda *_: Line("a secret in a line"))
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    logs.hide(["a secret", "another"])
+    logs.configure(stream=stream)
+    guest().info("a line")
+    assert stream.getvalue() == "*** in a line\n"
+
+
+@pytest.mark.parametrize("token", ["guest", "0", "level", '"', "{", "info", "event"])
+def test_a_secret_that_is_a_word_of_the_line_does_not_break_its_json(stream, token):
+    logs.hide([token])
+    logs.configure(logs.Format.JSON, stream=stream)
+    guest().info(f"<{token}>", count=10, more=[{token: f"<{token}>"}])
+    line = json.loads(stream.getvalue())
+    assert (line["level"], line["logger"], line["event"], line["count"]) == ("info", "guesthouse.guest", "<***>", 10)
+    assert line["more"] == [{"***": "<***>"}]

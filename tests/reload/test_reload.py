@@ -238,7 +238,8 @@ def test_a_larger_input_needs_the_largest_message_of_a_restart(app: Reloading, m
 def test_sidecars_that_run_have_not_heard_of_other_topics_and_bindings_and_those_that_start_do(
     app: Reloading, manifest: Path, log
 ):
-    topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "says"\n[[binding]]\nname = "camera"\nguest = "says"\n'
+    topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "says"\non_error = "drop"\n'
+    topic += '[[binding]]\nname = "camera"\nguest = "says"\non_error = "drop"\n'
     replace_file(manifest, MANIFEST + topic)
     app.reloader.reload()
     (line,) = [line for line in log if "restart them" in str(line["event"])]

@@ -99,6 +99,38 @@ def test_a_model_in_several_files_is_refused_for_its_digest_covers_one(folder: P
     ]
 
 
+def test_granted_files_need_a_pin_each_and_are_told_what_to_write(folder: Path):
+    (folder / "d").mkdir()
+    (folder / "d" / "x").write_bytes(b"x")
+    module, file = sha256(folder / "a.wasm"), sha256(folder / "m.onnx")
+    whole = hashlib.sha256(f"{sha256(folder / 'd' / 'x')}  x\n".encode()).hexdigest()
+    pinned = f'sha256 = "{module}"\n'
+    grants = 'files = { "/m" = "m.onnx", "/d" = { path = "d" } }\n'
+    said = "has no sha256, and require_digests is on: if"
+    assert faults(folder, f"require_digests = true\n{HEAD}{guest('a', pinned + grants)}") == [
+        f'guests.a.files."/m" {said} m.onnx is what you mean, write {{ path = "…", sha256 = "{file}" }}',
+        f'guests.a.files."/d" {said} d is what you mean, write {{ path = "…", sha256 = "{whole}" }}',
+    ]
+    grants = f"""
+        files."/m" = {{ path = "m.onnx", sha256 = "{file}" }}
+        files."/d" = {{ path = "d", sha256 = "{whole}" }}
+    """
+    text = f"require_digests = true\n{HEAD}{guest('a', pinned + grants)}"
+    assert faults(folder, text) == []
+    (folder / "d" / "y").touch()
+    (found,) = faults(folder, text)
+    assert found.startswith("guest 'a': d has sha256 ")
+    assert found.endswith(f"the manifest wants {whole} for /d: update the pin, or restore the files")
+
+
+def test_what_cannot_be_granted_has_no_digest_to_write(folder: Path):
+    pinned = f'sha256 = "{sha256(folder / "a.wasm")}"\nfiles = {{ "/x" = "none" }}\n'
+    assert faults(folder, f"require_digests = true\n{HEAD}{guest('a', pinned)}") == [
+        'guests.a.files."/x" has no sha256, and require_digests is on: '
+        "none cannot be read (No such file or directory): correct the path, or its permissions"
+    ]
+
+
 def test_models_that_guests_bring_have_no_digest(folder: Path):
     pinned = f'sha256 = "{sha256(folder / "a.wasm")}"\nallow_guest_models = true\n'
     (found,) = faults(folder, f"require_digests = true\n{HEAD}{guest('a', pinned)}")

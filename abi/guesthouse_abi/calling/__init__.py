@@ -5,7 +5,7 @@ A convention knows exports, memory and records; it knows nothing of engines (any
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from guesthouse_abi.context import Context
@@ -17,6 +17,10 @@ class Instance(Protocol):
 
     def call(self, export: str, *arguments: int) -> int:
         """Call an export; unsigned numbers in and out, 0 for no result. Raises `CallError`."""
+
+
+#: Makes the instance that a call needs. The guest's start section runs in this, so it may raise `CallError` too.
+Start = Callable[[], Instance]
 
 
 class Shape(Protocol):
@@ -41,5 +45,5 @@ class Convention(Protocol):
     def problems(self, shape: Shape) -> list[str]:
         """What keeps this module from being called so, in words for the guest's author; empty when all is well."""
 
-    def run(self, instance: Instance, context: Context, body: bytes) -> bytes:
-        """One event. Raises `CallError`."""
+    def run(self, start: Start, context: Context, body: bytes) -> bytes:
+        """One event, in an instance that `start` makes when the context is ready for it. Raises `CallError`."""

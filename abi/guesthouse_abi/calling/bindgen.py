@@ -1,4 +1,5 @@
-"""The wasmedge-bindgen calling convention, in all its eras: one function, one parameter (`String` or `Vec<u8>`).
+"""The wasmedge-bindgen calling convention, in all its eras: one function, whose parameter is the body (`String` or
+`Vec<u8>`), or, in eras B and C, whose parameters and results are JSON (`values.py`).
 
 Eras, told apart from the module itself (names as in the convention's own history):
 
@@ -12,43 +13,26 @@ C     neither                             a pointer to a record {u8 flag, u32 po
 
 A parameter table holds {u32 pointer, u32 length} per parameter; a result is a triple {u32 pointer, u32 tag, u32 bytes}.
 The guest owns what it is handed and the host what it gets back; here nothing is freed, since the instance ends with
-the event. The imports of era B are in `imports/bindgen_results.py`; the decoding of values is shared with it.
+the event. The imports of era B are in `imports/bindgen_results.py`.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
-import numpy as np
-
-from guesthouse_abi.calling import Instance, Shape
+from guesthouse_abi.calling import Instance, Shape, Start, values
+from guesthouse_abi.calling.values import Parameter, check_output, read_results
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, GuestError, OutOfBounds
 from guesthouse_abi.host import FuncType, ValType
-from guesthouse_abi.imports.wasi_preview1 import flush
+from guesthouse_abi.imports.wasi_preview1 import flush, give_body, read_reply
+from guesthouse_abi.lastwords import ERROR_TEXT
 
 _PAIR = struct.Struct("<II")
 _RECORD = struct.Struct("<BII")
-_TRIPLE = struct.Struct("<III")
 
-ERROR_TEXT = 1024  # bytes of a guest's own error that are kept
 _RETURN_AT = 8  # where era A's hosts had the result's {pointer, length} written
-
-# Type tags of results: the Rust type, and its little-endian layout for a scalar.
-_SCALARS: dict[int, tuple[str, str]] = {
-    1: ("u8", "<u1"),
-    2: ("i8", "<i1"),
-    3: ("u16", "<u2"),
-    4: ("i16", "<i2"),
-    5: ("u32", "<u4"),
-    6: ("i32", "<i4"),
-    7: ("u64", "<u8"),
-    8: ("i64", "<i8"),
-    9: ("f32", "<f4"),
-    10: ("f64", "<f8"),
-}
-_BOOL, _CHAR = 11, 12
-_BYTES = {21, 22, 23, 24, 25, 26, 27, 28, 31}  # Vec<u8> … Vec<i64> and String: as they are
 
 _I32 = ValType.I32
 _TAKES = (_I32, _I32)
@@ -58,48 +42,9 @@ class BindgenResult:
     """What era B's imports were given during a call."""
 
     def __init__(self) -> None:
+        self.json = False  # whether triples become JSON
         self.reply: bytes | None = None
         self.error: str | None = None
-
-
-def check_output(context: Context, length: int) -> None:
-    """Raise `BadReply` for a reply beyond the limit."""
-    if length > context.limits.output:
-        raise BadReply(f"a reply of {length} bytes; the limit output is {context.limits.output}")
-
-
-def known_value(tag: int, length: int) -> bool:
-    """Whether a triple's tag and byte count fit together."""
-    if tag in _SCALARS:
-        return length == np.dtype(_SCALARS[tag][1]).itemsize
-    return tag in _BYTES or (tag == _BOOL and length == 1) or (tag == _CHAR and length == 4)
-
-
-def read_value(context: Context, pointer: int, tag: int, length: int) -> bytes:
-    """One result as the body of a reply. Raises `BadReply`."""
-    check_output(context, length)
-    if not known_value(tag, length):
-        raise BadReply(f"a result with the type tag {tag} and {length} bytes")
-    data = context.memory.read(pointer, length)
-    if tag in _BYTES:
-        return data
-    if tag == _BOOL:
-        return b"true" if data[0] else b"false"
-    if tag == _CHAR:
-        point = int.from_bytes(data, "little")
-        if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
-            raise BadReply(f"a char of {point:#x}")
-        return chr(point).encode()
-    return str(np.frombuffer(data, _SCALARS[tag][1])[0]).encode()
-
-
-def read_results(context: Context, pointer: int, count: int) -> bytes:
-    """`count` triples as the body of a reply: one value, or none for an empty body. Raises `BadReply`."""
-    if count == 0:
-        return b""
-    if count > 1:
-        raise BadReply(f"{count} results; a function for events returns one")
-    return read_value(context, *context.memory.unpack(_TRIPLE, pointer))
 
 
 def read_error(context: Context, pointer: int, length: int) -> str:
@@ -108,10 +53,15 @@ def read_error(context: Context, pointer: int, length: int) -> str:
 
 
 class Bindgen:
-    """Calls the export `function` once per event."""
+    """Calls the export `function` once per event.
 
-    def __init__(self, function: str) -> None:
+    `json`: parameters and results are JSON arrays; `types` are those of the parameters, none where they are not known.
+    """
+
+    def __init__(self, function: str, json: bool = False, types: Sequence[str] = ()) -> None:
         self.function = function
+        self._json = json
+        self._types = types
         self._era = "C"
         self._initialize = False
         self._returns: tuple[ValType, ...] = ()
@@ -129,6 +79,12 @@ class Bindgen:
             self._era = "B"
         else:
             self._era = "C"
+        if self._json and self._era == "A":
+            found.append('is of era A, whose functions do not tell their types: values = "json" is for eras B and C')
+        if self._json and ("env", "return_result") in shape.imported:
+            found.append(
+                'hands raw bytes to env.return_result, without their type, so values = "json" cannot be served'
+            )
         allocate = "__wbindgen_malloc" if self._era == "A" else "allocate"
         if allocate not in exports:
             found.append(f"exports no {allocate!r}, which a wasmedge-bindgen guest has")
@@ -155,29 +111,49 @@ class Bindgen:
         self._by_pointer = len(signature.params) == 3
         return []
 
-    def run(self, instance: Instance, context: Context, body: bytes) -> bytes:
-        """See `Convention.run`."""
+    def run(self, start: Start, context: Context, body: bytes) -> bytes:
+        """See `Convention.run`. With the grant `reply_file` that file's content is the reply, not what is returned."""
+        give_body(context, body)
+        reply = self._run(start, context, body)
+        return read_reply(context) if context.grants.reply_file else reply
+
+    def _run(self, start: Start, context: Context, body: bytes) -> bytes:
         try:
+            parameters = self._parameters(context, body)
+            instance = start()
             if self._initialize:
                 instance.call("_initialize")
             if self._era == "A":
                 return self._run_a(instance, context, body)
-            table = instance.call("allocate", 8)
-            parameter = instance.call("allocate", len(body))
-            memory = context.memory
-            memory.write(parameter, body)
-            memory.write(table, _PAIR.pack(parameter, len(body)))
-            record = instance.call(self.function, table, 1)
+            record = self._called(instance, context, parameters)
             if self._era == "B":
                 return self._returned(context)
+            memory = context.memory
             flag, pointer, count = memory.unpack(_RECORD, record)
             if flag:
                 raise GuestError(read_error(context, pointer, count))
-            return read_results(context, pointer, count)
+            return (values.results if self._json else read_results)(context, pointer, count)
         except OutOfBounds as error:
             raise BadReply(f"the guest broke its calling convention: {error}") from None
         finally:
             flush(context)
+
+    def _parameters(self, context: Context, body: bytes) -> list[Parameter]:
+        if not self._json:
+            return [(body, len(body))]
+        context.state(BindgenResult).json = True
+        return values.parameters(context, body, self._types)
+
+    def _called(self, instance: Instance, context: Context, parameters: Sequence[Parameter]) -> int:
+        """Hand the parameters over and call the function."""
+        table = instance.call("allocate", _PAIR.size * len(parameters))
+        pairs = []
+        for data, count in parameters:
+            pointer = instance.call("allocate", len(data))
+            context.memory.write(pointer, data)
+            pairs.append(_PAIR.pack(pointer, count))
+        context.memory.write(table, b"".join(pairs))
+        return instance.call(self.function, table, len(parameters))
 
     def _run_a(self, instance: Instance, context: Context, body: bytes) -> bytes:
         parameter = instance.call("__wbindgen_malloc", len(body))

@@ -1,7 +1,8 @@
 """The calling convention of a WASI command: a program with standard streams, arguments and an exit code.
 
-Standard input is the event's body, standard output the reply, standard error log lines. How a program asks for its
-arguments and environment is the business of `imports/wasi_preview1`; what stands in them, the sandbox's.
+Standard input is the event's body, standard output the reply, standard error log lines. With the grant `reply_file`
+that file's content is the reply, and standard output is log lines, too. How a program asks for its arguments, its
+environment and its files is the business of `imports/wasi_preview1`; what stands in them, the sandbox's.
 
 ======  ==============================================================================================================
 exit    meaning (64, 65 and 75 as in BSD's `sysexits.h`)
@@ -15,13 +16,11 @@ others  the guest's own error: `GuestError`
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Instance, Shape
+from guesthouse_abi.calling import Shape, Start
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, Exit, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType
-from guesthouse_abi.imports.wasi_preview1 import flush, last_error_line
-
-ERROR_TEXT = 1024  # bytes of the last line of standard error that an error carries
+from guesthouse_abi.imports.wasi_preview1 import flush, give_body, last_words, read_reply
 
 _START = "_start"
 _OUTCOMES: dict[int, type[CallError]] = {64: MalformedEvent, 65: MalformedEvent, 75: TryAgain}
@@ -33,36 +32,35 @@ class Command:
     def problems(self, shape: Shape) -> list[str]:
         """See `Convention.problems`."""
         found = []
-        if not shape.has_memory:
-            found.append("exports no memory")
         if _START not in shape.functions:
             found.append(f"exports no function {_START!r}: it is not a program (a library is called as 'bindgen')")
         elif shape.functions[_START] != FuncType():
             found.append(f"export {_START!r} is {shape.functions[_START] or 'of another type'}, not {FuncType()}")
         return found
 
-    def run(self, instance: Instance, context: Context, body: bytes) -> bytes:
-        """Run the program on `body` and return its standard output.
+    def run(self, start: Start, context: Context, body: bytes) -> bytes:
+        """Run the program on `body` and return its standard output, or the content of `reply_file`.
 
-        Raises `MalformedEvent`, `TryAgain` and `GuestError` by the exit code, with the last line of standard error,
-        and what the call itself raises.
+        Raises `MalformedEvent`, `TryAgain` and `GuestError` by the exit code, with the program's last words, and what
+        the call itself raises.
         """
         context.stdin, context.input_at = body, 0
-        context.stdout = reply = bytearray()
+        give_body(context, body)
+        reply = bytearray()
+        context.stdout = None if context.grants.reply_file else reply
         code = 0
         try:
-            instance.call(_START)
+            start().call(_START)
         except Exit as end:
             code = end.code
         finally:
             flush(context)
         if code:
-            raise _failure(code, last_error_line(context))
-        return bytes(reply)
+            raise _failure(code, last_words(context))
+        return read_reply(context) if context.grants.reply_file else bytes(reply)
 
 
-def _failure(code: int, line: str) -> CallError:
-    reason = line.encode()[:ERROR_TEXT].decode(errors="ignore")
+def _failure(code: int, reason: str) -> CallError:
     text = f"exit code {code}: {reason}" if reason else f"exit code {code}, and nothing on standard error"
     outcome = _OUTCOMES.get(code)
     if outcome is None:

@@ -8,18 +8,18 @@ guest's again when the import returns, so it is copied here.
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Iterator
 
-from guesthouse_abi.calling.bindgen import BindgenResult, check_output, known_value, read_error, read_results
+from guesthouse_abi.calling import values
+from guesthouse_abi.calling.bindgen import BindgenResult, read_error
+from guesthouse_abi.calling.values import TRIPLE, check_output, known_value, read_results
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, OutOfBounds
 from guesthouse_abi.host import U32, HostModule
 
 MODULE = HostModule("wasmedge-bindgen")
 
-_TRIPLE = struct.Struct("<III")
-_MOST_TRIPLES = 64
+_MOST_TRIPLES = values.MOST
 
 
 @contextlib.contextmanager
@@ -41,8 +41,13 @@ def return_raw(context: Context, pointer: U32, length: U32) -> None:
 @MODULE.function("return_result")
 def return_triples(context: Context, pointer: U32, count: U32) -> None:
     """Keep the reply: triples where the memory holds `count` sound ones, else `count` raw bytes."""
+    result = context.state(BindgenResult)
     if _are_triples(context, pointer, count):
-        context.state(BindgenResult).reply = read_results(context, pointer, count)
+        result.reply = (values.results if result.json else read_results)(context, pointer, count)
+    elif result.json:
+        raise BadReply(
+            'the guest returned raw bytes, without their type: values = "json" needs wasmedge-bindgen 0.1.12'
+        )
     else:
         return_raw(context, pointer, count)
 
@@ -53,7 +58,7 @@ def _are_triples(context: Context, pointer: int, count: int) -> bool:
     memory = context.memory
     try:
         for index in range(count):
-            value, tag, length = memory.unpack(_TRIPLE, pointer + index * _TRIPLE.size)
+            value, tag, length = memory.unpack(TRIPLE, pointer + index * TRIPLE.size)
             memory.check(value, length)
             if not known_value(tag, length):
                 return False

@@ -25,6 +25,7 @@ _FORMATS = {"jpg": JPEG, "png": PNG, "image": ANY}
 
 def _load(
     context: Context,
+    function: str,
     body: tuple[int, int],
     size: tuple[int, int],
     layout: Layout,
@@ -43,6 +44,7 @@ def _load(
         budget=context,
         deadline=context.deadline,
         scale=context.grants.scale,
+        note=lambda text: context.log("host", f"wasmedge_image.{function}: {text}"),
     )
     context.memory.write_array(output, picture)
     return U32(SUCCESS)
@@ -68,17 +70,20 @@ def _v2(name: str) -> Callable[..., U32]:
         if size < needed:
             raise HostError(f"{width}x{height} pixels of type {layout} have {needed} bytes; the buffer has {size}")
         era = _era(context, Era.STB)
-        return _load(context, (data, length), (width, height), Layout(layout), output, era, _FORMATS[name])
+        function = f"load_{name}"
+        return _load(context, function, (data, length), (width, height), Layout(layout), output, era, _FORMATS[name])
 
     return load
 
 
 def _v1(name: str, layout: Layout) -> Callable[..., U32]:
+    function = f"wasmedge_image_load_{name}_to_{layout.name.lower()}"
+
     def load(context: Context, data: U32, length: U32, width: U32, height: U32, output: U32) -> U32:
         context.memory.check(data, length)
         context.memory.check(output, _bytes(width, height, layout))
         era = _era(context, Era.GIL)
-        return _load(context, (data, length), (width, height), layout, output, era, _FORMATS[name])
+        return _load(context, function, (data, length), (width, height), layout, output, era, _FORMATS[name])
 
     return load
 

@@ -23,7 +23,7 @@ from typing import Any
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadHandle, HostError, InferenceError
 from guesthouse_abi.host import U32, U64, HostModule
-from guesthouse_abi.models import resolve
+from guesthouse_abi.models import granted, named, resolve
 from guesthouse_abi.services import Tensor
 from guesthouse_abi.sessions import (
     DTYPES,
@@ -35,6 +35,7 @@ from guesthouse_abi.sessions import (
     Output,
     Session,
     Sessions,
+    check_given,
     check_size,
     choose,
     quietly,
@@ -97,6 +98,7 @@ def _appended(session: Session, name: tuple[str, int]) -> Output:
     output = session.outputs.get("{}:{}".format(*name))
     if output is None:
         raise InferenceError("the output {}:{} was not appended before".format(*name))
+    check_given(output.info)
     return output
 
 
@@ -115,10 +117,16 @@ def create_session(context: Context, model: U32, length: U32, session_out: U32) 
 def create_session_saved_model(
     context: Context, path: U32, path_length: U32, tags: U32, tag_count: U32, session_out: U32
 ) -> U32:
-    raise InferenceError(
-        "a saved model is a folder, and guests have no file system here: use create_session with the model's bytes or "
-        '"guesthouse:model/NAME"'
-    )
+    context.memory.check(session_out, 4)
+    wanted = context.memory.text(path, path_length)
+    if not granted(context, wanted):
+        raise InferenceError(
+            f"a saved model is a folder, and none is read here: give the guest a model of the name {wanted!r} "
+            '(docs/manifest.md), or use create_session with the model\'s bytes or "guesthouse:model/NAME"'
+        )
+    handle, _ = context.state(_State).open(named(context, wanted))
+    context.memory.set_u32(session_out, handle)
+    return U32(SUCCESS)
 
 
 @MODULE.function()

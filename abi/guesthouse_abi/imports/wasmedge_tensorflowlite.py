@@ -27,6 +27,7 @@ from guesthouse_abi.sessions import (
     Output,
     Session,
     Sessions,
+    check_given,
     choose,
     quietly,
     read_tensor,
@@ -57,14 +58,18 @@ def _append_input(context: Context, session: Session, name: str, data: int, size
 
 
 def _output(session: Session, name: str) -> Output:
-    return session.outputs[choose(session.model, "output", [name]).name]
+    info = choose(session.model, "output", [name])
+    check_given(info)
+    return session.outputs[info.name]
 
 
 def _length(output: Output) -> int:
+    check_given(output.info)
     return static_size(output.info) if output.value is None else output.value.nbytes
 
 
 def _value(output: Output) -> Tensor:
+    check_given(output.info)
     if output.value is None:
         raise InferenceError(f"the output {output.info.name} has no value before run_session has succeeded")
     return output.value

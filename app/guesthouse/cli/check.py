@@ -6,10 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import typer
 
+from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
-from guesthouse.cli.output import note, print_json, print_table
+from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.cli.parts import opened
+from guesthouse.dapr.callback import AROUND
+from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, load
+from guesthouse.manifest.text import format_size
 from guesthouse.plan import Plan
 
 app = new_app()
@@ -22,19 +26,50 @@ Row = Mapping[str, object]
 
 @app.command(epilog=example_text("check", "check -m vision.toml --json"))
 def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
-    """Say what the manifest loads, and everything that is wrong with it. Runs no guest; exit code 1 on any error."""
+    """Say what the manifest loads, everything that is wrong with it, and what may not be meant.
+
+    Runs no guest. Exit code 1 on any error, 0 where there are warnings alone.
+    """
     loaded = load(manifest)
     with opened(loaded) as plan:
         digits = _ALL if json else _SHORT
-        guests, models = list(_guests(plan, digits)), list(_models(plan, digits))
+        guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits, full=json)), list(_files(plan))
+        hints = [f"guest {guest.name!r} {hint}" for guest in plan.guests.values() for hint in _hints(guest)]
+        notes = [f"note: model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
+        warnings = [*_unsendable(loaded), *plan.warnings]
     routes = list(_routes(loaded))
     if json:
-        print_json({"guests": guests, "models": models, "routes": routes})
+        found = {"guests": guests, "models": models, "files": files, "routes": routes}
+        print_json({**found, "warnings": warnings, "hints": hints})
+    else:
+        for rows in filter(None, (guests, models, files, routes)):
+            print_table(rows)
+            typer.echo()
+    for warning in warnings:
+        note(f"warning: {warning}")
+    if json:
         return
-    for rows in (guests, models, routes):
-        print_table(rows)
-        typer.echo()
-    note(f"{manifest}: {len(guests)} guests, {len(models)} models and {len(routes)} routes, all of them sound")
+    for hint in hints:
+        note(f"hint: {hint}")
+    for text in notes:
+        note(text)
+    loads = f"{number(len(guests), 'guest')}, {number(len(models), 'model')} and {number(len(routes), 'route')}"
+    but = f", with {number(len(warnings), 'warning')}" if warnings else ""
+    note(f"{manifest}: {loads}, all of them sound{but}")
+
+
+def _unsendable(manifest: Manifest) -> Iterator[str]:
+    """Guests whose largest replies do not fit into a message. (A topic's or a job's reply is not sent back.)"""
+    message = manifest.server.message
+    named = {route.guest for route in manifest.invoke} | {route.guest for route in manifest.binding}
+    for name in sorted(named):
+        output = manifest.guests[name].limits.output
+        if output > message - AROUND:
+            yield (
+                f"guest {name!r}: limits.output is {format_size(output)}, and server.message {format_size(message)}: "
+                f"a larger reply is answered TOO_LARGE; raise server.message to {format_size(output + 65536)}, or "
+                "lower limits.output"
+            )
 
 
 def _guests(plan: Plan, digits: int) -> Iterator[Row]:
@@ -53,22 +88,65 @@ def _guests(plan: Plan, digits: int) -> Iterator[Row]:
         }
 
 
-def _models(plan: Plan, digits: int) -> Iterator[Row]:
+def _models(plan: Plan, digits: int, full: bool) -> Iterator[Row]:
     for name in plan.manifest.models:
         model = plan.models.named(name)
         if model is not None:
             yield {
                 "model": name,
-                "inputs": [str(one) for one in model.inputs],
+                "inputs": [str(one) for one in model.inputs] if full else inputs(model),
                 "outputs": [str(one) for one in model.outputs],
                 "batchable": model.batchable,
                 "sha256": model.sha256[:digits],
+                **({"notes": model.notes} if full else {}),
             }
+
+
+def _files(plan: Plan) -> Iterator[Row]:
+    """What guests are granted, with whole digests: they are what a pin says."""
+    for guest in plan.guests.values():
+        for part in guest.granted.parts:
+            yield {
+                "files_of": guest.name,
+                "path": part.at,
+                "from": str(part.host),
+                "files": part.files,
+                "bytes": part.size,
+                "sha256": part.sha256,
+            }
+
+
+def _hints(guest: Guest) -> Iterator[str]:
+    """What is no fault and may not be what was meant."""
+    grants, parts = guest.config.grants, guest.granted.parts
+    granted = {
+        "files": bool(parts),
+        "body_file": bool(grants.body_file),
+        "scratch": bool(grants.scratch),
+        "reply_file": bool(grants.reply_file),
+    }
+    keys = ", ".join(key for key, has in granted.items() if has)
+    opens = any(i.name == "path_open" and i.module.startswith("wasi_") for i in guest.module.imports)
+    if keys and not opens:
+        yield f"has {keys}, but its module opens no file (it does not import path_open): leave them out"
+    if opens and not keys:
+        yield (
+            "may open files (it imports path_open) and is granted none: where it wants some, name them in files, "
+            "body_file or scratch (docs/guests.md)"
+        )
+    for part in parts:
+        if not part.files:
+            yield f"is granted an empty folder, {part.host}: it sees no folder without a file in it"
 
 
 def _routes(manifest: Manifest) -> Iterator[Row]:
     for invoke in manifest.invoke:
-        yield {"route": "invoke", "name": invoke.method, "guest": invoke.guest, "for": invoke.verbs or "all verbs"}
+        yield {
+            "route": "invoke",
+            "name": invoke.method,
+            "guest": invoke.guest,
+            "for": invoke.verbs or "all usual verbs",
+        }
     for binding in manifest.binding:
         yield {"route": "binding", "name": binding.name, "guest": binding.guest, "for": _onward(binding.to)}
     for topic in manifest.topic:

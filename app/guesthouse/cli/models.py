@@ -58,6 +58,9 @@ def inspect(
     configs = [model_config(name, loaded.models[name]) for name in dict.fromkeys(names or loaded.models)]
     with contextlib.closing(Registry.open(configs)) as models:
         print_table([_facts(model, full=json) for model in models.models], json)
+        for model in models.models:
+            for text in [] if json else model.notes:
+                note(f"note: model {model.name!r}: {text}")
 
 
 @app.command(epilog=example_text("models add person visual_wake_words.tflite"))
@@ -137,19 +140,28 @@ def _facts(model: OnnxModel, full: bool) -> Mapping[str, object]:
     """What `inspect` prints of a loaded model."""
     return {
         "name": model.name,
-        "inputs": [_tensor(info, full) for info in model.inputs],
+        "inputs": [_tensor(info, full) for info in model.inputs] if full else inputs(model),
         "outputs": [_tensor(info, full) for info in model.outputs],
         "batchable": model.batchable,
         "threads": list(model.threads),
         "memory": model.cost() if full else f"{model.cost() / (1 << 20):.0f} MiB",
         "sha256": model.sha256 if full else model.sha256[:_SHORT],
+        **({"notes": model.notes} if full else {}),
     }
+
+
+def inputs(model: OnnxModel) -> list[str]:
+    """A model's inputs for people: those that need not be given, which may be all its weights, are counted only."""
+    optional = sum(info.optional for info in model.inputs)
+    needed = [str(info) for info in model.inputs if not info.optional]
+    return [*needed, f"{optional} optional"] if optional else needed
 
 
 def _tensor(info: TensorInfo, full: bool) -> object:
     if not full:
         return str(info)
-    return {"name": info.name, "type": str(info.dtype) if info.dtype else None, "shape": list(info.shape)}
+    shape = None if info.shape is None else list(info.shape)
+    return {"name": info.name, "type": info.type, "shape": shape, **({"optional": True} if info.optional else {})}
 
 
 def _row(manifest: Manifest, name: str, model: Model, full: bool) -> Mapping[str, object]:
@@ -164,5 +176,5 @@ def _row(manifest: Manifest, name: str, model: Model, full: bool) -> Mapping[str
         "bytes": size,
         "sha256": sha256 if full else sha256[:_SHORT],
         "stands_for": list(model.stands_for) if full else [one[:_SHORT] for one in model.stands_for],
-        "guests": [guest for guest, table in manifest.guests.items() if name in table.models],
+        "guests": [guest for guest, table in manifest.guests.items() if name in table.models.values()],
     }

@@ -15,14 +15,22 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
+import structlog
 import typer
 
+from guesthouse.observe import logs
 from guesthouse.text import escaped
 
 
 def fail(faults: Sequence[str]) -> NoReturn:
-    """Print each fault (what, where, remedy) to standard error and end the command with exit code 1."""
+    """Print each fault (what, where, remedy) to standard error and end the command with exit code 1.
+
+    Where the log is JSON, each is a line of the log: what reads one reads the other.
+    """
     for fault in faults:
+        if logs.in_use is logs.Format.JSON:
+            structlog.get_logger("guesthouse").error("refused", error=fault)
+            continue
         typer.echo(f"{typer.style('error:', fg='red', bold=True)} {escaped(fault)}", err=True)
     raise typer.Exit(1)
 
@@ -30,6 +38,11 @@ def fail(faults: Sequence[str]) -> NoReturn:
 def note(text: str) -> None:
     """A line for the person at the terminal, on standard error."""
     typer.echo(escaped(text), err=True)
+
+
+def number(count: int, what: str) -> str:
+    """So many of something: `1 guest`, `2 guests`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def report(error: Exception) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from guesthouse.dapr.application import Application
+from guesthouse.dapr.callback import Fetched
 from guesthouse.dapr.component import Component, ComponentConfig
 from guesthouse.dapr.component_input import Replies
 from guesthouse.dapr.component_reader import Bounds
@@ -74,7 +75,7 @@ def needed(manifest: Manifest, event: Event) -> Manifest:
     name = Routes(manifest).find(event).guest
     guest = manifest.guests[name]
     guest = guest.model_copy(update={"limits": guest.limits.model_copy(update={"concurrency": 1})})
-    models = {model: manifest.models[model] for model in guest.models}
+    models = {model: manifest.models[model] for model in guest.models.values()}
     return manifest.model_copy(update={"guests": {name: guest}, "models": models})
 
 
@@ -93,10 +94,12 @@ def application_for(
     port: int | None = None,
     observers: Sequence[Observer] = (),
     traces: Traces | None = None,
+    fetched: Fetched | None = None,
 ) -> Application:
     """The gRPC application over plans, not started yet; `host` and `port` go before the manifest's.
 
-    `observers` hear of every event besides the log, and what the manifest itself asks for.
+    `observers` hear of every event besides the log, and what the manifest itself asks for; `fetched` hears of each
+    time that a sidecar asked for its subscriptions.
     """
     manifest = plans.now.manifest
     settings, threads = manifest.server, _threads(manifest)
@@ -104,6 +107,7 @@ def application_for(
         host=host if host is not None else settings.host,
         port=port if port is not None else settings.port,
         message=settings.message,
+        metadata=settings.metadata,
         tokens=tuple(token.get_secret_value() for token in settings.token),
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
         threads=threads,
@@ -113,11 +117,12 @@ def application_for(
     )
     component = manifest.component
     if component is None:
-        return Application(Server(config, _handler(plans, outputs, observers, traces), listing(manifest)))
+        return Application(Server(config, _handler(plans, outputs, observers, traces), listing(manifest), fetched))
     replies = _replies(component)
     handler = _handler(plans, outputs, [*observers, replies], traces)
     return Application(
-        Server(config, handler, listing(manifest)), Component(_component(manifest, component), handler, replies)
+        Server(config, handler, listing(manifest), fetched),
+        Component(_component(manifest, component), handler, replies),
     )
 
 
@@ -208,5 +213,6 @@ def _subscription(tables: list[Topic]) -> Subscription:
         rules=tuple(rules),
         default=default,
         dead_letter=next((t.dead_letter for t in tables if t.dead_letter), ""),
+        metadata=(("rawPayload", "true"),) if any(t.raw for t in tables) else (),
         bulk=Bulk(bulk.messages or 0, round((bulk.wait or 0) * 1000)) if bulk is not None else None,
     )

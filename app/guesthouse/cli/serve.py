@@ -23,6 +23,7 @@ from guesthouse.cli.parts import application_for, opened, room_for, tell_sidecar
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.server import ServeError, run_until_signal
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
 from guesthouse.files import stamps
@@ -79,7 +80,7 @@ MetricsPort = Annotated[
 ]
 
 
-Watch = Annotated[bool, typer.Option("--watch", help="Reload when the manifest, a module or a model changes.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Reload when the manifest or a file that it names changes.")]
 
 
 @app.command(epilog=example_text("serve", "serve -m vision.toml --port 50051 --log-format json"))
@@ -109,13 +110,20 @@ def serve(
         seen |= stamps(files_of(loaded))
         plan = stack.enter_context(opened(loaded))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint.from_environment())))
+        sidecar = Endpoint.from_environment()
+        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar)))
+        subscribed = stack.enter_context(contextlib.closing(Subscribed(sidecar)))
         traces = traces_for(loaded)
         if traces is not None:
             stack.enter_context(contextlib.closing(traces))
-        metrics = Metrics(plans) if loaded.metrics is not None or metrics_port is not None else None
-        observers: list[Observer] = [metrics] if metrics is not None else []
-        application = application_for(plans, outputs, host=host, port=port, observers=observers, traces=traces)
+        observers: list[Observer] = [subscribed]
+        metrics = None
+        if loaded.metrics is not None or metrics_port is not None:
+            metrics = Metrics(plans, lambda: subscribed.topics)
+            observers.append(metrics)
+        application = application_for(
+            plans, outputs, host=host, port=port, observers=observers, traces=traces, fetched=subscribed.fetched
+        )
         probes = None
         if metrics is not None:
             probes = probes_for(loaded, metrics_port, metrics, lambda: application.server.ready)
@@ -175,6 +183,7 @@ class _Ending:
 
 
 def _announce(plan: Plan, application: Application, probes: Probes | None, seconds: float) -> None:
+    plan.log_notes()
     server, component = application.server, application.component
     _log.info(
         "serving",

@@ -52,13 +52,22 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Method = Callable[["Callback", Request, grpc.ServicerContext], Response]
 
+AROUND = 64  # bytes of an answer that are neither a reply's body nor its content type, and more
+Fetched = Callable[[Listing], None]
+"""Hears of each time that a sidecar has asked for the subscriptions, and which it was told. Must be quick."""
+
 _UNBOUNDED = 10 * 365 * 86400.0  # seconds: gRPC reports "no deadline" as hundreds of years
+
+
+def _nobody(_listing: Listing) -> None: ...
 
 
 class Events:
     """The way of every event: token, admission, conversion, then the handler under the caller's deadline."""
 
-    def __init__(self, handler: Handler, tokens: Tokens, admission: Admission) -> None:
+    def __init__(self, handler: Handler, tokens: Tokens, admission: Admission, message: int | None = None) -> None:
+        """`message` is the largest message that can be sent, in bytes; None for any."""
+        self._room = None if message is None else message - AROUND
         self._handler = handler
         self._tokens = tokens
         self._admission = admission
@@ -68,8 +77,11 @@ class Events:
         to_event: Callable[[Request, convert.Metadata], Event],
         request: Request,
         context: grpc.ServicerContext,
+        *,
+        replies: bool = True,
     ) -> Reply:
-        """Answer one event. Raises `Failure`; any other exception is a fault of ours."""
+        """Answer one event; `replies`: its reply goes back in the answer. Raises `Failure`; any other exception is a
+        fault of ours."""
         metadata = context.invocation_metadata()
         try:
             self._tokens.check(metadata)
@@ -78,7 +90,11 @@ class Events:
             _log.warning("refused", reason=failure.reason.value, error=failure.text, peer=context.peer())
             raise
         try:
-            return self._handler.dispatch(to_event(request, metadata), deadline_of(context))
+            event = to_event(request, metadata)
+            event.room = self._room if replies else None
+            reply = self._handler.dispatch(event, deadline_of(context))
+            event.check_room(reply)  # the host's own methods have replies too
+            return reply
         finally:
             self._admission.leave()
 
@@ -108,12 +124,14 @@ def answered(method: Method[Request, Response]) -> Method[Request, Response]:
 class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.AppCallbackAlphaServicer):
     """AppCallback and AppCallbackAlpha over one `Events`."""
 
-    def __init__(self, events: Events, listing: Listing) -> None:
+    def __init__(self, events: Events, listing: Listing, fetched: Fetched = _nobody) -> None:
         self._events = events
+        self._fetched = fetched
         self.tell(listing)
 
     def tell(self, listing: Listing) -> None:
         """Tell sidecars this from now on."""
+        self._listing = listing
         # Made once: these calls come at the sidecar's start, with little patience, and are not repeated.
         self._subscriptions = ListTopicSubscriptionsResponse(
             subscriptions=[_topic_subscription(subscription) for subscription in listing.subscriptions]
@@ -175,7 +193,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     @answered
     def OnJobEvent(self, request: JobEventRequest, context: grpc.ServicerContext) -> JobEventResponse:
         """A scheduled job."""
-        self._events.dispatch(convert.job_event, request, context)
+        self._events.dispatch(convert.job_event, request, context, replies=False)
         return JobEventResponse()
 
     OnBulkTopicEventAlpha1 = OnBulkTopicEvent
@@ -183,6 +201,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
 
     def ListTopicSubscriptions(self, request: Empty, context: grpc.ServicerContext) -> ListTopicSubscriptionsResponse:
         """What the application subscribes to. Comes without a token."""
+        self._fetched(self._listing)
         return self._subscriptions
 
     def ListInputBindings(self, request: Empty, context: grpc.ServicerContext) -> ListInputBindingsResponse:
@@ -197,7 +216,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     ) -> Failure | None:
         """Answer one message; None when that went well. Raises only where the whole call is refused."""
         try:
-            self._events.dispatch(to_event, request, context)
+            self._events.dispatch(to_event, request, context, replies=False)
         except Exception as error:
             failure = status.failure_of(error)
             if failure.reason is Reason.DENIED:

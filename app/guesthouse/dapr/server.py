@@ -21,7 +21,7 @@ from typing import Protocol
 import grpc
 
 from guesthouse.dapr.admission import Admission
-from guesthouse.dapr.callback import Callback, Events
+from guesthouse.dapr.callback import Callback, Events, Fetched
 from guesthouse.dapr.health import Health
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.topics import Listing
@@ -42,7 +42,8 @@ class ServeError(Exception):
 class ServerConfig:
     """How to serve.
 
-    `port` 0 takes a free one. `message` is the largest message in bytes, both ways. `tls` has the paths of the PEM
+    `port` 0 takes a free one. `message` is the largest message in bytes, both ways, `metadata` the most bytes of a
+    call's metadata. `tls` has the paths of the PEM
     certificate chain and private key. `threads` is how many events may be inside (the guests' slots and queues) plus
     `SPARE_THREADS`; `at_work` of them answer calls at a time, besides those that take long (see `workers`). `notice`
     and `limit` are seconds, see `Server.drain`.
@@ -51,6 +52,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 50051
     message: int = 16 * 2**20 + 64 * 2**10
+    metadata: int = 16 * 2**10
     tokens: tuple[str, ...] = ()
     tls: tuple[Path, Path] | None = None
     threads: int = 64 + SPARE_THREADS
@@ -62,7 +64,9 @@ class ServerConfig:
 class Server:
     """A Dapr application's server. Nobody can connect before `start`."""
 
-    def __init__(self, config: ServerConfig, handler: Handler, listing: Listing) -> None:
+    def __init__(
+        self, config: ServerConfig, handler: Handler, listing: Listing, fetched: Fetched | None = None
+    ) -> None:
         self.config = config
         self.port = 0
         self._started = False
@@ -70,8 +74,9 @@ class Server:
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
         self._threads = Workers(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-        self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
-        self._callback = Callback(Events(handler, Tokens(config.tokens), self._admission), listing)
+        self._server = grpc.server(self._threads, options=_options(config))  # type: ignore[arg-type]
+        events = Events(handler, Tokens(config.tokens), self._admission, config.message)
+        self._callback = Callback(events, listing) if fetched is None else Callback(events, listing, fetched)
         self._callback.add_to(self._server)
         self._health.add_to(self._server)
 
@@ -182,10 +187,13 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     """The signal is read from the wake-up socket."""
 
 
-def _options(message: int) -> list[tuple[str, int]]:
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", message),
-        ("grpc.max_send_message_length", message),
+        ("grpc.max_receive_message_length", config.message),
+        ("grpc.max_send_message_length", config.message),
+        # gRPC refuses at random between the two of its bounds, so they are one.
+        ("grpc.max_metadata_size", config.metadata),
+        ("grpc.absolute_max_metadata_size", config.metadata),
         # With SO_REUSEPORT a second server would bind the same port silently, and take half of the events.
         ("grpc.so_reuseport", 0),
         # A proxy between sidecar and application may ping as it likes.

@@ -24,8 +24,10 @@ from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.state_pb2 import SaveStateRequest
 
 from guesthouse.dapr.convert import Metadata
+from guesthouse.dapr.status import cut
 from guesthouse.dapr.tokens import TOKEN_KEY
 from guesthouse.event import Destination, Event, Failure, Reason, Reply
+from guesthouse.text import escaped
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
 
@@ -37,6 +39,7 @@ ATTEMPTS = 4
 FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
 EVENT_ID = "eventId"
 CALL_TIME = 10.0  # seconds for one attempt, where the deadline leaves as much
+DETAILS = 400  # bytes of the sidecar's own words that a failure carries: daprd has them in no log of its own
 # Both ends know the time of a call. The sidecar's may end first, and then it resets the stream: CANCELLED.
 _TIME_IS_OVER = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 _DEFAULT_PORT = "50001"
@@ -78,18 +81,22 @@ class Endpoint:
             target = parts.netloc if parts.port else f"{parts.netloc}:{443 if tls else 80}"
         return cls(target, tls, token)
 
+    def connect(self) -> tuple[grpc.Channel, Metadata]:
+        """A channel to it, which connects with its first call, and the metadata that each call needs."""
+        if self.tls:
+            channel = grpc.secure_channel(self.target, grpc.ssl_channel_credentials(), _OPTIONS)
+        else:
+            channel = grpc.insecure_channel(self.target, _OPTIONS)
+        return channel, ((TOKEN_KEY, self.token),) if self.token else ()
+
 
 class SidecarOutputs:
     """`guesthouse.event.Outputs` over the sidecar. Connects with the first reply; safe to share among threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        if endpoint.tls:
-            self._channel = grpc.secure_channel(endpoint.target, grpc.ssl_channel_credentials(), _OPTIONS)
-        else:
-            self._channel = grpc.insecure_channel(endpoint.target, _OPTIONS)
+        self._channel, self._metadata = endpoint.connect()
         self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
-        self._metadata = ((TOKEN_KEY, endpoint.token),) if endpoint.token else ()
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -142,7 +149,7 @@ class SidecarOutputs:
             most = "the most for one call" if timeout == CALL_TIME else "what its event had left"
             why = f"no answer within {timeout:.3g} s, {most}; the sidecar's log has more"
         else:
-            why = f"the sidecar says {code.name}; its log has more"
+            why = f"the sidecar says {code.name}: {cut(escaped(details or 'no more'), DETAILS)}"
         raise Failure(Reason.OUTPUT, f"{output} did not accept the reply: {why}", reply.guest, reply.cost)
 
 

@@ -11,7 +11,9 @@ Life cycle: `Engine.load(artefact)` -> `Module.link(functions)` -> `Linked.insta
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,19 @@ from typing import NamedTuple, Protocol
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, HostFault
-from guesthouse_abi.host import FuncType, HostFunction
+from guesthouse_abi.host import FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
 
 PAGE = 65536
 TABLE_ELEMENTS = 100_000  # the largest table of a guest
+
+
+#: The kind of trap that an exception of the guest's is (of Wasm's exception handling).
+UNCAUGHT = "an exception that nobody caught"
+_FLOATS = {
+    ValType.F32: (struct.Struct("<f"), struct.Struct("<I")),
+    ValType.F64: (struct.Struct("<d"), struct.Struct("<Q")),
+}
 
 
 class EngineError(Exception):
@@ -103,8 +113,8 @@ class Linked(Protocol):
     """A module with its imports resolved."""
 
     def instantiate(self, context: Context) -> Instance:
-        """A fresh instance under the context's limits and deadline. The start function runs here, so it may raise
-        `CallError` just as `Instance.call`."""
+        """A fresh instance under the context's limits and deadline. The start function runs here, with the memory that
+        the module exports, so it may raise `CallError` just as `Instance.call`."""
 
 
 class Module(Protocol):
@@ -142,6 +152,21 @@ class Engine(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+def number_of(bits: int, kind: ValType) -> float:
+    """The number of type f32 or f64 that these bits are."""
+    number, raw = _FLOATS[kind]
+    return float(number.unpack(raw.pack(bits))[0])
+
+
+def bits_of(value: float, kind: ValType) -> int:
+    """The bits of a number of type f32 or f64; what is too large for f32 becomes an infinity."""
+    number, raw = _FLOATS[kind]
+    try:
+        return int(raw.unpack(number.pack(value))[0])
+    except OverflowError:
+        return int(raw.unpack(number.pack(math.copysign(math.inf, value)))[0])
 
 
 def ended_by(fault: BaseException) -> BaseException:

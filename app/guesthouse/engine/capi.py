@@ -60,6 +60,8 @@ store_epoch_callback = _short(
 set_epoch_deadline = _short("wasmtime_context_set_epoch_deadline", None, c_void_p, c_uint64)
 increment_epoch = _short("wasmtime_engine_increment_epoch", None, c_void_p)
 export_get = _short("wasmtime_instance_export_get", c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p)
+caller_export_get = _short("wasmtime_caller_export_get", c_bool, c_void_p, c_char_p, c_size_t, c_void_p)
+has_exception = _short("wasmtime_context_has_exception", c_bool, c_void_p)
 memory_data = _short("wasmtime_memory_data", c_void_p, c_void_p, c_void_p)
 memory_data_size = _short("wasmtime_memory_data_size", c_size_t, c_void_p, c_void_p)
 

@@ -1,7 +1,8 @@
-"""What a module declares of its memories and tables, read from the binary itself and lowered in it: an engine does not
-tell of what is not exported, may refuse the whole module, with less to say, for what is too large, or not bound it.
+"""What a module declares of its memories, tables and start, read from the binary itself and changed in it: an engine
+does not tell of what is not exported, and may refuse the whole module, with less to say, for what is too large, or not
+bound it.
 
-Only the table and memory sections (ids 4 and 5 of the core specification's binary format) are looked at; the module is
+Only the sections for these (ids 4, 5, 7 and 8 of the core specification's binary format) are looked at; the module is
 known to be valid.
 """
 
@@ -12,6 +13,10 @@ from typing import NamedTuple
 
 _TABLE_SECTION = 4
 _MEMORY_SECTION = 5
+_EXPORT_SECTION = 7
+_START_SECTION = 8
+#: The export that a start section becomes.
+START = "guesthouse:start"
 
 
 class _Limits(NamedTuple):
@@ -43,6 +48,41 @@ def bounded(wasm: bytes, pages: int, elements: int) -> bytes:
         if found:
             wasm = _rewritten(wasm, section, found, most)
     return wasm
+
+
+def export_names(wasm: bytes) -> list[str]:
+    """What a valid module exports."""
+    count, at = _entries(wasm, _EXPORT_SECTION)
+    names = []
+    for _ in range(count):
+        length, at = _unsigned(wasm, at)
+        names.append(wasm[at : at + length].decode())
+        _, at = _unsigned(wasm, at + length + 1)  # behind the kind
+    return names
+
+
+def start_exported(wasm: bytes) -> bytes:
+    """A valid module whose start section, where it has one, is the export `START` instead, which it has not yet."""
+    start = _section(wasm, _START_SECTION)
+    if start is None:
+        return wasm
+    size_at, at = start
+    size, _ = _unsigned(wasm, size_at)
+    name = START.encode()
+    entry = _leb128(len(name)) + name + b"\0" + wasm[at : at + size]
+    begin, rest = wasm[: size_at - 1], wasm[at + size :]
+    exports = _section(wasm, _EXPORT_SECTION)  # which comes before it
+    if exports is None:
+        return begin + _with_size(_EXPORT_SECTION, b"\1" + entry) + rest
+    size_at, at = exports
+    size, _ = _unsigned(wasm, size_at)
+    count, entries_at = _unsigned(wasm, at)
+    contents = _leb128(count + 1) + wasm[entries_at : at + size] + entry
+    return wasm[: size_at - 1] + _with_size(_EXPORT_SECTION, contents) + begin[at + size :] + rest
+
+
+def _with_size(section: int, contents: bytes) -> bytes:
+    return bytes([section]) + _leb128(len(contents)) + contents
 
 
 def _rewritten(wasm: bytes, section: int, found: list[_Limits], most: int) -> bytes:

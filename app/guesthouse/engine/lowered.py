@@ -1,5 +1,6 @@
 """Modules made fit for wasmer, before its compiler of 2022 sees them: only valid ones, of the proposals that it knows,
-bounded in themselves where it cannot bound.
+bounded in themselves where it cannot bound, and with their start section as an export: it would run before the memory
+is to be had, and a host function that it calls could read nothing.
 
 wasmtime's validator decides, for wasmer's own is older and says less; what it lets through, wasmer compiles.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 import wasmtime
 
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Refused
-from guesthouse.engine.declared import bounded
+from guesthouse.engine.declared import START, bounded, export_names, start_exported
 
 #: The proposals that wasmer 1.1.0 lacks, by the settings of wasmtime that turn them off.
 LACKS = (
@@ -27,8 +28,8 @@ LACKS = (
 
 
 def translate(wasm: bytes, memory: str) -> bytes:
-    """The module with its memory bounded to so many bytes, and its tables. Raises `Refused`. Run in a child
-    (`compiler.py`)."""
+    """The module with its memory bounded to so many bytes, its tables too, and without a start section. Raises
+    `Refused`. Run in a child (`compiler.py`)."""
     everything, config = wasmtime.Config(), wasmtime.Config()
     for setting in LACKS:
         setattr(config, setting, False)
@@ -43,4 +44,6 @@ def translate(wasm: bytes, memory: str) -> bytes:
         raise Refused(
             f"it uses what wasmer 1.1.0 does not have: {error}; build it without, or serve it by wasmtime"
         ) from None
-    return bounded(wasm, int(memory) // PAGE, TABLE_ELEMENTS)
+    if START in export_names(wasm):
+        raise Refused(f"it has an export named {START!r}, a name that the host keeps for itself: call it otherwise")
+    return start_exported(bounded(wasm, int(memory) // PAGE, TABLE_ELEMENTS))

@@ -17,7 +17,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import addressof, c_char
 from importlib import metadata
 from importlib.util import find_spec
@@ -27,7 +27,19 @@ from time import perf_counter
 from typing import Any
 
 from guesthouse import children
-from guesthouse.engine.base import EngineConfig, EngineError, ExternType, Import, Refused, Step, ended_by, fingerprint
+from guesthouse.engine.base import (
+    EngineConfig,
+    EngineError,
+    ExternType,
+    Import,
+    Refused,
+    Step,
+    bits_of,
+    ended_by,
+    fingerprint,
+    number_of,
+)
+from guesthouse.engine.declared import START
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Trap
 from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
@@ -37,15 +49,12 @@ from guesthouse_abi.memory import Memory
 VERSION = "1.1.0"
 
 _ANSWER = 60.0  # seconds that another interpreter may take to say what it has
-_FORMAT = "artefact 1"
+_FORMAT = "artefact 2"
 _TYPES = {1: ValType.I32, 2: ValType.I64, 3: ValType.F32, 4: ValType.F64}  # wasmer's numbers
 _OTHER_TYPES = {5: "v128", 6: "externref", 7: "funcref"}
 _NUMBERS = {kind: number for number, kind in _TYPES.items()}
 _LENGTH = struct.Struct("<I")
-_FLOATS = {
-    ValType.F32: (struct.Struct("<f"), struct.Struct("<I")),
-    ValType.F64: (struct.Struct("<d"), struct.Struct("<Q")),
-}
+_FLOATS = (ValType.F32, ValType.F64)
 
 #: wasmer's texts for traps (lib/vm/src/trap/trapcode.rs of wasmer 1.0), as the other engine calls them.
 _KINDS = {
@@ -212,7 +221,8 @@ class WasmerModule:
 
     def __init__(self, imports: Sequence[Any], exports: Sequence[Any], code: bytes) -> None:
         self.imports: Sequence[Import] = [Import(module, name, _understood(*kind)) for module, name, kind in imports]
-        self.exports: Mapping[str, ExternType] = {name: _understood(*kind) for name, kind in exports}
+        self.exports: Mapping[str, ExternType] = {name: _understood(*kind) for name, kind in exports if name != START}
+        self.starts = len(self.exports) < len(exports)  # its start section is an export (`lowered.py`)
         self.code = code
 
     def link(self, functions: Sequence[HostFunction]) -> WasmerLinked:
@@ -242,6 +252,7 @@ class WasmerLinked:
             spaces.setdefault(function.module, {})[function.name] = wasmer.Function(store, self._host(function), kind)
         for name, space in spaces.items():
             self._imports.register(name, space)
+        self.starts = module.starts
         self.memory_name = next((name for name, kind in module.exports.items() if kind.kind == "memory"), None)
         self.functions = {name: kind.function for name, kind in module.exports.items() if kind.function is not None}
         #: Names that wasmer's object for exports has itself: these are looked for one by one.
@@ -255,23 +266,20 @@ class WasmerLinked:
         """wasmer's own instance."""
         return self._instance(self._module, self._imports)
 
-    def _host(self, function: HostFunction) -> Callable[..., int | None]:
+    def _host(self, function: HostFunction) -> Callable[..., int | float | None]:
         """A host function as wasmer calls it: with signed integers, and no exception but to say that there was one."""
-        if not all(kind in _MASKS for kind in function.kinds):
-            raise EngineError(f"{function.module}.{function.name}: floating-point parameters are not supported")
-        masks = [_MASKS[kind] for kind in function.kinds]
-        results = function.signature.results
-        bits = 0 if not results else 32 if results[0] is ValType.I32 else 64
+        read = _reader([_MASKS.get(kind) for kind in function.kinds])
+        write = _WRITE[function.signature.results[0]] if function.signature.results else None
         invoke = function.invoke
 
-        def callback(*values: int) -> int | None:
+        def callback(*values: Any) -> int | float | None:
             started = perf_counter()
             instance = self.current
             assert instance is not None
             instance.located = None
             try:
-                result = invoke(instance.context, *map(and_, values, masks))
-                return _signed(result, bits) if bits else None
+                result = invoke(instance.context, *read(values))
+                return None if write is None else write(result)
             except BaseException as error:
                 instance.fault = error
                 raise RuntimeError("host function") from None
@@ -281,8 +289,22 @@ class WasmerLinked:
         return callback
 
 
-#: What makes of wasmer's signed numbers what host functions take.
+#: What makes of wasmer's signed numbers what host functions take. Floating-point numbers are taken as they come.
 _MASKS: dict[Any, int] = {U32: 0xFFFFFFFF, U64: 0xFFFFFFFFFFFFFFFF, I32: -1, I64: -1}
+_WRITE: dict[ValType, Callable[[Any], int | float]] = {
+    ValType.I32: lambda value: _signed(value, 32),
+    ValType.I64: lambda value: _signed(value, 64),
+    ValType.F32: float,
+    ValType.F64: float,
+}
+
+
+def _reader(masks: Sequence[int | None]) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    """What makes of the numbers that a guest hands over those that a host function takes."""
+    whole = [mask for mask in masks if mask is not None]
+    if len(whole) == len(masks):
+        return lambda values: map(and_, values, whole)
+    return lambda values: [v if mask is None else v & mask for v, mask in zip(values, masks, strict=True)]
 
 
 def _values(function: HostFunction) -> tuple[Sequence[ValType], Sequence[ValType]]:
@@ -308,12 +330,15 @@ class WasmerInstance:
         try:
             try:
                 self._exports = linked.made().exports
+                if linked.memory_name is not None:
+                    self._memory = self._export(linked.memory_name)
+                    self.memory = context.memory = Memory(self._locate)
+                if linked.starts:
+                    self._export(START)()
+                    self.located = None
             except BaseException as error:  # a panic of wasmer's is none of Exception's
                 failed = self._failure(error)
                 raise failed from failed.__cause__
-            if linked.memory_name is not None:
-                self._memory = self._export(linked.memory_name)
-                self.memory = context.memory = Memory(self._locate)
         except BaseException:
             self.close()
             raise
@@ -360,8 +385,9 @@ class WasmerInstance:
         return Trap(kind or "trap", kind or text or type(error).__name__)
 
     def close(self) -> None:
-        """Let go of wasmer's instance, and with it of the memory."""
+        """Let go of wasmer's instance. A `Memory` that somebody kept has no bytes from here on."""
         self.memory = self.context.memory = None
+        self.located = 0, 0
         self._exports = self._memory = None
         if self._linked.current is self:
             self._linked.current = None
@@ -370,14 +396,12 @@ class WasmerInstance:
 def _given(value: int, kind: ValType) -> int | float:
     """An unsigned number as wasmer takes it."""
     if kind in _FLOATS:
-        number, bits = _FLOATS[kind]
-        return float(number.unpack(bits.pack(value))[0])
+        return number_of(value, kind)
     return _signed(value, 32 if kind is ValType.I32 else 64)
 
 
 def _taken(value: int | float, kind: ValType) -> int:
     """What wasmer gives, as an unsigned number."""
     if kind in _FLOATS:
-        number, bits = _FLOATS[kind]
-        return int(bits.unpack(number.pack(value))[0])
+        return bits_of(value, kind)
     return int(value) & (0xFFFFFFFF if kind is ValType.I32 else 0xFFFFFFFFFFFFFFFF)

@@ -23,19 +23,22 @@ import wasmtime
 from guesthouse.engine import capi
 from guesthouse.engine.base import (
     TABLE_ELEMENTS,
+    UNCAUGHT,
     EngineConfig,
     EngineError,
     ExternType,
     Import,
     Refused,
     Step,
+    bits_of,
     ended_by,
     fingerprint,
+    number_of,
 )
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, Trap
-from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType
+from guesthouse_abi.host import F32, F64, I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
 
 TICK = 0.01  # seconds between epochs while a guest runs
@@ -130,10 +133,14 @@ _WATCH = capi.EpochCallback(_watch)
 
 
 class _Ticker:
-    """The thread that advances an engine's epoch; asleep while no guest runs."""
+    """The thread that advances an engine's epoch; asleep while no guest runs.
 
-    def __init__(self, engine: int) -> None:
+    It holds the engine, not its address alone: the engine must not be freed under a thread that still runs.
+    """
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
         self._engine = engine
+        self._address = capi.address(engine.ptr())
         self._running = 0  # guests in flight
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -159,7 +166,7 @@ class _Ticker:
         while not self._stop:
             self._wake.wait()
             time.sleep(TICK)
-            capi.increment_epoch(self._engine)
+            capi.increment_epoch(self._address)
             with self._lock:
                 idle = 0 if self._running else idle + 1
                 if idle > _LINGER and not self._stop:
@@ -201,6 +208,7 @@ class WasmtimeInstance:
         self._scratch_at = at = addressof(self._scratch)
         self._resolved: dict[str, int] = {}
         self._located: tuple[int, int] | None = None
+        self._memory_at = at + _SLOT + 8
         limits = context.limits
         linked.engine.take_place(context.deadline)
         self._store: int | None = capi.store_new(linked.engine.address, None, capi.NO_FINALIZER)
@@ -218,14 +226,20 @@ class WasmtimeInstance:
             error = capi.pre_instantiate(linked.pre, self._context, at, local.trap_at)
             if error or local.trap.value:
                 raise self._failure(error, local)
-            self._memory_at = at + _SLOT + 8
-            if linked.memory_name is not None:
-                name = linked.memory_name
-                capi.export_get(self._context, at, name, len(name), at + _SLOT)
+            name = linked.memory_name
+            if self.memory is None and name is not None:
+                if not capi.export_get(self._context, at, name, len(name), at + _SLOT):
+                    raise EngineError("the instance has not the memory that its module exports")
                 self.memory = context.memory = Memory(self._locate)
         except BaseException:
             self.close()
             raise
+
+    def find_memory(self, caller: int) -> None:
+        """Have the memory while the start section runs, which is before the instance itself is to be had."""
+        name = self._linked.memory_name
+        if name is not None and capi.caller_export_get(caller, name, len(name), self._scratch_at + _SLOT):
+            self.memory = self.context.memory = Memory(self._locate)
 
     def _locate(self) -> tuple[int, int]:
         """Asked for anew whenever the guest has run since: nobody else can move or grow its memory."""
@@ -244,7 +258,8 @@ class WasmtimeInstance:
             function = self._scratch_at + slot
             if self._store is None:
                 raise RuntimeError("the instance is closed")
-            capi.export_get(self._context, self._scratch_at, name, len(name), function)
+            if not capi.export_get(self._context, self._scratch_at, name, len(name), function):
+                raise EngineError(f"the instance has not the export {export!r} of its module")
             self._resolved[export] = function = function + 8
         local = _local
         local.instance = self
@@ -270,16 +285,19 @@ class WasmtimeInstance:
         fault, self.fault = self.fault, None
         if fault is not None:
             return ended_by(fault)
+        if capi.has_exception(self._context):
+            return Trap(UNCAUGHT)
         kind = _KINDS.get(code, "trap") if code is not None else "trap"
         if kind == "interrupt":
             return DeadlineExceeded("the time limit was reached")
         return Trap(kind, kind if code is not None else text.splitlines()[0] if text else kind)
 
     def close(self) -> None:
-        """Free the store. The memory's size is gone with it."""
+        """Free the store. A `Memory` that somebody kept has no bytes from here on: its address is another's soon."""
         store, self._store = self._store, None
         if store is not None:
             self.memory = self.context.memory = None
+            self._located = 0, 0
             if _local.instance is self:
                 _local.instance = None
             self._resolved = {}
@@ -333,35 +351,40 @@ def _signed(bits: int) -> Callable[[int], int]:
     return lambda value: ((value & mask) ^ sign) - sign
 
 
-_READ: dict[Any, Callable[[int], int]] = {
+_READ: dict[Any, Callable[[int], int | float]] = {
     U32: lambda value: value & 0xFFFFFFFF,
     U64: lambda value: value,
     I32: _signed(32),
     I64: _signed(64),
+    F32: lambda bits: number_of(bits & 0xFFFFFFFF, ValType.F32),
+    F64: lambda bits: number_of(bits, ValType.F64),
+}
+_WRITE: dict[ValType, Callable[[Any], int]] = {
+    ValType.I32: lambda value: value & 0xFFFFFFFF,
+    ValType.I64: lambda value: value & 0xFFFFFFFFFFFFFFFF,
+    ValType.F32: lambda value: bits_of(value, ValType.F32),
+    ValType.F64: lambda value: bits_of(value, ValType.F64),
 }
 
 
 def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
     """Define one import; returns the callback, which must outlive every instance."""
-    readers = []
-    for index, kind in enumerate(function.kinds):
-        reader = _READ.get(kind)
-        if reader is None:
-            raise EngineError(f"{function.module}.{function.name}: floating-point parameters are not supported")
-        readers.append((2 * index, reader))
+    readers = [(2 * index, _READ[kind]) for index, kind in enumerate(function.kinds)]
     results = function.signature.results
-    mask = 0xFFFFFFFF if results and results[0] is ValType.I32 else 0xFFFFFFFFFFFFFFFF
-    invoke, has_result = function.invoke, bool(results)
+    write = _WRITE[results[0]] if results else None
+    invoke = function.invoke
 
-    def callback(_env: Any, _caller: Any, raw: Any, _count: int) -> int | None:
+    def callback(_env: Any, caller: Any, raw: Any, _count: int) -> int | None:
         started = perf_counter()
         instance = _local.instance
         try:
             assert instance is not None
             instance._located = None
+            if instance.memory is None:
+                instance.find_memory(caller)
             result = invoke(instance.context, *[read(raw[index]) for index, read in readers])
-            if has_result:
-                raw[0] = result & mask
+            if write is not None:
+                raw[0] = write(result)
         except BaseException as error:
             if instance is not None:
                 instance.fault = error
@@ -435,7 +458,7 @@ class WasmtimeEngine:
         self.pooling = config.pooling and _pool_fits(config)
         self.engine = self._make(config)
         self.address = capi.address(self.engine.ptr())
-        self.ticker = _Ticker(self.address)
+        self.ticker = _Ticker(self.engine)
         # Guests' slots are fewer than these, except while events that began before a reload end.
         self.places = threading.Semaphore(config.instances if self.pooling else _UNBOUNDED)
 

@@ -15,6 +15,8 @@ from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Li
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.declared import memory_minimums, table_minimums
+from guesthouse.guests.files import NOTHING, FileGrant, Granted
+from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
@@ -36,12 +38,15 @@ class GuestConfig:
     module: Path
     calling: str  # "bindgen" or "command"
     function: str = ""
+    values: str | None = None  # "json": a function's parameters and results are JSON arrays
+    parameters: tuple[str, ...] = ()  # their types, where the manifest says so
     sha256: str | None = None
     reply_type: str = ""
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
     signed: Signed | None = None
     isolation: str = "thread"  # or "process"
+    files: tuple[FileGrant, ...] = ()
 
 
 class GuestFaults(Exception):
@@ -77,6 +82,7 @@ class Guest:
         compiled: bool,
         artefact: Path | None = None,
         slots: Slots | None = None,
+        granted: Granted = NOTHING,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -88,12 +94,14 @@ class Guest:
         self.module = module
         self.sha256 = sha256
         self.compiled = compiled  # whether it had to be compiled now
+        self.granted = granted
         limits = config.limits
         self.slots = slots or Slots(config.name, limits.concurrency, limits.queue, limits.queue_wait)
 
-    def same_as(self, other: Guest | None) -> bool:
-        """Whether nothing has changed since `other` was loaded: neither the module nor what the manifest says of it."""
-        return other is not None and (other.sha256, other.config) == (self.sha256, self.config)
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What tells one state of a guest from another: its code, its settings, its files."""
+        return self.sha256, self.config, self.granted.digest
 
     def take_limits(self) -> None:
         """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
@@ -107,11 +115,12 @@ def load_guest(
     services: Services,
     known: Mapping[Path | None, Guest] | None = None,
     slots: Slots | None = None,
+    granted: Granted = NOTHING,
 ) -> Guest:
     """Compile (or map), link and check a guest. Raises `GuestFaults`.
 
     `known` are loaded guests by their artefacts: their code is taken where it fits. `slots` are those that the guest
-    goes on with.
+    goes on with, `granted` are its files.
     """
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
@@ -138,23 +147,30 @@ def load_guest(
     linked = None
     if config.isolation == "thread":
         linked = same.linked if same is not None and same.linked is not None else _linked(config, module, functions)
-    return Guest(config, linked, convention, services, module, sha256, compiled, artefact, slots)
+    return Guest(config, linked, convention, services, module, sha256, compiled, artefact, slots, granted)
 
 
-def in_worker(config: GuestConfig, module: Module, services: Services) -> Guest:
+def in_worker(config: GuestConfig, module: Module, services: Services, granted: Granted) -> Guest:
     """The guest again where it runs, in a worker process; `module` was looked at before. Raises `GuestFaults`."""
     functions, convention, faults = _checked(config, module)
     if faults:
         raise GuestFaults(faults)
-    return Guest(config, _linked(config, module, functions), convention, services, module, "", False)
+    linked = _linked(config, module, functions)
+    return Guest(config, linked, convention, services, module, "", False, granted=granted)
 
 
 def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Convention, list[str]]:
     """The host functions behind the imports, how the guest is called, and what is wrong with the module."""
     functions, faults = _resolve(module)
-    convention = Command() if config.calling == "command" else Bindgen(config.function)
+    convention = _convention(config)
     faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
     return functions, convention, faults
+
+
+def _convention(config: GuestConfig) -> Convention:
+    if config.calling == "command":
+        return Command()
+    return Bindgen(config.function, config.values == "json", config.parameters)
 
 
 def _linked(config: GuestConfig, module: Module, functions: Sequence[HostFunction]) -> Linked:
@@ -194,7 +210,8 @@ def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
                 if host is None
                 else f"{wanted.module} has no such field"
             )
-            faults.append(f"{where} ({wanted.type}) has no answer: {known}")
+            told = remedy(wanted.module, wanted.name)
+            faults.append(f"{where} ({wanted.type}) has no answer: {f'it {told}' if told else known}")
         elif wanted.type.function != function.signature:
             faults.append(f"{where} is {wanted.type}, the host has function {function.signature}")
         else:

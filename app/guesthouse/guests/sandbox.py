@@ -9,11 +9,13 @@ import re
 from collections.abc import Sequence
 from time import perf_counter
 
+from guesthouse.engine.base import Instance
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
 from guesthouse.guests.guest import Guest
 from guesthouse_abi import errors
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.imports.wasi_preview1 import last_words
 
 TEXT = 1024  # characters of a guest's own words that reach the caller
 
@@ -51,18 +53,27 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
         guest.services,
         arguments=(guest.name, *grants.args),
         variables=lambda: (*grants.env, *_facts(event)),
+        files=guest.granted.files,
     )
     linked, memory = guest.linked, 0
     assert linked is not None  # it runs in this process
-    try:
+    instance: Instance | None = None
+
+    def start() -> Instance:
+        nonlocal instance
         instance = linked.instantiate(context)
+        return instance
+
+    try:
         try:
-            body = guest.convention.run(instance, context, event.body)
+            body = guest.convention.run(start, context, event.body)
         finally:
-            memory = instance.memory.size if instance.memory is not None else 0
-            instance.close()
+            if instance is not None:
+                memory = instance.memory.size if instance.memory is not None else 0
+                instance.close()
     except (errors.CallError, errors.HostError) as error:
-        raise _failure(error, guest, context, _cost(context, started, memory, queued)) from error
+        words = last_words(context)
+        raise _failure(error, words, guest, context, _cost(context, started, memory, queued)) from error
     return Reply(body, config.reply_type, guest.name, _cost(context, started, memory, queued))
 
 
@@ -99,19 +110,24 @@ def _cost(context: Context, began: float, memory: int, queued: float) -> Cost:
     )
 
 
-def _failure(error: Exception, guest: Guest, context: Context, cost: Cost) -> Failure:
+def _failure(error: Exception, words: str, guest: Guest, context: Context, cost: Cost) -> Failure:
     reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), Reason.BAD_REPLY)
     if reason is Reason.INTERNAL:
         text = "the host failed while it answered one of the guest's calls"
     elif reason is Reason.DEADLINE:
         text = f"stopped at its deadline (time limit {guest.limits.time:g} s)"
     elif isinstance(error, errors.Exit):
-        text = f"ended itself with {error}"
+        text = _with_words(f"ended itself with {error}", words)
     elif isinstance(error, errors.Trap):
-        text = f"trap: {error}"
+        # A trap that has a text of its own says enough.
+        text = _with_words(f"trap: {error}", words) if str(error) == error.kind else f"trap: {error}"
     else:
         text = str(error)
     if context.refused and context.refused not in text and reason in _OWN:
         # The guest may take a picture that the host does not decode for one that is broken, and say so.
         text = f"{text[: TEXT // 2]} (the host had refused {context.refused[: TEXT // 2]})"
     return Failure(reason, text[:TEXT], guest.name, cost)
+
+
+def _with_words(text: str, words: str) -> str:
+    return f"{text}: {words}" if words else text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from guesthouse.inference.protobuf import BYTES, VARINT, Malformed, fields, signed, varint
@@ -95,6 +95,32 @@ def read_graph(data: bytes) -> ModelGraph:
     return model
 
 
+def nodes_of(model: ModelGraph) -> Iterator[tuple[Node, bool]]:
+    """Every node, those of subgraphs and functions too, and whether all of its inputs but the first are constant."""
+    todo = [model.graph, *model.functions.values()]
+    while todo:
+        graph = todo.pop()
+        constant = {"", *graph.constants}
+        for node in graph.nodes:
+            yield node, constant.issuperset(node.inputs[1:])
+            if constant.issuperset(node.inputs):
+                constant.update(node.outputs)
+            todo += [one.graph for one in node.attributes.values() if one.graph is not None]
+
+
+def without_shape(data: bytes) -> frozenset[str]:
+    """The inputs and outputs of the ONNX model `data` of which it does not say how many dimensions they have."""
+    reader, names = _Reader(data), set()
+    for number, kind, begin, stop in fields(data, 0, len(data)):
+        if (number, kind) == (7, BYTES):
+            for inner, form, start, end in fields(data, begin, stop):
+                if inner in (11, 12) and form == BYTES:
+                    name, rank = reader.value(start, end)
+                    if rank is None:
+                        names.add(name)
+    return frozenset(names)
+
+
 class _Reader:
     """Reads messages of one model, and counts its nodes."""
 
@@ -117,10 +143,10 @@ class _Reader:
                 name, tensor = self._sparse(start, end)
                 into.constants[name] = tensor
             elif number == 11:
-                name, rank = self._value(start, end)
+                name, rank = self.value(start, end)
                 into.inputs[name] = rank
             elif number == 12:
-                into.outputs.append(self._value(start, end)[0])
+                into.outputs.append(self.value(start, end)[0])
 
     def function(self, begin: int, stop: int) -> tuple[tuple[str, str, str], Graph, Mapping[str, Attribute]]:
         body, defaults = Graph(), {}
@@ -230,7 +256,7 @@ class _Reader:
                 rank += len(self._packed(kind, start, end))
         return name, Tensor(rank)
 
-    def _value(self, begin: int, stop: int) -> tuple[str, int | None]:
+    def value(self, begin: int, stop: int) -> tuple[str, int | None]:
         """The name of an input or output, and the number of its dimensions where it has a shape."""
         name, rank = "", None
         for number, kind, start, end in fields(self._data, begin, stop):

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from guesthouse.files import Stamp, stamp
 from guesthouse.inference.batcher import Batcher
 from guesthouse.inference.cores import Traffic, cores
 from guesthouse.inference.graph import TooLarge, read_graph
 from guesthouse.inference.modelfile import DAMAGED, LARGEST, ModelFault, ModelFile, read_model, unchanged
 from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.rows import mixing
+from guesthouse.inference.samples import SamplesFault, read_samples
 from guesthouse.inference.session import Session
 from guesthouse.inference.tensors import check_inputs, check_outputs, describe, filled
 from guesthouse.inference.trials import Dependent, try_rows
@@ -29,6 +31,9 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.services import Tensor, TensorInfo
 
+MAX_BATCH = 32  # rows, of a model that is batched
+MAX_ELEMENTS = 1 << 24  # of an input with a free dimension
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -36,8 +41,10 @@ class ModelConfig:
 
     `sha256` pins the file, `stands_for` are digests of files that guests embed and that this model answers for (all
     hexadecimal). `threads` are those of one run; "auto" gives a run that is alone all cores, and one to each of several
-    that meet. `batch` is (rows, seconds to wait for others). `inputs` and `outputs` map the names that guests use to
-    the model's own. A file of more than `largest` bytes is not read.
+    that meet. `batch` is (rows, seconds to wait for others). `max_batch` bounds the rows of a free first dimension, by
+    default where there is `batch`, and `max_elements` each input with a free dimension. `inputs` and `outputs` map the
+    names that guests use to the model's own. `warm_up` says whether the model is run when it is loaded: on zeros, or on
+    the arrays in an `.npz` file. A file of more than `largest` bytes is not read.
     """
 
     name: str
@@ -46,10 +53,19 @@ class ModelConfig:
     stands_for: tuple[str, ...] = ()
     threads: int | Literal["auto"] = "auto"
     batch: tuple[int, float] | None = None
-    max_batch: int = 32
+    max_batch: int | None = None
+    max_elements: int = MAX_ELEMENTS
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    warm_up: bool | Path = True
     largest: int = LARGEST
+
+    @property
+    def rows(self) -> int | None:
+        """The most rows of one request; None where only elements are counted."""
+        if self.max_batch is not None or self.batch is None:
+            return self.max_batch
+        return max(MAX_BATCH, self.batch[0])
 
 
 _NO_BATCH = "take `batch` out"
@@ -93,14 +109,16 @@ class OnnxModel:
         self.providers = sessions[0].providers
         self.costs: tuple[int, ...] = ()  # bytes, in the order of `threads`
         self.warmup_seconds = 0.0
-        self.note = ""  # why the model was not tried at load, if so
+        self.notes: list[str] = []  # what an operator should know of it that is no fault
         self.observe: Observe = _nobody
         self.file: ModelFile | None = None  # as it was when it was loaded, without its bytes
+        self.samples: Stamp | None = None  # of the file with sample inputs, before it was read
         self._holders = 1
         self._holding = threading.Lock()
         self._inputs = {info.name: info for info in self.inputs}
         self._outputs = {info.name: info for info in self.outputs}
-        self._free = tuple(info.name for info in self.inputs if info.shape[:1] == (None,))
+        self._free = tuple(info.name for info in self.inputs if info.free)
+        self._optional = frozenset(info.name for info in self.inputs if info.optional)
 
     @classmethod
     def load(cls, config: ModelConfig, watch: Watch, traffic: Traffic) -> OnnxModel:
@@ -119,17 +137,17 @@ class OnnxModel:
         model.costs = tuple(costs)
         model.file = replace(file, data=b"")
         model._check_config()
-        model._warm_up()
+        samples = model._warm_up()
         if config.batch is not None:
-            model._check_rows_are_independent(file.data)
+            model._check_rows_are_independent(file.data, samples)
             workers = max(1, cores() // sessions[0].threads)
             model._batcher = Batcher(model._run, config.batch[0], config.batch[1], workers)
         return model
 
     @property
     def batchable(self) -> bool:
-        """Whether the first dimension of every input and output is free."""
-        return all(info.shape[:1] == (None,) for info in (*self.inputs, *self.outputs))
+        """Whether the first dimension of every output, and of every input that must be given, is free."""
+        return all(info.free for info in (*self.inputs, *self.outputs) if not info.optional)
 
     @property
     def threads(self) -> tuple[int, ...]:
@@ -159,15 +177,24 @@ class OnnxModel:
         Raises `InferenceError`, `DeadlineExceeded`, `Cancelled`.
         """
         deadline.check()
-        check_inputs(self.name, self._inputs, inputs, self.config.max_batch)
+        check_inputs(self.name, self._inputs, inputs, self.config.rows, self.config.max_elements)
         check_outputs(self.name, self._outputs, outputs)
-        if self._batcher is not None:
+        if self._batcher is not None and self._may_meet(inputs):
             return self._batcher.run(inputs, outputs, deadline)
         return self._run(inputs, outputs, deadline)
 
+    def _may_meet(self, inputs: Mapping[str, Tensor]) -> bool:
+        """Whether a request may run with others: not where it replaces a value of the model's own, or has no rows."""
+        return self._optional.isdisjoint(inputs) and all(tensor.size for tensor in inputs.values())
+
     def still(self, config: ModelConfig) -> bool:
         """Whether loading `config` now would give this very model: the same configuration, and unchanged files."""
-        return self.file is not None and config == self.config and unchanged(config.path, self.file)
+        return (
+            self.file is not None
+            and config == self.config
+            and unchanged(config.path, self.file)
+            and (not isinstance(config.warm_up, Path) or self.samples == stamp(config.warm_up))
+        )
 
     def held(self) -> OnnxModel:
         """The same model for one holder more, who closes it as well."""
@@ -189,7 +216,7 @@ class OnnxModel:
         sessions = self._sessions
         if not sessions:
             raise InferenceError(f"model {self.name} is closed")
-        rows = max((len(inputs[name]) for name in self._free), default=0)
+        rows = max((len(inputs[name]) for name in self._free if name in inputs), default=0)
         alone = self._traffic.enter()
         began = time.perf_counter()
         try:
@@ -211,12 +238,20 @@ class OnnxModel:
             if own not in infos
         ]
         faults += [
-            f"its input {info.name!r} is no tensor of numbers (text, a sequence, a map …); guests cannot give any other"
+            f"its input {info.name!r} is {info.kind}, which guests cannot give: convert it to numbers of 8 to 64 bits"
             for info in self.inputs
             if info.dtype is None
         ]
-        if all(info.dtype is None for info in self.outputs):
-            faults.append("it has no output that is a tensor of numbers; guests cannot be given any other")
+        others = [info for info in self.outputs if info.dtype is None]
+        if len(others) == len(self.outputs):
+            listed = ", ".join(f"{info.name} {info.kind}" for info in others) or "none"
+            faults.append(
+                f"it has no output that is a tensor of numbers, and guests cannot be given any other: {listed}"
+            )
+        self.notes += [
+            f"its output {info.name!r} is {info.kind}, which cannot be given to a guest: it gets an error number there"
+            for info in others
+        ]
         if self.config.batch is not None:
             if not self.batchable:
                 shapes = ", ".join(f"{info.name} {describe(info)}" for info in (*self.inputs, *self.outputs))
@@ -224,29 +259,51 @@ class OnnxModel:
                     f"`batch` needs a free first dimension in every input and output, the model has {shapes}: "
                     "take `batch` out, or export the model with a free batch"
                 )
-            if self.config.batch[0] > self.config.max_batch:
-                faults.append(f"`batch` is for {self.config.batch[0]} rows, `max_batch` allows {self.config.max_batch}")
+            most = self.config.rows
+            if most is not None and self.config.batch[0] > most:
+                faults.append(f"`batch` is for {self.config.batch[0]} rows, `max_batch` allows {most}")
         if faults:
             raise ModelFault(*faults)
 
-    def _warm_up(self) -> None:
-        """Run each session once on zeros: what is allocated or compiled at the first run is not left to an event.
+    def _warm_up(self) -> dict[str, Tensor]:
+        """Run each session once: what is allocated or compiled at the first run is not left to an event.
 
-        A model whose shapes are all known must run; one with other free dimensions than the first may refuse a size
-        of 1, which is noted and no fault.
+        A model need not run on zeros, which is noted and no fault: they may be shapes, steps or divisors. It must run
+        on samples that the operator gave, which are returned. Raises `ModelFault`.
         """
-        zeros = filled(self._inputs, 0)
+        if self.config.warm_up is False:
+            return {}
+        given = self._read_samples()
         start = time.monotonic()
         try:
             for session in self._sessions:
-                session.run(zeros, self._tensors(), Deadline(math.inf), give_back=False)
+                session.run(given or filled(self._inputs, 0), self._tensors(), Deadline(math.inf), give_back=False)
         except InferenceError as error:
-            if not any(None in info.shape[1:] for info in self.inputs):
-                raise ModelFault(f"it does not run, tried on zeros: {error}") from None
-            self.note = f"not tried at load: with 1 for every free dimension it does not run ({error})"
+            if given:
+                raise ModelFault(f"it does not run on the samples in {self.config.warm_up}: {error}") from None
+            self.notes.append(
+                f"not tried at load, for it does not run on zeros, with 1 for every free dimension ({error}): give "
+                'samples, as in warm_up = "samples.npz", or write warm_up = false'
+            )
         self.warmup_seconds = time.monotonic() - start
+        return given
 
-    def _check_rows_are_independent(self, data: bytes) -> None:
+    def _read_samples(self) -> dict[str, Tensor]:
+        """What the manifest says that the model takes, checked as a guest's tensors are; nothing where it does not."""
+        path = self.config.warm_up
+        if not isinstance(path, Path):
+            return {}
+        self.samples = stamp(path)
+        try:
+            given = read_samples(path)
+            check_inputs(self.name, self._inputs, given, self.config.rows, self.config.max_elements)
+        except SamplesFault as error:
+            raise ModelFault(f"the samples in {path}: it {error}") from None
+        except InferenceError as error:
+            raise ModelFault(f"the samples in {path} do not fit: {error}") from None
+        return given
+
+    def _check_rows_are_independent(self, data: bytes, samples: Mapping[str, Tensor]) -> None:
         """Raise `ModelFault` where a row's result depends on its neighbours, which may be another guest's.
 
         The graph in `data` is asked first, then the model is run.
@@ -268,7 +325,8 @@ class OnnxModel:
         names = self._tensors()
         run = functools.partial(self._sessions[0].run, outputs=names, deadline=Deadline(math.inf), give_back=False)
         try:
-            try_rows(self._inputs, names, run, self.config.batch[0])
+            wanted = {name: info for name, info in self._inputs.items() if not info.optional}
+            try_rows(wanted, names, run, self.config.batch[0], samples)
         except Dependent as found:
             raise ModelFault(f"`batch` does not fit it: {found}; {_NO_BATCH}") from None
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 
+from guesthouse.inference.graph import TooLarge, nodes_of, read_graph, without_shape
+from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
@@ -47,8 +49,13 @@ _DTYPES = {
 }
 
 
+_CONTAINERS = {"seq": "a sequence", "map": "a map", "optional": "an optional value", "sparse_tensor": "a sparse tensor"}
+_READ = 8 * _TEXT_LIMIT  # characters of it that are looked at: it repeats a model's names, however long they are
+
+_NEEDS_ELEMENTS = {"ConvTranspose", "GRU", "LSTM", "STFT", "Unique"}
+_KERNELS = {"Conv", "ConvInteger", "QLinearConv"}  # with a kernel that has no elements these may never end
 _SOURCE = re.compile(  # where in ONNX Runtime's sources: "/build/file.cc:123 void ns::f(const A&, B (*)(C)) "
-    r"\S+\.(?:cc|cpp|h|hpp):\d+ (?:[^()\n]*::[^()\n]*\((?:[^()]|\([^()]*\))*\)\s*(?:const )?)?"
+    r"\S{1,200}\.(?:cc|cpp|h|hpp):\d+ (?:[^()\n]*::[^()\n]*\((?:[^()]|\([^()]*\))*\)\s*(?:const )?)?"
 )
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PATH = re.compile(r"(?:/[^/\s:'\"]+){2,}")
@@ -99,8 +106,17 @@ class Session:
                 deadline.check()
                 raise InferenceError(plain(str(error))) from None
         self._session._model_bytes = None  # its Python class keeps them, only to change providers later
-        self.inputs = tuple(_info(meta) for meta in self._session.get_inputs())
-        self.outputs = tuple(_info(meta) for meta in self._session.get_outputs())
+        try:
+            shapeless = without_shape(data)
+            own = [(meta, False) for meta in self._session.get_inputs()]
+            own += [(meta, True) for meta in self._session.get_overridable_initializers() if meta.type in _DTYPES]
+            self.inputs = tuple(_info(meta, shapeless, optional) for meta, optional in own)
+            self.outputs = tuple(_info(meta, shapeless) for meta in self._session.get_outputs())
+            shapes = [info.shape for info in self.inputs]
+            may_be_empty = any(shape is None or None in shape or 0 in shape for shape in shapes)
+            self._needs_elements = _needs_elements(data) if may_be_empty else ""
+        except (UnicodeDecodeError, Malformed):
+            raise InferenceError("its inputs and outputs cannot be read: a name is not UTF-8") from None
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
 
     def run(
@@ -114,6 +130,11 @@ class Session:
         Raises `InferenceError`, `DeadlineExceeded`, `Cancelled`.
         """
         deadline.check()
+        if self._needs_elements and not all(tensor.size for tensor in inputs.values()):
+            raise InferenceError(
+                "a tensor without elements came, on which ONNX Runtime may end the process "
+                f"({self._needs_elements} is in the model): give one element at least"
+            )
         options = ort.RunOptions()  # never used twice: `terminate` stays set
         if give_back:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -128,6 +149,7 @@ class Session:
 
 def plain(text: str) -> str:
     """ONNX Runtime's own words without its error code, places in its sources, and folders of this machine; cut."""
+    text = text[:_READ]
     text = _SOURCE.sub("", _CODE.sub("", text))
     text = " ".join(_PATH.sub(_without_folder, text).split())
     return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + " …"
@@ -139,9 +161,38 @@ def _without_folder(found: re.Match[str]) -> str:
     return path.name if Path("/", path.parts[1]).exists() else found.group()
 
 
-def _info(meta: Any) -> TensorInfo:
+def _needs_elements(data: bytes) -> str:
+    """The operator of a model on which a tensor without elements may end the process, or never ends; "" where none is.
+
+    ONNX's own operators were tried one by one (1.32); those of other domains were not.
+    """
+    try:
+        for node, weighted in nodes_of(read_graph(data)):
+            needs = node.domain or node.kind in _NEEDS_ELEMENTS or (node.kind in _KERNELS and not weighted)
+            if needs:
+                return ascii(node.kind[:64])[1:-1]
+    except TooLarge:
+        return "too much"
+    return ""
+
+
+def _info(meta: Any, shapeless: frozenset[str], optional: bool = False) -> TensorInfo:
+    """`shapeless` are the names without a shape, which ONNX Runtime shows as if they had no dimension."""
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in meta.shape)
-    return TensorInfo(meta.name, _DTYPES.get(meta.type), shape)
+    known = shape if shape or meta.name not in shapeless else None
+    dtype = _DTYPES.get(meta.type)
+    if dtype is not None:
+        return TensorInfo(meta.name, dtype, known, optional=optional)
+    return TensorInfo(meta.name, None, known, _kind(meta.type), optional)
+
+
+def _kind(type_: str) -> str:
+    """What ONNX Runtime calls a type (`tensor(bfloat16)`, `seq(map(int64,tensor(float)))`), in a word or two."""
+    outer, _, inner = type_.partition("(")
+    if outer == "tensor":
+        inner = inner.removesuffix(")")
+        return "text" if inner == "string" else inner
+    return _CONTAINERS.get(outer, outer)
 
 
 @functools.cache

@@ -14,27 +14,38 @@ Infos = Mapping[str, TensorInfo]
 
 def describe(info: TensorInfo) -> str:
     """Type and shape as people write them: `uint8 [?, 224, 224, 3]`, where ? is a free dimension."""
-    return _words(info.dtype, info.shape)
+    return _words(info.type, info.shape)
 
 
-def check_inputs(model: str, infos: Infos, tensors: Mapping[str, Tensor], max_batch: int) -> None:
-    """Raise `InferenceError` unless `tensors` are exactly the inputs `infos`, each of its type and shape.
+def check_inputs(
+    model: str, infos: Infos, tensors: Mapping[str, Tensor], max_batch: int | None, max_elements: int
+) -> None:
+    """Raise `InferenceError` unless `tensors` are the inputs `infos`, each of its type and shape.
 
-    A free first dimension takes 1 to `max_batch`; other free dimensions take any size.
+    Optional ones may be missing. A free first dimension takes up to `max_batch` rows, where that is not None; others
+    take any size. An input with a free dimension has at most `max_elements` elements in all.
     """
     for name in tensors:
         if name not in infos:
             raise InferenceError(f"model {model} has no input {_quoted(name)}; it has {_listed(infos)}")
     for name, info in infos.items():
         if name not in tensors:
+            if info.optional:
+                continue
             raise InferenceError(f"model {model}: input {_quoted(name)} is missing: {describe(info)} is expected")
         tensor = tensors[name]
         if tensor.dtype != info.dtype or not _fits(tensor.shape, info.shape):
-            came = _words(tensor.dtype, tensor.shape)
+            came = _words(tensor.dtype.name, tensor.shape)
             raise InferenceError(f"model {model}: input {_quoted(name)} is {describe(info)}, but {came} came")
-        if info.shape[:1] == (None,) and not 1 <= len(tensor) <= max_batch:
+        if info.free and max_batch is not None and len(tensor) > max_batch:
             raise InferenceError(
-                f"model {model}: input {_quoted(name)} has {len(tensor)} rows; 1 to {max_batch} (max_batch) are allowed"
+                f"model {model}: input {_quoted(name)} has {len(tensor)} rows; "
+                f"up to {max_batch} (max_batch) are allowed"
+            )
+        if (info.shape is None or None in info.shape) and tensor.size > max_elements:
+            raise InferenceError(
+                f"model {model}: input {_quoted(name)} has {tensor.size} elements; up to {max_elements} (max_elements) "
+                "are allowed"
             )
 
 
@@ -47,27 +58,29 @@ def check_outputs(model: str, infos: Infos, names: Sequence[str]) -> None:
             raise InferenceError(f"model {model} has no output {_quoted(name)}; it has {_listed(infos)}")
         if infos[name].dtype is None:
             raise InferenceError(
-                f"model {model}: output {_quoted(name)} is no tensor of numbers (text, a sequence, a map …), "
-                "and cannot be given to a guest"
+                f"model {model}: output {_quoted(name)} is {infos[name].kind}, which cannot be given to a guest"
             )
 
 
 def filled(infos: Infos, value: int) -> dict[str, Tensor]:
-    """Inputs of the smallest shape that `infos` allow, free dimensions 1, each element `value`."""
+    """Inputs of the smallest shape that `infos` allow, free dimensions 1, each element `value`; no optional ones."""
     return {
-        name: np.full([1 if size is None else size for size in info.shape], value, info.dtype)
+        name: np.full([1 if size is None else size for size in info.shape or ()], value, info.dtype)
         for name, info in infos.items()
+        if not info.optional
     }
 
 
-def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(declared) and all(
-        want is None or size == want for size, want in zip(shape, declared, strict=True)
+def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...] | None) -> bool:
+    return declared is None or (
+        len(shape) == len(declared)
+        and all(want is None or size == want for size, want in zip(shape, declared, strict=True))
     )
 
 
-def _words(dtype: np.dtype[np.generic] | None, shape: Sequence[int | None]) -> str:
-    kind = "no tensor of numbers" if dtype is None else dtype.name
+def _words(kind: str, shape: Sequence[int | None] | None) -> str:
+    if shape is None:
+        return f"{kind} of any shape"
     return f"{kind} [{', '.join('?' if size is None else str(size) for size in shape[:16])}]"
 
 

@@ -43,21 +43,26 @@ _KINDS = (
     Kind("all scales", "small"),
     Kind("all scales", "wide"),
 )
+_SAMPLES = Kind("samples", "samples")
 
 
 def try_rows(
-    infos: Mapping[str, TensorInfo], outputs: Sequence[str], run: Callable[[Tensors], list[Tensor]], most: int
+    infos: Mapping[str, TensorInfo],
+    outputs: Sequence[str],
+    run: Callable[[Tensors], list[Tensor]],
+    most: int,
+    samples: Mapping[str, Tensor],
 ) -> None:
     """Run a model on batches of up to `most` rows, and compare. Raises `Dependent`.
 
     `infos` are its inputs, whose first dimension is free; `run` gives its `outputs` for them, or raises
-    `InferenceError`.
+    `InferenceError`. Rows of `samples` (of those inputs, or empty) are tried too.
     """
-    trial = _Trial(infos, outputs, run)
+    trial = _Trial(infos, outputs, run, samples)
     fault: InferenceError | None = None
     ran: list[tuple[Kind, int]] = []
-    for kind in _kinds(infos):
-        for length in _LENGTHS if any(None in info.shape[1:] for info in infos.values()) else _LENGTHS[:1]:
+    for kind in _kinds(infos, samples):
+        for length in _LENGTHS if any(None in (info.shape or ())[1:] for info in infos.values()) else _LENGTHS[:1]:
             try:
                 trial.small(kind, length, min(_SMALL, most))
                 ran.append((kind, length))
@@ -75,8 +80,10 @@ def try_rows(
         raise Dependent(f"tried on {most} rows: {fault}")
 
 
-def _kinds(infos: Mapping[str, TensorInfo]) -> Iterator[Kind]:
+def _kinds(infos: Mapping[str, TensorInfo], samples: Mapping[str, Tensor]) -> Iterator[Kind]:
     """The kinds of rows that differ for a model with these inputs."""
+    if min((len(tensor) for name, tensor in samples.items() if name in infos), default=0) > 1:
+        yield _SAMPLES
     real = any(info.dtype is not None and info.dtype.kind == "f" for info in infos.values())
     whole = any(info.dtype is not None and info.dtype.kind in "iu" for info in infos.values())
     seen = set()
@@ -99,8 +106,13 @@ class _Trial:
     """The batches of one model."""
 
     def __init__(
-        self, infos: Mapping[str, TensorInfo], outputs: Sequence[str], run: Callable[[Tensors], list[Tensor]]
+        self,
+        infos: Mapping[str, TensorInfo],
+        outputs: Sequence[str],
+        run: Callable[[Tensors], list[Tensor]],
+        samples: Mapping[str, Tensor],
     ) -> None:
+        self._samples = samples
         self._infos = infos
         self._outputs = outputs
         self._run = run
@@ -124,7 +136,7 @@ class _Trial:
         """Two batches and what they give. Raises `InferenceError` where the model does not run on such rows."""
         pair: list[_Ran] = []
         for other in (0, 1):
-            batch = {name: self._drawn(info, kind, length, rows, other) for name, info in self._infos.items()}
+            batch = self._chosen(rows) if kind == _SAMPLES else self._batch(kind, length, rows, other)
             pair.append(_Ran(batch, self._results(batch, rows)))
         again = self._results(pair[0].batch, rows)
         for name, first, second in zip(self._outputs, pair[0].results, again, strict=True):
@@ -175,9 +187,19 @@ class _Trial:
                 raise Dependent(f"its output {name!r} has {came} for {rows} rows of its inputs")
         return results
 
+    def _chosen(self, rows: int) -> Tensors:
+        """Rows of the samples, each at any place; what is optional stays away."""
+        given = {name: tensor for name, tensor in self._samples.items() if name in self._infos}
+        which = self._random.integers(0, min(map(len, given.values())), rows)
+        return {name: tensor[which] for name, tensor in given.items()}
+
+    def _batch(self, kind: Kind, length: int, rows: int, other: int) -> Tensors:
+        return {name: self._drawn(info, kind, length, rows, other) for name, info in self._infos.items()}
+
     def _drawn(self, info: TensorInfo, kind: Kind, length: int, rows: int, other: int) -> Tensor:
+        assert info.shape is not None  # or it could not be batched
+        assert info.dtype is not None
         shape = (rows, *(length if size is None else size for size in info.shape[1:]))
-        assert info.dtype is not None  # checked at load
         row = (rows, *[1] * (len(shape) - 1))
         which = kind.real if info.dtype.kind == "f" else kind.whole
         if which == "zeros and ones":

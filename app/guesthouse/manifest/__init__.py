@@ -7,5 +7,6 @@ This package reads text; it opens no other file than the manifest itself.
 
 from guesthouse.manifest.read import ManifestError, load, parse
 from guesthouse.manifest.tables import Manifest
+from guesthouse.manifest.warnings import warnings
 
-__all__ = ["Manifest", "ManifestError", "load", "parse"]
+__all__ = ["Manifest", "ManifestError", "load", "parse", "warnings"]

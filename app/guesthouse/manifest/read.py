@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from guesthouse.manifest.rules import closest, disagreements
-from guesthouse.manifest.tables import Manifest
+from guesthouse.manifest.tables import Kind, Manifest
 from guesthouse.manifest.text import Where, expand_all, format_duration, format_size, key_path, kind_of, shown
 from guesthouse.text import fault
 
@@ -119,8 +119,7 @@ class _Reading:
         where = tuple(detail["loc"])
         kind, context = detail["type"], detail.get("ctx", {})
         if where and where[-1] == "[key]":  # the name of a table
-            where = where[:-1]
-            self._add(where, "not a name", "use letters, digits, _ and -")
+            self._add(where[:-1], context["what"].removeprefix("is "), context["remedy"])
         elif kind == "extra_forbidden":
             self._add(where, f"unknown key {shown(where[-1])}", _known_keys(where))
         elif kind == "missing":
@@ -179,7 +178,7 @@ def _explained(kind: str, context: Mapping[str, Any], value: object, where: Wher
     }
     if kind in bounds:
         what, remedy = bounds[kind]
-        return what, f"write {remedy} {_bound(next(iter(context.values())), value, where)}"
+        return what, f"write {remedy} {_bound(next(iter(context.values())), where)}"
     if kind == "tuple_type" and len(where) == 1:
         return f"is {kind_of(value)}, not a list of tables", f"write [[{where[0]}]], with two brackets"
     expected = {"string_type": "text", "tuple_type": "a list", "path_type": "a path"}
@@ -187,10 +186,16 @@ def _explained(kind: str, context: Mapping[str, Any], value: object, where: Wher
     return f"is {kind_of(value)}, not {wanted}", f"write {wanted}"
 
 
-def _bound(bound: float, value: object, where: Where) -> str:
+def _bound(bound: float, where: Where) -> str:
     if where[-1] in ("time", "queue_wait", "delay", "wait", "acknowledge"):
         return format_duration(bound)
-    return format_size(int(bound)) if bound >= 65536 and isinstance(value, int | str) else str(bound)
+    return format_size(int(bound)) if bound >= 65536 and _is_size(where) else str(bound)
+
+
+def _is_size(where: Where) -> bool:
+    table = _table_at(where[:-1])
+    field = table.model_fields.get(str(where[-1])) if table else None
+    return field is not None and any(isinstance(one, Kind) and one.text == "size" for one in field.metadata)
 
 
 def _known_keys(where: Where) -> str:

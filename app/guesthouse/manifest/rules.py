@@ -12,8 +12,10 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from guesthouse.manifest.tables import VERBS
-from guesthouse.manifest.text import Where
+from guesthouse.manifest import cel
+from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, VERBS, GuestLimits
+from guesthouse.manifest.text import Where, format_size, parse_size
+from guesthouse_abi.files import path_problem
 
 Disagreement = tuple[Where, str, str]
 """Where, what, remedy."""
@@ -25,6 +27,7 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     """Every rule that the manifest breaks."""
     yield from _engine(raw)
     yield from _guests(raw)
+    yield from _files(raw)
     yield from _models(raw)
     yield from _routes_name_guests(raw)
     yield from _methods(raw)
@@ -77,6 +80,10 @@ def _texts(value: object) -> list[tuple[int, str]]:
     return [(i, item) for i, item in enumerate(value) if isinstance(item, str)] if isinstance(value, list) else []
 
 
+def _named_texts(value: object) -> list[tuple[str, str]]:
+    return [(key, item) for key, item in value.items() if isinstance(item, str)] if isinstance(value, dict) else []
+
+
 def _engine(raw: Raw) -> Iterator[Disagreement]:
     engine = raw.get("engine")
     settings = engine if isinstance(engine, dict) else {}
@@ -101,6 +108,11 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
                 'does not go with calling = "command"',
                 "a command starts at _start: leave it out",
             )
+        if command and "values" in guest:
+            remedy = "a program has standard input and output: leave it out"
+            yield (*where, "values"), 'does not go with calling = "command"', remedy
+        if "parameters" in guest and "values" not in guest:
+            yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
         if guest.get("calling", "bindgen") == "bindgen":
             if not guest.get("function"):
                 remedy = 'name the export to call, or write calling = "command" for a WASI program'
@@ -114,6 +126,35 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         for index, model in _texts(guest.get("models")):
             if model not in models:
                 yield (*where, "models", index), "is no model of this manifest", closest(model, models, "its models")
+        for alias, model in _named_texts(guest.get("models")):
+            if model not in models:
+                yield (*where, "models", alias), "is no model of this manifest", closest(model, models, "its models")
+
+
+def _files(raw: Raw) -> Iterator[Disagreement]:
+    """A guest's files, as far as they are known without reading a folder."""
+    for name, guest in _named(raw, "guests").items():
+        where = ("guests", name)
+        files, limits, scratch = guest.get("files"), guest.get("limits"), _size(guest.get("scratch"), 0)
+        for path in files if isinstance(files, dict) else ():
+            if path != "/" and (problem := path_problem(path)):
+                yield (*where, "files", path), f"is granted at a path that {problem}", GUEST_PATH
+        if not scratch and "scratch_path" in guest:
+            yield (*where, "scratch_path"), "is never used without scratch", 'write scratch = "8MiB", or leave it out'
+        most = _size(limits.get("host_memory") if isinstance(limits, dict) else None, _HOST_MEMORY)
+        if scratch > most:
+            what = f"is over limits.host_memory, which is {format_size(most)} and counts it"
+            yield (*where, "scratch"), what, "raise that, or lower scratch"
+
+
+_HOST_MEMORY: int = GuestLimits.model_fields["host_memory"].default
+
+
+def _size(value: object, default: int) -> int:
+    try:
+        return parse_size(value)
+    except ValueError:  # missing, or refused by the table
+        return default
 
 
 def _models(raw: Raw) -> Iterator[Disagreement]:
@@ -124,7 +165,7 @@ def _models(raw: Raw) -> Iterator[Disagreement]:
             if first != name:
                 where = ("models", name, "stands_for", index)
                 yield where, f"is also in models.{first}.stands_for", "keep it at one of them"
-        batch, most = model.get("batch"), model.get("max_batch", 32)
+        batch, most = model.get("batch"), model.get("max_batch")
         size = batch.get("size") if isinstance(batch, dict) else None
         if isinstance(size, int) and isinstance(most, int) and size > most:
             yield (
@@ -150,7 +191,8 @@ def _methods(raw: Raw) -> Iterator[Disagreement]:
         method = route.get("method")
         if not isinstance(method, str):
             continue
-        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or VERBS
+        usual = [verb for verb in VERBS if verb not in ASKING_VERBS]
+        verbs = [verb.upper() for _, verb in _texts(route.get("verbs"))] or usual
         before = {first[method.strip("/"), verb] for verb in verbs if (method.strip("/"), verb) in first}
         if before:
             yield _again(("invoke", index, "method"), min(before), "one guest answers a method and verb")
@@ -185,6 +227,9 @@ def _topics(raw: Raw) -> Iterator[Disagreement]:
         if not (isinstance(pubsub, str) and isinstance(topic, str) and isinstance(rule, dict)):
             continue
         match, path = rule.get("match", ""), rule.get("path", "")
+        if isinstance(match, str):
+            for what, remedy in cel.read(match).faults:
+                yield ("topic", index, "route", "match"), what, remedy
         if isinstance(match, str) and matches.setdefault((pubsub, topic, match), index) != index:
             first = matches[pubsub, topic, match]
             where: Where = ("topic", index, "route", "match") if match else ("topic", index, "topic")

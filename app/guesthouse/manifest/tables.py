@@ -9,25 +9,33 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from guesthouse.inference.cores import cores
-from guesthouse.manifest.text import parse_duration, parse_size, wrong
+from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
+from guesthouse_abi.calling.values import TYPES
+from guesthouse_abi.files import path_problem
 
 MiB = 1 << 20
 GiB = 1 << 30
+_LONGEST_MODEL_NAME = 256  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+*-]{1,64}", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
+GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: How the names of the host's own methods begin.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+#: They ask about a method (a browser's preflight is an OPTIONS) and run a guest only where its `verbs` name them.
+ASKING_VERBS = ("HEAD", "OPTIONS", "CONNECT", "TRACE")
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,12 @@ def _text(value: object) -> object:
     return value
 
 
+def _lines(value: object) -> object:
+    if isinstance(value, str) and any((ord(char) < 32 and char not in "\n\r\t") or ord(char) == 127 for char in value):
+        raise wrong("has a control character in it", "write text, with newlines and tabs at most")
+    return value
+
+
 def _some_text(value: object) -> object:
     if value == "":
         raise wrong("is empty", "write a name, or leave the table out")
@@ -56,6 +70,36 @@ def _name(value: object) -> object:
     if isinstance(value, str) and not _NAME.fullmatch(value):
         raise wrong("is not a name", "use letters, digits, _ and -")
     return value
+
+
+def _model_name(value: object) -> object:
+    if isinstance(value, str):
+        if not value or any(unicodedata.category(char) == "Cc" for char in value):
+            raise wrong("is not a model's name", "write any text on one line, without control characters")
+        if len(value.encode()) > _LONGEST_MODEL_NAME:
+            raise wrong("is too long for a model's name", f"use at most {_LONGEST_MODEL_NAME} bytes")
+    return value
+
+
+def _models(value: object) -> object:
+    """Names of models; a table has the guest's own names for them."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise wrong(f"is {kind_of(value)}, not a list of models", 'write a list, or a table { "name" = "model" }')
+    for name in value:
+        if not isinstance(name, str):
+            raise wrong(f"has {kind_of(name)} in it", "write names of models in quotes")
+    return {name: name for name in value}
+
+
+def _warm_up(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str) and value not in ("true", "false"):
+        return _path(value, info)
+    try:
+        return _switch(value)
+    except PydanticCustomError:
+        raise wrong("is neither true, false nor a path", 'write one of them, as in "samples.npz"') from None
 
 
 def _whole(value: object) -> object:
@@ -97,6 +141,29 @@ def _program(value: object, info: ValidationInfo) -> object:
     return str(_path(value, info))
 
 
+def _guest_folder(value: object) -> object:
+    if value == "":
+        raise wrong("is empty", GUEST_PATH)
+    return value if value == "/" else _guest_path(value)
+
+
+def _guest_path(value: object) -> object:
+    if isinstance(value, str) and value and (problem := path_problem(value)):
+        raise wrong(problem, GUEST_PATH)
+    return value
+
+
+def _granted(value: object, info: ValidationInfo) -> object:
+    """A path alone is a table with nothing but a path."""
+    if isinstance(value, str):
+        return GrantedFile.model_construct(path=_path(value, info))
+    if not isinstance(value, dict):
+        raise wrong(
+            f"is {kind_of(value)}, not a path", "write the path of a file or folder, from the manifest's folder"
+        )
+    return value
+
+
 def _tokens(value: object) -> object:
     tokens = value if isinstance(value, list) else [value]
     if not tokens or not all(isinstance(token, str) and token and token.isprintable() for token in tokens):
@@ -124,7 +191,7 @@ def _outputs(value: object) -> object:
 
 def _verbs(value: object) -> object:
     if value == []:
-        raise wrong("is empty", "name the verbs that are answered, or leave it out for all of them")
+        raise wrong("is empty", "name the verbs that are answered, or leave it out for the usual ones")
     return value
 
 
@@ -159,6 +226,12 @@ def _keys(value: object) -> object:
     return value
 
 
+def _value_type(value: object) -> object:
+    if isinstance(value, str) and value not in TYPES:
+        raise wrong("is no type of a parameter", f"write {', '.join(TYPES[:-1])} or {TYPES[-1]}")
+    return value
+
+
 def _component_name(value: object) -> object:
     if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
         raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
@@ -172,14 +245,19 @@ def _permissions(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_text), Kind("text")]
+Lines = Annotated[str, BeforeValidator(_lines), Kind("text")]
 SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
 Name = Annotated[str, BeforeValidator(_name), Kind("name")]
+ModelName = Annotated[str, BeforeValidator(_model_name), Kind("name")]
 Size = Annotated[int, BeforeValidator(parse_size), Kind("size")]
 Duration = Annotated[float, BeforeValidator(parse_duration), Kind("duration")]
 Count = Annotated[int, BeforeValidator(_whole), Kind("number")]
 Switch = Annotated[bool, BeforeValidator(_switch), Kind("true or false")]
 Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
 File = Annotated[Path, BeforeValidator(_path), Kind("path")]
+GuestPath = Annotated[str, BeforeValidator(_guest_path), Kind("path in the guest")]
+GuestFolder = Annotated[str, BeforeValidator(_guest_folder), Kind("path in the guest")]
+ValueType = Annotated[str, BeforeValidator(_value_type), Kind("type")]
 OnError = Literal["retry", "drop"]
 
 
@@ -256,6 +334,12 @@ class Server(Table):
         description="the largest gRPC message, both ways; the sidecar has `--max-body-size` for its side",
         json_schema_extra={"default": "the largest `input` of all guests and 64KiB"},
     )
+    metadata: Size = Field(
+        default=16384,
+        ge=8192,
+        le=MiB,
+        description="the headers of one call together; the sidecar has `--read-buffer-size` for its side",
+    )
     drain: Drain = Field(default=Drain(), description="how the server ends")
     token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
         default=(),
@@ -285,8 +369,23 @@ class Model(Table):
         description='threads of one run; "auto": all cores for a run that is alone, one each when several meet',
     )
     batch: Batch | None = Field(default=None, description="run requests of several guests together")
-    max_batch: Count = Field(
-        default=32, ge=1, le=65536, description="the most rows that one guest may ask for in one run"
+    max_batch: Count | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="the most rows that one guest may ask for in one run, where the first dimension is free",
+        json_schema_extra={"default": "with `batch` 32, or its `size`; else only elements are counted"},
+    )
+    max_elements: Count = Field(
+        default=1 << 24,
+        ge=1,
+        le=2**31 - 1,
+        description="the most elements of one input that has a free dimension",
+    )
+    warm_up: Annotated[bool | Path, BeforeValidator(_warm_up), Kind("true, false or path")] = Field(
+        default=True,
+        description="whether it is run when it is loaded: on zeros, or on the arrays in an `.npz` file, by its inputs' "
+        "names",
     )
     inputs: Mapping[str, SomeText] = Field(
         default_factory=dict, description="`{ guest's name = model's name }`, where a guest calls an input otherwise"
@@ -320,9 +419,24 @@ class GuestLimits(Table):
         description="what the host holds for one event: tensors, decoded pictures, output",
     )
     log: Size = Field(default=65536, ge=0, le=GiB, description="what one event may log; the rest is dropped")
+    files: Size = Field(
+        default=256 * MiB,
+        ge=0,
+        le=64 * GiB,
+        description="the files that it is granted, all together; held in memory once",
+    )
 
     def limits(self) -> grants.Limits:
         return grants.Limits(**self.model_dump())
+
+
+class GrantedFile(Table):
+    """A file or folder that a guest is granted. A path alone, instead of a table, says the same without a pin."""
+
+    path: File = Field(description="the file, or the folder with all that is in it")
+    sha256: Digest | None = Field(
+        default=None, description="pin: it must have this digest; `guesthouse check` prints it, also a folder's"
+    )
 
 
 class Guest(Table):
@@ -335,11 +449,47 @@ class Guest(Table):
         description='how it is called: "bindgen" (an exported function) or "command" (a WASI program)',
     )
     function: Text = Field(default="", description="bindgen: the export to call")
-    args: tuple[Text, ...] = Field(default=(), description="command: arguments after the program's name")
-    env: Mapping[str, Text] = Field(
-        default_factory=dict, repr=False, description="environment variables; nothing of the host's own is passed on"
+    values: Literal["json"] | None = Field(
+        default=None,
+        description='bindgen: "json" for a function of no, one or several values: the body is a JSON array with an '
+        "element for each parameter, the reply one with an element for each result (docs/abi.md)",
     )
-    models: tuple[Name, ...] = Field(default=(), description="the models that it may use")
+    parameters: tuple[ValueType, ...] = Field(
+        default=(), description='with `values = "json"`: the types of the parameters, as in `["String", "i32"]`'
+    )
+    args: tuple[Lines, ...] = Field(
+        default=(), description="command: arguments after the program's name; newlines and tabs may be in them"
+    )
+    env: Mapping[str, Lines] = Field(
+        default_factory=dict,
+        repr=False,
+        description="environment variables, with newlines and tabs if need be; nothing of the host's own is passed on",
+    )
+    models: Annotated[
+        Mapping[ModelName, ModelName], BeforeValidator(_models), Kind("list of names, or a table of them")
+    ] = Field(
+        default_factory=dict,
+        description="the models that it may use; in a table by names of its own, as in "
+        '`{ "mobilenet.v2" = "classifier" }`',
+    )
+    files: Annotated[
+        Mapping[str, Annotated[GrantedFile, BeforeValidator(_granted)]], Kind("table of paths, or of tables")
+    ] = Field(
+        default_factory=dict,
+        description='`{ "/m.tflite" = "models/m.tflite", "/data" = "data/" }`: files and folders that it may read, '
+        "by the path that it opens them by (docs/guests.md)",
+    )
+    body_file: GuestPath = Field(default="", description="the path at which it finds the event's body as a file")
+    scratch: Size = Field(
+        default=0,
+        le=64 * GiB,
+        description="bytes of files that it may write, in memory and gone with the event; part of `host_memory`",
+        json_schema_extra={"default": "none"},
+    )
+    scratch_path: GuestFolder = Field(default="/tmp", description="the folder for these files; `/`: anywhere")
+    reply_file: GuestPath = Field(
+        default="", description="the file whose content is the reply, not what it returns or prints"
+    )
     reply_type: Text = Field(default="", description="the content type of its replies")
     takes: Annotated[tuple[Annotated[str, BeforeValidator(_content_type)], ...], Kind("list of content types")] = Field(
         default=(),
@@ -384,13 +534,18 @@ class Guest(Table):
 
     def grants(self) -> grants.Grants:
         return grants.Grants(
-            models=frozenset(self.models),
+            models=frozenset(self.models.values()),
+            aliases=tuple((alias, model) for alias, model in self.models.items() if alias != model),
             env=tuple(self.env.items()),
             args=self.args,
             image=self.image,
             scale=self.scale,
             allow_guest_models=self.allow_guest_models,
             wasi_nn=self.wasi_nn,
+            body_file=self.body_file,
+            scratch=self.scratch,
+            scratch_path=self.scratch_path,
+            reply_file=self.reply_file,
         )
 
 
@@ -401,7 +556,11 @@ class Invoke(Table):
     guest: Name = Field(description="the guest that answers")
     verbs: Annotated[
         tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
-    ] = Field(default=(), description="the HTTP verbs that are answered", json_schema_extra={"default": "all"})
+    ] = Field(
+        default=(),
+        description="the HTTP verbs that are answered",
+        json_schema_extra={"default": "all but `HEAD`, `OPTIONS`, `CONNECT`, `TRACE`"},
+    )
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
@@ -471,6 +630,10 @@ class Topic(Table):
         default=None, description="only some of the topic's events; several tables may share a topic"
     )
     bulk: Bulk | None = Field(default=None, description="take many messages in one call")
+    raw: Switch = Field(
+        default=False,
+        description="messages are no CloudEvents: the guest gets the bytes that were published, as they are",
+    )
     dead_letter: SomeText | None = Field(default=None, description="the topic for messages that could not be handled")
     to: To = Field(default=(), description="output bindings that receive the reply")
     state: State | None = Field(default=None, description="where the reply is stored")
@@ -585,7 +748,7 @@ class Manifest(Table):
     metrics: Metrics | None = None
     traces: Traces | None = None
     signatures: Signatures | None = None
-    models: Mapping[Name, Model] = Field(default_factory=dict)
+    models: Mapping[ModelName, Model] = Field(default_factory=dict)
     guests: Mapping[Name, Guest] = Field(default_factory=dict)
     invoke: tuple[Invoke, ...] = ()
     binding: tuple[Binding, ...] = ()

@@ -1,35 +1,79 @@
-"""Events in the log: what was answered and what it cost (level debug), and what failed (level warning)."""
+"""Events in the log: that some were answered (level info), what each cost (debug), and what failed (warning).
+
+Of answered events there is one line at once after a quiet minute, and then one a minute with how many there were:
+whoever publishes a first event sees it arrive, and a busy server's log stays readable.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
 
 import structlog
 
+from guesthouse.attempts import digest
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
 
 TIMES = ("queued", "guest", "host", "inference", "total")
 """The seconds in a `Cost`."""
 
 _log = structlog.get_logger("guesthouse.events")
-_debug = logging.getLogger("guesthouse.events")
+_events = logging.getLogger("guesthouse.events")
+
+
+MINUTE = 60.0  # seconds between two lines of answered events
 
 
 class EventLog:
-    """See `event.Observer`."""
+    """See `event.Observer`. For any number of threads."""
+
+    def __init__(self, every: float = MINUTE) -> None:
+        self._every = every
+        self._lock = threading.Lock()
+        self._answered: Counter[str] | None = None  # by guest, since the last line; None: nothing for a minute
 
     def answered(self, event: Event, reply: Reply) -> None:
-        """A line with the event's cost, where anybody wants it."""
-        if not _debug.isEnabledFor(logging.DEBUG):
-            return
-        _log.debug(
+        """At level debug a line for each event; else one where it is the first, and a count."""
+        if _events.isEnabledFor(logging.DEBUG):
+            self._line(_log.debug, event, reply)
+        elif _events.isEnabledFor(logging.INFO) and self._is_first(reply.guest):
+            self._line(_log.info, event, reply)
+
+    @staticmethod
+    def _line(log: Callable[..., object], event: Event, reply: Reply) -> None:
+        log(
             "answered",
             guest=reply.guest,
             trigger=event.trigger.value,
             name=event.name,
+            **({"id": event.id} if event.id else {}),
             bytes=len(reply.body),
             **fields(reply.cost),
         )
+
+    def _is_first(self, guest: str) -> bool:
+        with self._lock:
+            if self._answered is not None:
+                self._answered[guest] += 1
+                return False
+            self._answered = Counter()
+        self._later()
+        return True
+
+    def _later(self) -> None:
+        timer = threading.Timer(self._every, self._sum_up)
+        timer.daemon = True
+        timer.start()
+
+    def _sum_up(self) -> None:
+        with self._lock:
+            counts = self._answered or Counter()
+            self._answered = Counter() if counts else None
+        if counts:
+            _log.info("answered since", events=counts.total(), guests=dict(counts), seconds=self._every)
+            self._later()
 
     def failed(self, event: Event, failure: Failure) -> None:
         """A line with the reason; for a fault of our own, with its traceback."""
@@ -39,6 +83,9 @@ class EventLog:
             guest=failure.guest,
             trigger=event.trigger.value,
             name=event.name,
+            **({"id": event.id} if event.id else {}),
+            bytes=len(event.body),
+            sha256=digest(event),
             reason=failure.reason.value,
             error=failure.text,
             exc_info=cause,

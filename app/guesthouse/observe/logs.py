@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -25,9 +26,11 @@ from guesthouse.tracecontext import trace_id
 from guesthouse_abi.deadline import Deadline
 
 _EVENT: ContextVar[Event] = ContextVar("event")
-_HIDDEN: set[str] = set()
+_HIDDEN: tuple[str, ...] = ()  # the longest first: one secret may be the beginning of another
+_HIDING = threading.Lock()
 _SECRET_KEYS = frozenset({"token", "tokens", "password", "authorization", "dapr-api-token"})
 _MARK = "***"
+_OUR_WORDS = frozenset({"level", "logger", "time", "trigger"})  # keys whose values nobody else writes
 
 
 class Format(str, enum.Enum):
@@ -46,22 +49,22 @@ class Level(str, enum.Enum):
     ERROR = "error"
 
 
+#: What `configure` was last told.
+in_use = Format.TEXT
+
+
 def hide(secrets: Iterable[str]) -> None:
-    """Replace these texts wherever they would appear in the log from now on."""
-    for secret in secrets:
-        if secret:
-            _HIDDEN.update((secret, json.dumps(secret)[1:-1]))
-
-
-def masked(text: str) -> str:
-    """The text without what was given to `hide`."""
-    for secret in _HIDDEN:
-        text = text.replace(secret, _MARK)
-    return text
+    """Replace these texts wherever they would appear in the log from now on, escaped as lines have them too."""
+    global _HIDDEN
+    forms = {form for secret in secrets if secret for form in (secret, json.dumps(secret)[1:-1], escaped(secret))}
+    with _HIDING:  # other threads go through the one before meanwhile, so it is never changed
+        _HIDDEN = tuple(sorted(forms.union(_HIDDEN), key=len, reverse=True))
 
 
 def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: TextIO | None = None) -> None:
     """Send the whole process's log to `stream` (standard error). May be called again."""
+    global in_use
+    in_use = format
     stream = sys.stderr if stream is None else stream
     threshold = logging.getLevelName(level.value.upper())
     before: list[Processor] = [
@@ -104,14 +107,40 @@ class InLog:
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        line = super().format(record)
+        # A line of JSON has its secrets hidden before it is one (`_hidden`).
+        return line if in_use is Format.JSON else masked(line)
+
+
+def masked(text: str) -> str:
+    """The text without what was given to `hide`."""
+    for secret in _HIDDEN:
+        text = text.replace(secret, _MARK)
+    return text
+
+
+def _hidden(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Hide secrets in values alone: a token may be a word of the line's own, and must not break its JSON."""
+    return {key: _without_secrets_in(value) if key not in _OUR_WORDS else value for key, value in line.items()}
+
+
+def _without_secrets_in(value: object) -> object:
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        return {masked(str(key)): _without_secrets_in(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_secrets_in(inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value  # never a secret's text; a number that is one would tell nobody which
+    return masked(str(value))
 
 
 def _last(format: Format, stream: TextIO) -> list[Processor]:
     """How an event becomes a line."""
     strip: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if format is Format.JSON:
-        return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        return [strip, structlog.processors.format_exc_info, _hidden, structlog.processors.JSONRenderer()]
     colours = stream.isatty() and "NO_COLOR" not in os.environ
     formatter = structlog.dev.plain_traceback
     renderer = structlog.dev.ConsoleRenderer(

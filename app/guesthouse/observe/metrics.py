@@ -102,8 +102,10 @@ class _Runs:
 class Metrics(Collector):
     """An `event.Observer` that Prometheus may ask. For any number of threads."""
 
-    def __init__(self, plans: Plans) -> None:
+    def __init__(self, plans: Plans, topics: Callable[[], Mapping[str, bool]] = dict) -> None:
+        """`topics` says of each topic whether the sidecar has subscribed to it, as far as that is known."""
         self._plans = plans
+        self._topics = topics
         self._lock = threading.Lock()
         self._series: dict[tuple[str, Trigger], _Series] = {}
         self._runs: dict[str, _Runs] = {}
@@ -172,6 +174,12 @@ class Metrics(Collector):
         )
         hits = self._loads[False]
         yield CounterMetricFamily("guesthouse_code_cache_hits", "Guests whose code was in the cache.", hits)
+        subscribed = GaugeMetricFamily(
+            "guesthouse_topic_subscribed", "Whether the sidecar has subscribed to it.", labels=["topic"]
+        )
+        for topic, known in self._topics().items():
+            subscribed.add_metric([topic], float(known))
+        yield subscribed
         yield from self._of_reloads()
         engine = version_of(self._plans.now.manifest.engine.name)
         versions = {"version": __version__, "engine": engine, "onnxruntime": session.VERSION}

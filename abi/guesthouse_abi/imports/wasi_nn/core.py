@@ -28,7 +28,7 @@ import numpy as np
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Denied, HostError, InferenceError, TooMuch
 from guesthouse_abi.host import U32
-from guesthouse_abi.models import MARKER, resolve, resolve_parts
+from guesthouse_abi.models import LONGEST_NAME, MARKER, named, resolve, resolve_parts
 from guesthouse_abi.services import Model, TensorInfo
 from guesthouse_abi.sessions import Output, Session, Sessions, check_size, described, read_tensor, write_tensor
 
@@ -176,15 +176,13 @@ def load(
 
 
 def load_by_name(context: Context, graphs: Graphs, name: tuple[int, int], graph_out: int) -> None:
-    """A graph by the name that the manifest has for a model (with or without `guesthouse:model/` before it)."""
+    """A graph by a name that the guest's table has for a model (with or without `guesthouse:model/` before it)."""
     context.memory.check(graph_out, 4)
-    wanted = context.memory.text(*name, most=256)
-    wanted = wanted.removeprefix(MARKER.decode())
-    if wanted not in context.grants.models:
-        raise Denied(f'the manifest does not grant the model {wanted!a} to this guest: add it to the guest\'s "models"')
-    model = context.services.inference.named(wanted)
-    if model is None:
-        raise NnError(Errno.NOT_FOUND, f"the manifest has no model {wanted!a}")
+    wanted = context.memory.text(*name, most=LONGEST_NAME).removeprefix(MARKER.decode())
+    try:
+        model = named(context, wanted)
+    except InferenceError as error:
+        raise NnError(Errno.NOT_FOUND, str(error)) from error
     context.memory.set_u32(graph_out, graphs.add(model))
 
 
@@ -211,8 +209,9 @@ def set_input(
     dtype = _dtype(context, code, shape, size)
     if dtype != info.dtype:
         raise InferenceError(f"the input {described(info)} does not take {dtype}")
-    if len(shape) != len(info.shape) or any(
-        wanted not in (None, given) for wanted, given in zip(info.shape, shape, strict=True)
+    if info.shape is not None and (
+        len(shape) != len(info.shape)
+        or any(wanted not in (None, given) for wanted, given in zip(info.shape, shape, strict=True))
     ):
         raise InferenceError(f"the input {described(info)} does not take the shape {list(shape)}")
     check_size(dtype, shape, math.prod(shape) * dtype.itemsize if size is None else size)
@@ -244,6 +243,9 @@ def get_output(context: Context, session: Session, index: int, buffer: int, most
     What is written at `written_out` is the caller's matter.
     """
     info = _at(session.model, "output", session.model.outputs, index)
+    if info.dtype is None:
+        text = f"the output {index} ({described(info)}) is {info.kind}, which cannot be given to a guest"
+        raise NnError(Errno.UNSUPPORTED_OPERATION, text)
     value = session.outputs[info.name].value
     if value is None:
         raise NnError(Errno.RUNTIME_ERROR, f"the output {info.name} has no value before compute has succeeded")

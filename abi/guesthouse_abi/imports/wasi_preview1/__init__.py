@@ -1,16 +1,31 @@
-"""WASI preview 1 (`wasi_snapshot_preview1`): all 46 functions, with nothing behind them but the event itself.
+"""WASI preview 1 (`wasi_snapshot_preview1`): all 46 functions, over what one event may see.
 
-A guest has its arguments, its environment, clocks, random bytes and three standard streams. There is no directory and
-no socket: those functions link and answer as they do for a descriptor that does not exist. The functions live in the
-modules beside this one; what a guest's exit code means is the calling convention's business.
+A guest has its arguments, its environment, clocks, random bytes, three standard streams and the files that it is
+granted. Without such a grant there is no directory, and sockets there are never: those functions link, and answer as
+they do for a descriptor that does not exist. The functions live in the modules beside this one; what a guest's exit
+code means is the calling convention's business.
 
 Signatures, numbers and layouts are those of `legacy/preview1/witx` in the repository WebAssembly/WASI.
 """
 
 from __future__ import annotations
 
-from guesthouse_abi.imports.wasi_preview1 import absent, clocks, process, streams
-from guesthouse_abi.imports.wasi_preview1.streams import flush, last_error_line
+from guesthouse_abi.imports.wasi_preview1 import clocks, descriptors, files, paths, process, sockets
+from guesthouse_abi.imports.wasi_preview1.descriptors import give_body, read_reply
+from guesthouse_abi.imports.wasi_preview1.streams import flush, last_words, log_text
 from guesthouse_abi.imports.wasi_preview1.wire import MODULE
 
-__all__ = ["MODULE", "absent", "clocks", "flush", "last_error_line", "process", "streams"]
+__all__ = [
+    "MODULE",
+    "clocks",
+    "descriptors",
+    "files",
+    "flush",
+    "give_body",
+    "last_words",
+    "log_text",
+    "paths",
+    "process",
+    "read_reply",
+    "sockets",
+]

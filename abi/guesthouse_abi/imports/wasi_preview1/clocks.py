@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.host import I32, U32, U64
-from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK, STDIN, stream_of
+from guesthouse_abi.imports.wasi_preview1.descriptors import STDIN, OpenDirectory, OpenFile, descriptors, tree_of
+from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK
 from guesthouse_abi.imports.wasi_preview1.wire import (
     ABSOLUTE,
     BADF,
@@ -20,8 +22,12 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
     INVAL,
     MODULE,
     MONOTONIC,
+    NOTCAPABLE,
     PROCESS_CPU,
     REALTIME,
+    RIGHT_POLL,
+    RIGHT_READ,
+    RIGHT_WRITE,
     SUBSCRIPTION,
     SUCCESS,
     THREAD_CPU,
@@ -74,7 +80,16 @@ def clock_time_get(context: Context, clock: U32, precision: U64, now: U32) -> I3
 
 @MODULE.function()
 def poll_oneoff(context: Context, subscriptions: U32, events: U32, count: U32, written: U32) -> I32:
-    """Wait for the first of `count` subscriptions and write the events that happened. Streams are always ready."""
+    return poll(context, SUBSCRIPTION, subscriptions, events, count, written)
+
+
+def poll(context: Context, layout: struct.Struct, subscriptions: int, events: int, count: int, written: int) -> I32:
+    """Wait for the first of `count` subscriptions and write the events that happened. Streams and files are always
+    ready.
+
+    `layout` is that of a subscription: user data, kind, then the descriptor, and last the clock with its time-out,
+    precision and flags. The descriptor and the clock may be one field.
+    """
     if not 0 < count <= MOST_SUBSCRIPTIONS:
         return INVAL
     memory = context.memory
@@ -82,16 +97,16 @@ def poll_oneoff(context: Context, subscriptions: U32, events: U32, count: U32, w
     memory.check(written, 4)
     ready: list[bytes] = []
     alarms: list[tuple[int, int]] = []  # monotonic nanoseconds, user data
-    wanted = memory.read(subscriptions, count * SUBSCRIPTION.size)
-    for user_data, kind, target, timeout, _precision, flags in SUBSCRIPTION.iter_unpack(wanted):
+    for user_data, kind, *wanted in layout.iter_unpack(memory.read(subscriptions, count * layout.size)):
         if kind == CLOCK:
-            due = _due(target, timeout, flags)
+            clock, timeout, _precision, flags = wanted[-4:]
+            due = _due(clock, timeout, flags)
             if due is None:
                 ready.append(EVENT.pack(user_data, INVAL, kind, 0, 0))
             else:
                 alarms.append((due, user_data))
         elif kind in (FD_READ, FD_WRITE):
-            ready.append(_stream_event(context, user_data, kind, target))
+            ready.append(_ready_event(context, user_data, kind, wanted[0]))
         else:
             return INVAL
     if not ready:
@@ -113,9 +128,18 @@ def _due(clock: int, timeout: int, flags: int) -> int | None:
     return timeout if clock == MONOTONIC else now + timeout - time.time_ns()
 
 
-def _stream_event(context: Context, user_data: int, kind: int, fd: int) -> bytes:
-    stream = stream_of(context, fd)
-    if stream is None or (stream == STDIN) != (kind == FD_READ):
+def _ready_event(context: Context, user_data: int, kind: int, fd: int) -> bytes:
+    opened = descriptors(context).open.get(fd)
+    if opened is None or isinstance(opened, OpenDirectory):
+        return EVENT.pack(user_data, BADF, kind, 0, 0)
+    if isinstance(opened, OpenFile):
+        if not opened.rights & (RIGHT_READ if kind == FD_READ else RIGHT_WRITE):
+            return EVENT.pack(user_data, BADF, kind, 0, 0)
+        if not opened.rights & RIGHT_POLL:
+            return EVENT.pack(user_data, NOTCAPABLE, kind, 0, 0)
+        left = max(0, len(opened.file.content) - opened.position) if kind == FD_READ else tree_of(context).room(context)
+        return EVENT.pack(user_data, SUCCESS, kind, left, 0)
+    if (opened == STDIN) != (kind == FD_READ):
         return EVENT.pack(user_data, BADF, kind, 0, 0)
     if kind == FD_WRITE:
         return EVENT.pack(user_data, SUCCESS, kind, LOG_CHUNK, 0)

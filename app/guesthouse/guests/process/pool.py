@@ -40,7 +40,8 @@ _LOOK = 0.1  # seconds between looks at whether the caller hung up
 _PAUSE = 5.0  # seconds at most between two tries to start a worker
 _IDLE_LOOK = 0.5  # seconds between looks at whether those that wait are still there
 _SPARE = 1
-_SAID = 2000  # characters of what a worker said on standard error that are logged
+_SAID = 2000  # bytes of what a worker said on standard error that are kept, the last ones
+_PIPE = 1 << 16  # bytes that a pipe holds
 
 _log = structlog.get_logger("guesthouse.workers")
 
@@ -64,8 +65,10 @@ class Worker:
 
     def __init__(self, guest: Guest, spec: Spec, artefact: int) -> None:
         self._guest = guest
+        files = guest.granted.sealed
         self._number = 0
         self._how = ""  # how it ended
+        self._said = b""  # on standard error
         limits = guest.limits
         arena = Arena.create(max(limits.host_memory, limits.input, limits.output) + (1 << 16))
         try:
@@ -76,7 +79,8 @@ class Worker:
         self._channel = Channel(ours, arena)
         try:
             with theirs:
-                self._process = _started(spec, (theirs.fileno(), arena.fd, artefact))
+                descriptors = (theirs.fileno(), arena.fd, artefact)
+                self._process = _started(spec, descriptors if files is None else (*descriptors, files.fd))
         except BaseException:
             self._channel.close()
             raise
@@ -85,7 +89,13 @@ class Worker:
 
     def set_up(self, spec: Spec) -> None:
         """Wait until it is ready. Raises `WorkerFault`."""
-        setup = {"engine": spec.engine, "pooling": spec.pooling, "config": _config(self._guest)}
+        files = self._guest.granted.sealed
+        setup = {
+            "engine": spec.engine,
+            "pooling": spec.pooling,
+            "config": _config(self._guest),
+            "files": None if files is None else files.index,
+        }
         try:
             self._channel.socket.settimeout(START)
             self._channel.send(Kind.SETUP, setup)
@@ -98,9 +108,9 @@ class Worker:
         except TimeoutError:
             raise WorkerFault(f"it was not ready within {START:g} s") from None
         except Ended:
-            raise WorkerFault(self.end()) from None
+            raise WorkerFault(self.last_words(self.end())) from None
         except WireError as error:
-            raise WorkerFault(f"{error}; {self.end()}") from None
+            raise WorkerFault(f"{error}; {self.last_words(self.end())}") from None
 
     @property
     def alive(self) -> bool:
@@ -128,7 +138,8 @@ class Worker:
             return self._ending(frame, requests, began, queued)
         finally:
             forget()
-            arena.trim()
+            arena.clear()
+            self._listen()
 
     def _next(self, deadline: Deadline) -> Frame:
         """The next frame. Raises `WireError` when there is none by the deadline."""
@@ -143,6 +154,7 @@ class Worker:
             self._channel.socket.settimeout(min(left, _LOOK))
             with contextlib.suppress(TimeoutError):
                 return self._channel.receive()
+            self._listen()
 
     def _ending(self, frame: Frame, requests: Requests, began: float, queued: float) -> Reply:
         cost = _cost(wire.member(frame.head, "cost"), requests, began, queued)
@@ -156,21 +168,32 @@ class Worker:
             raise WireError(f"a failure for the reason {reason!a}")
         raise Failure(Reason(reason), wire.text(wire.member(frame.head, "text"), TEXT), guest.name, cost)
 
+    def _listen(self) -> None:
+        """Take what it has said on standard error: a worker whose pipe is full would wait for a reader."""
+        assert self._process.stderr is not None
+        self._said = (self._said + (self._process.stderr.read(_PIPE) or b""))[-_SAID:]
+
     def end(self) -> str:
-        """Kill it and let go of all that is its; returns how it ended, for people. The same when called again."""
+        """Kill it and let go of all that is its; returns how it ended, for people. The same when called again.
+
+        What it said itself is not in it: that may be of any event that it has answered, and callers are told this text.
+        """
         if self._how:
             return self._how
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        assert self._process.stderr is not None
-        with self._process.stderr as stderr:
-            os.set_blocking(stderr.fileno(), False)
-            said = (stderr.read(_SAID) or b"").decode("utf-8", "replace").strip()
         code = self._process.wait()
+        self._listen()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
         self._channel.close()
-        how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
-        self._how = f"{how}: {said.splitlines()[-1]}" if said else how
+        self._how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
         return self._how
+
+    def last_words(self, how: str) -> str:
+        """How it ended with the last line that it said on standard error, for the operator."""
+        said = self._said.decode("utf-8", "replace").strip()
+        return f"{how}: {said.splitlines()[-1]}" if said else how
 
 
 class Overdue(WireError):
@@ -182,8 +205,9 @@ class Overdue(WireError):
 
 def _started(spec: Spec, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     worker = "guesthouse.guests.process.worker"
-    return subprocess.Popen(
+    process = subprocess.Popen(
         children.command(spec.interpreter, worker, str(os.getpid()), *map(str, descriptors)),
+        bufsize=0,
         env={},
         cwd="/",
         stdin=subprocess.DEVNULL,
@@ -192,12 +216,16 @@ def _started(spec: Spec, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
         pass_fds=descriptors,
         start_new_session=True,  # an operator's Ctrl-C is for the server alone: events under way are finished
     )
+    assert process.stderr is not None
+    os.set_blocking(process.stderr.fileno(), False)
+    return process
 
 
 def _config(guest: Guest) -> dict[str, Any]:
     config = asdict(guest.config)
     config["module"] = str(guest.config.module)
     config["signed"] = None  # looked at when it was loaded
+    config["files"] = ()  # read then
     config["grants"]["models"] = sorted(guest.config.grants.models)
     return config
 
@@ -302,16 +330,33 @@ class Pool:
 
     def _take(self, deadline: Deadline) -> Worker:
         """A worker that waits. Raises `Failure`."""
-        while True:
-            with self._changed:
-                wait = min(deadline.remaining(), self._guest.limits.queue_wait)
-                if not self._changed.wait_for(lambda: self._idle or self._closed, wait) or self._closed:
-                    why = f" (the last did not start: {self._fault})" if self._fault else ""
-                    raise Failure(Reason.FULL, f"no process for the guest is ready{why}"[:TEXT], self._guest.name)
-                worker = self._idle.popleft()
-            if worker.alive:
-                return worker
-            self._drop(worker)  # ended while it waited: nothing was lost
+        forget = deadline.on_cancel(self._look_again)
+        try:
+            while True:
+                with self._changed:
+                    wait = min(deadline.remaining(), self._guest.limits.queue_wait)
+                    self._changed.wait_for(lambda: self._idle or self._closed or deadline.cancelled, wait)
+                    if not self._idle or self._closed or deadline.over:
+                        raise self._gave_up(deadline)
+                    worker = self._idle.popleft()
+                if worker.alive:
+                    return worker
+                self._drop(worker)  # ended while it waited: nothing was lost
+        finally:
+            forget()
+
+    def _look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _gave_up(self, deadline: Deadline) -> Failure:
+        name = self._guest.name
+        if deadline.cancelled:
+            return Failure(Reason.CANCELLED, "the caller hung up while it waited for a process", name)
+        why = f" (the last did not start: {self._fault})" if self._fault else ""
+        if deadline.over:
+            return Failure(Reason.DEADLINE, f"the deadline passed while no process was ready{why}"[:TEXT], name)
+        return Failure(Reason.FULL, f"no process for the guest is ready{why}"[:TEXT], name)
 
     def _give_back(self, worker: Worker) -> None:
         with self._changed:
@@ -327,7 +372,8 @@ class Pool:
             self._count -= 1
             self.restarts += 1
             self._changed.notify_all()
-        _log.warning("a worker process ended and is replaced", guest=self._guest.name, pid=worker.pid, how=how)
+        said = worker.last_words(how)
+        _log.warning("a worker process ended and is replaced", guest=self._guest.name, pid=worker.pid, how=said)
         return how
 
     def _supply(self) -> None:

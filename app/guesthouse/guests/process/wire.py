@@ -3,7 +3,8 @@
 A frame is one datagram of 16 bytes (`SOCK_SEQPACKET`): version, kind, and the sizes of what lies in the arena, a memfd
 that the server owns and the worker cannot resize (it is sealed): a head of JSON at a fixed place, then a payload (a
 body, tensors one behind the other, a model). One side speaks at a time: what was received is copied out before it is
-looked at, and before anything is answered. Nothing is unpickled.
+looked at, and before anything is answered. Nothing is unpickled. At the end of an event the server clears what its
+frames used.
 
 Whoever reads checks everything: a guest that broke out of its engine would own the other end. What is said in which
 kind of frame stands with those who say it (`worker`, `proxies`, `services`).
@@ -21,6 +22,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from ctypes import addressof, c_char, memset
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ _FRAME = struct.Struct("<HHIQ")
 _CANCELLED = struct.Struct("<Q")
 _HEAD_AT = 4096  # before it: the number of the event that was cancelled last
 _PAYLOAD_AT = _HEAD_AT + HEAD
-_KEEP = 4 << 20  # bytes of payload whose memory is kept between events
+_KEEP = 4 << 20  # bytes of payload whose memory is kept between events, as zeros
 
 Buffer = bytes | bytearray | memoryview
 
@@ -81,7 +83,7 @@ class Arena:
         self.fd = fd
         self.payload = size - _PAYLOAD_AT
         self._map = mmap.mmap(fd, size)
-        self._used = 0
+        self._head_used = self._used = 0  # bytes of a head, and of a payload, at most since `clear`
 
     @classmethod
     def create(cls, payload: int) -> Arena:
@@ -110,13 +112,18 @@ class Arena:
         size = sum(len(part) for part in payload)
         if len(head) > HEAD or size > self.payload:
             raise TooLong(f"{len(head)} and {size} bytes; at most {HEAD} and {self.payload}")
+        self.take(len(head), size)
         self._map[_HEAD_AT : _HEAD_AT + len(head)] = head
         at = _PAYLOAD_AT
         for part in payload:
             self._map[at : at + len(part)] = part
             at += len(part)
-        self._used = max(self._used, size)
         return size
+
+    def take(self, head: int, payload: int) -> None:
+        """Note that a frame, of this side or the other, uses so many bytes."""
+        self._head_used = max(self._head_used, head)
+        self._used = max(self._used, payload)
 
     def head(self, size: int) -> bytes:
         """A copy of the head."""
@@ -124,14 +131,12 @@ class Arena:
 
     def bytes(self, size: int) -> bytes:
         """A copy of a payload."""
-        self._used = max(self._used, size)
         return self._map[_PAYLOAD_AT : _PAYLOAD_AT + size]
 
     def arrays(self, size: int, described: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Tensor]:
         """Copies of the tensors in a payload. Raises `WireError` where they do not fill it exactly."""
         if sum(math.prod(shape) * dtype.itemsize for dtype, shape in described) != size:
             raise WireError("tensors that do not have the size of their payload")
-        self._used = max(self._used, size)
         arrays, at = [], _PAYLOAD_AT
         for dtype, shape in described:
             count = math.prod(shape)
@@ -154,12 +159,16 @@ class Arena:
         number: int = _CANCELLED.unpack_from(self._map)[0]
         return number
 
-    def trim(self) -> None:
-        """Give back the memory of payloads that were large."""
+    def clear(self) -> None:
+        """Leave nothing of an event: what its frames used is zeros, and the memory of large payloads is given back."""
         if self._used > _KEEP:
-            start = -(-(_PAYLOAD_AT + _KEEP) // mmap.PAGESIZE) * mmap.PAGESIZE
+            start = (_PAYLOAD_AT + _KEEP) // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(mmap.MADV_REMOVE, start)
-        self._used = 0
+            self._used = start - _PAYLOAD_AT
+        base = addressof(c_char.from_buffer(self._map))
+        memset(base + _HEAD_AT, 0, self._head_used)
+        memset(base + _PAYLOAD_AT, 0, self._used)
+        self._head_used = self._used = 0
 
 
 class Frame:
@@ -206,6 +215,7 @@ class Channel:
             raise WireError(f"version {version} of the protocol; this is {VERSION}")
         if head > HEAD or size > self.arena.payload:
             raise WireError(f"a frame with {head} and {size} bytes")
+        self.arena.take(head, size)
         try:
             return Frame(Kind(kind), json.loads(self.arena.head(head)), size)
         except (ValueError, RecursionError) as error:
@@ -275,13 +285,15 @@ def contents(tensor: Tensor) -> memoryview:
 
 def told(info: TensorInfo) -> list[object]:
     """An input or output of a model."""
-    return [info.name, None if info.dtype is None else info.dtype.str, list(info.shape)]
+    shape = None if info.shape is None else list(info.shape)
+    return [info.name, None if info.dtype is None else info.dtype.str, shape, info.kind, info.optional]
 
 
 def understood(value: Sequence[Any]) -> TensorInfo:
     """What `told` made."""
-    name, dtype, shape = value
-    return TensorInfo(name, None if dtype is None else np.dtype(dtype), tuple(shape))
+    name, dtype, shape, kind, optional = value
+    sizes = None if shape is None else tuple(shape)
+    return TensorInfo(name, None if dtype is None else np.dtype(dtype), sizes, kind, optional)
 
 
 def packed(event: Event) -> dict[str, object]:

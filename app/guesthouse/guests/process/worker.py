@@ -1,8 +1,8 @@
 """The worker process: one guest, one event at a time, each in a fresh sandbox, for as long as the server is there.
 
-Started by `pool` with an empty environment and three descriptors: the socket, the arena, the compiled module. It knows
-no gRPC, no ONNX Runtime, no manifest (an import contract says so): what a guest reaches of the host is asked of the
-server.
+Started by `pool` with an empty environment and three descriptors: the socket, the arena, the compiled module; a fourth
+where the guest is granted files (`sealed`). It knows no gRPC, no ONNX Runtime, no manifest (an import contract says
+so): what a guest reaches of the host is asked of the server.
 
 ====================  =================================================================================================
 received              answered
@@ -31,16 +31,19 @@ from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
 from guesthouse.guests import sandbox
+from guesthouse.guests.files import NOTHING, Granted
 from guesthouse.guests.guest import Guest, GuestConfig, in_worker
-from guesthouse.guests.process import confine
+from guesthouse.guests.process import confine, sealed
 from guesthouse.guests.process.proxies import RemoteInference, RemoteLog
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong, unpacked
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.models import KNOWN
 from guesthouse_abi.pictures import ANY
 from guesthouse_abi.services import Services
 
 _INSTANCES = 2  # of the engine: one at work, and one on its way out
+_KNOWN = 64 << 20  # bytes of model files that a guest embeds, remembered from one event to the next
 
 
 class _SharedDeadline(Deadline):
@@ -61,9 +64,10 @@ class _SharedDeadline(Deadline):
         """Only the server decides that."""
 
 
-def _guest(setup: Mapping[str, Any], module: int, channel: Channel) -> Guest:
+def _guest(setup: Mapping[str, Any], module: int, files: int | None, channel: Channel) -> Guest:
     config = setup["config"]
     grants, limits = config["grants"], Limits(**config["limits"])
+    granted = NOTHING if files is None else Granted(sealed.opened(files, setup["files"]))
     engine = open_engine(setup["engine"], EngineConfig(_INSTANCES, limits.memory, setup["pooling"]))
     return in_worker(
         GuestConfig(
@@ -71,10 +75,12 @@ def _guest(setup: Mapping[str, Any], module: int, channel: Channel) -> Guest:
                 **config,
                 "module": Path(config["module"]),
                 "limits": limits,
+                "files": (),
                 "grants": Grants(
                     **{
                         **grants,
                         "models": frozenset(grants["models"]),
+                        "aliases": tuple((alias, model) for alias, model in grants["aliases"]),
                         "env": tuple((name, value) for name, value in grants["env"]),
                         "args": tuple(grants["args"]),
                     }
@@ -83,6 +89,7 @@ def _guest(setup: Mapping[str, Any], module: int, channel: Channel) -> Guest:
         ),
         mapped(engine, Path(f"/proc/self/fd/{module}")),
         Services(RemoteInference(channel), RemoteLog(channel)),
+        granted,
     )
 
 
@@ -111,15 +118,19 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
         channel.send(Kind.FAILURE, {"reason": Reason.BAD_REPLY.value, "text": str(error), "cost": []})
 
 
-def serve(channel: Channel, module: int) -> None:
+def serve(channel: Channel, module: int, files: int | None = None) -> None:
     """Set up, then answer events until the server is gone. Raises `Ended`."""
     setup = channel.receive().head
     try:
-        guest = _guest(setup, module, channel)
+        guest = _guest(setup, module, files, channel)
         os.close(module)
+        if files is not None:
+            os.close(files)
         _warm_up()
         limits = guest.limits
-        confined = confine.when_loaded(limits.memory + limits.host_memory + 2 * (limits.input + limits.output))
+        KNOWN.keep_at_most(_KNOWN)
+        events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
+        confined = confine.when_loaded(events + _KNOWN)
     except Exception as error:
         channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
         return
@@ -130,12 +141,12 @@ def serve(channel: Channel, module: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The process: the server's process id, and the descriptors of socket, arena and module."""
-    parent, end, arena, module = map(int, arguments)
+    """The process: the server's process id, and the descriptors of socket, arena, module and perhaps files."""
+    parent, end, arena, module, *files = map(int, arguments)
     try:
         confine.at_start(parent)
         malloc.keep_pages()
-        serve(Channel(socket.socket(fileno=end), Arena.opened(arena)), module)
+        serve(Channel(socket.socket(fileno=end), Arena.opened(arena)), module, *files)
     except (Ended, confine.Orphaned):
         pass
     return 0

@@ -1,0 +1,57 @@
+"""A guest's granted files on their way to its worker processes: one piece of memory that nobody can change any more.
+
+It is a memfd, sealed against writing, growing and shrinking. The server fills it once; each worker gets a descriptor
+that can only be read, and maps it: the pages are the same for all, and count for no worker's limit of memory. Contents
+stand one behind the other, equal ones once; behind them stands the index in JSON: path, place and size of each file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import weakref
+from collections.abc import Mapping
+
+from guesthouse_abi.files import Files
+
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+class Sealed:
+    """The server's end. `index` is where the index stands, and its size. The memory goes with this object."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        """Raises `OSError` where the system gives no memory or descriptor."""
+        filled = os.memfd_create("guesthouse-files", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            places: dict[int, int] = {}  # where a content stands, by its object's identity
+            end, index = 0, []
+            for path, content in contents.items():
+                if id(content) not in places:
+                    places[id(content)] = end
+                    end += _write(filled, content)
+                index.append((path, places[id(content)], len(content)))
+            self.index = (end, _write(filled, json.dumps(index).encode()))
+            fcntl.fcntl(filled, fcntl.F_ADD_SEALS, _SEALS)
+            # Opened again: what could be written to cannot be mapped as shared memory everywhere.
+            self.fd = os.open(f"/proc/self/fd/{filled}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(filled)
+        weakref.finalize(self, os.close, self.fd)
+
+
+def _write(fd: int, data: bytes) -> int:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+    return len(data)
+
+
+def opened(fd: int, index: tuple[int, int]) -> Files:
+    """The worker's end: the files in the memory behind a descriptor, which may be closed then."""
+    memory = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+    begin, size = index
+    entries = json.loads(bytes(memory[begin : begin + size]))
+    return Files({path: memory[at : at + length] for path, at, length in entries})

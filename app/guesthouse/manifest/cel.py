@@ -1,0 +1,244 @@
+"""What is wrong with the `match` of a topic's route, and what it may stumble over: CEL over `event`.
+
+A sidecar compiles these expressions when it asks for the subscriptions. One that it cannot compile ends the whole list:
+no topic of the application is subscribed, and publishers see no error. A function that CEL does not know is worse: the
+sidecar (1.18) looks for it for ever. So they are read here, before anything is served. The grammar is `cel-python`'s;
+what an event has in it is Dapr's (components-contrib, `pubsub/envelope.go`). Nothing is evaluated.
+
+Language: https://github.com/google/cel-spec/blob/master/doc/langdef.md
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Tree: TypeAlias = Any
+"""A `lark.Tree`, or one of its tokens."""
+
+EVENT = "event"
+LONGEST = 4096  # characters of an expression
+MOST_BRACKETS = 128  # opened in one expression: what is deeper takes long to read
+
+# What a CloudEvent's names are made of (CloudEvents 1.0, "Naming conventions"), and the one name with an underscore.
+_ATTRIBUTE = re.compile(r"[a-z0-9]+|data_base64")
+#: What a sidecar writes into each event that it hands over, whoever published it.
+_ALWAYS = frozenset({"id", "source", "specversion", "type", "topic", "pubsubname"})
+_KNOWN = _ALWAYS | {"data", "data_base64", "datacontenttype", "subject", "time"}
+_KNOWN |= {"traceid", "traceparent", "tracestate", "expiration"}
+
+_FUNCTIONS = frozenset({"bool", "bytes", "double", "duration", "dyn", "has", "int", "size", "string"})
+_FUNCTIONS |= {"timestamp", "type", "uint"}
+_MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
+_METHODS = _MACROS | {"contains", "endsWith", "matches", "size", "startsWith"}
+_METHODS |= {"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds"}
+_METHODS |= {"getMinutes", "getMonth", "getSeconds"}
+_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
+
+# The parts of the grammar that stand for an operator; with one child they are only steps on the way down.
+_TRUTH = frozenset({"conditionalor", "conditionaland", "relation"})
+_ARITHMETIC = frozenset({"addition", "multiplication"})
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was found in one expression: each a sentence without its place, and what to do about it."""
+
+    faults: list[tuple[str, str]] = field(default_factory=list)  # a sidecar cannot use it
+    warnings: list[tuple[str, str]] = field(default_factory=list)  # it fails for some events
+
+
+def read(text: str) -> Reading:
+    """Read one expression. An empty one matches everything and is in order."""
+    found = Reading()
+    if not text.strip():
+        return found
+    if len(text) > LONGEST:
+        found.faults.append((f"has {len(text)} characters", f"write at most {LONGEST}"))
+        return found
+    if sum(map(text.count, "([{")) > MOST_BRACKETS:
+        found.faults.append((f"opens more than {MOST_BRACKETS} brackets", "write it with fewer"))
+        return found
+    # Loaded only where there is an expression: with all that it brings, it takes half a second.
+    from celpy import Environment
+    from celpy.celparser import CELParseError
+
+    try:
+        tree = Environment().compile(text)
+        walk = _Walk(found)
+        walk.expression(tree, frozenset())
+    except CELParseError as error:
+        found.faults.append(_not_cel(text, error.line, error.column))
+        return found
+    except RecursionError:
+        return Reading([("is nested too deeply", "write it as several rules")])
+    walk.finish()
+    if _never_boolean(tree):
+        found.faults.append(("is neither true nor false", 'compare it, as in event.type == "photo"'))
+    return found
+
+
+def _not_cel(text: str, line: int | None, column: int | None) -> tuple[str, str]:
+    lines = text.splitlines()
+    if line is None or column is None or not 1 <= line <= len(lines) or not 1 <= column <= len(lines[line - 1]):
+        return "is not CEL: it ends too early", "complete it"
+    rest = lines[line - 1][column - 1 :]
+    place = f"character {column}" if len(lines) == 1 else f"line {line}, character {column}"
+    remedy = "two values are compared with ==" if re.match(r"=[^=]", rest) else "correct it there or just before"
+    return f"is not CEL: nothing may follow like {rest[:16]!r} at {place}", remedy
+
+
+class _Walk:
+    """One way through an expression's tree: names, functions, and the event's fields."""
+
+    def __init__(self, found: Reading) -> None:
+        self._found = found
+        self._used: dict[str, None] = {}  # paths into the event, in order
+        self._asked: set[str] = set()  # those that has() asks for
+
+    def expression(self, tree: Tree, names: frozenset[str]) -> None:
+        """Look at `tree`, where `names` are the variables of the macros around it."""
+        if not hasattr(tree, "data"):
+            return
+        if (path := _path(tree)) is not None and path[0] == EVENT and EVENT not in names:
+            self._field(path)
+        elif tree.data == "ident":
+            self._name(str(tree.children[0]), names)
+        elif tree.data in ("ident_arg", "dot_ident_arg"):
+            self._function(tree, names)
+        elif tree.data == "member_dot_arg":
+            self._method(tree, names)
+        else:
+            if tree.data == "relation" and len(tree.children) == 2 and tree.children[0].data == "relation_in":
+                self._contained(tree.children[0].children[0], tree.children[1])
+            for child in tree.children:
+                self.expression(child, names)
+
+    def finish(self) -> None:
+        """Say which fields an event may not have that nothing asks for."""
+        for path in self._used:
+            if path not in self._asked and path.split(".")[1] not in _ALWAYS:
+                parent, _, name = path.rpartition(".")
+                asks = f"has({path})" if name.isidentifier() else f'"{name}" in {parent}'
+                what = f"fails for an event without {path}: the sidecar hands such an event to no guest"
+                self._found.warnings.append((what, f"write {asks} && … before it"))
+
+    def _fault(self, what: str, remedy: str) -> None:
+        if (what, remedy) not in self._found.faults:
+            self._found.faults.append((what, remedy))
+
+    def _name(self, name: str, names: frozenset[str]) -> None:
+        if name in names or name in _TYPES or name == EVENT:
+            return
+        remedy = f"write {EVENT}.{name}" if name in _KNOWN else f"the fields are those of {EVENT}, as in event.type"
+        self._fault(f"asks for {name}, which is not there", remedy)
+
+    def _field(self, path: Sequence[str]) -> None:
+        if len(path) == 1:
+            return
+        name = path[1]
+        if not _ATTRIBUTE.fullmatch(name):
+            near = difflib.get_close_matches(name.lower(), sorted(_KNOWN), n=1)
+            remedy = f"did you mean event.{near[0]}?" if near else "what was published is in event.data"
+            self._fault(f"asks for event.{name}, a name that no event has", remedy)
+            return
+        self._used[".".join(path)] = None
+
+    def _contained(self, left: Tree, right: Tree) -> None:
+        """`"name" in event.data` asks for the field as has() does."""
+        path, name = _path(right), _text(_innermost(left))
+        if path is not None and name is not None and path[0] == EVENT:
+            self._asked.add(".".join([*path, name]))
+
+    def _function(self, tree: Tree, names: frozenset[str]) -> None:
+        name, arguments = str(tree.children[0]), _arguments(tree)
+        if name not in _FUNCTIONS:
+            self._unknown("function", name, _FUNCTIONS)
+        if name == "has":
+            path = _path(arguments[0]) if len(arguments) == 1 else None
+            if path is None or len(path) < 2 or _innermost(arguments[0]).data != "member_dot":
+                self._fault("gives has() something else than one field", "write it as in has(event.data.amount)")
+                return
+            # Who asks for a field of a field asks for both.
+            self._asked.update(".".join(path[:length]) for length in range(2, len(path) + 1))
+        for argument in arguments:
+            self.expression(argument, names)
+
+    def _method(self, tree: Tree, names: frozenset[str]) -> None:
+        name, arguments = str(tree.children[1]), _arguments(tree)
+        self.expression(tree.children[0], names)
+        if name not in _METHODS:
+            self._unknown("method", name, _METHODS)
+        if name in _MACROS:
+            variable = _path(arguments[0]) if len(arguments) > 1 else None
+            if variable is None or len(variable) != 1:
+                self._fault(f"does not name the variable of {name}()", f"write it as in list.{name}(one, one > 0)")
+                return
+            names, arguments = names | {variable[0]}, arguments[1:]
+        for argument in arguments:
+            self.expression(argument, names)
+
+    def _unknown(self, kind: str, name: str, known: frozenset[str]) -> None:
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        remedy = f"did you mean {near[0]}()?" if near else f"there are {', '.join(sorted(known))}"
+        self._fault(f"calls the {kind} {name}(), which CEL does not have", remedy)
+
+
+def _innermost(tree: Tree) -> Tree:
+    """The first part below `tree` that is more than a step on the way down."""
+    while hasattr(tree, "data") and len(tree.children) == 1 and hasattr(tree.children[0], "data"):
+        tree = tree.children[0]
+    return tree
+
+
+def _path(tree: Tree) -> list[str] | None:
+    """The names of `a.b.c`, also where one of them is written as in `a["b"].c`; None for what is no such path."""
+    tree = _innermost(tree)
+    if tree.data == "ident":
+        return [str(tree.children[0])]
+    if tree.data not in ("member_dot", "member_index"):
+        return None
+    before = _path(tree.children[0])
+    if before is None:
+        return None
+    if tree.data == "member_dot":
+        return [*before, str(tree.children[1])]
+    name = _text(_innermost(tree.children[1]))
+    return None if name is None else [*before, name]
+
+
+def _text(tree: Tree) -> str | None:
+    """The text of a plain string literal; None for anything else."""
+    token = tree.children[0] if tree.data == "literal" else None
+    return str(token)[1:-1] if token is not None and token.type == "STRING_LIT" and token[0] in "\"'" else None
+
+
+def _arguments(tree: Tree) -> list[Tree]:
+    last = tree.children[-1]
+    return list(last.children) if hasattr(last, "data") and last.data == "exprlist" else []
+
+
+def _never_boolean(tree: Tree) -> bool:
+    """Whether the value can be seen to be no truth value: a number, a text, a list, or a sum."""
+    for part in _steps(tree):
+        if part.data in _TRUTH and len(part.children) > 1:
+            return False
+        if part.data in _ARITHMETIC and len(part.children) > 1:
+            return True
+        if part.data in ("list_lit", "map_lit"):
+            return True
+        if part.data == "literal":
+            return bool(part.children[0].type != "BOOL_LIT")
+    return False
+
+
+def _steps(tree: Tree) -> Iterator[Tree]:
+    """`tree` and what is in it, as long as that is one thing."""
+    while hasattr(tree, "data"):
+        yield tree
+        if len(tree.children) != 1:
+            return
+        tree = tree.children[0]

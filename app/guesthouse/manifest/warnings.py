@@ -1,0 +1,77 @@
+"""What a manifest may say and its author perhaps does not mean: nothing here keeps it from being served.
+
+`check` prints these, `serve` logs them. What a manifest must not say is in `tables` and `rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from guesthouse.manifest import cel
+from guesthouse.manifest.tables import Manifest
+from guesthouse.manifest.text import Where, key_path, shown
+from guesthouse.text import fault
+
+#: What stands for something in the key of a state, as `dapr.sidecar.state_key` fills it in.
+STATE_PLACEHOLDERS = ("{id}", "{name}", "{sha256}")
+
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+
+
+def warnings(manifest: Manifest) -> Iterator[str]:
+    """Each as people read it: what, where, what to do."""
+    for where, what, remedy in _all(manifest):
+        yield fault(what, key_path(where), remedy)
+
+
+def _all(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    yield from _no_routes(manifest)
+    yield from _patterns(manifest)
+    yield from _matches(manifest)
+    yield from _state_keys(manifest)
+    yield from _for_ever(manifest)
+
+
+def _no_routes(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    if not (manifest.invoke or manifest.binding or manifest.topic or manifest.job or manifest.operations):
+        remedy = "write [[invoke]], [[binding]], [[topic]] or [[job]]"
+        yield ("app", "name"), "no event reaches any guest: there are no routes", remedy
+
+
+def _patterns(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    """Other frameworks take `*` and `{id}` in a path for patterns."""
+    for index, route in enumerate(manifest.invoke):
+        if "*" in route.method or _PLACEHOLDER.search(route.method):
+            what = f"{shown(route.method)} is the very name of a method, not a pattern"
+            remedy = "write the whole name; what differs from call to call goes into the query or the body"
+            yield ("invoke", index, "method"), what, remedy
+
+
+def _matches(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    for index, topic in enumerate(manifest.topic):
+        if topic.route is not None:
+            for what, remedy in cel.read(topic.route.match).warnings:
+                yield ("topic", index, "route", "match"), f"{shown(topic.route.match)} {what}", remedy
+
+
+def _state_keys(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    known = ", ".join(STATE_PLACEHOLDERS)
+    states = [("binding", index, route.state) for index, route in enumerate(manifest.binding)]
+    states += [("topic", index, route.state) for index, route in enumerate(manifest.topic)]
+    for kind, index, state in states:
+        for unknown in dict.fromkeys(_PLACEHOLDER.findall(state.key if state is not None else "")):
+            if unknown not in STATE_PLACEHOLDERS:
+                what = f"{unknown} stands for nothing: it is part of the key as it is written"
+                yield (kind, index, "state", "key"), what, f"the placeholders are {known}"
+
+
+def _for_ever(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    """A route whose event can fail and come again without end, for nobody gives it up."""
+    what = "an event that its guest always fails on is sent again without end, and may keep others waiting"
+    for index, binding in enumerate(manifest.binding):
+        if binding.enabled and binding.on_error == "retry" and binding.attempts is None:
+            yield ("binding", index), what, 'give it attempts, and a dead_letter to keep it, or on_error = "drop"'
+    for index, topic in enumerate(manifest.topic):
+        if topic.enabled and topic.on_error == "retry" and topic.dead_letter is None:
+            yield ("topic", index), what, 'give it a dead_letter, or on_error = "drop"'

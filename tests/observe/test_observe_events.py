@@ -1,0 +1,69 @@
+"""Events in the log: one line at once for the first, one a minute for the others, and what failed with its marks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from guesthouse.observe import logs
+from guesthouse.observe.events import EventLog
+
+EVENT = Event(Trigger.TOPIC, "pubsub/photos", b"no photo", id="7f")
+
+
+@pytest.fixture
+def lines(monkeypatch) -> Iterator[Callable[[], list[dict[str, object]]]]:
+    """What the log has, read again at each call."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    logs.configure(logs.Format.JSON, stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def test_the_first_event_is_a_line_at_once_and_the_others_of_its_minute_are_one_more(lines):
+    log = EventLog(every=0.5)
+    for guest in ("classify", "echo", "classify"):
+        log.answered(EVENT, Reply(b"label", guest=guest))
+    first = lines()[0]
+    assert (first["event"], first["level"], first["guest"]) == ("answered", "info", "classify")
+    assert (first["name"], first["id"], first["bytes"]) == ("pubsub/photos", "7f", 5)
+    end = time.monotonic() + 30
+    while len(lines()) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert len(lines()) == 2
+    assert (lines()[1]["event"], lines()[1]["events"]) == ("answered since", 2)
+    assert lines()[1]["guests"] == {"echo": 1, "classify": 1}
+
+
+def test_after_a_quiet_minute_the_next_event_is_a_line_at_once(lines):
+    log = EventLog(every=0.0)
+    end = time.monotonic() + 30
+    while sum(line["event"] == "answered" for line in lines()) < 3:
+        assert time.monotonic() < end
+        log.answered(EVENT, Reply(b""))
+        time.sleep(0.01)
+
+
+def test_a_failure_says_which_event_it_was(lines):
+    EventLog().failed(EVENT, Failure(Reason.MALFORMED, "the body is not a picture", "classify"))
+    (line,) = lines()
+    assert (line["id"], line["bytes"], line["error"]) == ("7f", 8, "the body is not a picture")
+    assert line["sha256"] == hashlib.sha256(b"no photo").hexdigest()
+
+
+def test_an_event_without_an_id_has_none_in_its_line(lines):
+    EventLog().failed(Event(Trigger.INVOKE, "m"), Failure(Reason.GUEST, "no"))
+    assert "id" not in lines()[0]
