@@ -46,6 +46,7 @@ class Context:
         "inference_seconds",
         "input_at",
         "limits",
+        "refused",
         "runs",
         "services",
         "stdin",
@@ -81,6 +82,7 @@ class Context:
         self.runs: list[Run] = []
         self.held = 0  # bytes of host memory held on the guest's behalf
         self.held_peak = 0
+        self.refused = ""  # the last request of the guest's that was beyond one of its limits, in words
         self._memory: Memory | None = None
         self._states: dict[type[Any], Any] = {}
         self._logged = 0

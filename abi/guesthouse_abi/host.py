@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import HostError, Refused, Trap
+from guesthouse_abi.errors import HostError, Refused, TooMuch, Trap
 
 
 class ValType(enum.Enum):
@@ -80,6 +80,8 @@ class HostFunction:
             return refusal.number
         except HostError as error:
             context.log("host", f"{self.module}.{self.name}: {error}")
+            if isinstance(error, TooMuch):
+                context.refused = str(error)
             if self.faults is not None:
                 for kind in type(error).__mro__:
                     number = self.faults.get(kind)

@@ -8,19 +8,21 @@ thread: pictures are made small when somebody first asks for them. Who may ask i
 
 from __future__ import annotations
 
+import codecs
 import math
 import threading
 import time
 import uuid
 from array import array
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import simplejpeg  # type: ignore[import-untyped]
 
 from guesthouse.event import Cost, Event, Failure, Reply, Trigger
+from guesthouse.tracecontext import trace_id
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, HostError
 from guesthouse_abi.pictures import Era, Layout, decode_and_resize, size_of
@@ -32,8 +34,10 @@ STEPS = 60
 ARRIVALS = 100
 AT_ONCE = 50  # arrivals in one answer
 PICTURE_BYTES = 32 * 2**20
-TEXT_BYTES = 2048  # of a reply, or of a failure
+TEXT_BYTES = 2048  # of an event, of its reply, or of a failure
+NAME = 256  # characters of a name or an id that came from outside
 LONGEST_SIDE = 480  # pixels of a picture that is shown
+LARGE_SIDE = 1600  # pixels of one that is looked at by itself
 LARGEST_PICTURE = 50_000_000  # pixels of one that is decoded
 DECODING = 5.0  # seconds
 
@@ -64,14 +68,14 @@ class Feed:
         with self._lock:
             self._of(reply.guest).answered(self._step(), reply.cost)
             if event.trigger is not Trigger.INVOKE:
-                self._keep(_Arrival(event, reply.guest, reply.cost, len(event.body), self._wall()), event.body, reply)
+                self._keep(_Arrival(event, reply.guest, reply.cost, self._wall()), event.body, reply)
 
     def failed(self, event: Event, failure: Failure) -> None:
         """Count it, and keep it where it came by itself. Failures before a route was found have no guest."""
         with self._lock:
             self._of(failure.guest).failed(self._step(), failure, self._wall())
             if event.trigger is not Trigger.INVOKE:
-                arrival = _Arrival(event, failure.guest, failure.cost, len(event.body), self._wall(), failure)
+                arrival = _Arrival(event, failure.guest, failure.cost, self._wall(), failure)
                 self._keep(arrival, event.body, None)
 
     def _of(self, guest: str) -> _Counts:
@@ -84,12 +88,14 @@ class Feed:
         self._number += 1
         arrival.number = self._number
         arrival.picture = self._keep_picture(f"{self._life}-{self._number}", body)
+        if not arrival.picture:
+            arrival.body = body[:TEXT_BYTES]
         if reply is not None:
             arrival.reply_type = reply.content_type
+            arrival.reply_size = len(reply.body)
             arrival.reply_picture = self._keep_picture(f"{self._life}-{self._number}r", reply.body)
             if not arrival.reply_picture:
                 arrival.reply = reply.body[:TEXT_BYTES]
-                arrival.cut = len(reply.body) > TEXT_BYTES
         self._arrivals.append(arrival)
         if len(self._arrivals) > ARRIVALS:
             left = self._arrivals.popleft()
@@ -108,7 +114,7 @@ class Feed:
 
     def _drop(self, id: str) -> None:
         if (picture := self._pictures.pop(id, None)) is not None:
-            self._held -= len(picture.data)
+            self._held -= picture.size
 
     # ---- for those who ask ----
 
@@ -130,26 +136,34 @@ class Feed:
             "events": [arrival.json(pictures) for arrival in arrivals],
         }
 
-    def picture(self, id: str) -> bytes | None:
-        """A picture as a JPEG of at most `LONGEST_SIDE`; None where it is not kept any more, or cannot be decoded."""
+    def picture(self, id: str, *, large: bool = False) -> bytes | None:
+        """A picture as a JPEG of at most `LONGEST_SIDE`, or with `large` of at most `LARGE_SIDE`.
+
+        None where it is not kept any more, or cannot be decoded.
+        """
         with self._lock:
             picture = self._pictures.get(id)
         if picture is None:
             return None
         with picture.lock:
-            if picture.small:
-                return picture.data or None
-            small = _small(picture.data)
-            with self._lock:
-                if id in self._pictures:
-                    self._held += len(small or b"") - len(picture.data)
-                picture.data, picture.small = small or b"", True
-        return small
+            if picture.small is None:
+                data = _jpeg(picture.data, LARGE_SIDE)
+                small = _jpeg(data, LONGEST_SIDE) if data else b""
+                with self._lock:
+                    before, picture.data, picture.small = picture.size, data, small
+                    if id in self._pictures:
+                        self._held += picture.size - before
+            return (picture.data if large else picture.small) or None
 
     def counts(self, guest: str) -> dict[str, Json]:
         """What one guest has answered: since the start, and in the last `STEPS` steps of `STEP` seconds."""
         with self._lock:
             return self._of(guest).json(self._step())
+
+    def details(self, guest: str) -> dict[str, Json]:
+        """What is kept of one guest besides its counts: failures by reason, and the most memory that an event took."""
+        with self._lock:
+            return self._of(guest).details()
 
     @property
     def unrouted(self) -> int:
@@ -159,14 +173,18 @@ class Feed:
 
 
 class _Picture:
-    """As it came, until it is first asked for: then small, or empty where it cannot be decoded."""
+    """As it came, until it is first asked for: then `data` is what is shown large, empty where it cannot be decoded."""
 
     __slots__ = ("data", "lock", "small")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.small = False
+        self.small: bytes | None = None
         self.lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + len(self.small or b"")
 
 
 class _Unbounded:
@@ -177,10 +195,11 @@ class _Unbounded:
     def release(self, count: int) -> None: ...
 
 
-def _small(data: bytes) -> bytes | None:
+def _jpeg(data: bytes, side: int) -> bytes:
+    """A picture as a JPEG of at most `side` pixels; empty where it cannot be decoded."""
     try:
         width, height = size_of(data, _FORMATS)
-        scale = min(1.0, LONGEST_SIDE / max(width, height))
+        scale = min(1.0, side / max(width, height))
         pixels = decode_and_resize(
             data,
             max(1, round(width * scale)),
@@ -194,7 +213,7 @@ def _small(data: bytes) -> bytes | None:
             scale=True,
         )
     except (HostError, CallError):
-        return None
+        return b""
     encoded: bytes = simplejpeg.encode_jpeg(pixels, quality=82, colorspace="RGB")
     return encoded
 
@@ -206,20 +225,23 @@ class _Arrival:
     event: Event
     guest: str
     cost: Cost | None
-    size: int
     at: float  # time of day, seconds since 1970
     failure: Failure | None = None
     number: int = 0
+    size: int = 0
+    trace: str = ""
     picture: str = ""
+    body: bytes = b""  # its beginning, where it is no picture
     reply_picture: str = ""
     reply_type: str = ""
-    reply: bytes = b""
-    cut: bool = False
+    reply_size: int = 0
+    reply: bytes = b""  # its beginning, where it is no picture
 
     def __post_init__(self) -> None:
         # The body may be large, and a failure's traceback holds on to much: neither is kept here.
         old = self.event
-        self.event = Event(old.trigger, old.name, content_type=old.content_type, path=old.path, id=old.id)
+        self.size, self.trace = len(old.body), trace_id(old.metadata)
+        self.event = Event(old.trigger, old.name[:NAME], content_type=old.content_type[:NAME], id=old.id[:NAME])
         if self.failure is not None:
             self.failure = Failure(self.failure.reason, self.failure.text[:TEXT_BYTES], self.failure.guest)
 
@@ -231,16 +253,30 @@ class _Arrival:
             "trigger": self.event.trigger.value,
             "name": self.event.name,
             "id": self.event.id,
+            "trace": self.trace,
             "guest": self.guest,
+            "type": self.event.content_type,
             "bytes": self.size,
             "cost": milliseconds(self.cost) if self.cost is not None else None,
             "picture": self.picture if self.picture in pictures else None,
+            "text": _text(self.body, self.size),
+            "text_cut": self.size > TEXT_BYTES,
             "reply_picture": self.reply_picture if self.reply_picture in pictures else None,
             "reply_type": self.reply_type,
-            "reply": self.reply.decode("utf-8", "replace"),
-            "cut": self.cut,
+            "reply_bytes": self.reply_size,
+            "reply": _text(self.reply, self.reply_size),
+            "cut": self.reply_size > TEXT_BYTES,
             "failure": {"reason": failure.reason.value, "text": failure.text} if failure is not None else None,
         }
+
+
+def _text(beginning: bytes, size: int) -> str | None:
+    """The beginning of `size` bytes as text, without a character that was cut; None where it is none."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) == size)
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
 
 
 class _Step:
@@ -259,14 +295,24 @@ class _Step:
 PARTS = ("queued", "guest", "host", "inference")
 
 
+class _Failures(NamedTuple):
+    """One guest's failures of one reason: how many, and the last of them."""
+
+    number: int
+    text: str
+    at: float
+
+
 class _Counts:
     """One guest's."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.failures = 0
-        self._reasons: Counter[str] = Counter()
+        self._reasons: dict[str, _Failures] = {}  # no more than there are reasons
         self._last: dict[str, Json] | None = None
+        self._memory = 0  # the most of any event
+        self._host_memory = 0
         self._steps: deque[_Step] = deque(maxlen=STEPS)
 
     def answered(self, now: int, cost: Cost) -> None:
@@ -278,9 +324,10 @@ class _Counts:
     def failed(self, now: int, failure: Failure, at: float) -> None:
         self.calls += 1
         self.failures += 1
-        self._reasons[failure.reason.value] += 1
-        text = failure.text[:TEXT_BYTES]
-        self._last = {"reason": failure.reason.value, "text": text, "at": round(at, 3)}
+        reason, text = failure.reason.value, failure.text[:TEXT_BYTES]
+        self._last = {"reason": reason, "text": text, "at": round(at, 3)}
+        old = self._reasons.get(reason)
+        self._reasons[reason] = _Failures((old.number if old is not None else 0) + 1, text, at)
         step = self._at(now)
         step.calls += 1
         step.failures += 1
@@ -293,6 +340,8 @@ class _Counts:
         return self._steps[-1]
 
     def _measured(self, step: _Step, cost: Cost) -> None:
+        self._memory = max(self._memory, cost.memory)
+        self._host_memory = max(self._host_memory, cost.host_memory)
         step.bins[_bin(cost.queued + cost.total)] += 1
         for index, name in enumerate(PARTS):
             step.sums[index] += getattr(cost, name)
@@ -307,7 +356,7 @@ class _Counts:
         return {
             "calls": self.calls,
             "failures": self.failures,
-            "reasons": dict(self._reasons),
+            "reasons": {reason: kept.number for reason, kept in self._reasons.items()},
             "last_failure": self._last,
             "window": {
                 "calls": sum(step.calls for step in kept),
@@ -324,6 +373,15 @@ class _Counts:
                     if name != "p99"
                 },
             },
+        }
+
+    def details(self) -> dict[str, Json]:
+        return {
+            "failed": [
+                {"reason": reason, "count": kept.number, "text": kept.text, "at": round(kept.at, 3)}
+                for reason, kept in sorted(self._reasons.items(), key=lambda item: -item[1].number)
+            ],
+            "peak": {"memory": self._memory, "host_memory": self._host_memory},
         }
 
 

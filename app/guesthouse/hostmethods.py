@@ -1,4 +1,4 @@
-"""Methods that the host answers itself, for the page: `_guesthouse/status`, `…/events` and `…/pictures/ID`.
+"""Methods that the host answers itself, for the page: `_guesthouse/status`, `guests/NAME`, `events`, `pictures/ID`.
 
 `HostMethods` stands before the dispatcher. It answers only the applications that the manifest's `[page] apps` names, by
 the app id that their sidecar told ours (`dapr-caller-app-id`); to all others these methods do not exist. The same
@@ -16,8 +16,12 @@ from guesthouse import __version__
 from guesthouse.engine import version_of
 from guesthouse.event import Event, Failure, Handler, Headers, Reason, Reply, Trigger
 from guesthouse.feed import STEP, STEPS, Feed, Json, milliseconds
+from guesthouse.guests.guest import Guest
 from guesthouse.inference import session
+from guesthouse.manifest import tables
 from guesthouse.manifest.tables import RESERVED
+from guesthouse.observe import logs
+from guesthouse.observe.guestlog import GuestLog
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
@@ -34,6 +38,19 @@ class HostMethods:
         self._following = following
         self._apps = frozenset(plans.now.manifest.page.apps)
         self._began = time.monotonic()
+        self._loaded: dict[str, float] = {}  # when each guest was last loaded or changed, as time of day
+        self._switched = 0.0  # when the plan was
+        plans.tell(self._switch)
+
+    def _switch(self, plan: Plan, before: Plan | None) -> None:
+        now, old = time.time(), before.guests if before is not None else {}
+        kept = {
+            name: self._loaded[name]
+            for name in old
+            if name in plan.guests and plan.guests[name].state == old[name].state
+        }
+        self._loaded = {name: kept.get(name, now) for name in plan.guests}
+        self._switched = now
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
         """See `event.Handler.dispatch`."""
@@ -52,7 +69,10 @@ class HostMethods:
         if name == "events":
             return _json_reply(self._feed.after(parse_qs(event.query).get("after", [""])[-1]))
         kind, _, id = name.partition("/")
-        picture = self._feed.picture(id) if kind == "pictures" else None
+        plan = self._plans.now
+        if kind == "guests" and id in plan.guests:
+            return _json_reply(self._details(plan, id))
+        picture = self._feed.picture(id, large=event.query == "large") if kind == "pictures" else None
         if picture is None:
             raise Failure(Reason.NOT_FOUND, f"the host does not answer the method {event.name!r}")
         return Reply(picture, "image/jpeg")
@@ -67,6 +87,7 @@ class HostMethods:
             "engine": version_of(manifest.engine.name),
             "onnxruntime": session.VERSION,
             "uptime": round(time.monotonic() - self._began, 1),
+            "loaded": round(self._switched, 3),
             "step": STEP,
             "steps": STEPS,
             "methods": [{"method": i.method, "guest": i.guest, "verbs": i.verbs} for i in manifest.invoke],
@@ -88,15 +109,48 @@ class HostMethods:
         }
 
     def _guest(self, plan: Plan, name: str) -> dict[str, Json]:
-        slots, table = plan.guests[name].slots, plan.manifest.guests[name]
+        guest, table = plan.guests[name], plan.manifest.guests[name]
+        slots = guest.slots
         return {
             "name": name,
             "calling": table.calling,
+            "takes": takes(table, guest),
             "reply_type": table.reply_type,
             "models": sorted(set(table.models.values())),
+            "limits": {"input": guest.limits.input, "time": guest.limits.time},
             "slots": {"busy": slots.busy, "limit": slots.limit, "queued": slots.queued, "queue": slots.queue},
             **self._feed.counts(name),
         }
+
+    def _details(self, plan: Plan, name: str) -> dict[str, Json]:
+        """All that is known of one guest: what the status has of it, and what is too much to ask for all the time."""
+        guest, log = plan.guests[name], plan.guests[name].services.log
+        return {
+            **self._guest(plan, name),
+            "isolation": guest.config.isolation,
+            "function": guest.config.function,
+            "sha256": guest.sha256,
+            "loaded": round(self._loaded.get(name, self._switched), 3),
+            "limits": dataclasses.asdict(guest.limits),
+            **self._feed.details(name),
+            "log": [
+                {"at": round(line.at, 3), "stream": line.stream, "text": logs.masked(line.text), "cut": line.cut}
+                for line in (log.last() if isinstance(log, GuestLog) else ())
+            ],
+            "log_dropped": log.dropped if isinstance(log, GuestLog) else 0,
+        }
+
+
+def takes(table: tables.Guest, guest: Guest) -> list[str]:
+    """The content types that a guest understands: as the manifest says, else by the host's functions that it imports.
+
+    Empty where neither tells.
+    """
+    if table.takes:
+        return list(table.takes)
+    pictures = {wanted.name for wanted in guest.module.imports if wanted.module == "wasmedge_image"}
+    formats = {"image/jpeg": "load_jpg", "image/png": "load_png"}
+    return [kind for kind, part in formats.items() if any(part in name or name == "load_image" for name in pictures)]
 
 
 def headers(reply: Reply) -> Headers:

@@ -25,7 +25,7 @@ from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
-from guesthouse.observe.guestlog import GuestLog
+from guesthouse.observe.guestlog import KEPT, GuestLog
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Services
 
@@ -224,7 +224,7 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
             continue
         config = guest_config(name, guest, manifest.isolation_of(guest), keys)
-        services = Services(models, _log(config, before))
+        services = Services(models, _log(config, before, KEPT if manifest.page.apps else 0))
         granted = Granted()
         try:
             granted = _granted(config, shelf)
@@ -301,12 +301,12 @@ def _slots(before: Plan | None) -> dict[str, Slots]:
     return {n: slots for n, slots in before.slots.items() if n in before.guests or slots.busy or slots.queued}
 
 
-def _log(config: GuestConfig, before: Plan | None) -> GuestLog:
+def _log(config: GuestConfig, before: Plan | None, keep: int) -> GuestLog:
     """A guest's log: the same as before, so that what it may log does not begin anew."""
     guest = before.guests.get(config.name) if before is not None else None
     if guest is not None and isinstance(guest.services.log, GuestLog) and guest.limits.log == config.limits.log:
         return guest.services.log
-    return GuestLog(config.name, burst=config.limits.log)
+    return GuestLog(config.name, config.limits.log, keep)
 
 
 def _pools(guests: Mapping[str, Guest], engine: Engine, before: Plan | None) -> dict[str, Pool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -15,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from dapr_real.real_programs import ROOT, App, Program, Sidecar, free_port, listens, running, wait
 from guesthouse.dapr.client import Client
 
 SHOTS = ROOT / "out" / "page"
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-WAIT = 30_000  # milliseconds, on a machine that does much else
+WAIT = 90_000  # milliseconds, on a machine that does much else
 
 expect.set_options(timeout=WAIT)
 
@@ -89,6 +90,17 @@ def site(start_site: Callable[..., Site]) -> Site:
 
 
 @pytest.fixture(scope="session")
+def busy(start_site: Callable[..., Site], tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The same with a binding more, `words`, whose guest answers anything; for tests that a crowd would disturb."""
+    text = (ROOT / "guesthouse.toml").read_text()
+    text = text.replace("${GUESTHOUSE_GUESTS:-guests}", os.environ.get("GUESTHOUSE_GUESTS", str(ROOT / "guests")))
+    text = text.replace('"models/', f'"{ROOT}/models/') + '\n[[binding]]\nname = "words"\nguest = "echo"\n'
+    manifest = tmp_path_factory.mktemp("busy") / "guesthouse.toml"
+    manifest.write_text(text)
+    return start_site(manifest)
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert program, "no chromium here: run tests/browser/install.sh"
@@ -139,4 +151,20 @@ def photos() -> Path:
     return ROOT / "tests" / "data" / "photos"
 
 
-__all__ = ["DESKTOP", "PHONE", "OpenPage", "Site", "Web", "wait"]
+def example(page: Page, name: str) -> Locator:
+    """The button of a photo to take."""
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def answered(page: Page, verdict: str | re.Pattern[str]) -> None:
+    """The panel has an answer."""
+    expect(page.locator("#verdict")).to_contain_text(verdict)
+    expect(page.locator("#result")).to_have_attribute("aria-busy", "false")
+
+
+def is_http_error(text: str) -> bool:
+    """What the browser itself logs of each answer that is no success."""
+    return "Failed to load resource" in text
+
+
+__all__ = ["DESKTOP", "PHONE", "OpenPage", "Site", "Web", "answered", "example", "is_http_error", "wait"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -195,3 +196,36 @@ def test_wasi_nn_guests_see_what_the_others_see(serve, photos: Path):
         with pytest.raises(Failure, match=said) as caught:
             invoke(client, method, body)
         assert caught.value.reason is reason
+
+
+def test_a_photo_that_needs_more_memory_than_grayscale_has_is_refused_by_the_name_of_the_limit(vision: Client):
+    out = io.BytesIO()
+    Image.effect_noise((6000, 4000), 60).convert("RGB").save(out, "JPEG", quality=70)
+    with pytest.raises(Failure) as refused:
+        vision.send(Event(Trigger.INVOKE, "api/grayscale", out.getvalue()))
+    assert refused.value.reason is Reason.MALFORMED
+    assert "a picture of 6000x4000 pixels is too large for the memory of this guest (limits.memory)" in str(
+        refused.value
+    )
+
+
+def test_a_photo_over_the_pixel_limit_is_refused_by_the_name_of_the_limit(serve: Callable[[str], Client], photos: Path):
+    """The guest itself takes it for a broken picture: the host says what it had refused."""
+    client = serve(
+        """
+        [app]
+        name = "vision"
+        [models.classifier]
+        path = "ROOT/models/efficientnet-lite0.onnx"
+        [guests.classify]
+        module = "GUESTS/classify/classify.wasm"
+        function = "infer"
+        models = ["classifier"]
+        limits.pixels = 1000
+        [[invoke]]
+        method = "api/image"
+        guest = "classify"
+        """
+    )
+    with pytest.raises(Failure, match=r"the limit pixels is 1000"):
+        client.send(Event(Trigger.INVOKE, "api/image", (photos / "rocket.jpg").read_bytes()))

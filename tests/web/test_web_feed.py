@@ -15,7 +15,8 @@ from guesthouse import feed as module
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.feed import ARRIVALS, AT_ONCE, LONGEST_SIDE, STEP, STEPS, Feed, percentile
 
-PHOTO = Event(Trigger.BINDING, "camera", b"no picture", id="7")
+TRACED = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+PHOTO = Event(Trigger.BINDING, "camera", b"no picture", "text/plain", id="7", metadata=TRACED)
 
 
 class Time:
@@ -38,8 +39,9 @@ def feed(clock: Time) -> Feed:
     return Feed(clock=clock, wall=lambda: 1234.5)
 
 
-def reply(total: float = 0.01, body: bytes = b"{}", **parts: float) -> Reply:
-    return Reply(body, "application/json", "classify", Cost(total=total, **parts))
+def reply(total: float = 0.01, body: bytes = b"{}", *, memory: int = 0, host_memory: int = 0, **parts: float) -> Reply:
+    cost = Cost(total=total, memory=memory, host_memory=host_memory, **parts)
+    return Reply(body, "application/json", "classify", cost)
 
 
 def png(size: tuple[int, int]) -> bytes:
@@ -57,12 +59,17 @@ def test_an_arrival_has_what_the_page_shows_of_it(feed: Feed):
         "trigger": "binding",
         "name": "camera",
         "id": "7",
+        "trace": "0af7651916cd43dd8448eb211c80319c",
         "guest": "classify",
+        "type": "text/plain",
         "bytes": 10,
         "cost": {"queued": 5.0, "guest": 10.0, "host": 0.0, "inference": 20.0, "total": 40.0},
         "picture": None,
+        "text": "no picture",
+        "text_cut": False,
         "reply_picture": None,
         "reply_type": "application/json",
+        "reply_bytes": 17,
         "reply": '[{"label":"cup"}]',
         "cut": False,
         "failure": None,
@@ -113,6 +120,42 @@ def test_a_long_reply_is_cut(feed: Feed):
     assert (len(event["reply"]), event["cut"]) == (module.TEXT_BYTES, True)
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("Grüße\u202e\x1b[31m".encode(), "Grüße\u202e\x1b[31m"),  # the page shows what would steer it
+        (b"", ""),
+        (b"a\0b", None),
+        (b"\xff\xfe", None),
+        ("€".encode()[:2], None),  # nobody cut it here
+        (b"x" * (module.TEXT_BYTES - 1) + "€".encode(), "x" * (module.TEXT_BYTES - 1)),
+    ],
+)
+def test_what_came_and_what_was_replied_are_text_where_they_are(feed: Feed, body: bytes, text: str | None):
+    feed.answered(Event(Trigger.TOPIC, "pubsub/words", body), reply(body=body))
+    (event,) = feed.after("")["events"]
+    assert (event["text"], event["reply"]) == (text, text)
+    assert (event["bytes"], event["reply_bytes"]) == (len(body), len(body))
+    assert event["text_cut"] is event["cut"] is (len(body) > module.TEXT_BYTES)
+
+
+def test_names_from_outside_are_cut(feed: Feed):
+    feed.answered(Event(Trigger.TOPIC, "n" * 9000, b"", "t" * 9000, id="i" * 9000), reply())
+    (event,) = feed.after("")["events"]
+    assert {len(event[key]) for key in ("name", "type", "id")} == {module.NAME}
+
+
+def test_a_picture_can_be_had_larger(feed: Feed):
+    feed.answered(Event(Trigger.BINDING, "camera", png((3200, 2400))), reply())
+    id = feed.after("")["events"][0]["picture"]
+    small, large = feed.picture(id), feed.picture(id, large=True)
+    assert small is not None
+    assert large is not None
+    assert Image.open(io.BytesIO(small)).size == (480, 360)
+    assert Image.open(io.BytesIO(large)).size == (1600, 1200)
+    assert feed._held == len(small) + len(large)
+
+
 def test_a_picture_is_made_small_when_it_is_asked_for(feed: Feed, photos: Path):
     feed.answered(Event(Trigger.BINDING, "camera", (photos / "coffee.png").read_bytes()), reply())
     (event,) = feed.after("")["events"]
@@ -121,7 +164,6 @@ def test_a_picture_is_made_small_when_it_is_asked_for(feed: Feed, photos: Path):
     picture = Image.open(io.BytesIO(small))
     assert (picture.format, picture.size) == ("JPEG", (LONGEST_SIDE, 320))
     assert feed.picture(event["picture"]) == small
-    assert feed._held == len(small)
 
 
 def test_a_reply_that_is_a_picture_is_kept_as_one(feed: Feed):
@@ -194,6 +236,19 @@ def test_counts_have_the_window_and_the_last_failure(feed: Feed, clock: Time):
     assert len(found["series"]["calls"]) == STEPS
 
 
+def test_failures_are_kept_by_reason_with_the_last_of_each_and_the_most_memory(feed: Feed):
+    event = Event(Trigger.INVOKE, "m")
+    feed.answered(event, reply(memory=5, host_memory=9))
+    for text in ("x" * 9000, "no photo"):
+        feed.failed(event, Failure(Reason.GUEST, text, "classify", Cost(memory=7)))
+    feed.failed(event, Failure(Reason.FULL, "x" * 9000, "classify"))
+    found = feed.details("classify")
+    assert found["peak"] == {"memory": 7, "host_memory": 9}
+    guest, full = found["failed"]
+    assert guest == {"reason": "GUEST", "count": 2, "text": "no photo", "at": 1234.5}
+    assert (full["reason"], full["count"], len(full["text"])) == ("FULL", 1, module.TEXT_BYTES)
+
+
 def test_what_is_older_than_the_window_counts_no_more(feed: Feed, clock: Time):
     feed.answered(Event(Trigger.INVOKE, "m"), reply())
     clock.now += STEP * STEPS
@@ -235,4 +290,4 @@ def test_many_threads_may_tell_and_ask(feed: Feed):
     for thread in threads:
         thread.join()
     assert feed.counts("classify")["calls"] == 800
-    assert feed._held == sum(len(picture.data) for picture in feed._pictures.values())
+    assert feed._held == sum(picture.size for picture in feed._pictures.values())

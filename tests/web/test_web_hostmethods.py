@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import wasmtime
 from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
-from google.protobuf.any_pb2 import Any
+from google.protobuf.any_pb2 import Any as AnyMessage
 
+from guesthouse.cli.parts import opened
 from guesthouse.dapr.client import Client
+from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.feed import Feed
+from guesthouse.hostmethods import HostMethods
 from guesthouse.manifest import load
 from guesthouse.manifest.read import ManifestError
+from guesthouse.observe import logs
+from guesthouse.observe.guestlog import KEPT, KEPT_TEXT
+from guesthouse.plan import build
+from guesthouse.plans import Plans
 from served import serving
 
 ECHO = """(module
@@ -26,6 +38,7 @@ ECHO = """(module
   (func (export "_start")
     (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 1000000))
     (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+    (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8))) ;; what it got, as a log line
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"""
 MANIFEST = """
 [app]
@@ -72,6 +85,97 @@ def test_the_status_lists_guests_methods_and_slots(client: Client):
     assert guest["name"] == "echo"
     assert guest["slots"]["busy"] == 0
     assert {"calls", "window", "series"} <= set(guest)
+    assert (guest["takes"], guest["limits"]) == ([], {"input": 16 << 20, "time": 5.0})
+
+
+def test_one_guest_can_be_looked_at_closely(client: Client):
+    client.send(Event(Trigger.BINDING, "camera", b"first line\x1b[2J\nsecond line\n"))
+    with pytest.raises(Failure):
+        client.send(Event(Trigger.BINDING, "camera", bytes((16 << 20) + 1)))
+    guest = json.loads(ask(client, "_guesthouse/guests/echo"))
+    assert [(line["stream"], line["text"]) for line in guest["log"][-2:]] == [
+        ("stderr", "first line\ufffd[2J"),
+        ("stderr", "second line"),
+    ]
+    assert abs(guest["log"][-1]["at"] - time.time()) < 3600
+    assert guest["limits"]["memory"] == 128 << 20
+    assert guest["peak"]["memory"] == 16 * 65536
+    assert guest["isolation"] == "thread"
+    assert len(guest["sha256"]) == 64
+    assert abs(guest["loaded"] - time.time()) < 3600
+    assert [(kind["reason"], kind["text"]) for kind in guest["failed"]] == [
+        ("TOO_LARGE", "a body of 16777217 bytes; the limit input is 16777216")
+    ]
+
+
+def test_a_guests_last_lines_are_kept_and_cut(client: Client):
+    client.send(Event(Trigger.BINDING, "camera", b"x" * 2000 + b"\n" + b"".join(b"%d\n" % n for n in range(KEPT - 1))))
+    log = json.loads(ask(client, "_guesthouse/guests/echo"))["log"]
+    assert len(log) == KEPT
+    assert (len(log[0]["text"]), log[0]["cut"]) == (KEPT_TEXT, True)
+    assert (log[-1]["text"], log[-1]["cut"]) == (str(KEPT - 2), False)
+
+
+def test_no_secret_is_in_the_lines(client: Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "_HIDDEN", {"the-token"})
+    client.send(Event(Trigger.BINDING, "camera", b"asked with the-token, twice\n"))
+    assert json.loads(ask(client, "_guesthouse/guests/echo"))["log"][-1]["text"] == "asked with ***, twice"
+
+
+def test_where_there_is_no_page_no_line_is_kept(tmp_path: Path):
+    with serving(write(tmp_path, "")) as (client, plan):
+        client.send(Event(Trigger.BINDING, "camera", b"a line\n"))
+        assert plan.guests["echo"].services.log.last() == []
+
+
+@pytest.mark.parametrize(
+    ("imports", "said", "found"),
+    [
+        ("", "", []),
+        ("load_image", "", ["image/jpeg", "image/png"]),
+        ("load_jpg_to_rgb8", "", ["image/jpeg"]),
+        ("load_jpg_to_rgb8 load_png_to_rgb32f", "", ["image/jpeg", "image/png"]),
+        ("load_image", 'takes = ["Image/TIFF"]', ["image/tiff"]),
+        ("", 'takes = ["application/octet-stream"]', ["application/octet-stream"]),
+    ],
+)
+def test_what_a_guest_takes_is_seen_by_its_imports_unless_the_manifest_says_it(
+    tmp_path: Path, imports: str, said: str, found: list[str]
+):
+    names = [name if name == "load_image" else f"wasmedge_image_{name}" for name in imports.split()]
+    types = {name: "i32 " * (7 if name == "load_image" else 5) for name in names}
+    wat = "".join(
+        f'(import "wasmedge_image" "{name}" (func (param {kind}) (result i32)))' for name, kind in types.items()
+    )
+    (tmp_path / "guest.wasm").write_bytes(
+        wasmtime.wat2wasm(f'(module {wat} (memory (export "memory") 1) (func (export "_start")))')
+    )
+    (tmp_path / "guesthouse.toml").write_text(
+        f'[app]\nname = "vision"\n{PAGE}\n[guests.it]\nmodule = "guest.wasm"\ncalling = "command"\n{said}\n'
+    )
+    with serving(tmp_path / "guesthouse.toml") as (client, _):
+        (guest,) = json.loads(ask(client, "_guesthouse/status"))["guests"]
+        assert guest["takes"] == found
+
+
+def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
+    """A reload that changes nothing of a guest leaves its time; one that does is the guest's last."""
+    path = write(tmp_path, PAGE)
+    with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
+        methods = HostMethods(plans, Feed(), Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1"))))
+
+        def asked(name: str) -> Any:
+            event = Event(Trigger.INVOKE, f"_guesthouse/{name}", metadata={"dapr-caller-app-id": "web"})
+            return json.loads(methods.dispatch(event).body)
+
+        began = asked("guests/echo")["loaded"]
+        time.sleep(0.01)
+        plans.switch(build(load(path), plan.engine, plan.cache, plan))
+        assert asked("guests/echo")["loaded"] == began
+        assert asked("status")["loaded"] > began
+        path.write_text(path.read_text().replace('reply_type = "text/plain"', 'reply_type = "text/html"'))
+        plans.switch(build(load(path), plan.engine, plan.cache, plans.now))
+        assert asked("guests/echo")["loaded"] > began
 
 
 def test_the_status_names_no_file_of_the_host(client: Client, tmp_path_factory: pytest.TempPathFactory):
@@ -89,11 +193,15 @@ def test_pictures_are_answered_as_jpeg(client: Client, photos: Path):
     before = json.loads(ask(client, "_guesthouse/events"))["cursor"]
     client.send(Event(Trigger.BINDING, "camera", (photos / "rocket.jpg").read_bytes()))
     (event,) = json.loads(ask(client, "_guesthouse/events", f"after={before}"))["events"]
-    assert ask(client, f"_guesthouse/pictures/{event['picture']}").startswith(b"\xff\xd8\xff")
+    small = ask(client, f"_guesthouse/pictures/{event['picture']}")
+    large = ask(client, f"_guesthouse/pictures/{event['picture']}", "large")
+    assert small.startswith(b"\xff\xd8\xff")
+    assert large.startswith(b"\xff\xd8\xff")
+    assert len(large) > len(small)
 
 
 @pytest.mark.parametrize("caller", ["", "other", "WEB", "web, other", "other, web", "web, web"])
-@pytest.mark.parametrize("method", ["_guesthouse/status", "_guesthouse/events"])
+@pytest.mark.parametrize("method", ["_guesthouse/status", "_guesthouse/events", "_guesthouse/guests/echo"])
 def test_to_others_the_methods_do_not_exist(client: Client, method: str, caller: str):
     with pytest.raises(Failure) as refused:
         ask(client, method, caller=caller)
@@ -108,15 +216,15 @@ def test_without_a_page_in_the_manifest_nobody_is_answered(tmp_path: Path):
         ask(client, "_guesthouse/status")
 
 
-@pytest.mark.parametrize("method", ["_guesthouse/none", "_guesthouse/pictures/x", "_guesthouse/pictures"])
+@pytest.mark.parametrize("method", ["none", "pictures/x", "pictures", "guests", "guests/none", "guests/echo/x"])
 def test_an_unknown_method_of_the_host_is_not_found(client: Client, method: str):
     with pytest.raises(Failure, match="the host does not answer the method"):
-        ask(client, method)
+        ask(client, f"_guesthouse/{method}")
 
 
 def headers_of(client: Client, caller: str) -> dict[str, str]:
     with grpc.insecure_channel(client.address) as channel:
-        request = InvokeRequest(method="echo", data=Any(value=b"hello"))
+        request = InvokeRequest(method="echo", data=AnyMessage(value=b"hello"))
         metadata = (("dapr-caller-app-id", caller),)
         reply, call = AppCallbackStub(channel).OnInvoke.with_call(request, metadata=metadata, timeout=20)
         assert reply.data.value == b"hello"
@@ -140,6 +248,7 @@ def test_other_callers_get_no_headers(client: Client):
         ('[page]\napps = "web"', '"web" is text, not a list'),
         ("[page]\napps = []", "page.apps — name the applications that may ask, or leave the table out"),
         ('[page]\napps = [""]', "is empty"),
+        ('[guests.x]\nmodule = "x.wasm"\ntakes = ["jpeg"]', '"jpeg" is not a content type'),
         ('[[invoke]]\nmethod = "/_guesthouse/x"\nguest = "echo"', "is a name that the host keeps for itself"),
     ],
 )

@@ -59,7 +59,9 @@ def test_health_needs_no_sidecar(page: TestClient):
     assert (page.get("/healthz").status_code, page.get("/healthz").text) == (200, "ok\n")
 
 
-@pytest.mark.parametrize("path", ["/api/status", "/api/events", "/api/events?after=1-2", "/api/pictures/ab-1"])
+@pytest.mark.parametrize(
+    "path", ["/api/status", "/api/events", "/api/events?after=1-2", "/api/pictures/ab-1", "/api/guests/x"]
+)
 def test_without_a_sidecar_it_says_so_and_what_to_do(page: TestClient, nobody: str, path: str):
     response = page.get(path)
     error = response.json()["error"]
@@ -107,6 +109,11 @@ def test_a_body_over_the_limit_is_refused_where_it_has_no_length(page: TestClien
 @pytest.mark.parametrize("id", ["x", "ab-1/2", "..%2fstatus", "ab-1rr", "\u0663-1"])
 def test_a_picture_has_an_id_of_one_kind(page: TestClient, id: str):
     assert page.get(f"/api/pictures/{id}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["x/y", "..%2fstatus", "a b", "\u00e4", "x" * 201])
+def test_a_guest_has_a_name_of_one_kind(page: TestClient, name: str):
+    assert page.get(f"/api/guests/{name}").status_code == 404
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from typing import Annotated
@@ -43,6 +44,8 @@ def web(
     """
     token, asked = os.environ.get("DAPR_API_TOKEN", ""), os.environ.get("GUESTHOUSE_PAGE_TOKEN", "")
     logs.hide([token, asked])
+    for library in ("httpx2", "httpcore2"):  # they have lines of their own for each question to the sidecar
+        logging.getLogger(library).setLevel(logging.WARNING)
     sidecar = Sidecar(url_from_environment(), app, token)
     if not asked and not is_loopback(host):
         _log.warning("whoever reaches the page may use it: set GUESTHOUSE_PAGE_TOKEN", host=host)

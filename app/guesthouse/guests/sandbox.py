@@ -31,6 +31,9 @@ _REASONS: dict[type[errors.CallError], Reason] = {
     errors.HostFault: Reason.INTERNAL,
 }
 
+#: Where what was refused to the guest may be why.
+_OWN = frozenset({Reason.GUEST, Reason.MALFORMED, Reason.TRY_AGAIN, Reason.TRAP, Reason.BAD_REPLY})
+
 #: What a guest's end may be, by name.
 REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_REPLY))
 
@@ -70,7 +73,7 @@ def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> 
                 instance.close()
     except (errors.CallError, errors.HostError) as error:
         words = last_words(context)
-        raise _failure(error, words, guest, _cost(context, started, memory, queued)) from error
+        raise _failure(error, words, guest, context, _cost(context, started, memory, queued)) from error
     return Reply(body, config.reply_type, guest.name, _cost(context, started, memory, queued))
 
 
@@ -107,7 +110,7 @@ def _cost(context: Context, began: float, memory: int, queued: float) -> Cost:
     )
 
 
-def _failure(error: Exception, words: str, guest: Guest, cost: Cost) -> Failure:
+def _failure(error: Exception, words: str, guest: Guest, context: Context, cost: Cost) -> Failure:
     reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), Reason.BAD_REPLY)
     if reason is Reason.INTERNAL:
         text = "the host failed while it answered one of the guest's calls"
@@ -120,6 +123,9 @@ def _failure(error: Exception, words: str, guest: Guest, cost: Cost) -> Failure:
         text = _with_words(f"trap: {error}", words) if str(error) == error.kind else f"trap: {error}"
     else:
         text = str(error)
+    if context.refused and context.refused not in text and reason in _OWN:
+        # The guest may take a picture that the host does not decode for one that is broken, and say so.
+        text = f"{text[: TEXT // 2]} (the host had refused {context.refused[: TEXT // 2]})"
     return Failure(reason, text[:TEXT], guest.name, cost)
 
 

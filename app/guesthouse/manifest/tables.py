@@ -28,6 +28,7 @@ MiB = 1 << 20
 GiB = 1 << 30
 _LONGEST_MODEL_NAME = 256  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_CONTENT_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+*-]{1,64}", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: How the names of the host's own methods begin.
@@ -198,6 +199,12 @@ def _verb(value: object) -> object:
     if isinstance(value, str) and value.upper() not in VERBS:
         raise wrong("is not an HTTP verb", f"use {', '.join(VERBS)}")
     return value.upper() if isinstance(value, str) else value
+
+
+def _content_type(value: object) -> object:
+    if isinstance(value, str) and not _CONTENT_TYPE.fullmatch(value):
+        raise wrong("is not a content type", 'write one as in "image/jpeg" or "text/plain"')
+    return value.lower() if isinstance(value, str) else value
 
 
 def _method(value: object) -> object:
@@ -484,6 +491,12 @@ class Guest(Table):
         default="", description="the file whose content is the reply, not what it returns or prints"
     )
     reply_type: Text = Field(default="", description="the content type of its replies")
+    takes: Annotated[tuple[Annotated[str, BeforeValidator(_content_type)], ...], Kind("list of content types")] = Field(
+        default=(),
+        description="the content types of the events that it understands, for those who choose one (the page, "
+        "docs/page.md); nothing is refused for it",
+        json_schema_extra={"default": "pictures, where it imports `wasmedge_image`; else unknown"},
+    )
     image: Literal["0.14", "0.15"] | None = Field(
         default=None,
         description="decode and resize pictures as this WasmEdge version does",

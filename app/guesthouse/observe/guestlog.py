@@ -1,6 +1,7 @@
 """Guests' own lines in the log, under their names, and no more of them than a log can take.
 
-What one event may log is bounded by the guest's `limits.log`; here is what all events of a guest may log together.
+What one event may log is bounded by the guest's `limits.log`; here is what all events of a guest may log together. The
+last lines are also kept for those who ask, where anybody may (the page).
 """
 
 from __future__ import annotations
@@ -8,28 +9,51 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
 RATE = 128 * 1024  # bytes a second
 BURST = 1024 * 1024  # bytes that may come at once after a quiet time; more where one event may log more
 LINE = 200  # bytes that a line takes besides its text: time, names
+KEPT = 100  # lines that are kept for those who ask
+KEPT_TEXT = 500  # characters of each of them
 
 _lines = logging.getLogger("guesthouse.guest")
+
+
+class Line(NamedTuple):
+    """A line that is kept."""
+
+    at: float  # time of day, seconds since 1970
+    stream: str
+    text: str
+    cut: bool
 
 
 class GuestLog:
     """`guesthouse_abi.services.Log` of one guest, a token bucket of bytes. For any number of threads.
 
     When the bucket is empty, lines are dropped until a second's worth has come together again. That is said when it
-    begins, and how many they were when it is over.
+    begins, and how many they were when it is over. The last `keep` lines can be asked for, whatever the log's level is.
     """
 
-    def __init__(self, guest: str, burst: int = 0, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        guest: str,
+        burst: int = 0,
+        keep: int = 0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._log = structlog.get_logger("guesthouse.guest").bind(guest=guest)
         self._burst = max(burst + LINE, BURST)
         self._clock = clock
+        self._wall = wall
+        self._kept: deque[Line] = deque(maxlen=keep)
         self._lock = threading.Lock()
         self._left = float(self._burst)
         self._filled = clock()
@@ -39,7 +63,7 @@ class GuestLog:
     def line(self, stream: str, text: str) -> None:
         """See `guesthouse_abi.services.Log`."""
         level = logging.WARNING if stream == "host" else logging.INFO
-        if not _lines.isEnabledFor(level):
+        if not self._kept.maxlen and not _lines.isEnabledFor(level):
             return
         passes, lines = self._passes(len(text) + LINE)
         if lines:
@@ -47,10 +71,15 @@ class GuestLog:
             self._log.warning(f"{what}: it logs more than {RATE} bytes a second")
         if not passes:
             return
+        self._kept.append(Line(self._wall(), stream, text[:KEPT_TEXT], len(text) > KEPT_TEXT))
         if stream == "host":
             self._log.warning(text)
         else:
             self._log.info(text, stream=stream)
+
+    def last(self) -> list[Line]:
+        """The lines that are kept, the oldest first."""
+        return list(self._kept)
 
     def _passes(self, size: int) -> tuple[bool, int]:
         """Whether a line of `size` bytes may be logged; and how many lines there is something to say of."""

@@ -109,10 +109,11 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
         # A line of JSON has its secrets hidden before it is one (`_hidden`).
-        return line if in_use is Format.JSON else _without_secrets(line)
+        return line if in_use is Format.JSON else masked(line)
 
 
-def _without_secrets(text: str) -> str:
+def masked(text: str) -> str:
+    """The text without what was given to `hide`."""
     for secret in _HIDDEN:
         text = text.replace(secret, _MARK)
     return text
@@ -125,14 +126,14 @@ def _hidden(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 def _without_secrets_in(value: object) -> object:
     if isinstance(value, str):
-        return _without_secrets(value)
+        return masked(value)
     if isinstance(value, Mapping):
-        return {_without_secrets(str(key)): _without_secrets_in(inner) for key, inner in value.items()}
+        return {masked(str(key)): _without_secrets_in(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_without_secrets_in(inner) for inner in value]
     if value is None or isinstance(value, bool | int | float):
         return value  # never a secret's text; a number that is one would tell nobody which
-    return _without_secrets(str(value))
+    return masked(str(value))
 
 
 def _last(format: Format, stream: TextIO) -> list[Processor]:

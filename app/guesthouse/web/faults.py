@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 
 @dataclass(eq=False)
@@ -25,13 +27,20 @@ class Fault(Exception):
 
 
 def sidecar_away(url: str) -> Fault:
+    parts = urlsplit(url)
+    if parts.hostname in ("127.0.0.1", "localhost", "::1"):
+        remedy = (
+            f"Start it beside the page (`daprd --app-id web --dapr-http-port {parts.port or 80}`), or start the page "
+            "again with DAPR_HTTP_PORT set to the port that it listens on."
+        )
+    else:
+        remedy = "Start it there, or start the page again with the right DAPR_HTTP_ENDPOINT."
     return Fault(
         502,
         "sidecar-away",
         "The page’s sidecar is away",
         f"Nothing answers at {url}, where the page’s own Dapr sidecar should be.",
-        "Start it beside the page (`daprd --app-id web --dapr-http-port 3500`), "
-        "or set DAPR_HTTP_PORT to the port that it listens on. This page tries again by itself.",
+        f"{remedy} This page tries again by itself.",
     )
 
 
@@ -66,14 +75,36 @@ def host_away(app: str, said: str) -> Fault:
     )
 
 
-def not_shown() -> Fault:
+def not_shown(app: str, own: str) -> Fault:
+    """`own` is the app id of the page's sidecar, "" where it is not known."""
+    title = "The host does not show this page its status"
+    if own == app:
+        return Fault(
+            403,
+            "not-shown",
+            title,
+            f"The page speaks through the host’s own sidecar (app id “{own}”), and a sidecar does not name its own "
+            "application as a caller.",
+            "Give the page a sidecar of its own, with another app id, and start `guesthouse web` with DAPR_HTTP_PORT "
+            "set to the port of that one.",
+        )
     return Fault(
         403,
         "not-shown",
-        "The host does not show this page its status",
+        title,
         "Photos work; the live feed and the operator’s view need the host’s consent.",
-        'Add `[page] apps = ["web"]` to the host’s guesthouse.toml, with the app id of the page’s sidecar, '
+        f'Add `[page] apps = ["{own or "web"}"]` to the host’s guesthouse.toml, with the app id of the page’s sidecar, '
         "and restart it.",
+    )
+
+
+def unknown_guest(name: str) -> Fault:
+    return Fault(
+        404,
+        "unknown-guest",
+        "There is no such guest",
+        f"The host has no guest “{name}”, or does not show it.",
+        "Go back to all guests: the host’s manifest has changed.",
     )
 
 
@@ -81,7 +112,7 @@ def too_large(limit: int) -> Fault:
     return Fault(
         413,
         "too-large",
-        "The photo is too large",
+        "The file is too large",
         f"The page takes files of up to {limit >> 20} MiB.",
         "Choose a smaller one.",
     )
@@ -91,9 +122,9 @@ def over_sidecar_limit() -> Fault:
     return Fault(
         413,
         "over-sidecar-limit",
-        "The photo is too large for a sidecar",
+        "The file is too large for a sidecar",
         "A sidecar passes on 4 MiB, unless it is told otherwise.",
-        "Choose a smaller photo, or start both sidecars (the page’s and the host’s) with `--max-body-size 32Mi`.",
+        "Choose a smaller one, or start both sidecars (the page’s and the host’s) with `--max-body-size 32Mi`.",
     )
 
 
@@ -118,12 +149,12 @@ def refused(why: str) -> Fault:
 
 
 _BY_REASON = {
-    "GUEST": ("The guest refused the photo", "Try another photo: JPEG and PNG are understood by all guests."),
-    "MALFORMED": ("The guest could not read the photo", "Try another photo: JPEG and PNG are understood by all."),
-    "TOO_LARGE": ("The photo is too large for this guest", "Choose a smaller one, or raise the guest’s limits.input."),
+    "GUEST": ("The guest refused the file", "Try another file."),
+    "MALFORMED": ("The guest could not read the file", "Try another file."),
+    "TOO_LARGE": ("The file is too large for this guest", "Choose a smaller one, or raise the guest’s limits.input."),
     "TRAP": ("The guest crashed", "Nothing else is harmed: try again. The host’s log has the kind of trap."),
     "BAD_REPLY": ("The guest’s answer is broken", "This is a fault of the guest: see the host’s log."),
-    "DEADLINE": ("The guest took too long", "Try a smaller photo, or raise the guest’s limits.time."),
+    "DEADLINE": ("The guest took too long", "Try a smaller file, or raise the guest’s limits.time."),
     "FULL": ("The guest is busy", "All its slots and its queue are taken: try again in a moment."),
     "TRY_AGAIN": ("The guest asks to be tried again later", "Try again in a moment."),
     "OFF": ("The guest is switched off", "Try again when its operator has switched it on."),
@@ -131,6 +162,22 @@ _BY_REASON = {
     "NOT_FOUND": ("The host has no such method", "Reload the page: the host has changed."),
     "DENIED": ("The host refuses its sidecar", "APP_API_TOKEN of the sidecar and [server] token must be the same."),
 }
+_KINDS = {"image/jpeg": "JPEG", "image/png": "PNG", "application/octet-stream": "raw bytes"}
+_LIMIT = re.compile(r"\blimits?[. ](memory|host_memory|pixels|input|output|time)\b")
+
+
+def about_the_file(fault: Fault, takes: Sequence[str]) -> Fault:
+    """The fault of a call, with what to do about the file; `takes` are the content types that the guest takes."""
+    limit = _LIMIT.search(fault.text)
+    if fault.reason not in ("GUEST", "MALFORMED", "TRAP"):
+        return fault
+    if limit is not None:
+        remedy = f"Choose a smaller one, or raise the guest’s limits.{limit[1]} in the host’s guesthouse.toml."
+    elif fault.reason != "TRAP" and takes:
+        remedy = f"Try another file: this guest takes {' and '.join(_KINDS.get(kind, kind) for kind in takes)}."
+    else:
+        return fault
+    return replace(fault, remedy=remedy)
 
 
 def of_answer(status: int, body: bytes, app: str) -> Fault:

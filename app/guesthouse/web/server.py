@@ -5,7 +5,8 @@
 | `/` | the page |
 | `GET /api/status` | the host's status, and what the page itself is set to |
 | `GET /api/events?after=CURSOR` | events that came since |
-| `GET /api/pictures/ID` | a picture of one of them |
+| `GET /api/pictures/ID` | a picture of one of them; with the query `large` a larger one |
+| `GET /api/guests/NAME` | all that the host tells of one guest |
 | `POST /api/call/METHOD` | the reply; headers `Guesthouse-Guest` and `Server-Timing`: who answered, at what cost |
 | `GET /healthz` | whether this server is up |
 
@@ -15,12 +16,13 @@ loaded from elsewhere, no reply of a guest is ever rendered as a document.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,16 +38,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guesthouse.web import faults
-from guesthouse.web.sidecar import Sidecar
+from guesthouse.web.sidecar import Answer, Sidecar
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_BODY = 16 * 2**20  # bytes; what a guest takes by default
+PATIENCE = 30.0  # seconds that a guest may take; the page says so
 QUICK = 5.0  # seconds that the host's own methods may take
 KNOWN_METHODS = frozenset({"api/image", "api/grayscale"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _CURSOR = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
 _PICTURE = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}r?", re.ASCII)
+_GUEST = re.compile(r"[\w-]{1,200}", re.ASCII)
 _TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}(; ?charset=[\w-]{1,32})?", re.ASCII)
 
 _PAGE_POLICY = (
@@ -79,6 +83,7 @@ def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK, token
             Route("/api/status", api.status),
             Route("/api/events", api.events),
             Route("/api/pictures/{id}", api.picture),
+            Route("/api/guests/{name}", api.guest),
             Route("/api/call/{method:path}", api.call, methods=["POST"]),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
@@ -93,12 +98,22 @@ class _Api:
 
     def __init__(self, sidecar: Sidecar) -> None:
         self._sidecar = sidecar
-        self._methods = KNOWN_METHODS  # and those that the host's status has listed
+        self._methods: dict[str, list[str]] = {}  # what the guest behind each of the host's methods takes
 
     async def status(self, _: Request) -> Response:
         status = await self._ask("status")
-        self._methods = KNOWN_METHODS | {str(entry["method"]) for entry in status["methods"]}
+        takes = {guest["name"]: guest.get("takes", []) for guest in status["guests"]}
+        self._methods = {str(entry["method"]): takes.get(entry["guest"], []) for entry in status["methods"]}
         return _json(status)
+
+    async def guest(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if not _GUEST.fullmatch(name):
+            raise faults.unknown_guest(name[:100])
+        try:
+            return _json(await self._ask(f"guests/{name}"))
+        except faults.Fault as fault:
+            raise (faults.unknown_guest(name) if fault.code == "not-shown" else fault) from None
 
     async def events(self, request: Request) -> Response:
         after = request.query_params.get("after", "")
@@ -108,16 +123,21 @@ class _Api:
         id = request.path_params["id"]
         if not _PICTURE.fullmatch(id):
             raise HTTPException(404)
-        answer = await self._sidecar.invoke(f"_guesthouse/pictures/{id}", verb="GET", wait=QUICK)
+        query = "large" if request.url.query == "large" else ""
+        answer = await self._sidecar.invoke(f"_guesthouse/pictures/{id}", verb="GET", query=query, wait=QUICK)
         return Response(answer.body, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     async def call(self, request: Request) -> Response:
         method = request.path_params["method"]
-        if method not in self._methods:
+        if method not in self._methods and method not in KNOWN_METHODS:
             raise faults.unknown_method(method[:100])
         body = await _body(request)
         kind = request.headers.get("content-type", "")
-        answer = await self._sidecar.invoke(method, body, kind=kind if _TYPE.fullmatch(kind) else "")
+        call = self._sidecar.invoke(method, body, kind=kind if _TYPE.fullmatch(kind) else "", wait=PATIENCE)
+        try:
+            answer = await _while_there(request, call)
+        except faults.Fault as fault:
+            raise faults.about_the_file(fault, self._methods.get(method, ())) from None
         timing = f"{answer.timing}, " if answer.timing else ""
         return Response(
             answer.body,
@@ -134,10 +154,31 @@ class _Api:
             answer = await self._sidecar.invoke(f"_guesthouse/{name}", verb="GET", query=query, wait=QUICK)
             found: dict[str, Any] = json.loads(answer.body)
         except faults.Fault as fault:
-            raise (faults.not_shown() if fault.reason == "NOT_FOUND" else fault) from None
+            if fault.reason != "NOT_FOUND":
+                raise
         except ValueError:
-            raise faults.not_shown() from None  # a guest that answers everything, and knows nothing of this
-        return found
+            pass  # a guest that answers everything, and knows nothing of this
+        else:
+            return found
+        raise faults.not_shown(self._sidecar.app, await self._sidecar.own_app())
+
+
+async def _while_there(request: Request, call: Coroutine[Any, Any, Answer]) -> Answer:
+    """What the call answers, as long as the browser waits for it: who cancels wants no answer."""
+    answering, gone = asyncio.ensure_future(call), asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise HTTPException(499, "nobody waits for the answer any more")
+        return await answering
+    finally:
+        answering.cancel()
+        gone.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _body(request: Request) -> bytes:

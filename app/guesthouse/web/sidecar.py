@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ class Sidecar:
         )
 
     async def invoke(
-        self, method: str, body: bytes = b"", *, verb: str = "POST", query: str = "", kind: str = "", wait: float = 30.0
+        self, method: str, body: bytes = b"", *, verb: str = "POST", query: str = "", kind: str = "", wait: float
     ) -> Answer:
         """Raises `Fault`. `kind` is the body's content type, `wait` how many seconds an answer may take."""
         path = f"/v1.0/invoke/{quote(self.app, safe='')}/method/{quote(method)}"
@@ -79,6 +80,15 @@ class Sidecar:
             headers.get("server-timing", ""),
             time.perf_counter() - began,
         )
+
+    async def own_app(self) -> str:
+        """The app id of the application that the sidecar is of; "" where it does not say."""
+        try:
+            response = await self._client.get(f"{self.url}/v1.0/metadata", timeout=httpx2.Timeout(2.0))
+            found = json.loads(response.content) if len(response.content) < LARGEST_ANSWER else None
+        except (httpx2.HTTPError, ValueError):
+            return ""
+        return str(found.get("id") or "")[:100] if isinstance(found, dict) else ""
 
     async def close(self) -> None:
         """Close the connections."""

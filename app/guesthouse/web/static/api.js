@@ -1,10 +1,17 @@
 // The server's API. Whatever goes wrong becomes a `Fault` with a title, a text and a remedy.
 
+import { partsOf } from "./draw.js";
+
 export class Fault extends Error {
   constructor(fault) {
     super(fault.title);
     Object.assign(this, { code: "unknown", text: "", remedy: "", guest: "", reason: "" }, fault);
   }
+}
+
+/** A `Fault`, whatever was thrown. */
+export function faultOf(error) {
+  return error instanceof Fault ? error : new Fault({ title: "The page failed", text: String(error), remedy: "Reload it." });
 }
 
 async function ask(path, options) {
@@ -16,8 +23,8 @@ async function ask(path, options) {
     throw new Fault({
       code: "page-away",
       title: "The page’s own server is away",
-      text: "This browser reaches nothing at the address of this page.",
-      remedy: "Start it again with `guesthouse web`, and check the network. This page tries again by itself.",
+      text: `This browser reaches nothing at ${location.origin}.`,
+      remedy: `Start it again with \`guesthouse web${location.port ? ` --port ${location.port}` : ""}\`, and check the network. This page tries again by itself.`,
     });
   }
   if (response.ok) return response;
@@ -34,18 +41,19 @@ async function ask(path, options) {
 
 export const status = async () => (await ask("/api/status")).json();
 export const events = async (after) => (await ask(`/api/events?${new URLSearchParams({ after })}`)).json();
-export const picture = (id) => `/api/pictures/${encodeURIComponent(id)}`;
+export const guest = async (name) => (await ask(`/api/guests/${encodeURIComponent(name)}`)).json();
+export const picture = (id, large = false) => `/api/pictures/${encodeURIComponent(id)}${large ? "?large" : ""}`;
 
-/** Show a guest a photo: its reply, who answered, and where the milliseconds went ([name, ms]). */
-export async function call(method, photo, signal) {
+/** Show a guest a file: its reply, who answered, and where the milliseconds went ([name, ms]). */
+export async function call(method, file, signal) {
   const began = performance.now();
   const path = method.split("/").map(encodeURIComponent).join("/");
-  const headers = photo.type ? { "content-type": photo.type } : {};
-  const response = await ask(`/api/call/${path}`, { method: "POST", body: photo, headers, signal });
+  const headers = file.type ? { "content-type": file.type } : {};
+  const response = await ask(`/api/call/${path}`, { method: "POST", body: file, headers, signal });
   const body = await response.blob();
   const elapsed = performance.now() - began;
   const timing = parse(response.headers.get("server-timing") ?? "");
-  return { body, guest: response.headers.get("guesthouse-guest") ?? "", elapsed, parts: partsOf(timing, elapsed) };
+  return { body, guest: response.headers.get("guesthouse-guest") ?? "", elapsed, parts: withTransport(timing, elapsed) };
 }
 
 /** `name;dur=1.5, …` as {name: milliseconds}. */
@@ -58,15 +66,11 @@ function parse(timing) {
   return found;
 }
 
-function partsOf({ queued = 0, guest = 0, host = 0, inference = 0, total = 0, sidecar = 0 }, elapsed) {
-  // What is left of the host's total is the sandbox being made and cleared away: the guest's own cost.
-  const sandbox = Math.max(0, total - guest - host - inference);
+function withTransport(timing, elapsed) {
+  const { queued = 0, total = 0, sidecar = 0 } = timing;
   return [
-    ["guest", guest + sandbox],
-    ["host", host],
-    ["inference", inference],
-    ["queued", queued],
+    ...(total ? partsOf(timing) : []),
     ["sidecar", Math.max(0, sidecar - queued - total)],
     ["browser", Math.max(0, elapsed - sidecar)],
-  ].filter(([name, value]) => total || name === "sidecar" || name === "browser");
+  ];
 }

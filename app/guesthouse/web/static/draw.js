@@ -1,22 +1,31 @@
-// Elements, numbers and small charts: what the parts of the page are drawn with. Text only ever becomes text.
+// Elements, texts and numbers: what the parts of the page are drawn with. Text only ever becomes text.
+
+// What would steer a terminal, hide, or turn the direction of what follows: controls (all but tab and line feed), marks
+// of direction, what has no width, and what is no character.
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
+
+/** Text with everything shown that could not be seen, or would move what stands beside it: U+202E as ⟨202E⟩. */
+export function safe(text) {
+  return String(text).replace(UNSAFE, (char) => `⟨${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+}
 
 /** An element: `tag`, its attributes, its children (elements or text; null and "" are left out). */
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+    if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : safe(value));
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
-  return made;
+  return fill(made, ...children);
 }
 
-const SVG = "http://www.w3.org/2000/svg";
-
-function svg(tag, attributes, ...children) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+/** Replace what is in an element; nothing is touched where it is the same text already. */
+export function fill(element, ...children) {
+  const kept = children.filter((child) => child !== null && child !== undefined && child !== "");
+  const texts = kept.every((child) => !(child instanceof Node));
+  const text = texts ? kept.map(safe).join("") : "";
+  if (texts && !element.childElementCount && element.textContent === text) return element;
+  element.replaceChildren(...kept.map((child) => (child instanceof Node ? child : safe(child))));
+  return element;
 }
 
 const percentFormat = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -24,6 +33,7 @@ const wholeFormat = new Intl.NumberFormat("en");
 
 export const percent = (part) => percentFormat.format(part);
 export const whole = (number) => wholeFormat.format(number);
+export const count = (number, what, many = `${what}s`) => `${whole(number)} ${number === 1 ? what : many}`;
 
 /** Milliseconds for people: three digits at most. */
 export function ms(value) {
@@ -35,8 +45,9 @@ export function ms(value) {
 }
 
 export function bytes(count) {
-  if (count >= 1 << 20) return `${(count / (1 << 20)).toFixed(1)} MiB`;
-  return count >= 1024 ? `${(count / 1024).toFixed(0)} KiB` : `${count} bytes`;
+  if (count >= 1 << 30) return `${(count / (1 << 30)).toFixed(1)}\u00a0GiB`;
+  if (count >= 1 << 20) return `${(count / (1 << 20)).toFixed(1)}\u00a0MiB`;
+  return count >= 1024 ? `${(count / 1024).toFixed(0)}\u00a0KiB` : `${whole(count)}\u00a0${count === 1 ? "byte" : "bytes"}`;
 }
 
 /** How long ago, in the largest unit that says enough. */
@@ -44,7 +55,8 @@ export function ago(seconds) {
   if (seconds < 5) return "just now";
   if (seconds < 60) return `${Math.floor(seconds)} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  return `${Math.floor(seconds / 3600)} h ago`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} days ago`;
 }
 
 export function duration(seconds) {
@@ -53,20 +65,47 @@ export function duration(seconds) {
   return seconds < 172800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} days`;
 }
 
+export const now = () => Date.now() / 1000;
+
+/** A time of day (seconds since 1970), to be read by people and programs. */
+export function time(at) {
+  const date = new Date(at * 1000);
+  return el("time", { datetime: date.toISOString() }, date.toLocaleString());
+}
+
+/** How long ago a time was; `tick` says it anew. */
+export function since(at) {
+  const date = new Date(at * 1000);
+  return el("time", { datetime: date.toISOString(), "data-at": at, title: date.toLocaleString() }, ago(now() - at));
+}
+
+export function tick() {
+  for (const one of document.querySelectorAll("time[data-at]")) fill(one, ago(now() - Number(one.dataset.at)));
+}
+
 /** Text with what stands in `backticks` as code. */
 export function marked(text) {
   return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 }
 
-/** A fault as the API tells it: what happened, and what to do. */
-export function faultBox(fault) {
+/** A fault as the API tells it: what happened, to which file, and what to do; `more` are lines and buttons below it. */
+export function faultBox(fault, file = "", ...more) {
+  const facts = [file, fault.guest, fault.reason].filter(Boolean).join(" · ");
   return el(
     "div",
     { class: "fault", role: "alert" },
     el("strong", {}, fault.title),
-    el("p", {}, fault.guest ? `${fault.text} (${fault.reason})` : fault.text),
+    facts ? el("p", { class: "facts" }, facts) : "",
+    el("p", {}, fault.text),
     el("p", { class: "remedy" }, ...marked(fault.remedy)),
+    ...more,
   );
+}
+
+/** A row of a list of facts: nothing where there is no value. */
+export function row(name, ...value) {
+  const kept = value.filter((one) => one !== null && one !== undefined && one !== "");
+  return kept.length ? el("div", {}, el("dt", {}, name), el("dd", {}, ...kept)) : "";
 }
 
 /** What a guest replied, where it is a list of labels: [{label, probability}], or null. */
@@ -74,101 +113,64 @@ export function labelsOf(text) {
   try {
     const found = JSON.parse(text);
     const fits = (one) => one && typeof one.label === "string" && Number.isFinite(one.probability);
-    return Array.isArray(found) && found.length && found.every(fits) ? found : null;
+    return Array.isArray(found) && found.length && found.length <= 1000 && found.every(fits) ? found : null;
   } catch {
     return null;
   }
 }
 
-export function labelBars(labels) {
+export function labelBars(labels, most = 8) {
   return el(
     "ol",
     { class: "labels" },
-    ...labels.slice(0, 8).map(({ label, probability }) => {
-      const fill = el("div", { class: "fill" });
-      fill.style.width = `${Math.min(100, Math.max(0, probability * 100))}%`;
-      const track = el("div", { class: "track", "aria-hidden": "true" }, fill);
+    ...labels.slice(0, most).map(({ label, probability }) => {
+      const bar = el("div", { class: "fill" });
+      bar.style.width = `${Math.min(100, Math.max(0, probability * 100))}%`;
+      const track = el("div", { class: "track", "aria-hidden": "true" }, bar);
       return el("li", {}, el("span", {}, label), el("span", {}, percent(probability)), track);
     }),
   );
 }
 
+export const PARTS = {
+  guest: "Guest (Wasm)",
+  host: "Decoding, host",
+  inference: "Inference",
+  queued: "Waiting",
+  sidecar: "Transport: sidecars",
+  browser: "Transport: browser",
+};
+
 /** A bar of parts ([name, milliseconds]), each in its own colour. */
 export function stack(parts) {
-  const whole = parts.reduce((sum, [, value]) => sum + value, 0);
+  const sum = parts.reduce((all, [, value]) => all + value, 0);
   const spans = parts
     .filter(([, value]) => value > 0)
     .map(([name, value]) => {
       const span = el("span", { class: `is-${name}` });
-      span.style.flexGrow = String(value / whole);
+      span.style.flexGrow = String(value / sum);
       return span;
     });
   return el("div", { class: "stack", "aria-hidden": "true" }, ...spans);
 }
 
-/** A figure with a chart in it. `text` says for those who do not see it what it shows. */
-function figure(title, right, text, drawing) {
-  drawing.setAttribute("role", "img");
-  drawing.setAttribute("aria-label", text);
-  return el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), el("span", {}, right)), drawing);
+/** What the colours of a `stack` mean, and how long each part took. */
+export function legend(parts) {
+  const rows = parts.map(([name, value]) => el("div", { class: name }, el("dt", {}, PARTS[name]), el("dd", {}, ms(value))));
+  return el("dl", { class: "legend" }, ...rows);
 }
 
-const WIDTH = 240;
-const HEIGHT = 48;
-
-function canvas() {
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none" });
+/** The parts of an event's cost, as the host tells it. */
+export function partsOf({ queued = 0, guest = 0, host = 0, inference = 0, total = 0 }) {
+  // What is left of the host's total is the sandbox being made and cleared away: the guest's own cost.
+  const sandbox = Math.max(0, total - guest - host - inference);
+  return [["guest", guest + sandbox], ["host", host], ["inference", inference], ["queued", queued]];
 }
 
-/** Calls in each step of time, the failed ones at the foot of each bar. */
-export function callsChart(calls, failures, step) {
-  const drawing = canvas();
-  const most = Math.max(1, ...calls);
-  const width = WIDTH / calls.length;
-  const bar = (index, from, count, kind) => {
-    const height = (count / most) * (HEIGHT - 2);
-    const y = HEIGHT - (from / most) * (HEIGHT - 2) - height;
-    drawing.append(svg("rect", { class: kind, x: index * width + 0.4, width: width - 0.8, y, height }));
-  };
-  calls.forEach((count, index) => {
-    if (failures[index]) bar(index, 0, failures[index], "failures");
-    if (count > failures[index]) bar(index, failures[index], count - failures[index], "calls");
-  });
-  const sum = calls.reduce((a, b) => a + b, 0);
-  const failed = failures.reduce((a, b) => a + b, 0);
-  const minutes = (calls.length * step) / 60;
-  const text = `Calls in the last ${minutes} minutes: ${sum}, of which ${failed} failed`;
-  return figure(`Calls, last ${minutes} min`, `most: ${whole(most)} in ${step} s`, text, drawing);
-}
+const KINDS = { "image/jpeg": "JPEG", "image/png": "PNG", "application/octet-stream": "raw bytes", "text/plain": "text" };
 
-/** Percentiles of latency in each step of time (milliseconds, null where there was no call). */
-export function latencyChart(p50, p95) {
-  const drawing = canvas();
-  const most = Math.max(...p95.filter((value) => value !== null), 0.001);
-  const width = WIDTH / p50.length;
-  const y = (value) => HEIGHT - 3 - (value / most) * (HEIGHT - 6);
-  for (const [kind, values] of [["95", p95], ["50", p50]]) {
-    for (const run of runs(values)) {
-      const points = run.map(([index, value]) => [(index + 0.5) * width, y(value)]);
-      if (points.length > 1) {
-        drawing.append(svg("polyline", { class: `p${kind}`, points: points.map((point) => point.join(",")).join(" ") }));
-      } else {
-        drawing.append(svg("rect", { class: `dot${kind}`, x: points[0][0] - 2, y: points[0][1] - 2, width: 4, height: 4 }));
-      }
-    }
-  }
-  const text = `Latency over time: the 95th percentile is ${ms(most)} at most`;
-  return figure("Latency: p50, p95 (grey)", `most: ${ms(most)}`, text, drawing);
-}
-
-/** Stretches without a gap: lists of [index, value]. */
-function runs(values) {
-  const found = [];
-  values.forEach((value, index) => {
-    if (value === null) return;
-    const last = found.at(-1);
-    if (last && last.at(-1)[0] === index - 1) last.push([index, value]);
-    else found.push([[index, value]]);
-  });
-  return found;
+/** What a guest takes, in words; "" where it does not say. */
+export function kinds(takes) {
+  const named = takes.map((kind) => KINDS[kind] ?? kind);
+  return named.length > 1 ? `${named.slice(0, -1).join(", ")} and ${named.at(-1)}` : (named[0] ?? "");
 }

@@ -1,13 +1,14 @@
 // The operator's view: guests, models, calls, failures and latencies, as the host's status tells them.
 
-import { ago, bytes, callsChart, duration, el, latencyChart, marked, ms, stack, whole } from "./draw.js";
+import { Traffic } from "./charts.js";
+import { bytes, count, duration, el, fill, legend, marked, ms, row, since, stack, whole } from "./draw.js";
 
-const PARTS = ["guest", "host", "inference", "queued"];
-const PART_NAMES = { guest: "guest", host: "decoding and host", inference: "inference", queued: "waiting" };
-
+const narrow = matchMedia("(max-width: 48rem)");
 const find = (id) => document.getElementById(id);
+const cards = new Map(); // by the guest's name
+let models = "";
 
-/** Draw it anew. */
+/** Draw it anew, in place: what is unfolded or has the focus stays so. */
 export function draw(status) {
   find("operator-empty").hidden = true;
   find("operator").classList.remove("stale");
@@ -15,21 +16,29 @@ export function draw(status) {
   const sum = (read) => status.guests.reduce((all, guest) => all + read(guest), 0);
   const calls = sum((guest) => guest.window.calls);
   const failures = sum((guest) => guest.window.failures);
-  const busy = sum((guest) => guest.slots.busy);
-  const queued = sum((guest) => guest.slots.queued);
-  find("versions").textContent =
-    `${status.app}: Guesthouse ${status.version}, ${status.engine}, ONNX Runtime ${status.onnxruntime}`;
-  find("tiles").replaceChildren(
+  fill(find("versions"), `${status.app}: Guesthouse ${status.version}, ${status.engine}, ONNX Runtime ${status.onnxruntime}`);
+  fill(
+    find("tiles"),
     tile("Calls", whole(calls), `in ${minutes} min`),
     tile("Failures", whole(failures), calls ? `${((failures / calls) * 100).toFixed(1)} %` : "", failures > 0),
-    tile("Slots busy", whole(busy), `of ${whole(sum((guest) => guest.slots.limit))}`),
-    tile("Waiting", whole(queued), "callers"),
+    tile("Slots busy", whole(sum((guest) => guest.slots.busy)), `of ${whole(sum((guest) => guest.slots.limit))}`),
+    tile("Waiting", whole(sum((guest) => guest.slots.queued)), "callers"),
     tile("Unrouted", whole(status.unrouted), "since the start", status.unrouted > 0),
-    tile("Up for", duration(status.uptime), ""),
+    tile("Up for", duration(status.uptime), el("span", {}, "loaded ", since(status.loaded))),
   );
   const order = [...status.guests].sort((a, b) => (b.calls > 0) - (a.calls > 0)); // else in the manifest's order
-  find("guests").replaceChildren(...order.map((guest) => guestCard(guest, status)));
-  find("models").replaceChildren(...status.models.map(modelCard));
+  for (const name of cards.keys()) if (!order.some((guest) => guest.name === name)) cards.delete(name);
+  const list = find("guests");
+  order.forEach((guest) => {
+    if (!cards.has(guest.name)) cards.set(guest.name, new GuestCard(guest));
+    cards.get(guest.name).draw(guest, status);
+  });
+  const wanted = order.map((guest) => cards.get(guest.name).element);
+  [...list.children].filter((one) => !wanted.includes(one)).forEach((one) => one.remove());
+  wanted.forEach((one, index) => list.children[index] !== one && list.insertBefore(one, list.children[index] ?? null));
+  const told = JSON.stringify(status.models);
+  if (told !== models) fill(find("models"), ...status.models.map(modelCard));
+  models = told;
 }
 
 /** Why there is nothing to draw, or nothing newer than what is drawn. */
@@ -37,72 +46,89 @@ export function explain(fault) {
   const section = find("operator");
   if (find("guests").children.length) {
     if (!section.classList.contains("stale")) {
-      find("versions").textContent += `, as it was at ${new Date().toLocaleTimeString()}`;
+      fill(find("versions"), `${find("versions").textContent}, as it was at ${new Date().toLocaleTimeString()}`);
     }
     section.classList.add("stale");
     return;
   }
   const empty = find("operator-empty");
   empty.hidden = false;
-  empty.replaceChildren(`${fault.title}. `, ...(fault.code === "not-shown" ? marked(fault.remedy) : []));
+  fill(empty, `${fault.title}. `, ...(fault.code === "not-shown" ? [`${fault.text} `, ...marked(fault.remedy)] : []));
 }
 
 function tile(name, value, small, bad = false) {
-  return el("div", { class: bad ? "bad" : null }, el("dt", {}, name), el("dd", {}, value, small ? el("small", {}, ` ${small}`) : ""));
+  return el("div", { class: bad ? "bad" : null }, el("dt", {}, name), el("dd", {}, value, " ", small ? el("small", {}, small) : ""));
 }
 
-function guestCard(guest, status) {
-  const { window: last, series } = guest;
-  const ways = [
-    ...status.methods.filter((one) => one.guest === guest.name).map((one) => one.method),
-    ...["bindings", "topics", "jobs"].flatMap((kind) => status[kind].filter((one) => one.guest === guest.name).map((one) => one.name)),
+/** The ways that lead to a guest. */
+export function waysTo(name, status) {
+  return [
+    ...status.methods.filter((one) => one.guest === name).map((one) => one.method),
+    ...["bindings", "topics", "jobs"].flatMap((kind) => status[kind].filter((one) => one.guest === name).map((one) => one.name)),
   ];
-  const name = el("div", { class: "name" }, el("h4", {}, guest.name), el("span", {}, ways.join(", ") || "no route"));
-  if (!guest.calls) return el("li", {}, name, el("p", { class: "none" }, "Not called yet."));
-  const figures = el(
-    "dl",
-    { class: "figures" },
-    figure("calls", whole(guest.calls)),
-    figure("failed", whole(guest.failures), guest.failures > 0),
-    figure("p50", ms(last.latency.p50)),
-    figure("p95", ms(last.latency.p95)),
-    figure("p99", ms(last.latency.p99)),
-  );
-  const charts = last.calls
-    ? [callsChart(series.calls, series.failures, status.step), ...(last.latency.p50 === null ? [] : [latencyChart(series.p50, series.p95), ...means(last.mean)])]
-    : [el("p", { class: "none" }, "No call lately.")];
-  return el("li", {}, name, figures, ...charts, failure(guest));
 }
 
-function figure(name, value, bad = false) {
-  return el("div", { class: bad ? "bad" : null }, el("dt", {}, name), el("dd", {}, value));
+/** Calls, failures and percentiles of a guest. */
+export function figures(guest) {
+  const { latency } = guest.window;
+  const one = (name, value, bad = false) => el("div", { class: bad ? "bad" : null }, el("dt", {}, name), el("dd", {}, value));
+  return [
+    one("calls", whole(guest.calls)),
+    one("failed", whole(guest.failures), guest.failures > 0),
+    ...["p50", "p95", "p99"].map((part) => one(part, ms(latency[part]))),
+  ];
 }
 
-function means(mean) {
-  const parts = PARTS.map((name) => [name, mean[name]]);
-  const text = parts.filter(([, value]) => value > 0).map(([name, value]) => `${PART_NAMES[name]} ${ms(value)}`);
-  return [stack(parts), el("p", { class: "mean" }, `A call on average: ${text.join(", ")}`)];
+/** Where the time of a call went on average; nothing where there was none. */
+export function means({ mean, latency }) {
+  if (latency.p50 === null) return [];
+  const parts = ["guest", "host", "inference", "queued"].map((name) => [name, mean[name]]);
+  return [el("p", { class: "mean" }, "A call on average"), stack(parts), legend(parts)];
 }
 
-function failure(guest) {
-  const last = guest.last_failure;
-  if (!last) return "";
-  return el("p", { class: "last" }, `Last failure ${ago(Date.now() / 1000 - last.at)}, ${last.reason}: ${last.text}`);
+/** A guest's card: folded it says the most important, unfolded it has charts. */
+class GuestCard {
+  #short = el("span", { class: "short" });
+  #ways = el("p", { class: "ways" });
+  #figures = el("dl", { class: "figures" });
+  #means = el("div", { class: "means" });
+  #last = el("p", { class: "last" });
+  #traffic;
+  #touched = false;
+
+  constructor({ name }) {
+    this.#traffic = new Traffic(name);
+    const summary = el("summary", {}, el("h4", {}, name), this.#short);
+    const more = el("p", { class: "more" }, el("a", { href: `#guest/${name}` }, `All about ${name}`));
+    this.fold = el("details", {}, summary, this.#ways, this.#figures, this.#traffic.element, this.#means, this.#last, more);
+    summary.addEventListener("click", () => (this.#touched = true));
+    this.element = el("li", {}, this.fold);
+  }
+
+  draw(guest, status) {
+    const { calls, failures, latency } = guest.window;
+    const lately = calls ? `${count(calls, "call")}${failures ? `, ${whole(failures)} failed` : ""}${latency.p95 === null ? "" : `, p95 ${ms(latency.p95)}`}` : "no call lately";
+    fill(this.#short, guest.calls ? lately : "not called yet");
+    this.#short.classList.toggle("bad", failures > 0);
+    fill(this.#ways, waysTo(guest.name, status).join(", ") || "no route");
+    fill(this.#figures, ...figures(guest));
+    this.#traffic.update(guest.series, status.step);
+    fill(this.#means, ...means(guest.window));
+    const last = guest.last_failure;
+    fill(this.#last, ...(last ? ["Last failure ", since(last.at), `, ${last.reason}: ${last.text.slice(0, 200)}`] : []));
+    // On a phone the reader unfolds what is wanted; elsewhere what has been called is open, until the reader folds it.
+    if (!this.#touched) this.fold.open = guest.calls > 0 && !narrow.matches;
+  }
 }
 
-function modelCard(model) {
-  const row = (name, value) => [el("dt", {}, name), el("dd", {}, value)];
-  return el(
-    "li",
-    {},
-    el("h4", {}, model.name),
-    el(
-      "dl",
-      {},
-      ...row("takes", model.inputs.join(", ")),
-      ...row("gives", model.outputs.join(", ")),
-      ...row("size", bytes(model.bytes)),
-      ...row("used by", model.guests.join(", ") || "nobody"),
-    ),
-  );
+/** A model: what it takes and gives. On a phone it is folded. */
+export function modelCard(model) {
+  const facts = [
+    row("takes", model.inputs.join(", ")),
+    row("gives", model.outputs.join(", ")),
+    row("size", bytes(model.bytes)),
+    row("used by", model.guests.join(", ") || "nobody"),
+  ];
+  const summary = el("summary", {}, el("h4", {}, model.name), el("span", { class: "short" }, bytes(model.bytes)));
+  return el("li", {}, el("details", { open: !narrow.matches }, summary, el("dl", {}, ...facts)));
 }
