@@ -210,10 +210,10 @@ def test_a_picture_can_be_pasted(open_page: OpenPage, site: Site):
 
 
 def test_a_photo_of_24_megapixels_is_answered_or_refused_by_the_name_of_a_limit(
-    open_page: OpenPage, site: Site, tmp_path: Path
+    open_page: OpenPage, busy: Site, tmp_path: Path
 ):
     Image.effect_noise((6000, 4000), 60).convert("RGB").save(tmp_path / "large.jpg", quality=70)
-    page = open_page(site, forgive=is_http_error)
+    page = open_page(busy, forgive=is_http_error)
     called = calls(page)
     page.get_by_label("Choose a photo").set_input_files(tmp_path / "large.jpg")
     answered(page, re.compile(r"\w+, \d"))

@@ -3,6 +3,7 @@
 //! guest's memory, ends with exit code 65.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint;
 use std::io::{self, Cursor, Read, Write};
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -86,6 +87,13 @@ fn to_grey_png(photo: &[u8]) -> ImageResult<Vec<u8>> {
     let (width, height) = decoder.dimensions();
     SIZE[0].store(width, Relaxed);
     SIZE[1].store(height, Relaxed);
+    // What is held at the same time at worst: the picture, the grey one, and that as a PNG. Asked for and given back, so
+    // that a guest without that much says so before it decodes for seconds.
+    let grey = u64::from(width) * u64::from(height);
+    let needed = decoder.total_bytes().saturating_add(grey.saturating_mul(2));
+    drop(hint::black_box(Vec::<u8>::with_capacity(
+        usize::try_from(needed).unwrap_or(usize::MAX / 2),
+    )));
     // Cameras store a photo as the sensor lay and note how it was held; a PNG has no such note.
     let orientation = decoder.orientation()?;
     let mut picture = DynamicImage::from_decoder(decoder)?;
