@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+import pytest
 import tiny_models
 from onnx import numpy_helper
 
@@ -94,6 +95,10 @@ def outcome(case: Any, folder: Path, watch: Watch) -> str:
     return ""
 
 
+@pytest.mark.skipif(
+    tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24),
+    reason="ONNX Runtime 1.23 ends the process where whole numbers are divided by zero, as in these tests",
+)
 def test_what_onnx_runtime_runs_of_onnxs_own_tests_is_served_with_its_results(tmp_path, watch):
     outcomes = {case.name: outcome(case, tmp_path, watch) for case in collected() if case.name not in RANDOM}
     refused = {name for name, what in outcomes.items() if any(words in what for words in REFUSED)}

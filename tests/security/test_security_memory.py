@@ -154,5 +154,5 @@ def test_a_leak_would_be_seen(run: Run, leak: str):
 def test_no_operator_leaves_a_part_of_its_output_unfilled(tmp_path: Path):
     """ONNX's own tests of operators; with `make fuzz` all of them."""
     one, other = both("poisoned_nodes.py", tmp_path, "20" if FACTOR == 1 else "1")
-    assert sum(isinstance(outputs, list) for outputs in one.values()) > 50
+    assert sum(isinstance(outputs, list) for outputs in one.values()) > 30
     assert [name for name in one if one[name] != other[name]] == []
