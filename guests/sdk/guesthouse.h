@@ -96,6 +96,12 @@ static inline guesthouse_reply guesthouse_error_of(const char *const *parts) {
 /* guesthouse_error("no such colour: ", name): the function fails with these strings, joined. */
 #define guesthouse_error(...) guesthouse_error_of((const char *const[]){__VA_ARGS__, NULL})
 
+/* The same where the event itself is at fault: it is not sent again. */
+#define guesthouse_malformed(...) guesthouse_error("guesthouse:malformed: ", __VA_ARGS__)
+
+/* The same where the event may succeed later: it is sent again, where its trigger does that. */
+#define guesthouse_try_again(...) guesthouse_error("guesthouse:try-again: ", __VA_ARGS__)
+
 /* A number as text, for errors without printf and the 20 KB that it brings. */
 struct guesthouse_number {
     char text[11];

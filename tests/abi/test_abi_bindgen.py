@@ -12,7 +12,7 @@ import wat
 from budget import examples
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling.bindgen import Bindgen
-from guesthouse_abi.errors import BadReply, Exit, GuestError, Trap
+from guesthouse_abi.errors import BadReply, Exit, GuestError, MalformedEvent, Trap, TryAgain
 
 # An allocator that only goes up, a record at 16 and a triple at 32: enough for one call.
 PRELUDE = """(memory (export "memory") 2) (global $at (mut i32) (i32.const 1024))
@@ -110,6 +110,33 @@ def test_the_guests_own_error_is_its_text_cut(engine):
     with pytest.raises(GuestError) as caught:
         wat.run(engine, answer(record(1, 64, 60_000), (64, b"x" * 3)), Bindgen("f"), b"")
     assert len(str(caught.value)) == 1024
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        (b"guesthouse:malformed: no cup", MalformedEvent, "no cup"),
+        (b"guesthouse:malformed:", MalformedEvent, "the guest gives no reason"),
+        (b"guesthouse:try-again:  the cups are washed ", TryAgain, "the cups are washed"),
+        (b"guesthouse:other: no cup", GuestError, "guesthouse:other: no cup"),
+        (b"no cup: guesthouse:malformed: x", GuestError, "no cup: guesthouse:malformed: x"),
+    ],
+)
+@pytest.mark.parametrize("era", ["B", "C"])
+def test_an_error_may_say_that_the_event_is_at_fault_or_may_succeed_later(engine, era, said, kind, text):
+    if era == "C":
+        guest = answer(record(1, 64, len(said)), (64, said))
+    else:
+        data = "".join(f"\\{byte:02x}" for byte in said)
+        guest = f"""(module (import "wasmedge-bindgen" "return_error" (func $error (param i32 i32)))
+          (import "wasmedge-bindgen" "return_result" (func (param i32 i32)))
+          (memory (export "memory") 1) (data (i32.const 64) "{data}")
+          (func (export "allocate") (param i32) (result i32) (i32.const 1024))
+          (func (export "f") (param i32 i32) (call $error (i32.const 64) (i32.const {len(said)}))))"""
+    with pytest.raises(kind) as caught:
+        wat.run(engine, guest, Bindgen("f"), b"")
+    assert type(caught.value) is kind
+    assert str(caught.value) == text
 
 
 def test_an_allocator_that_points_out_of_memory_is_a_bad_reply(engine):

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from guesthouse_abi.calling import Instance, Shape, Start, values
 from guesthouse_abi.calling.values import Parameter, check_output, read_results
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import BadReply, GuestError, OutOfBounds
+from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, OutOfBounds, TryAgain
 from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.wasi_preview1 import flush, give_body, read_reply
 from guesthouse_abi.lastwords import ERROR_TEXT
@@ -33,6 +33,9 @@ _PAIR = struct.Struct("<II")
 _RECORD = struct.Struct("<BII")
 
 _RETURN_AT = 8  # where era A's hosts had the result's {pointer, length} written
+
+#: How an error begins that says more than that the function failed; what follows is its text.
+_OUTCOMES: dict[str, type[CallError]] = {"guesthouse:malformed:": MalformedEvent, "guesthouse:try-again:": TryAgain}
 
 _I32 = ValType.I32
 _TAKES = (_I32, _I32)
@@ -50,6 +53,14 @@ class BindgenResult:
 def read_error(context: Context, pointer: int, length: int) -> str:
     """The text of the guest's own error, cut."""
     return context.memory.read(pointer, min(length, ERROR_TEXT)).decode("utf-8", "replace")
+
+
+def failure(text: str) -> CallError:
+    """What a function's own error is: the event's fault or one of now, where it begins so, else the guest's."""
+    for beginning, outcome in _OUTCOMES.items():
+        if text.startswith(beginning):
+            return outcome(text[len(beginning) :].strip() or "the guest gives no reason")
+    return GuestError(text)
 
 
 class Bindgen:
@@ -131,7 +142,7 @@ class Bindgen:
             memory = context.memory
             flag, pointer, count = memory.unpack(_RECORD, record)
             if flag:
-                raise GuestError(read_error(context, pointer, count))
+                raise failure(read_error(context, pointer, count))
             return (values.results if self._json else read_results)(context, pointer, count)
         except OutOfBounds as error:
             raise BadReply(f"the guest broke its calling convention: {error}") from None
@@ -170,7 +181,7 @@ class Bindgen:
     def _returned(self, context: Context) -> bytes:
         result = context.state(BindgenResult)
         if result.error is not None:
-            raise GuestError(result.error)
+            raise failure(result.error)
         if result.reply is None:
             raise BadReply("the guest returned without calling return_result or return_error")
         return result.reply

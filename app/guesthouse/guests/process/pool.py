@@ -298,8 +298,8 @@ class Pool:
         Raises `Failure`, with what the attempt cost where that is known.
         """
         guest = guest or self._guest
-        deadline.tighten(guest.limits.time)
         worker = self._take(deadline)
+        deadline.tighten(guest.limits.time)  # not before: the wait for a process is none of the guest's time
         began = perf_counter()
         try:
             reply = worker.answer(guest, event, deadline, queued)
