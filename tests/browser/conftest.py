@@ -92,7 +92,8 @@ def site(start_site: Callable[..., Site]) -> Site:
 @pytest.fixture(scope="session")
 def busy(start_site: Callable[..., Site], tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The same with a binding more, `words`, whose guest answers anything, and with more time for each guest."""
-    text = re.sub(r"^(\[guests\.\w+\].*)$", r"\1\nlimits.time = 60", (ROOT / "guesthouse.toml").read_text(), flags=re.M)
+    text = (ROOT / "guesthouse.toml").read_text()
+    text = re.sub(r"^(\[guests\.\w+\].*)$", r"\1\nlimits.time = '60s'", text, flags=re.MULTILINE)
     text = text.replace("${GUESTHOUSE_GUESTS:-guests}", os.environ.get("GUESTHOUSE_GUESTS", str(ROOT / "guests")))
     text = text.replace('"models/', f'"{ROOT}/models/') + '\n[[binding]]\nname = "words"\nguest = "echo"\n'
     manifest = tmp_path_factory.mktemp("busy") / "guesthouse.toml"
