@@ -180,7 +180,7 @@ def test_a_caller_too_many_is_refused_with_429_and_told_when_to_come_again(ends:
     assert of_kind(refused.json()["details"], "RetryInfo")["retryDelay"] == "1s"
 
 
-@pytest.mark.parametrize("verb", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("verb", ["GET", "POST", "PUT", "DELETE", "PATCH"])
 def test_a_guest_sees_verb_query_and_headers(ends: Pair, caller: Sidecar, verb):
     headers = {"X-Film": "Tri-X", "Accept": "image/png", "Content-Type": "text/x-note; charset=utf-8"}
     for sidecar in (ends.sidecar, caller):
@@ -198,6 +198,12 @@ def test_a_guest_sees_verb_query_and_headers(ends: Pair, caller: Sidecar, verb):
         assert not [name for name in seen if "TOKEN" in name]
     assert seen["GUESTHOUSE_META_DAPR_CALLER_APP_ID"] == "caller"
     assert seen["GUESTHOUSE_META_DAPR_CALLEE_APP_ID"] == "ends"
+
+
+@pytest.mark.parametrize("verb", ["OPTIONS", "HEAD"])
+def test_a_verb_that_only_asks_runs_no_guest_unless_it_is_named(ends: Pair, caller: Sidecar, verb):
+    for sidecar in (ends.sidecar, caller):
+        assert sidecar.invoke("ends", "api/environment", verb=verb).status == 404
 
 
 def test_a_guest_sees_what_a_grpc_caller_says(ends: Pair, caller: Sidecar):
