@@ -11,6 +11,7 @@ Language: https://github.com/google/cel-spec/blob/master/doc/langdef.md
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Reading:
     warnings: list[tuple[str, str]] = field(default_factory=list)  # it fails for some events
 
 
+@functools.lru_cache(maxsize=256)  # asked for its faults, then for its warnings
 def read(text: str) -> Reading:
     """Read one expression. An empty one matches everything and is in order."""
     found = Reading()
