@@ -27,8 +27,9 @@ PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000100000001008020000009
 GIF = b"GIF89a" + bytes.fromhex("10001000800000000000ffffff")
 BEGINNINGS = (b"\xff\xd8", JPEG_FRAME, JPEG_SCAN, PNG, GIF, b"BM", b"P5", b"P6 ", b"P5 1", b"P5 16 16 255", b"")
 FILLINGS = (
-    b"\xff", b"\0", b"\xff\0", b"\xff\xd8", b"\xff\xd0", b"\xff\x01", b"\xff\xda\0\2", b"\xff\xe0\0\2", b"#", b"#\n", b" ",
-    b"1", b"\0\0\0\0IDAT\0\0\0\0", b"\0\0\0\0aaAa\0\0\0\0", b"\x21\xfe\0", b"\x21\xfe\1", b"\x2c", b"\1", b"\x80",
+    *(bytes([one]) for one in b"\xff\0\1\x2c\x80# 1"),
+    b"\xff\0", b"\xff\xd8", b"\xff\xd0", b"\xff\x01", b"\xff\xda\0\2", b"\xff\xe0\0\2", b"#\n",
+    b"\0\0\0\0IDAT\0\0\0\0", b"\0\0\0\0aaAa\0\0\0\0", b"\x21\xfe\0", b"\x21\xfe\1",
 )
 for beginning, filling in itertools.product(BEGINNINGS, FILLINGS):
     data = beginning + filling * (2**18 // len(filling))
