@@ -8,7 +8,7 @@ import pytest
 
 from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
-from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.event import Event, Failure, Reason, Room, Trigger
 from guesthouse.manifest import load
 from guesthouse.plans import Plans
 
@@ -47,9 +47,9 @@ def test_a_reply_that_cannot_be_sent_back_goes_nowhere(guests_folder: Path, tmp_
     recorder = Recorder()
     with opened(load(tmp_path / "guesthouse.toml")) as plan:
         dispatcher = Dispatcher(Plans(plan), recorder, [recorder])
-        fits = Event(Trigger.BINDING, "camera", b"12345", room=15)
+        fits = Event(Trigger.BINDING, "camera", b"12345", room=Room(15))
         assert dispatcher.dispatch(fits).body == b"12345"
         assert recorder.heard == [("results",), "answered"]
         with pytest.raises(Failure, match=r"^guest 'echo': a reply of 16 bytes; server.message leaves room for 15: "):
-            dispatcher.dispatch(Event(Trigger.BINDING, "camera", b"123456", room=15))
+            dispatcher.dispatch(Event(Trigger.BINDING, "camera", b"123456", room=Room(15)))
         assert recorder.heard[2:] == [Reason.TOO_LARGE]
