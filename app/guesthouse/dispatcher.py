@@ -1,7 +1,7 @@
-"""Which guest answers which event, and under which deadline.
+"""Which guest answers which event, where its reply goes, and when an event that fails is given up.
 
-The one way from any transport to a guest: route, size, slot, sandbox, outputs, reply. Knows neither Dapr nor Wasm; who
-is told of events is decided where it is made.
+The one way from any transport to a guest: route, guest, outputs, reply. Knows neither Dapr nor Wasm; its observers are
+passed in where it is made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import structlog
 
 from guesthouse.attempts import Attempts, digest
 from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply, failure_of
-from guesthouse.guests.guest import Guest
 from guesthouse.plan import Plan, Route
 from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
@@ -73,7 +72,7 @@ class Dispatcher:
         try:
             if event.fault is not None:
                 raise event.fault
-            reply = _run(plan, plan.guests[route.guest], event, deadline)
+            reply = plan.guests[route.guest].run(event, deadline)
             event.check_room(reply)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
@@ -93,7 +92,11 @@ class Dispatcher:
 
     def _give_up_when_exhausted(self, event: Event, route: Route, failure: Failure) -> bool:
         """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted."""
-        if not route.attempts or failure.reason not in _COUNTS_AS_ATTEMPT or self._attempts.failed(event) < route.attempts:
+        if (
+            not route.attempts
+            or failure.reason not in _COUNTS_AS_ATTEMPT
+            or self._attempts.failed(event) < route.attempts
+        ):
             return False
         if route.dead_letter:
             dead_letter = Reply(event.body, event.content_type, route.guest)
@@ -123,17 +126,3 @@ def _heard(tell: Callable[[Event, Ending], None], event: Event, ending: Ending) 
         tell(event, ending)
     except Exception:
         _log.exception("an observer failed", guest=ending.guest, name=event.name)
-
-
-def _run(plan: Plan, guest: Guest, event: Event, deadline: Deadline) -> Reply:
-    limits = guest.limits
-    if len(event.body) > limits.input:
-        raise Failure(
-            Reason.TOO_LARGE, f"a body of {len(event.body)} bytes; the limit input is {limits.input}", guest.name
-        )
-    deadline.tighten(limits.queue_wait + limits.time)
-    queued = guest.slots.acquire(deadline)
-    try:
-        return plan.run(guest.name, event, deadline, queued)
-    finally:
-        guest.slots.release()

@@ -103,7 +103,11 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
             except Failure as failure:
                 fault = failure
             found = {**convert.headers(metadata), **given}
-            room = Room(LARGEST - AROUND - len(guest.encode()), "a message from a component to its sidecar", "lower limits.output")
+            room = Room(
+                LARGEST - AROUND - len(guest.encode()),
+                "a message from a component to its sidecar",
+                "lower limits.output",
+            )
             return Event(Trigger.OPERATION, guest, body, content_type, metadata=found, room=room, fault=fault)
 
         reply = self._events.dispatch(to_event, request, context)
