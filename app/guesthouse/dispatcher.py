@@ -22,7 +22,6 @@ from guesthouse_abi.deadline import Deadline
 _GUEST_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST})
 #: What an event is given up for in the end. Not for what may end without it: a full queue, an output that is away.
 _COUNTS_AS_ATTEMPT = _GUEST_FAULTS | {Reason.DEADLINE, Reason.MALFORMED, Reason.TOO_LARGE, Reason.INTERNAL}
-_DEAD_LETTER_TIME = 10.0  # seconds: of its own, for the event's time may be over
 
 Ending = TypeVar("Ending", Reply, Failure)
 
@@ -102,7 +101,7 @@ class Dispatcher:
             dead_letter = Reply(event.body, event.content_type, route.guest)
             destination = Route(route.guest, (route.dead_letter,))
             try:
-                self._outputs.deliver(dead_letter, event, destination, Deadline.after(_DEAD_LETTER_TIME))
+                self._outputs.deliver(dead_letter, event, destination, Deadline(math.inf))
             except Exception as refused:
                 _log.error("kept an event that was to be given up", name=event.name, error=str(refused))
                 return False

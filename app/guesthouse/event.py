@@ -162,8 +162,12 @@ class Destination(Protocol):
 class Outputs(Protocol):
     """Hands a reply on to output bindings and state stores before its event is answered."""
 
-    def deliver(self, reply: Reply, event: Event, destination: Destination, deadline: Deadline) -> None:
-        """Raises `Failure` with `Reason.OUTPUT` when a destination did not accept the reply."""
+    def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
+        """Outputs have time of their own; of `caller` they learn whether anybody still waits.
+
+        Raises `Failure`: `OUTPUT` when a destination did not accept the reply, `CANCELLED` when the caller hung up
+        before the first of them had it.
+        """
 
 
 class Observer(Protocol):

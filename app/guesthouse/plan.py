@@ -18,7 +18,8 @@ from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.files import digest_of
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
-from guesthouse.guests.process.pool import Pool, Spec
+from guesthouse.guests.process.pool import Pool
+from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
@@ -122,6 +123,15 @@ def _binding(table: written.Binding) -> Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """What plans are built on, and what lives as long as the process: the engine, its compiled code, its workers."""
+
+    engine: Engine
+    cache: CodeCache
+    stock: Stock
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What events are answered with.
 
@@ -133,8 +143,7 @@ class Plan:
     models: Registry
     guests: Mapping[str, Guest]
     routes: Routes
-    engine: Engine
-    cache: CodeCache
+    host: Host
     slots: Mapping[str, Slots]
     warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
 
@@ -177,22 +186,20 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
     )
 
 
-def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | None = None) -> Plan:
+def build(manifest: Manifest, host: Host, before: Plan | None = None) -> Plan:
     """Open every model and load every guest. Raises `PlanFaults`; whatever it raises, nothing stays open.
 
     What is unchanged since `before` was built is taken from there: models, compiled code, slots, worker processes.
     """
     with contextlib.ExitStack() as opened:
-        plan, faults = _build(manifest, engine, cache, before, opened)
+        plan, faults = _build(manifest, host, before, opened)
         if faults:
             raise PlanFaults(faults)
         opened.pop_all()  # the plan's, from now on
     return plan
 
 
-def _build(
-    manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | None, opened: contextlib.ExitStack
-) -> tuple[Plan, list[str]]:
+def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextlib.ExitStack) -> tuple[Plan, list[str]]:
     """The plan, and what is wrong with it; all that must be closed when it is not used is in `opened`."""
     faults: list[str] = []
     missing = list(_unpinned(manifest)) if manifest.require_digests else []
@@ -231,7 +238,7 @@ def _build(
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
-            loaded.append(_Loaded(config, load_code(config, engine, cache, known), services, granted))
+            loaded.append(_Loaded(config, load_code(config, host.engine, host.cache, known), services, granted))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     slots = _slots(before)
@@ -241,17 +248,20 @@ def _build(
         if one.config.isolation == "process" and faults:
             continue  # no process is started for a plan that is not used
         try:
-            runner = _runner(one, engine, models, before)
+            runner = _runner(one, host, models, before)
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
             continue
         opened.callback(runner.close)
         guests[name] = Guest(one.config, one.code, runner, one.services, slots.get(name), one.granted)
-    if not faults:  # all were begun before the first is waited for
-        whys = ((name, guest.runner.wait()) for name, guest in guests.items())
-        faults += [f"guest {name!r}: its worker process does not start: {why}" for name, why in whys if why]
+    if not faults:
+        known_runners = {guest.runner for guest in before.guests.values()} if before is not None else set()
+        pools = {n: g.runner for n, g in guests.items() if isinstance(g.runner, Pool) and g.runner not in known_runners}
+        whys = host.stock.try_out({name: pool.setup for name, pool in pools.items()})
+        whys.update((name, why) for name, pool in pools.items() if name not in whys and (why := pool.wait()))
+        faults += [f"guest {name!r}: its worker process does not start: {why}" for name, why in whys.items()]
     slots.update({name: guest.slots for name, guest in guests.items()})
-    return Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, tuple(warnings(manifest))), faults
+    return Plan(manifest, models, guests, Routes(manifest), host, slots, tuple(warnings(manifest))), faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,16 +274,15 @@ class _Loaded:
     granted: Granted
 
 
-def _runner(one: _Loaded, engine: Engine, models: Registry, before: Plan | None) -> Runner:
+def _runner(one: _Loaded, host: Host, models: Registry, before: Plan | None) -> Runner:
     """How a guest runs; as before, where nothing has changed of what its runner knows. Raises `GuestFaults`."""
     old = before.guests.get(one.config.name) if before is not None else None
     if old is not None and old.state == state_of(one.config, one.code, one.granted) and _same_models(old, models):
         return old.runner.retain()
     replaced = old.runner.replaced if old is not None else None
     if one.config.isolation == "process":
-        spec = Spec(engine.name, engine.pooling, one.code.artefact, one.code.sha256, engine.interpreter)
         try:
-            return Pool(one.config, one.granted, spec, replaced)
+            return Pool(one.config, one.code, one.granted, host.stock, replaced)
         except OSError as error:
             raise GuestFaults([f"its compiled code, {error.filename}, cannot be opened ({error.strerror})"]) from error
     try:
@@ -331,6 +340,8 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         grants=guest.grants(),
         limits=guest.limits.limits(),
         isolation=isolation,
+        idle=guest.idle,
+        least=guest.least,
         files=tuple(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items()),
         signed=Signed(keys, guest.signed_by) if keys else None,
     )

@@ -24,7 +24,7 @@ from guesthouse.plan import Plan, PlanFaults, build
 from guesthouse.plans import Plans
 
 LOOK = 1.0  # seconds between looks at the files
-FIXED = ("app", "engine", "server", "page", "component", "metrics", "traces")
+FIXED = ("app", "engine", "process", "outputs", "server", "page", "component", "metrics", "traces")
 """The tables of the manifest that hold as long as the process lives."""
 _PATIENCE = 5.0  # seconds, at the end of the process, for a reload under way
 
@@ -148,7 +148,7 @@ class Reloader:
             manifest = written.model_copy(update={name: getattr(before.manifest, name) for name in FIXED})
             if faults := self._too_large(manifest):
                 raise PlanFaults(faults)
-            plan = build(manifest, before.engine, before.cache, before)
+            plan = build(manifest, before.host, before)
             with self._lock:
                 if self._stopped:
                     plan.close()
@@ -170,7 +170,7 @@ class Reloader:
 
     def _too_large(self, manifest: Manifest) -> list[str]:
         """What the process, as it was started, has no room for."""
-        need, room, pooling = size_of(manifest), self.source.room, self.plans.now.engine.pooling
+        need, room, pooling = size_of(manifest), self.source.room, self.plans.now.host.engine.pooling
         wanted = [
             (pooling, "events at once (the sum of limits.concurrency)", need.instances, room.instances),
             (pooling, "bytes of memory (the largest limits.memory)", need.memory, room.memory),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -160,40 +161,73 @@ def test_a_sidecar_that_stays_away_is_given_up_after_some_attempts(daprd, output
     assert len(daprd[0].calls) == sidecar.ATTEMPTS
 
 
-def test_the_events_deadline_ends_the_attempts(daprd, outputs: SidecarOutputs, monkeypatch):
+def used_up() -> Deadline:
+    """Of a caller whose guest has used all of its time."""
+    return Deadline(time.monotonic() - 1)
+
+
+def test_outputs_have_time_of_their_own(daprd, outputs: SidecarOutputs):
+    daprd[0].before = refuse(grpc.StatusCode.UNAVAILABLE, times=2)
+    outputs.deliver(REPLY, EVENT, Route(to=("results",)), used_up())
+    assert len(daprd[0].calls) == 3
+
+
+def test_the_time_of_the_outputs_ends_the_attempts(daprd, outputs: SidecarOutputs, monkeypatch):
     monkeypatch.setattr(sidecar, "FIRST_PAUSE", 60.0)
     daprd[0].before = refuse(grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(Failure, match="cannot be reached"):
-        outputs.deliver(REPLY, EVENT, Route(to=("results",)), Deadline.after(10))
+        outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
     assert len(daprd[0].calls) == 1
 
 
-def test_the_events_deadline_ends_a_call(daprd, outputs: SidecarOutputs, monkeypatch):
-    monkeypatch.setattr(sidecar, "CALL_TIME", 3600.0)
+def test_the_time_of_the_outputs_ends_a_call(daprd):
     release = threading.Event()
     daprd[0].before = lambda context: release.wait(10) and None
-    with pytest.raises(Failure, match=r"accept the reply: no answer within 0\.[01]\d* s, what its event had left"):
-        outputs.deliver(REPLY, EVENT, Route(to=("results",)), Deadline.after(0.1))
+    with (
+        contextlib.closing(SidecarOutputs(Endpoint(f"127.0.0.1:{daprd[1]}"), 0.1)) as outputs,
+        pytest.raises(Failure, match=r"the reply: no answer within 0\.[01]\d* s, what was left of outputs\.time; "),
+    ):
+        outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
     release.set()
 
 
 def test_a_stream_that_the_sidecar_resets_as_the_time_is_over_is_no_answer(daprd, outputs: SidecarOutputs):
     daprd[0].before = lambda context: context.cancel()
-    with pytest.raises(Failure, match="no answer within 10 s, the most for one call;"):
+    with pytest.raises(Failure, match=r"no answer within 10 s, what was left of outputs\.time;"):
         outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
 
 
-def test_a_caller_that_hangs_up_ends_the_pause_between_attempts(daprd, outputs: SidecarOutputs, monkeypatch):
-    monkeypatch.setattr(sidecar, "FIRST_PAUSE", 60.0)
-    deadline = forever()
+def test_nothing_is_handed_on_for_a_caller_that_has_hung_up(daprd, outputs: SidecarOutputs):
+    caller = forever()
+    caller.cancel()
+    with pytest.raises(Failure) as failed:
+        outputs.deliver(REPLY, EVENT, Route(to=("results",)), caller)
+    assert (failed.value.reason, failed.value.guest) == (Reason.CANCELLED, "classify")
+    assert failed.value.text == "the caller hung up before the reply was handed on"
+    assert daprd[0].calls == []
+
+
+def test_a_caller_that_hangs_up_ends_the_pause_before_the_first_output_has_the_reply(
+    daprd, outputs: SidecarOutputs, monkeypatch
+):
+    monkeypatch.setattr(sidecar, "FIRST_PAUSE", 5.0)
+    caller = forever()
 
     def before(context: grpc.ServicerContext) -> None:
-        threading.Timer(0.05, deadline.cancel).start()
+        threading.Timer(0.05, caller.cancel).start()
         context.abort(grpc.StatusCode.UNAVAILABLE, "")
 
     daprd[0].before = before
-    with pytest.raises(Failure, match="cannot be reached"):
-        outputs.deliver(REPLY, EVENT, Route(to=("results",)), deadline)
+    with pytest.raises(Failure, match="hung up before"):
+        outputs.deliver(REPLY, EVENT, Route(to=("results",)), caller)
+    assert len(daprd[0].calls) == 1
+
+
+def test_what_one_output_has_the_others_get_too_though_the_caller_hung_up(daprd, outputs: SidecarOutputs):
+    caller = forever()
+    daprd[0].before = lambda context: caller.cancel()
+    outputs.deliver(REPLY, EVENT, Route(to=("results", "archive")), caller)
+    assert len(daprd[0].calls) == 2
 
 
 def test_connects_to_a_sidecar_that_starts_later():

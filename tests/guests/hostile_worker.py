@@ -14,8 +14,9 @@ FRAME = struct.Struct("<HHIQ")
 HEAD_AT, PAYLOAD_AT = 4096, 4096 + (1 << 20)
 READY, EVENT, REPLY, FAILURE, MODEL, RUN, LOG, ANSWER, REFUSAL = 2, 4, 5, 6, 7, 8, 9, 10, 11
 
-end, arena = (int(value) for value in sys.argv[5:7])
-channel = socket.socket(fileno=end)
+channel = socket.socket(fileno=int(sys.argv[5]))
+channel.send(FRAME.pack(2, READY, 0, 0))
+_, (arena, *_), _, _ = socket.recv_fds(channel, FRAME.size, 3)
 size = os.fstat(arena).st_size
 memory = mmap.mmap(arena, size)
 
@@ -23,7 +24,7 @@ memory = mmap.mmap(arena, size)
 EVENTS = []  # sizes of head and payload of the frames that came
 
 
-def send(kind, head, payload=b"", *, version=1, claims=None):
+def send(kind, head, payload=b"", *, version=2, claims=None):
     text = head if isinstance(head, bytes) else json.dumps(head).encode()
     memory[HEAD_AT : HEAD_AT + len(text)] = text
     memory[PAYLOAD_AT : PAYLOAD_AT + len(payload)] = payload
@@ -105,7 +106,7 @@ RUNS = {
 DOES = {
     "garbage": lambda: channel.send(b"\0" * 5),
     "much": lambda: channel.send(b"\0" * 60000),
-    "another version": lambda: send(REPLY, {}, version=2),
+    "another version": lambda: send(REPLY, {}, version=1),
     "an unknown kind": lambda: send(77, {}),
     "a long head": lambda: send(REPLY, {}, claims=(0xFFFFFFFF, 0)),
     "a long payload": lambda: send(REPLY, {}, claims=(2, 1 << 63)),
@@ -134,7 +135,6 @@ DOES = {
     },
 }
 
-receive()
 send(READY, {"confined": True})
 while True:
     kind, head, body = receive()

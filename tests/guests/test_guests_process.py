@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +28,12 @@ import wasmtime
 from guesthouse.cli.parts import opened
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import Guest
-from guesthouse.guests.process.pool import Pool, Spec
+from guesthouse.guests.process.pool import Pool
+from guesthouse.guests.process.remote import Artefact, Setup, Spec
+from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.process.wire import Arena, WireError
 from guesthouse.manifest import load
-from guesthouse.plan import Plan, PlanFaults
+from guesthouse.plan import Host, Plan, PlanFaults, build
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
 from wat import cat
@@ -47,22 +50,26 @@ path = "ROOT/models/visual_wake_words.onnx"
 module = "GUESTS/echo/echo.wasm"
 function = "echo"
 isolation = "process"
+least = 2
 models = ["person"]
 limits = { concurrency = 1, queue_wait = "30s", output = "1KB", log = "1KB" }
 [guests.loop]
 module = "loop.wasm"
 function = "f"
 isolation = "process"
+least = 2
 limits = { concurrency = 1, time = "300ms" }
 [guests.patient]
 module = "loop.wasm"
 function = "f"
 isolation = "process"
+least = 2
 limits = { concurrency = 1, time = "60s" }
 [guests.files]
 module = "cat.wasm"
 calling = "command"
 isolation = "process"
+least = 2
 files = { "/small" = "small", "/large" = "large" }
 limits = { concurrency = 1, memory = "64KiB", host_memory = "64KiB", input = 1, output = "1KB" }
 """
@@ -189,9 +196,10 @@ def test_a_worker_is_bounded_by_the_system_too(plan: Plan):
 
 
 def test_a_worker_loads_neither_grpc_nor_inference():
-    code = "import sys, guesthouse.guests.process.worker as w; w._warm_up(); print(*sys.modules)"
+    code = "import sys, guesthouse.guests.process.worker as w; print(*sys.modules); w._warm_up('wasmtime', True)"
+    code += "; print('/', *sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "wasmtime" not in said  # only where it is the engine
+    assert "wasmtime" not in said[: said.index("/")]  # only where it is the engine
     strangers = {"grpc", "google", "dapr", "onnxruntime", "pydantic", "structlog", "prometheus_client", "rich", "typer"}
     assert not {name.partition(".")[0] for name in said} & strangers
 
@@ -281,7 +289,7 @@ def test_a_worker_that_is_killed_in_an_event_is_that_events_failure_and_is_repla
 
 def interruptible(plan: Plan) -> bool:
     """Whether the engine ends a loop; else the worker is killed."""
-    return plan.engine.name == "wasmtime"
+    return plan.host.engine.name == "wasmtime"
 
 
 def stayed(plan: Plan, guest: str, before: list[int]) -> bool:
@@ -377,37 +385,81 @@ def test_without_descriptors_events_are_refused_and_come_right_when_there_are_so
         failed = failure(plan, "echo", seconds=3)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert failed.reason is Reason.DEADLINE
-    assert failed.text == (
-        "the deadline passed while no process was ready (the last did not start: Too many open files)"
-    )
+    assert failed.reason is Reason.FULL
+    assert failed.text == "no process for the guest is ready (the last did not start: Too many open files)"
     until(lambda: complete(pool))  # tries are 5 s apart at most
     assert run(plan, "echo", b"again") == b"again"
 
 
-def test_a_worker_that_does_not_start_is_a_fault_before_the_port_opens(plan: Plan, tmp_path: Path, monkeypatch):
-    guest = plan.guests["echo"]
+@pytest.mark.parametrize(
+    ("engine", "interpreter", "why"),
+    [
+        ("none", sys.executable, "it ended with exit code 1: ValueError: no engine is called 'none'"),
+        ("wasmtime", "/bin/false", "it ended with exit code 1"),
+        ("wasmtime", "/no/python", "No such file or directory"),
+    ],
+)
+def test_workers_that_do_not_start_are_a_fault_before_the_port_opens(plan: Plan, engine, interpreter, why):
+    with contextlib.closing(Stock(Spec(engine, False, interpreter), 1)) as stock:
+        assert why in stock.wait()
+        assert why in stock.fault
+        with pytest.raises(PlanFaults) as caught:
+            build(plan.manifest, Host(plan.host.engine, plan.host.cache, stock))
+    assert caught.value.faults == [
+        f"guest {name!r}: its worker process does not start: {stock.fault}" for name in plan.guests
+    ]
+
+
+def test_a_guest_that_no_worker_can_load_is_a_fault_before_the_port_opens(plan: Plan, tmp_path: Path):
+    """And costs no other guest: one worker tries all."""
+    echo, loop = plan.guests["echo"], plan.guests["loop"]
     (tmp_path / "not.cwasm").write_bytes(b"no code")
-    for spec, why in (
-        (
-            Spec("none", False, tmp_path / "not.cwasm", "", sys.executable),
-            "ValueError: no engine is called 'none'",
-        ),
-        (Spec("wasmtime", False, tmp_path / "not.cwasm", "", sys.executable), "EngineError: "),
-        (
-            Spec("wasmtime", False, tmp_path / "not.cwasm", "", "/bin/false"),
-            "it ended with exit code 1",
-        ),
-        (Spec("wasmtime", False, tmp_path / "not.cwasm", "", "/no/python"), "No such file or directory"),
-    ):
-        with contextlib.closing(Pool(guest.config, guest.granted, spec)) as pool:
-            assert why in pool.wait()
-    monkeypatch.setattr("guesthouse.guests.process.pool.Pool.wait", lambda pool: "so it is")
-    with (
-        pytest.raises(PlanFaults, match="guest 'echo': its worker process does not start: so it is"),
-        opened(plan.manifest),
-    ):
-        pass
+    broken = Setup(echo.config, "", Artefact(tmp_path / "not.cwasm"), echo.granted)
+    faults = plan.host.stock.try_out({"echo": broken, "loop": loop.runner.setup, "again": broken})
+    assert list(faults) == ["echo", "again"]
+    assert all(fault.startswith("EngineError: ") or "Error" in fault for fault in faults.values())
+
+
+def test_a_guest_has_no_process_before_its_first_event_and_none_after_an_idle_time(plan: Plan):
+    """And never one of another guest's."""
+    guest = plan.guests["echo"]
+    config = replace(guest.config, least=0, idle=0.3)
+    with contextlib.closing(Pool(config, guest.code, guest.granted, plan.host.stock)) as pool:
+        assert pool.wait() == ""
+        until(lambda: plan.host.stock.pids)
+        stock = set(plan.host.stock.pids)
+        assert pool.pids == []
+        event = Event(Trigger.INVOKE, "m", b"x")
+        assert pool.run(guest, event, Deadline.after(30)).body == b"x"
+        (pid,) = pool.pids
+        assert pid in stock
+        assert pool.run(guest, event, Deadline.after(30)).body == b"x"
+        until(lambda: not pool.pids)
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        assert pool.run(guest, event, Deadline.after(30)).body == b"x"
+        assert pid not in pool.pids
+        assert pool.replaced.count == 0
+
+
+def test_many_guests_at_once_wait_for_their_processes_and_none_fails(plan: Plan):
+    guest = plan.guests["echo"]
+    config, stock = replace(guest.config, least=0), plan.host.stock
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(12) as threads:
+        pools = [
+            stack.enter_context(contextlib.closing(Pool(config, guest.code, guest.granted, stock))) for _ in range(12)
+        ]
+        replies = [threads.submit(p.run, guest, Event(Trigger.INVOKE, "m", b"x"), Deadline.after(60)) for p in pools]
+        assert [reply.result().body for reply in replies] == [b"x"] * 12
+        assert len({pid for pool in pools for pid in pool.pids}) == 12
+
+
+def test_a_setup_larger_than_a_frames_head_is_no_fault(plan: Plan):
+    guest = plan.guests["echo"]
+    grants = replace(guest.config.grants, env=(("LONG", "x" * (3 << 20)),))
+    config = replace(guest.config, grants=grants, least=0)
+    with contextlib.closing(Pool(config, guest.code, guest.granted, plan.host.stock)) as pool:
+        assert plan.host.stock.try_out({"echo": pool.setup}) == {}
+        assert pool.run(guest, Event(Trigger.INVOKE, "m", b"x"), Deadline.after(30)).body == b"x"
 
 
 def test_a_plan_that_is_not_finished_leaves_no_process_and_no_model_open(plan: Plan, monkeypatch):
@@ -440,9 +492,11 @@ def test_a_full_disk_is_a_fault_of_each_guest(plan: Plan, monkeypatch):
 
 def test_a_caller_that_hangs_up_waits_for_no_process(plan: Plan, tmp_path: Path):
     """Nor does one whose deadline passes: neither is told that there was no room."""
-    (tmp_path / "code").touch()
-    guest, spec = plan.guests["patient"], Spec("any", False, tmp_path / "code", "", "/bin/false")
-    with contextlib.closing(Pool(guest.config, guest.granted, spec)) as pool:
+    guest = plan.guests["patient"]
+    with (
+        contextlib.closing(Stock(Spec("any", False, "/bin/false"), 1)) as stock,
+        contextlib.closing(Pool(replace(guest.config, least=0), guest.code, guest.granted, stock)) as pool,
+    ):
         hangs_up, late = Deadline.after(60), Deadline.after(0.3)
         threading.Timer(0.3, hangs_up.cancel).start()
         for deadline, reason, text in (
@@ -465,9 +519,11 @@ def hostile(loaded: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     python, script = folder / "python", Path(__file__).with_name("hostile_worker.py")
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     python.chmod(0o755)
-    (folder / "code").touch()
-    echo, spec = loaded.guests["echo"], Spec("any", False, folder / "code", "", str(python))
-    with contextlib.closing(Pool(echo.config, echo.granted, spec)) as pool:
+    echo = loaded.guests["echo"]
+    with (
+        contextlib.closing(Stock(Spec("any", False, str(python)), 1)) as stock,
+        contextlib.closing(Pool(replace(echo.config, least=1), echo.code, echo.granted, stock)) as pool,
+    ):
         assert not pool.wait()
         taken_over = Guest(echo.config, echo.code, pool, echo.services, echo.slots, echo.granted)
         yield replace(loaded, guests={"echo": taken_over})

@@ -421,8 +421,8 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 "reuse",
                 (
                     "the keys here are: allow_guest_models, args, body_file, calling, enabled, env, files, function, "
-                    "image, isolation, limits, models, module, parameters, reply_file, reply_type, scale, scratch, "
-                    "scratch_path, sha256, signature, takes, values, wasi_nn"
+                    "idle, image, isolation, least, limits, models, module, parameters, reply_file, reply_type, "
+                    "scale, scratch, scratch_path, sha256, signature, takes, values, wasi_nn"
                 ),
             ),
         ),

@@ -395,10 +395,10 @@ def test_metrics_say_how_reloads_ended_and_count_on(app: Reloading, manifest: Pa
 
 def test_a_guest_is_loaded_once_for_a_module_that_is_known(app: Reloading, monkeypatch):
     """Not looked up in the cache."""
-    monkeypatch.setattr(app.plans.now.cache, "load", None)
+    monkeypatch.setattr(app.plans.now.host.cache, "load", None)
     guest = app.plans.now.guests["says"]
     known = {guest.code.artefact: guest.code}
-    again = load_code(guest.config, app.plans.now.engine, app.plans.now.cache, known)
+    again = load_code(guest.config, app.plans.now.host.engine, app.plans.now.host.cache, known)
     assert (again.module, again.compiled) == (guest.code.module, False)
 
 
@@ -409,8 +409,8 @@ def test_worker_processes_stay_where_nothing_of_them_has_changed(manifest: Path,
     replace_file(manifest, (MANIFEST + more).replace('"command"\nlimits', '"command"\nisolation = "process"\nlimits'))
     with reloading(manifest) as app:
         first = {name: guest.runner for name, guest in app.plans.now.guests.items()}
-        pids = {name: set(pool.pids) for name, pool in first.items()}
         assert (app.ask(), app.ask("other")) == ("old", "other")
+        pids = {name: set(pool.pids) for name, pool in first.items()}
         replace_file(tmp_path / "says.wasm", says("new"))
         app.reloader.reload()
         assert (app.ask(), app.ask("other")) == ("new", "other")

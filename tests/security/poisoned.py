@@ -323,7 +323,7 @@ def served(folder: Path, log: io.StringIO) -> Iterator[tuple[Client, Callable[[]
 
         def reload() -> None:
             path.write_text(path.read_text() + '\n[guests.another]\nmodule = "cat.wasm"\ncalling = "command"\n')
-            plans.switch(build(load(path), plan.engine, plan.cache, plans.now))
+            plans.switch(build(load(path), plan.host.engine, plan.host.cache, plans.now))
 
         try:
             with Client(f"127.0.0.1:{application.server.port}", token="") as client:

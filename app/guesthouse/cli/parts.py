@@ -22,6 +22,8 @@ from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Handler, Observer, Outputs
 from guesthouse.feed import Feed
+from guesthouse.guests.process.remote import Spec
+from guesthouse.guests.process.stock import Stock
 from guesthouse.hostmethods import HostMethods
 from guesthouse.inference.cores import cores
 from guesthouse.manifest import Manifest
@@ -29,7 +31,7 @@ from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
 from guesthouse.observe.logs import InLog
-from guesthouse.plan import Plan, Routes, build
+from guesthouse.plan import Host, Plan, Routes, build
 from guesthouse.plans import Plans
 from guesthouse.reload import Size, size_of
 
@@ -55,12 +57,14 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
     cache = CodeCache(settings.cache)
     if cache.note:
         structlog.get_logger("guesthouse").warning(cache.note)
-    with contextlib.closing(cache), contextlib.closing(open_engine(settings.name, config)) as engine:
-        plan = build(manifest, engine, cache)
-        try:
-            yield plan
-        finally:
-            plan.close()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(cache))
+        engine = stack.enter_context(contextlib.closing(open_engine(settings.name, config)))
+        spec = Spec(engine.name, engine.pooling, engine.interpreter)
+        stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
+        if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
+            stock.open()  # while all else is loaded
+        yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock))))
 
 
 def room_for(manifest: Manifest) -> Size:

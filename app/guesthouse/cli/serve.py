@@ -111,7 +111,7 @@ def serve(
         plan = stack.enter_context(opened(loaded))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         sidecar = Endpoint.from_environment()
-        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar)))
+        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar, loaded.outputs.time)))
         subscribed = stack.enter_context(contextlib.closing(Subscribed(sidecar)))
         traces = traces_for(loaded)
         if traces is not None:

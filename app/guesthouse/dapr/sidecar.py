@@ -11,6 +11,7 @@ import os
 import random
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ Request = TypeVar("Request")
 ATTEMPTS = 4
 FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
 EVENT_ID = "eventId"
-CALL_TIME = 10.0  # seconds for one attempt, where the deadline leaves as much
+TIME = 10.0  # seconds for all outputs of one event
 DETAILS = 400  # bytes of the sidecar's own words that a failure carries: daprd has them in no log of its own
 # Both ends know the time of a call. The sidecar's may end first, and then it resets the stream: CANCELLED.
 _TIME_IS_OVER = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
@@ -90,10 +91,46 @@ class Endpoint:
         return channel, ((TOKEN_KEY, self.token),) if self.token else ()
 
 
-class SidecarOutputs:
-    """`guesthouse.event.Outputs` over the sidecar. Connects with the first reply; safe to share among threads."""
+@dataclass(slots=True)
+class _Delivery:
+    """One reply on its way to its outputs."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    reply: Reply
+    deadline: Deadline  # of the outputs
+    caller: Deadline  # of which no more is asked than whether the caller hung up
+    begun: bool = False  # an output has the reply
+
+    def check_caller(self) -> None:
+        """Raise `Failure` where nobody waits for the reply any more and no output has it."""
+        if self.caller.cancelled and not self.begun:
+            text = "the caller hung up before the reply was handed on"
+            raise Failure(Reason.CANCELLED, text, self.reply.guest, self.reply.cost)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait about `seconds`, or until the caller hangs up; False when the time of the outputs is over before."""
+        seconds *= random.uniform(0.75, 1.25)
+        if seconds >= self.deadline.remaining():
+            return False
+        if self.begun:
+            time.sleep(seconds)
+            return True
+        hung_up = threading.Event()
+        forget = self.caller.on_cancel(hung_up.set)
+        try:
+            hung_up.wait(seconds)
+        finally:
+            forget()
+        return True
+
+
+class SidecarOutputs:
+    """`guesthouse.event.Outputs` over the sidecar. Connects with the first reply; safe to share among threads.
+
+    `most` seconds are for all outputs of one event, whatever the guest has used of its own.
+    """
+
+    def __init__(self, endpoint: Endpoint, most: float = TIME) -> None:
+        self._time = most
         self._endpoint = endpoint
         self._channel, self._metadata = endpoint.connect()
         self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
@@ -102,55 +139,59 @@ class SidecarOutputs:
         """Close the connection; calls in flight are cancelled."""
         self._channel.close()
 
-    def deliver(self, reply: Reply, event: Event, destination: Destination, deadline: Deadline) -> None:
+    def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
         """Save the reply as state, then send it to each output binding in turn (operation `create`, bytes as they are).
 
         State first: an event whose delivery fails comes again, and a state that is written twice does no harm. Every
         call may be repeated while the sidecar is not there, so an output may get a reply twice: the id of an event that
-        has one (a topic's) goes along in the binding's metadata as `eventId`. Raises `Failure` (`OUTPUT`) at the first
-        destination that did not accept it. The calls belong to the event's trace.
+        has one (a topic's) goes along in the binding's metadata as `eventId`. Raises `Failure`: `OUTPUT` at the first
+        destination that did not accept it, `CANCELLED` where the caller hung up before the first of them had it; what
+        is begun then is finished. The calls belong to the event's trace.
         """
+        delivery = _Delivery(reply, Deadline.after(self._time), caller)
         metadata = (*self._metadata, *context_of(event.metadata).items())
         content_type = {"contentType": reply.content_type} if reply.content_type else {}
         if destination.state is not None:
             store, template = destination.state
             item = StateItem(key=state_key(template, event), value=reply.body, metadata=content_type)
             save = SaveStateRequest(store_name=store, states=[item])
-            self._call(self._sidecar.SaveState, save, f"state store {store!r}", reply, deadline, metadata)
+            self._call(self._sidecar.SaveState, save, f"state store {store!r}", delivery, metadata)
         told = {**content_type, EVENT_ID: event.id} if event.id else content_type
         for name in destination.to:
             create = InvokeBindingRequest(name=name, data=reply.body, metadata=told, operation="create")
-            self._call(self._sidecar.InvokeBinding, create, f"output binding {name!r}", reply, deadline, metadata)
+            self._call(self._sidecar.InvokeBinding, create, f"output binding {name!r}", delivery, metadata)
 
     def _call(
         self,
         method: Callable[..., object],
         request: Request,
         output: str,
-        reply: Reply,
-        deadline: Deadline,
+        delivery: _Delivery,
         metadata: Metadata,
     ) -> None:
         """Call, and again with growing pauses as long as the sidecar cannot be reached."""
         for attempt in range(ATTEMPTS):
-            timeout = min(deadline.remaining(), CALL_TIME)
+            delivery.check_caller()
+            timeout = delivery.deadline.remaining()
             try:
                 method(request, timeout=timeout, metadata=metadata)
+                delivery.begun = True
                 return
             except grpc.RpcError as error:
                 code, details = error.code(), error.details()
             log.warning("%s, attempt %d: %s: %s (%s)", output, attempt + 1, code.name, details, self._endpoint.target)
             again = code is grpc.StatusCode.UNAVAILABLE and attempt + 1 < ATTEMPTS
-            if not again or not _pause(FIRST_PAUSE * 2**attempt, deadline):
+            if not again or not delivery.pause(FIRST_PAUSE * 2**attempt):
                 break
         if code is grpc.StatusCode.UNAVAILABLE:
             why = "the sidecar cannot be reached; is it running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?"
         elif code in _TIME_IS_OVER:
-            most = "the most for one call" if timeout == CALL_TIME else "what its event had left"
-            why = f"no answer within {timeout:.3g} s, {most}; the sidecar's log has more"
+            why = f"no answer within {timeout:.3g} s, what was left of outputs.time; the sidecar's log has more"
         else:
             why = f"the sidecar says {code.name}: {cut(escaped(details or 'no more'), DETAILS)}"
-        raise Failure(Reason.OUTPUT, f"{output} did not accept the reply: {why}", reply.guest, reply.cost)
+        raise Failure(
+            Reason.OUTPUT, f"{output} did not accept the reply: {why}", delivery.reply.guest, delivery.reply.cost
+        )
 
 
 def state_key(template: str, event: Event) -> str:
@@ -164,16 +205,3 @@ def state_key(template: str, event: Event) -> str:
         "{sha256}": lambda: hashlib.sha256(event.body).hexdigest(),
     }
     return re.sub(r"\{(?:name|id|sha256)\}", lambda found: values[found[0]](), template)
-
-
-def _pause(seconds: float, deadline: Deadline) -> bool:
-    """Wait about `seconds`; False when the event's time is over before."""
-    seconds *= random.uniform(0.75, 1.25)
-    if seconds >= deadline.remaining():
-        return False
-    cancelled = threading.Event()
-    forget = deadline.on_cancel(cancelled.set)
-    try:
-        return not cancelled.wait(seconds)
-    finally:
-        forget()

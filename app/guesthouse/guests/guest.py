@@ -49,6 +49,8 @@ class GuestConfig:
     limits: Limits = field(default_factory=Limits)
     signed: Signed | None = None
     isolation: str = "thread"  # or "process"
+    idle: float = 60.0  # seconds after which one of its processes ends that had no event
+    least: int = 0  # of its processes that stay
     files: tuple[FileGrant, ...] = ()
 
 
@@ -104,9 +106,6 @@ class Runner(Protocol):
     def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
         """Answer an event by `guest`, which has a slot for it. Raises `Failure`, with what the attempt cost."""
 
-    def wait(self) -> str:
-        """Wait until events can come; returns why they cannot, empty where they can."""
-
     def retain(self) -> Runner:
         """The same for one guest more, whose plan closes it as well."""
 
@@ -147,7 +146,6 @@ class Guest:
         if len(event.body) > limits.input:
             text = f"a body of {len(event.body)} bytes; the limit input is {limits.input}"
             raise Failure(Reason.TOO_LARGE, text, self.name)
-        deadline.tighten(limits.queue_wait + limits.time)
         queued = self.slots.acquire(deadline)
         try:
             reply = self.runner.run(self, event, deadline)

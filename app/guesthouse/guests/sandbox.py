@@ -84,10 +84,6 @@ class Sandbox:
             raise _failure(error, words, guest, context, _cost(context, started, memory)) from error
         return Reply(body, config.reply_type, guest.name, _cost(context, started, memory))
 
-    def wait(self) -> str:
-        """It is ready at once."""
-        return ""
-
     def retain(self) -> Sandbox:
         """It holds nothing between events."""
         return self

@@ -300,6 +300,17 @@ class Engine(Table):
     )
 
 
+class Process(Table):
+    """The worker processes of guests with `isolation = "process"` (docs/security.md)."""
+
+    stock: Count = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="how many are started ahead, to be whichever guest's is the first to need one",
+    )
+
+
 class Drain(Table):
     """What happens between SIGTERM and the end."""
 
@@ -516,6 +527,10 @@ class Guest(Table):
         description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
         json_schema_extra={"default": '`"thread"` with wasmtime, `"process"` with wasmer'},
     )
+    idle: Duration = Field(default=60.0, description="a worker process of the guest that had no event for so long ends")
+    least: Count = Field(
+        default=0, ge=0, description="how many of its worker processes stay all the same, ready from the start"
+    )
     allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
     signature: File | None = Field(
         default=None,
@@ -693,6 +708,16 @@ class Component(Table):
     keep: Duration = Field(default=600.0, le=86400 * 7, description="how long it is held for a sidecar that is away")
 
 
+class Outputs(Table):
+    """Replies on their way to output bindings and state stores (`to`, `state`, `dead_letter`)."""
+
+    time: Duration = Field(
+        default=10.0,
+        ge=1.0,
+        description="for all outputs of one event, whatever its guest has used; less than 1s leaves no second try",
+    )
+
+
 class Page(Table):
     """The page (docs/page.md): who may ask for the host's status, its latest events and their pictures."""
 
@@ -742,6 +767,8 @@ class Manifest(Table):
     )
     app: App = Field(description="[app] with the application's name")
     engine: Engine = Engine()
+    process: Process = Process()
+    outputs: Outputs = Outputs()
     server: Server = Server()
     page: Page = Page()
     component: Component | None = None

@@ -150,7 +150,7 @@ class _Outputs:
         self._tracer = tracer
         self._following = following
 
-    def deliver(self, reply: Reply, event: Event, destination: Destination, deadline: Deadline) -> None:
+    def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
         """See `event.Outputs.deliver`."""
         attributes: dict[str, AttributeValue] = {"guesthouse.to": destination.to}
         if destination.state is not None:
@@ -158,7 +158,7 @@ class _Outputs:
         with self._tracer.start_as_current_span(
             "outputs", kind=SpanKind.PRODUCER, attributes=attributes, record_exception=False
         ) as span:
-            self._following.deliver(reply, _under(span, event), destination, deadline)
+            self._following.deliver(reply, _under(span, event), destination, caller)
 
 
 def _attributes(event: Event) -> dict[str, AttributeValue]:

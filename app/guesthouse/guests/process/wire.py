@@ -6,6 +6,9 @@ body, tensors one behind the other, a model). One side speaks at a time: what wa
 looked at, and before anything is answered. Nothing is unpickled. At the end of an event the server clears what its
 frames used.
 
+Before it is a guest's a worker has no arena: it says READY by a frame without contents, and gets its arena with the
+frame SETUP (or TRY), as descriptors beside it (`SCM_RIGHTS`): arena, compiled module, and perhaps files.
+
 Whoever reads checks everything: a guest that broke out of its engine would own the other end. What is said in which
 kind of frame stands with those who say it (`worker`, `proxies`, `services`).
 """
@@ -30,13 +33,14 @@ import numpy as np
 from guesthouse.event import Event, Trigger
 from guesthouse_abi.services import Tensor, TensorInfo
 
-VERSION = 1
+VERSION = 2
 HEAD = 1 << 20  # bytes of a head at most
 DIMENSIONS = 32  # of a tensor
 _FRAME = struct.Struct("<HHIQ")
 _CANCELLED = struct.Struct("<Q")
 _HEAD_AT = 4096  # before it: the number of the event that was cancelled last
 _PAYLOAD_AT = _HEAD_AT + HEAD
+_DESCRIPTORS = 3  # with a setup at most
 _KEEP = 4 << 20  # bytes of payload whose memory is kept between events, as zeros
 
 Buffer = bytes | bytearray | memoryview
@@ -51,8 +55,8 @@ DTYPES = {
 class Kind(enum.IntEnum):
     """What a frame is."""
 
-    SETUP = 1  # server: what guest this is
-    READY = 2  # worker: answers events from here on
+    SETUP = 1  # server: what guest this is, for good
+    READY = 2  # worker: can be set up; and then, that it was
     FAULT = 3  # worker: why it cannot
     EVENT = 4  # server
     REPLY = 5  # worker: the event's reply
@@ -62,6 +66,7 @@ class Kind(enum.IntEnum):
     LOG = 9  # worker: a line
     ANSWER = 10  # server: to the three above
     REFUSAL = 11  # server: the same
+    TRY = 12  # server: load this guest, say whether that went well, and forget it
 
 
 class WireError(Exception):
@@ -189,41 +194,85 @@ class Channel:
         self.socket = end
         self.arena = arena
 
-    def send(self, kind: Kind, head: object, payload: Sequence[Buffer] = ()) -> None:
+    def send(self, kind: Kind, head: object, payload: Sequence[Buffer] = (), descriptors: Sequence[int] = ()) -> None:
         """Raises `TooLong`, `Ended`."""
         text = json.dumps(head, separators=(",", ":")).encode()
         size = self.arena.put(text, payload)
-        try:
-            self.socket.send(_FRAME.pack(VERSION, kind, len(text), size))
-        except OSError as error:
-            raise Ended(str(error)) from error
+        _send(self.socket, _FRAME.pack(VERSION, kind, len(text), size), descriptors)
 
     def receive(self) -> Frame:
         """The next frame. Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says."""
-        try:
-            raw = self.socket.recv(_FRAME.size + 1)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise Ended(str(error)) from error
-        if not raw:
-            raise Ended("the other side is gone")
-        if len(raw) != _FRAME.size:
-            raise WireError(f"a frame of {len(raw)} bytes")
-        version, kind, head, size = _FRAME.unpack(raw)
-        if version != VERSION:
-            raise WireError(f"version {version} of the protocol; this is {VERSION}")
+        return self._read(_receive(self.socket, 0)[0])
+
+    def _read(self, raw: bytes) -> Frame:
+        kind, head, size = _unpacked(raw)
         if head > HEAD or size > self.arena.payload:
             raise WireError(f"a frame with {head} and {size} bytes")
         self.arena.take(head, size)
         try:
-            return Frame(Kind(kind), json.loads(self.arena.head(head)), size)
+            return Frame(kind, json.loads(self.arena.head(head)), size)
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame that cannot be read: {error}") from None
 
     def close(self) -> None:
         self.socket.close()
         self.arena.close()
+
+
+def send_ready(end: socket.socket) -> None:
+    """Of a worker that is nobody's yet: it can be set up. Raises `Ended`."""
+    _send(end, _FRAME.pack(VERSION, Kind.READY, 0, 0), ())
+
+
+def receive_ready(end: socket.socket) -> None:
+    """Wait for that. Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says."""
+    if _unpacked(_receive(end, 0)[0]) != (Kind.READY, 0, 0):
+        raise WireError("a first frame that says something else than that it is ready")
+
+
+def receive_setup(end: socket.socket) -> tuple[Channel, Frame, list[int]]:
+    """Of a worker that is nobody's yet: SETUP or TRY, the channel that it came with, and its other descriptors."""
+    raw, (arena, *others) = _receive(end, _DESCRIPTORS)
+    channel = Channel(end, Arena.opened(arena))
+    return channel, channel._read(raw), others
+
+
+def _send(end: socket.socket, frame: bytes, descriptors: Sequence[int]) -> None:
+    try:
+        if descriptors:
+            socket.send_fds(end, [frame], descriptors)
+        else:
+            end.send(frame)
+    except OSError as error:
+        raise Ended(str(error)) from error
+
+
+def _receive(end: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
+    try:
+        if descriptors:
+            raw, received, _, _ = socket.recv_fds(end, _FRAME.size + 1, descriptors)
+        else:
+            raw, received = end.recv(_FRAME.size + 1), []
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise Ended(str(error)) from error
+    if not raw:
+        raise Ended("the other side is gone")
+    return raw, received
+
+
+def _unpacked(raw: bytes) -> tuple[Kind, int, int]:
+    """The kind of a frame, and the sizes of its head and payload."""
+    if len(raw) != _FRAME.size:
+        raise WireError(f"a frame of {len(raw)} bytes")
+    version, kind, head, size = _FRAME.unpack(raw)
+    if version != VERSION:
+        raise WireError(f"version {version} of the protocol; this is {VERSION}")
+    try:
+        return Kind(kind), head, size
+    except ValueError as error:
+        raise WireError(f"a frame that cannot be read: {error}") from None
 
 
 def member(head: Any, key: str) -> Any:

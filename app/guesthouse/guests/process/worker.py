@@ -1,25 +1,31 @@
-"""The worker process: one guest, one event at a time, each in a fresh sandbox, for as long as the server is there.
+"""The worker process: nobody's at first, then one guest's, one event at a time, each in a fresh sandbox, to its end.
 
-Started by `pool` with an empty environment and three descriptors: the socket, the arena, the compiled module; a fourth
-where the guest is granted files (`sealed`). It knows no gRPC, no ONNX Runtime, no manifest (an import contract says
-so): what a guest reaches of the host is asked of the server.
+Started by `stock` with an empty environment and one descriptor, the socket; the others come with the guest (`wire`). It
+knows no gRPC, no ONNX Runtime, no manifest (an import contract says so): what a guest reaches of the host is asked of
+the server.
 
-====================  =================================================================================================
-received              answered
-====================  =================================================================================================
-SETUP {"engine", …}   READY {"confined"}, or FAULT {"text"} and the end
-EVENT {"number",      REPLY {"cost"} with the body, or FAILURE {"reason", "text", "cost"}; before that any number of
-"at", "event"}, body  questions (`proxies`)
-====================  =================================================================================================
+=====================  ================================================================================================
+received               answered
+=====================  ================================================================================================
+(nothing)              READY, when all is loaded that every guest needs
+TRY {}, setup          READY {} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
+SETUP {}, setup        READY {"confined"}, or FAULT {"text"} and the end
+EVENT {"number",       REPLY {"cost"} with the body, or FAILURE {"reason", "text", "cost"}; before that any number of
+"at", "event"}, body   questions (`proxies`)
+=====================  ================================================================================================
+
+A setup is JSON: `config`, `sha256` of the module, and `files`, where the index of the granted files is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +33,23 @@ from PIL import Image
 
 from guesthouse import malloc
 from guesthouse.engine import open_engine
-from guesthouse.engine.base import EngineConfig
+from guesthouse.engine.base import PAGE, EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
 from guesthouse.guests.files import NOTHING, Granted
 from guesthouse.guests.guest import Guest, GuestConfig, code_in_worker
 from guesthouse.guests.process import confine, sealed
 from guesthouse.guests.process.proxies import RemoteInference, RemoteLog
-from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong, unpacked
+from guesthouse.guests.process.wire import (
+    Arena,
+    Channel,
+    Ended,
+    Kind,
+    TooLong,
+    receive_setup,
+    send_ready,
+    unpacked,
+)
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
@@ -64,11 +79,21 @@ class _SharedDeadline(Deadline):
         """Only the server decides that."""
 
 
-def _guest(setup: Mapping[str, Any], module: int, files: int | None, channel: Channel) -> Guest:
+def _guest(
+    opened: contextlib.ExitStack,
+    engine_name: str,
+    pooling: bool,
+    setup: Mapping[str, Any],
+    channel: Channel,
+    descriptors: Sequence[int],
+) -> Guest:
+    """The guest of a setup, on an engine that `opened` closes."""
+    module, *files = descriptors
     config = setup["config"]
     grants, limits = config["grants"], Limits(**config["limits"])
-    granted = NOTHING if files is None else Granted(sealed.opened(files, setup["files"]))
-    engine = open_engine(setup["engine"], EngineConfig(_INSTANCES, limits.memory, setup["pooling"]))
+    granted = Granted(sealed.opened(files[0], setup["files"])) if files else NOTHING
+    engine = open_engine(engine_name, EngineConfig(_INSTANCES, limits.memory, pooling))
+    opened.callback(engine.close)
     config = GuestConfig(
         **{
             **config,
@@ -92,8 +117,9 @@ def _guest(setup: Mapping[str, Any], module: int, files: int | None, channel: Ch
     return Guest(config, code, Sandbox(code.linked(), code.convention), services, granted=granted)
 
 
-def _warm_up() -> None:
+def _warm_up(engine: str, pooling: bool) -> None:
     """Have all loaded that is loaded when it is first used: no file can be opened later."""
+    open_engine(engine, EngineConfig(1, PAGE, pooling)).close()
     for kind in ANY:
         picture = io.BytesIO()
         if kind in Image.SAVE:
@@ -117,35 +143,53 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
         channel.send(Kind.FAILURE, {"reason": Reason.BAD_REPLY.value, "text": str(error), "cost": []})
 
 
-def serve(channel: Channel, module: int, files: int | None = None) -> None:
-    """Set up, then answer events until the server is gone. Raises `Ended`."""
-    setup = channel.receive().head
-    try:
-        guest = _guest(setup, module, files, channel)
-        os.close(module)
-        if files is not None:
-            os.close(files)
-        _warm_up()
-        limits = guest.limits
-        KNOWN.keep_at_most(_KNOWN)
-        events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
-        confined = confine.when_loaded(events + _KNOWN)
-    except Exception as error:
-        channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
-        return
-    channel.send(Kind.READY, {"confined": confined})
+def serve(end: socket.socket, engine: str, pooling: bool) -> None:
+    """Become a guest's, then answer its events until the server is gone. Raises `Ended`."""
+    with contextlib.ExitStack() as kept:
+        while True:
+            channel, frame, descriptors = receive_setup(end)
+            with contextlib.ExitStack() as opened:
+                try:
+                    setup = json.loads(channel.arena.bytes(frame.size))
+                    guest = _guest(opened, engine, pooling, setup, channel, descriptors)
+                except Exception as error:
+                    channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
+                    if frame.kind is not Kind.TRY:
+                        return
+                else:
+                    if frame.kind is not Kind.TRY:
+                        kept.push(opened.pop_all())
+                        break
+                    del guest
+                    channel.send(Kind.READY, {})
+                finally:
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+            channel.arena.close()
+        _answer_all(guest, channel)
+
+
+def _answer_all(guest: Guest, channel: Channel) -> None:
+    """Confine the process, then answer events. Raises `Ended`."""
+    limits = guest.limits
+    KNOWN.keep_at_most(_KNOWN)
+    events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
+    channel.send(Kind.READY, {"confined": confine.when_loaded(events + _KNOWN)})
     while True:
         frame = channel.receive()
         _answer(guest, channel, frame.head, channel.arena.bytes(frame.size))
 
 
 def main(arguments: list[str]) -> int:
-    """The process: the server's process id, and the descriptors of socket, arena, module and perhaps files."""
-    parent, end, arena, module, *files = map(int, arguments)
+    """The process: the server's process id, the descriptor of the socket, the engine, and whether it pools ("1")."""
+    parent, descriptor, engine, pooling = arguments
     try:
-        confine.at_start(parent)
+        confine.at_start(int(parent))
         malloc.keep_pages()
-        serve(Channel(socket.socket(fileno=end), Arena.opened(arena)), module, *files)
+        _warm_up(engine, pooling == "1")
+        end = socket.socket(fileno=int(descriptor))
+        send_ready(end)
+        serve(end, engine, pooling == "1")
     except (Ended, confine.Orphaned):
         pass
     return 0
