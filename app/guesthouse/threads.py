@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
-import structlog
-
 _FIRST, _LONGEST = 0.1, 5.0  # seconds of a pause after a fault
 
-_log = structlog.get_logger("guesthouse")
+_log = logging.getLogger("guesthouse")  # the standard library's: worker processes have no other
 
 
 def lasting(name: str, step: Callable[[], bool], ended: threading.Event | None = None) -> threading.Thread:
@@ -28,7 +27,7 @@ def lasting(name: str, step: Callable[[], bool], ended: threading.Event | None =
                     return
                 pause = _FIRST
             except Exception:  # noqa: PERF203 (a step is long)
-                _log.exception("a thread goes on after a fault", thread=name, pause=pause)
+                _log.exception("the thread %s goes on in %g s, after a fault of ours", name, pause)
                 if stop.wait(pause):
                     return
                 pause = min(_LONGEST, pause * 2)

@@ -126,3 +126,26 @@ def test_after_shutdown_what_was_taken_is_answered_and_the_threads_end(make):
     go.set()
     assert all(call.result(20) for call in calls)
     until(lambda: not threads_of(workers))
+
+
+def test_a_system_that_gives_no_thread_for_a_while_costs_none_for_good(make, monkeypatch):
+    """A bound on processes (pids.max) that others have used up, say."""
+    start, refused = threading.Thread.start, threading.Event()
+
+    def start_or_not(thread: threading.Thread) -> None:
+        if thread.name.startswith("test") and not allowed.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    workers, go, allowed = make(1, 10), threading.Event(), threading.Event()
+    monkeypatch.setattr(threading.Thread, "start", start_or_not)
+    held = workers.submit(go.wait, 20)
+    behind = workers.submit(lambda: "answered")
+    assert refused.wait(20)
+    assert not behind.done()
+    allowed.set()
+    assert behind.result(20) == "answered"
+    go.set()
+    assert held.result(20)
+    until(lambda: workers.at_work <= 2)

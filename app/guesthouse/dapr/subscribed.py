@@ -21,6 +21,7 @@ from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 from guesthouse.dapr.sidecar import Endpoint
 from guesthouse.dapr.topics import Listing
 from guesthouse.event import Event, Failure, Reply, Trigger
+from guesthouse.threads import lasting
 
 FIRST = 5.0  # seconds after the sidecar fetched the list: it subscribes one topic after the other
 AGAIN = 60.0  # seconds between two questions, while topics are missing
@@ -40,8 +41,7 @@ class Subscribed:
         self._known: dict[str, bool | None] = {}  # by PUBSUB/TOPIC; None: not known yet
         self._fetched = False
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="topics", daemon=True)
-        self._thread.start()
+        self._thread = lasting("topics", self._run)
 
     def fetched(self, listing: Listing) -> None:
         """The sidecar has asked for its subscriptions, and got these."""
@@ -77,18 +77,17 @@ class Subscribed:
                 if event.name in self._known:
                     self._known[event.name] = True
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._fetched or self._closed)
-                self._fetched = False
-            pause = self._first
-            while not self._waited(pause):
-                if self._complete():
-                    break
-                pause = self._again
-            if self._closed:
-                return
+    def _run(self) -> bool:
+        """Wait until the list was fetched, then ask until all is known; False when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._fetched or self._closed)
+            self._fetched = False
+        pause = self._first
+        while not self._waited(pause):
+            if self._complete():
+                break
+            pause = self._again
+        return not self._closed
 
     def _waited(self, pause: float) -> bool:
         """Wait; True when there is something else to do: the list was fetched again, or this is over."""

@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
+from guesthouse.threads import lasting
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -43,8 +45,9 @@ class Workers(Executor):
         self._busy = 0  # those that answer one
         self._watched = threading.Event()
         self._ended = threading.Event()
+        self._quiet = 0  # looks in a row without a call that waits
         self._allow(self._least)
-        threading.Thread(target=self._watch, name=f"{name}-watch", daemon=True).start()
+        lasting(f"{name}-watch", self._watch, self._ended)
 
     @property
     def at_work(self) -> int:
@@ -99,12 +102,28 @@ class Workers(Executor):
             add = max(0, self._allowed - self._at_work)
             known = len(self._began)
             parked = min(add, known - self._at_work)
-            self._at_work += add
-            self._began += [math.inf] * (add - parked)
+            self._at_work += parked
         for _ in range(parked):
             self._parked.put(None)
-        for number in range(known, known + add - parked):
-            threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True).start()
+        for _ in range(add - parked):
+            self._start()
+
+    def _start(self) -> None:
+        """One thread more. Raises `RuntimeError` where the system gives none, and counts none then."""
+        with self._lock:
+            if self._ended.is_set():
+                return
+            number = len(self._began)
+            self._began.append(math.inf)
+            self._at_work += 1
+        thread = threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            with self._lock:
+                self._began.pop()
+                self._at_work -= 1
+            raise
 
     def _work(self, number: int) -> None:
         calls, lock, began = self._calls, self._lock, self._began
@@ -123,16 +142,18 @@ class Workers(Executor):
             if park:
                 self._parked.get()
 
-    def _watch(self) -> None:
-        quiet = 0
-        while self._watched.wait() and not self._ended.wait(self._tick):
-            long = monotonic() - self._tick
-            held_up = sum(began < long for began in self._began)
-            waiting = self._calls.qsize()
-            # Where all are held up, whoever waits behind them has waited for long enough.
-            self._allow(held_up + (self._least if held_up < self._at_work else max(self._least, waiting)))
-            quiet = 0 if waiting else quiet + 1
-            if quiet > _LINGER:
-                quiet = 0
-                self._watched.clear()
-                self._look()
+    def _watch(self) -> bool:
+        """One look at the calls, while somebody should look; False after `shutdown`."""
+        if not self._watched.wait() or self._ended.wait(self._tick):
+            return False
+        long = monotonic() - self._tick
+        held_up = sum(began < long for began in self._began)
+        waiting = self._calls.qsize()
+        # Where every thread is held up by a long call, what waits has waited for a whole tick: a thread for each.
+        self._allow(held_up + (self._least if held_up < self._at_work else max(self._least, waiting)))
+        self._quiet = 0 if waiting else self._quiet + 1
+        if self._quiet > _LINGER:
+            self._quiet = 0
+            self._watched.clear()
+            self._look()
+        return True

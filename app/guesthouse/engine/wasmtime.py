@@ -35,6 +35,7 @@ from guesthouse.engine.base import (
     fingerprint,
     number_of,
 )
+from guesthouse.threads import lasting
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, Trap
@@ -146,8 +147,8 @@ class _Ticker:
         self._wake = threading.Event()
         self._stop = False
         self._awake = False
-        self._thread = threading.Thread(target=self._run, name="guesthouse-epochs", daemon=True)
-        self._thread.start()
+        self._idle = 0  # ticks in a row without a guest
+        self._thread = lasting("guesthouse-epochs", self._tick)
 
     def enter(self) -> None:
         with self._lock:
@@ -161,17 +162,17 @@ class _Ticker:
         with self._lock:
             self._running -= 1
 
-    def _run(self) -> None:
-        idle = 0
-        while not self._stop:
-            self._wake.wait()
-            time.sleep(TICK)
-            capi.increment_epoch(self._address)
-            with self._lock:
-                idle = 0 if self._running else idle + 1
-                if idle > _LINGER and not self._stop:
-                    self._awake = False
-                    self._wake.clear()
+    def _tick(self) -> bool:
+        """One step of the epoch, as soon as a guest runs; False at the end."""
+        self._wake.wait()
+        time.sleep(TICK)
+        capi.increment_epoch(self._address)
+        with self._lock:
+            self._idle = 0 if self._running else self._idle + 1
+            if self._idle > _LINGER and not self._stop:
+                self._awake = False
+                self._wake.clear()
+        return not self._stop
 
     def close(self) -> None:
         with self._lock:

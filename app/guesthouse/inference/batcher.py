@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from guesthouse.threads import lasting
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, InferenceError
 from guesthouse_abi.services import Tensor
@@ -67,11 +68,7 @@ class Batcher:
         self._waiting: list[_Member] = []
         self._running = 0  # batches
         self._closed = False
-        self._workers = [
-            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(workers)
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._workers = [lasting(f"batch-{number}", self._work) for number in range(workers)]
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], deadline: Deadline) -> list[Tensor]:
         """Run `inputs`, which must have been checked, perhaps together with others of the same shapes.
@@ -126,13 +123,17 @@ class Batcher:
             batch.deadline.cancel()
         return False
 
-    def _work(self) -> None:
-        while (batch := self._next()) is not None:
-            try:
-                self._run_batch(batch)
-            finally:
-                with self._changed:
-                    self._running -= 1
+    def _work(self) -> bool:
+        """Run the next batch; False when closed."""
+        batch = self._next()
+        if batch is None:
+            return False
+        try:
+            self._run_batch(batch)
+        finally:
+            with self._changed:
+                self._running -= 1
+        return True
 
     def _next(self) -> _Batch | None:
         """Wait for the next batch that is ready; None when closed."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from guesthouse.threads import lasting
 from guesthouse_abi.deadline import Deadline
 
 
@@ -51,8 +52,7 @@ class Watch:
         with self._changed:
             self._entries[entry] = at
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="inference-watch", daemon=True)
-                self._thread.start()
+                self._thread = lasting("inference-watch", self._work)
             if at < self._wakes_at:
                 self._changed.notify()
 
@@ -62,21 +62,22 @@ class Watch:
             if self._closed:
                 self._changed.notify()
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                now = time.monotonic()
-                due = [entry for entry, at in self._entries.items() if at <= now]
-                for entry in due:
-                    del self._entries[entry]
-                if not due:
-                    if self._closed and not self._entries:
-                        self._thread = None
-                        return
-                    self._wakes_at = min(self._entries.values(), default=math.inf)
-                    self._changed.wait(min(self._wakes_at - now, threading.TIMEOUT_MAX))
-            for entry in due:
-                entry.stop()
+    def _work(self) -> bool:
+        """End one that is due, or sleep until one is; False when it is closed and nothing is left."""
+        with self._changed:
+            now = time.monotonic()
+            due = next((entry for entry, at in self._entries.items() if at <= now), None)
+            if due is not None:
+                del self._entries[due]
+            else:
+                if self._closed and not self._entries:
+                    self._thread = None
+                    return False
+                self._wakes_at = min(self._entries.values(), default=math.inf)
+                self._changed.wait(min(self._wakes_at - now, threading.TIMEOUT_MAX))
+        if due is not None:
+            due.stop()
+        return True
 
 
 class _Watched:
