@@ -116,7 +116,7 @@ class Failure(Exception):
     """An event that was not answered. The text is for the caller: no path, no traceback.
 
     `drop`: the event is not to be sent again. The dispatcher sets it where the guest is at fault (`TRAP`, `BAD_REPLY`,
-    `GUEST`) or the event (`EVENT_FAULTS`) and the route asks for it (`on_error = "drop"`), and where the route has given
+    `GUEST`) or the event is (`EVENT_FAULTS`) and the route asks for it (`on_error = "drop"`), and where the route gives
     the event up (`attempts`); a transport whose sender would retry then acknowledges the event.
     """
 
