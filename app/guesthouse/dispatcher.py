@@ -13,15 +13,15 @@ from typing import TypeVar
 import structlog
 
 from guesthouse.attempts import Attempts, digest
-from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply, failure_of
+from guesthouse.event import EVENT_FAULTS, Event, Failure, Observer, Outputs, Reason, Reply, failure_of
 from guesthouse.plan import Plan, Route
 from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
 
-#: What a guest itself can be at fault for: here a route's `on_error = "drop"` holds.
-_GUEST_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST})
+#: What the guest or the event can be at fault for: here a route's `on_error = "drop"` holds.
+_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST}) | EVENT_FAULTS
 #: What an event is given up for in the end. Not for what may end without it: a full queue, an output that is away.
-_COUNTS_AS_ATTEMPT = _GUEST_FAULTS | {Reason.DEADLINE, Reason.MALFORMED, Reason.TOO_LARGE, Reason.INTERNAL}
+_COUNTS_AS_ATTEMPT = _FAULTS | {Reason.DEADLINE, Reason.INTERNAL}
 
 Ending = TypeVar("Ending", Reply, Failure)
 
@@ -85,17 +85,19 @@ class Dispatcher:
         """The failure of an event on this route: whose it is, and whether it is to be sent again."""
         failure = failure_of(error, route.guest)
         failure.guest = failure.guest or route.guest
-        at_fault = failure.reason in _GUEST_FAULTS
+        at_fault = failure.reason in _FAULTS
         failure.drop = (route.drop and at_fault) or self._give_up_when_exhausted(event, route, failure)
         return failure
 
     def _give_up_when_exhausted(self, event: Event, route: Route, failure: Failure) -> bool:
-        """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted."""
-        if (
-            not route.attempts
-            or failure.reason not in _COUNTS_AS_ATTEMPT
-            or self._attempts.failed(event) < route.attempts
-        ):
+        """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted.
+
+        An event that is at fault itself has one attempt: more cannot help it.
+        """
+        if not route.attempts or failure.reason not in _COUNTS_AS_ATTEMPT:
+            return False
+        attempts = self._attempts.failed(event)
+        if attempts < route.attempts and failure.reason not in EVENT_FAULTS:
             return False
         if route.dead_letter:
             dead_letter = Reply(event.body, event.content_type, route.guest)
@@ -112,7 +114,7 @@ class Dispatcher:
             trigger=event.trigger.value,
             name=event.name,
             sha256=digest(event),
-            attempts=route.attempts,
+            attempts=attempts,
             dead_letter=route.dead_letter,
             error=failure.text,
         )
