@@ -40,7 +40,7 @@ class HostMethods:
         self._began = time.monotonic()
         self._loaded: dict[str, float] = {}  # when each guest was last loaded or changed, as time of day
         self._switched = 0.0  # when the plan was
-        plans.tell(self._switch)
+        plans.subscribe(self._switch)
 
     def _switch(self, plan: Plan, before: Plan | None) -> None:
         now, old = time.time(), before.guests if before is not None else {}

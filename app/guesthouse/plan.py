@@ -60,19 +60,18 @@ class Routes:
     def __init__(self, manifest: Manifest) -> None:
         self._off = frozenset(name for name, guest in manifest.guests.items() if not guest.enabled)
         self._methods: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
-        for invoke in manifest.invoke:
-            route = Route(invoke.guest, enabled=invoke.enabled)
-            self._methods.setdefault(invoke.method, []).append((invoke.verbs, route))
         self._topics: dict[str, dict[str | None, Route]] = {}
-        for topic in manifest.topic:
-            # A topic's events that no rule of the manifest's names by path go to the table without a match.
-            path = topic.route.path if topic.route is not None and topic.route.match else None
-            self._topics.setdefault(f"{topic.pubsub}/{topic.topic}", {})[path] = _route(topic)
-        self._others = {
-            Trigger.BINDING: {b.name: _binding(b) for b in manifest.binding},
-            Trigger.JOB: {j.name: Route(j.guest, enabled=j.enabled) for j in manifest.job},
-            Trigger.OPERATION: {name: Route(name) for name in manifest.operations},
-        }
+        self._others: dict[tuple[Trigger, str], Route] = {}
+        for entry in manifest.routes():
+            table, route = entry.table, _route(entry)
+            if isinstance(table, written.Invoke):
+                self._methods.setdefault(entry.name, []).append((table.verbs, route))
+            elif isinstance(table, written.Topic):
+                # A topic's events that no rule of the manifest's names by path go to the table without a match.
+                path = table.route.path if table.route is not None and table.route.match else None
+                self._topics.setdefault(entry.name, {})[path] = route
+            else:
+                self._others[entry.trigger, entry.name] = route
 
     def find(self, event: Event) -> Route:
         """The route of an event. Raises `Failure` (`NOT_FOUND`, `OFF`)."""
@@ -90,7 +89,7 @@ class Routes:
             paths = self._topics.get(event.name, {})
             route = paths.get(event.path) or paths.get(None)
         else:
-            route = self._others[event.trigger].get(event.name)
+            route = self._others.get((event.trigger, event.name))
         if route is None:
             path = f" with the path {event.path!r}" if event.path else ""
             raise Failure(Reason.NOT_FOUND, f"no guest answers the {event.trigger.value} {event.name!r}{path}")
@@ -113,13 +112,15 @@ def _answers(verbs: tuple[str, ...], verb: str) -> bool:
     return (not verb or verb in verbs) if verbs else verb not in written.ASKING_VERBS
 
 
-def _route(table: written.Binding | written.Topic) -> Route:
-    state = (table.state.store, table.state.key) if table.state is not None else None
-    return Route(table.guest, table.to, state, table.on_error == "drop", enabled=table.enabled)
-
-
-def _binding(table: written.Binding) -> Route:
-    return replace(_route(table), attempts=table.attempts or 0, dead_letter=table.dead_letter or "")
+def _route(entry: written.RouteEntry) -> Route:
+    """What a table of the manifest says of a route; of what it cannot say, nothing."""
+    table, route = entry.table, Route(entry.guest, enabled=entry.enabled)
+    if isinstance(table, (written.Binding, written.Topic)):
+        state = (table.state.store, table.state.key) if table.state is not None else None
+        route = replace(route, to=table.to, state=state, drop=table.on_error == "drop")
+    if isinstance(table, written.Binding):
+        route = replace(route, attempts=table.attempts or 0, dead_letter=table.dead_letter or "")
+    return route
 
 
 @dataclass(frozen=True, slots=True)

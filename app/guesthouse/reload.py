@@ -7,6 +7,7 @@ then switched to at once. What is wrong with it is logged, and the old one goes 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import threading
 import time
@@ -149,11 +150,12 @@ class Reloader:
             if faults := self._too_large(manifest):
                 raise PlanFaults(faults)
             plan = build(manifest, before.host, before)
-            with self._lock:
+            with contextlib.ExitStack() as unused, self._lock:
+                unused.callback(plan.close)
                 if self._stopped:
-                    plan.close()
                     raise PlanFaults([_ENDING])
                 self.plans.switch(plan)
+                unused.pop_all()
         except (ManifestError, PlanFaults) as error:
             _not_reloaded("; ".join(error.faults))
         except Exception as error:  # a full disk, or a fault of ours: what runs goes on

@@ -204,7 +204,10 @@ def test_a_reply_over_what_a_sidecar_takes_says_so(desk: Sidecar):
     body = base64.b64encode(bytes(5 * 2**20)).decode()
     answer = post(desk, "echo", body, encoding="base64")
     assert answer.status == 500
-    assert "a reply of 5242880 bytes; a message from a component to its sidecar leaves room for " in answer.json()["message"]
+    assert (
+        "a reply of 5242880 bytes; a message from a component to its sidecar leaves room for "
+        in answer.json()["message"]
+    )
     assert post(desk, "echo", "still there").status == 200
 
 

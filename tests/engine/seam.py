@@ -90,6 +90,11 @@ def broken(context: Context) -> None:
 
 
 @HOST.function()
+def press(context: Context) -> None:
+    raise KeyboardInterrupt
+
+
+@HOST.function()
 def stop(context: Context) -> None:
     context.memory.read(0xFFFFFFF0, 4)
 
@@ -100,12 +105,14 @@ HOSTED = """(module
   (import "t" "short" (func $short (param f64) (result f32)))
   (import "t" "touch" (func $t (param i32) (result i32)))
   (import "t" "break" (func $b)) (import "t" "stop" (func $s))
+  (import "t" "press" (func $press))
   (memory (export "memory") 1)
   (func (export "numbers") (result i64) (call $n (i32.const -1) (i32.const -1) (i64.const -2)))
   (func (export "halves") (result f64) (call $h (f32.const 0.5) (i32.const -1) (f64.const -0.1) (i32.const -1)))
   (func (export "short") (param f64) (result f32) (call $short (local.get 0)))
   (func (export "touch") (param i32) (result i32) (call $t (local.get 0)))
-  (func (export "break") call $b) (func (export "stop") call $s))"""
+  (func (export "break") call $b) (func (export "stop") call $s)
+  (func (export "press") call $press))"""
 
 
 def hosted(engine: Engine, name: str, *arguments: int) -> int:

@@ -78,5 +78,5 @@ def test_nothing_is_left_of_plans_that_were(manifest: Path, tmp_path: Path, log)
         until(lambda: process.num_threads() <= threads)
         assert process.num_fds() <= descriptors
         assert process.memory_info().rss - memory < 4 << 20
-        assert len(app.plans._held) == 1
+        assert app.plans.alive == 1
         assert not app.plans._retired

@@ -13,6 +13,7 @@ from guesthouse.cli.parts import opened
 from guesthouse.dapr.callback import AROUND
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, load
+from guesthouse.manifest.tables import Binding, Invoke, Job, Topic
 from guesthouse.manifest.text import format_size
 from guesthouse.plan import Plan
 
@@ -140,21 +141,18 @@ def _hints(guest: Guest) -> Iterator[str]:
 
 
 def _routes(manifest: Manifest) -> Iterator[Row]:
-    for invoke in manifest.invoke:
-        yield {
-            "route": "invoke",
-            "name": invoke.method,
-            "guest": invoke.guest,
-            "for": invoke.verbs or "all usual verbs",
-        }
-    for binding in manifest.binding:
-        yield {"route": "binding", "name": binding.name, "guest": binding.guest, "for": _onward(binding.to)}
-    for topic in manifest.topic:
-        rule = topic.route.match if topic.route is not None and topic.route.match else "all events"
-        name = f"{topic.pubsub}/{topic.topic}"
-        yield {"route": "topic", "name": name, "guest": topic.guest, "for": rule}
-    for job in manifest.job:
-        yield {"route": "job", "name": job.name, "guest": job.guest, "for": ""}
+    for route in manifest.routes():
+        if route.table is not None:  # an operation is its guest's name
+            yield {"route": route.trigger.value, "name": route.name, "guest": route.guest, "for": _which(route.table)}
+
+
+def _which(table: Invoke | Binding | Topic | Job) -> object:
+    """Which of the events by that name a route is for, or where its replies go."""
+    if isinstance(table, Invoke):
+        return table.verbs or "all usual verbs"
+    if isinstance(table, Topic):
+        return table.route.match if table.route is not None and table.route.match else "all events"
+    return _onward(table.to) if isinstance(table, Binding) else ""
 
 
 def _onward(to: tuple[str, ...]) -> str:

@@ -170,8 +170,8 @@ def bits_of(value: float, kind: ValType) -> int:
 
 
 def ended_by(fault: BaseException) -> BaseException:
-    """What a call raises that a host function ended by `fault`."""
-    if isinstance(fault, CallError):
+    """What a call raises that a host function ended by `fault`; Ctrl-C, which may come in one, stays what it is."""
+    if isinstance(fault, (CallError, KeyboardInterrupt)):
         return fault
     wrapped = HostFault("a host function failed")
     wrapped.__cause__ = fault

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from guesthouse.event import Trigger
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
@@ -761,6 +762,16 @@ class Signatures(Table):
     )
 
 
+class RouteEntry(NamedTuple):
+    """One route, as all need it who list routes: `table` is what the manifest says of it besides."""
+
+    trigger: Trigger
+    name: str  # as `event.Event.name`
+    guest: str
+    enabled: bool
+    table: Invoke | Binding | Topic | Job | None  # None for an operation
+
+
 class Manifest(Table):
     """The whole of `guesthouse.toml`."""
 
@@ -783,6 +794,22 @@ class Manifest(Table):
     binding: tuple[Binding, ...] = ()
     topic: tuple[Topic, ...] = ()
     job: tuple[Job, ...] = ()
+
+    def routes(self) -> Iterator[RouteEntry]:
+        """Every way by which events reach guests, in the manifest's order, kind by kind: the one list of them.
+
+        A table of a trigger has the name and the guest of a route; whoever needs more of it knows its trigger.
+        """
+        for invoke in self.invoke:
+            yield RouteEntry(Trigger.INVOKE, invoke.method, invoke.guest, invoke.enabled, invoke)
+        for binding in self.binding:
+            yield RouteEntry(Trigger.BINDING, binding.name, binding.guest, binding.enabled, binding)
+        for topic in self.topic:
+            yield RouteEntry(Trigger.TOPIC, f"{topic.pubsub}/{topic.topic}", topic.guest, topic.enabled, topic)
+        for job in self.job:
+            yield RouteEntry(Trigger.JOB, job.name, job.guest, job.enabled, job)
+        for name in self.operations:
+            yield RouteEntry(Trigger.OPERATION, name, name, True, None)
 
     def isolation_of(self, guest: Guest) -> Literal["thread", "process"]:
         """Where a guest runs."""

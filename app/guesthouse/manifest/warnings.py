@@ -34,7 +34,7 @@ def _all(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
 
 
 def _no_routes(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
-    if not (manifest.invoke or manifest.binding or manifest.topic or manifest.job or manifest.operations):
+    if next(manifest.routes(), None) is None:
         remedy = "write [[invoke]], [[binding]], [[topic]] or [[job]]"
         yield ("app", "name"), "no event reaches any guest: there are no routes", remedy
 

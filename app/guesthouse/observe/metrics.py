@@ -114,7 +114,7 @@ class Metrics(Collector):
         self._reloads = dict.fromkeys(Outcome, 0)
         self._reloaded = time.time()
         self._last = Outcome.DONE
-        plans.tell(self._begin)
+        plans.subscribe(self._begin)
 
     def _begin(self, plan: Plan, before: Plan | None) -> None:
         """Count for another plan. What was counted stays, also of guests and models that are gone."""
@@ -248,16 +248,7 @@ class Metrics(Collector):
 
 def _routed(manifest: Manifest) -> Iterator[tuple[str, Trigger]]:
     """The guests and triggers of the manifest's routes: their series are there from the start."""
-    for trigger, tables in (
-        (Trigger.INVOKE, manifest.invoke),
-        (Trigger.BINDING, manifest.binding),
-        (Trigger.TOPIC, manifest.topic),
-        (Trigger.JOB, manifest.job),
-    ):
-        for table in tables:
-            yield table.guest, trigger
-    for guest in manifest.operations:
-        yield guest, Trigger.OPERATION
+    return ((route.guest, route.trigger) for route in manifest.routes())
 
 
 def _gauge(name: str, text: str, guests: Mapping[str, Guest], value: Callable[[Guest], float]) -> GaugeMetricFamily:
