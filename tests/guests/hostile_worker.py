@@ -135,7 +135,8 @@ DOES = {
     },
 }
 
-send(READY, {"confined": True})
+LACKING = [os.environ["LACKING"]] if "LACKING" in os.environ else []
+send(READY, {"lacking": LACKING})
 while True:
     kind, head, body = receive()
     DOES.get(body.decode(), lambda: reply(b"fine"))()

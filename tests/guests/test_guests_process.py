@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ import wasmtime
 from guesthouse.cli.parts import opened
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import Guest
+from guesthouse.guests.process import confine, syscalls
 from guesthouse.guests.process.pool import Pool
 from guesthouse.guests.process.remote import Artefact, Setup, Spec
 from guesthouse.guests.process.stock import Stock
@@ -204,13 +206,15 @@ def test_a_worker_loads_neither_grpc_nor_inference():
     assert not {name.partition(".")[0] for name in said} & strangers
 
 
-def confined(code: str) -> str:
+def confined(code: str, first: str = "") -> str:
     before = """
 import os, socket, sys
 from guesthouse.guests.process import confine
 confine.at_start(os.getppid())
+FIRST
 closed = confine.when_loaded(64 << 20)
 """
+    before = before.replace("FIRST", first)
     return subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=True).stdout
 
 
@@ -227,8 +231,8 @@ print(len(bytearray(32 << 20)))
 
 def test_a_confined_process_reaches_no_file_and_no_port():
     code = """
-if not closed:
-    sys.exit(print("no landlock"))
+if closed:
+    sys.exit(print("lacking"))
 for what in (lambda: open("/etc/hostname"), lambda: os.listdir("/"), lambda: os.mkdir("/tmp/x"),
              lambda: socket.create_connection(("127.0.0.1", 9)), lambda: open("/proc/self/environ")):
     try:
@@ -237,9 +241,102 @@ for what in (lambda: open("/etc/hostname"), lambda: os.listdir("/"), lambda: os.
         print("refused")
 """
     said = confined(code)
-    if "no landlock" in said:
-        pytest.skip("this system has no Landlock")
+    if "lacking" in said:
+        pytest.skip("this system has neither Landlock nor seccomp")
     assert said == "refused\n" * 5
+
+
+def test_a_confined_process_makes_no_system_call_that_a_worker_does_not_need():
+    """In no thread, also one that was there before: no socket of any kind, no other process, no program."""
+    code = """
+if closed:
+    sys.exit(print("lacking"))
+def tries():
+    for what in (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), lambda: socket.socket(socket.AF_UNIX),
+                 os.fork, lambda: os.execv("/bin/true", ["true"]), lambda: os.kill(os.getppid(), 0), os.pipe,
+                 lambda: os.open("/etc/hostname", os.O_RDONLY), os.getcwd):
+        try:
+            what()
+        except PermissionError:
+            print("refused")
+tries()
+go.set()
+thread.join()
+"""
+    first = """
+import threading
+go = threading.Event()
+thread = threading.Thread(target=lambda: (go.wait(), tries()))
+thread.start()
+"""
+    said = confined(code, first)
+    if "lacking" in said:
+        pytest.skip("this system has no seccomp")
+    assert said == "refused\n" * 16
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_is_a_program_whose_jumps_all_end_in_it(machine):
+    """Read as the kernel does: refused is what is not on the list, and another architecture ends the process."""
+    code = [
+        struct.unpack_from("<HBBI", syscalls.program(machine), at) for at in range(0, len(syscalls.program(machine)), 8)
+    ]
+    architecture, column = syscalls._ARCHITECTURES[machine]
+
+    def verdict(arch: int, number: int) -> int:
+        at, loaded = 0, 0
+        while True:
+            step, true, false, value = code[at]
+            if step == 0x06:
+                return value
+            if step == 0x20:
+                loaded = {0: number, 4: arch}[value]
+                at += 1
+            else:
+                assert step == 0x15
+                at += 1 + (true if loaded == value else false)
+
+    allowed = {row[column] for row in syscalls.ALLOWED.values()} - {None}
+    for number in range(600):
+        assert (verdict(architecture, number) == syscalls._ALLOW) == (number in allowed)
+        assert verdict(architecture ^ 1, number) == syscalls._KILL
+    assert verdict(architecture, 0x40000000) == 0x00050001  # another way to the same calls, on x86-64
+
+
+@pytest.mark.parametrize(
+    ("filtered", "landlock", "lacks"),
+    [
+        (True, 6, []),
+        (True, 1, []),
+        (False, 6, ["no filter of system calls (seccomp)"]),
+        (False, 1, ["no filter of system calls (seccomp)", "TCP is not closed by Landlock (Linux 6.7)"]),
+        (True, 0, ["files are not closed by Landlock (Linux 5.13)"]),
+    ],
+)
+def test_what_a_kernel_lacks_is_named(monkeypatch, filtered, landlock, lacks):
+    monkeypatch.setattr(syscalls, "available", lambda: filtered)
+    monkeypatch.setattr(confine, "_landlock_version", lambda: landlock)
+    assert confine.lacking() == lacks
+
+
+def test_where_confinement_is_required_a_worker_that_lacks_some_is_a_fault(hostile: Plan, tmp_path: Path, loaded: Plan):
+    python = hostile.guests["echo"].runner._stock._spec.interpreter
+    lacking = tmp_path / "python"
+    lacking.write_text(Path(python).read_text().replace("exec ", 'LACKING="no filter of system calls" exec '))
+    lacking.chmod(0o755)
+    echo = loaded.guests["echo"]
+    with contextlib.closing(Stock(Spec("any", False, str(lacking), "required"), 1)) as stock:
+        setup = Setup(echo.config, "", Artefact(echo.code.artefact), echo.granted)
+        assert stock.try_out({"echo": setup}) == {
+            "echo": 'process.confinement is "required", and here no filter of system calls'
+        }
+    with (
+        contextlib.closing(Stock(Spec("any", False, str(lacking)), 1)) as stock,
+        structlog.testing.capture_logs() as logs,
+    ):
+        assert stock.try_out({"echo": setup, "again": setup}) == {}
+    (line,) = [log for log in logs if log["event"] == "worker processes are not closed wholly"]
+    assert (line["lacking"], line["log_level"]) == (["no filter of system calls"], "warning")
 
 
 def test_a_process_whose_server_is_gone_does_not_begin():

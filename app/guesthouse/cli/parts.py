@@ -60,7 +60,7 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(cache))
         engine = stack.enter_context(contextlib.closing(open_engine(settings.name, config)))
-        spec = Spec(engine.name, engine.pooling, engine.interpreter)
+        spec = Spec(engine.name, engine.pooling, engine.interpreter, manifest.process.confinement)
         stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
         if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
             stock.open()  # while all else is loaded

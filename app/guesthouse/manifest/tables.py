@@ -310,6 +310,11 @@ class Process(Table):
         le=64,
         description="how many are started ahead, to be whichever guest's is the first to need one",
     )
+    confinement: Literal["best", "required"] = Field(
+        default="best",
+        description='what the kernel must close to them (docs/security.md): "best" warns of what it cannot, '
+        '"required" refuses to serve then',
+    )
 
 
 class Drain(Table):

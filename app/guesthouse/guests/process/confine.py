@@ -1,4 +1,4 @@
-"""What a worker process gives up: files, sockets, privileges, memory, descriptors, its place in the scheduler's line.
+"""What a worker process gives up: files, sockets, privileges, system calls, memory, its place in the scheduler's line.
 
 It begins with an empty environment and no descriptors but its own (`pool`); here is what it does to itself, before it
 has seen a byte of an event. Numbers are Linux's: prctl(2), setrlimit(2), landlock(7).
@@ -13,6 +13,8 @@ import resource
 import signal
 from pathlib import Path
 
+from guesthouse.guests.process import syscalls
+
 NICE = 5  # behind the server, which has to answer for all
 DESCRIPTORS = 32
 # Bytes: wasmtime gives guests half of it. wasmer gives all there is, and tells each frame of a stack that is full.
@@ -24,7 +26,7 @@ _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on all architectures
 _VERSION_FLAG = 1
 # All that each version of Landlock can forbid (linux/landlock.h): files, then TCP, then what reaches other processes.
 _FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
-_TCP = 0b11
+_TCP, _TCP_FROM = 0b11, 4
 _SCOPES = 0b11
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,15 +52,32 @@ def at_start(parent: int) -> None:
     os.nice(NICE)
 
 
-def when_loaded(memory: int) -> bool:
+def when_loaded(memory: int) -> list[str]:
     """When all is loaded and no file is needed any more: `memory` is the bytes that events may take on top.
 
-    Returns whether the file system and the network are closed too (Landlock: Linux 5.13, for TCP 6.7).
+    Returns what the kernel could not do, for people; empty where all holds.
     """
     # Never RLIMIT_AS: engines reserve address space that they do not use.
     _lower(resource.RLIMIT_DATA, _data() + memory + SLACK)
     _prctl(_PR_SET_DUMPABLE, 0)  # no other process of the same user looks into this one
-    return _landlock()
+    version = _landlock_version()
+    return _lacking(version if _landlock(version) else 0, syscalls.restrict())
+
+
+def lacking() -> list[str]:
+    """What the kernel cannot do of that, without doing anything."""
+    return _lacking(_landlock_version(), syscalls.available())
+
+
+def _lacking(landlock: int, filtered: bool) -> list[str]:
+    lacks = []
+    if not filtered:
+        lacks.append("no filter of system calls (seccomp)")
+    if not landlock:
+        lacks.append("files are not closed by Landlock (Linux 5.13)")
+    elif landlock < _TCP_FROM and not filtered:
+        lacks.append("TCP is not closed by Landlock (Linux 6.7)")
+    return lacks
 
 
 def _lower(limit: int, most: int) -> None:
@@ -80,17 +99,22 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
-def _landlock() -> bool:
-    """Forbid every file and TCP port, by a ruleset without a rule."""
+def _landlock_version() -> int:
+    """Of the kernel; 0 where it has none."""
     if platform.machine() not in ("x86_64", "aarch64"):
-        return False
+        return 0
     version = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION_FLAG))
+    return max(0, int(version))
+
+
+def _landlock(version: int) -> bool:
+    """Forbid every file and TCP port, by a ruleset without a rule."""
     if version < 1:
         return False
     rules = (ctypes.c_uint64 * 3)(
-        _FILES[min(version, max(_FILES))], _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0
+        _FILES[min(version, max(_FILES))], _TCP if version >= _TCP_FROM else 0, _SCOPES if version >= 6 else 0
     )
-    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    size = 24 if version >= 6 else 16 if version >= _TCP_FROM else 8
     ruleset = _libc.syscall(_CREATE_RULESET, rules, ctypes.c_size_t(size), ctypes.c_uint(0))
     if ruleset < 0:
         return False

@@ -147,7 +147,7 @@ class Pool:
             _log.error("a worker process does not start", guest=name, error=str(error))
             text = f"no process for the guest is ready (the last did not start: {error})"
             raise Failure(Reason.FULL, text[:TEXT], name) from None
-        _log.debug("a worker process is the guest's", guest=name, pid=worker.pid, landlock=worker.confined)
+        _log.debug("a worker process is the guest's", guest=name, pid=worker.pid, lacking=worker.lacking)
         return worker
 
     def _look_again(self) -> None:

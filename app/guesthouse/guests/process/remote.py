@@ -48,6 +48,7 @@ class Spec:
     engine: str
     pooling: bool
     interpreter: str
+    confinement: str = "best"  # or "required": a worker that the kernel does not close wholly is none
 
 
 class Artefact:
@@ -102,7 +103,8 @@ class Worker:
             self._socket.close()
             raise
         self.pid = self._process.pid
-        self.confined = False  # whether the kernel closes files and network to it, once it is a guest's
+        self._required = spec.confinement == "required"
+        self.lacking: list[str] = []  # what the kernel does not close to it
 
     def wait(self) -> None:
         """Until all that workers need is loaded. Raises `WorkerFault`."""
@@ -110,7 +112,7 @@ class Worker:
 
     def become(self, setup: Setup) -> None:
         """Make it the guest's, for good. Raises `WorkerFault`, after which it must be ended."""
-        self.confined = wire.member(self._set_up(Kind.SETUP, setup).head, "confined") is True
+        self._set_up(Kind.SETUP, setup)
 
     def try_out(self, setup: Setup) -> str:
         """Have it load a guest and forget it again; none of the guest's code runs. Returns what is wrong.
@@ -142,6 +144,10 @@ class Worker:
 
         frame = self._within_time(answer)
         arena.clear()
+        if frame.kind is Kind.READY:
+            self.lacking = [wire.text(one, TEXT) for one in wire.items(wire.member(frame.head, "lacking"), 16)]
+            if self.lacking and self._required:
+                raise WorkerFault(f'process.confinement is "required", and here {"; ".join(self.lacking)}')
         return frame
 
     def _within_time(self, answer: Callable[[], T]) -> T:

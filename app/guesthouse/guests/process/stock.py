@@ -41,6 +41,7 @@ class Stock:
         self._wanted = 0  # callers that wait for one
         self._fault = ""  # why the last one did not start
         self._pause = 0.0
+        self._warned = False
         self._closed = False
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -112,9 +113,20 @@ class Stock:
         tried = _Tried(self)
         try:
             whys = {name: tried.fault(name, setup) for name, setup in setups.items()}
+            self._warn_of(tried.lacking)
         finally:
             tried.end()
         return {name: why for name, why in whys.items() if why}
+
+    def _warn_of(self, lacking: list[str]) -> None:
+        """Say once what the kernel does not close."""
+        if lacking and not self._warned:
+            self._warned = True
+            _log.warning(
+                "worker processes are not closed wholly",
+                lacking=lacking,
+                remedy='docs/security.md says what holds without; [process] confinement = "required" refuses to serve',
+            )
 
     def sweep(self, look: Callable[[], None]) -> Callable[[], None]:
         """Have `look` called from time to time; returns what ends that."""
@@ -233,6 +245,10 @@ class _Tried:
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
         self._worker: Worker | None = None
+
+    @property
+    def lacking(self) -> list[str]:
+        return self._worker.lacking if self._worker is not None else []
 
     def fault(self, name: str, setup: Setup) -> str:
         try:

@@ -8,12 +8,13 @@ the server.
 received               answered
 =====================  ================================================================================================
 (nothing)              READY, when all is loaded that every guest needs
-TRY {}, setup          READY {} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
-SETUP {}, setup        READY {"confined"}, or FAULT {"text"} and the end
+TRY {}, setup          READY {"lacking"} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
+SETUP {}, setup        READY {"lacking"}, or FAULT {"text"} and the end
 EVENT {"number",       REPLY {"cost"} with the body, or FAILURE {"reason", "text", "cost"}; before that any number of
 "at", "event"}, body   questions (`proxies`)
 =====================  ================================================================================================
 
+`lacking` is what the kernel cannot close (`confine`).
 A setup is JSON: `config`, `sha256` of the module, and `files`, where the index of the granted files is.
 """
 
@@ -161,7 +162,7 @@ def serve(end: socket.socket, engine: str, pooling: bool) -> None:
                         kept.push(opened.pop_all())
                         break
                     del guest
-                    channel.send(Kind.READY, {})
+                    channel.send(Kind.READY, {"lacking": confine.lacking()})
                 finally:
                     for descriptor in descriptors:
                         os.close(descriptor)
@@ -174,7 +175,7 @@ def _answer_all(guest: Guest, channel: Channel) -> None:
     limits = guest.limits
     KNOWN.keep_at_most(_KNOWN)
     events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
-    channel.send(Kind.READY, {"confined": confine.when_loaded(events + _KNOWN)})
+    channel.send(Kind.READY, {"lacking": confine.when_loaded(events + _KNOWN)})
     while True:
         frame = channel.receive()
         _answer(guest, channel, frame.head, channel.arena.bytes(frame.size))
