@@ -26,6 +26,7 @@ from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import KEPT, GuestLog
+from guesthouse.tokens import TokenFault, tokens_of
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Services
 
@@ -138,6 +139,7 @@ class Plan:
     slots: Mapping[str, Slots]
     pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
     warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
+    tokens: tuple[str, ...] = field(default=(), repr=False)  # of which a sidecar has to send one; none: no check
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
@@ -194,6 +196,11 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
     What is unchanged since `before` was built is taken from there: models, compiled code, slots, worker processes.
     """
     faults: list[str] = []
+    tokens: tuple[str, ...] = ()
+    try:
+        tokens = tokens_of(manifest.server)
+    except TokenFault as error:
+        faults.append(str(error))
     opened = before.models if before is not None else None
     missing = list(_unpinned(manifest)) if manifest.require_digests else []
     faults += [fault for _, fault in missing]
@@ -239,7 +246,8 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
             faults.append(f"guest {name!r}: its worker process does not start: {fault}")
     slots.update({name: guest.slots for name, guest in guests.items()})
-    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools, tuple(warnings(manifest)))
+    routes, perhaps = Routes(manifest), tuple(warnings(manifest))
+    plan = Plan(manifest, models, guests, routes, engine, cache, slots, pools, perhaps, tokens)
     if faults:
         plan.close()
         raise PlanFaults(faults)

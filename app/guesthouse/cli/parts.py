@@ -108,7 +108,7 @@ def application_for(
         port=port if port is not None else settings.port,
         message=settings.message,
         metadata=settings.metadata,
-        tokens=tuple(token.get_secret_value() for token in settings.token),
+        tokens=plans.now.tokens,
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
         threads=threads,
         at_work=_at_work(),
@@ -185,7 +185,15 @@ def listing(manifest: Manifest) -> Listing:
     )
 
 
-def tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
+def take_in(server: Server, plan: Plan, before: Plan) -> None:
+    """Have the server go on with what another plan changes of it: its tokens, and what it tells sidecars."""
+    if plan.tokens != before.tokens:
+        server.accept(plan.tokens)
+        structlog.get_logger("guesthouse").info("other tokens are accepted from now on", accepted=len(plan.tokens))
+    _tell_sidecars(server, plan, before)
+
+
+def _tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
     """Have the server tell sidecars of a plan's topics and bindings, and say what those that run have not heard of."""
     new, old = listing(plan.manifest), listing(before.manifest)
     if new == old:

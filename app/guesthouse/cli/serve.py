@@ -19,7 +19,7 @@ from guesthouse import __version__, malloc
 from guesthouse.cli.observed import probes_for, traces_for
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
-from guesthouse.cli.parts import application_for, opened, room_for, tell_sidecars, with_component
+from guesthouse.cli.parts import application_for, opened, room_for, take_in, with_component
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.server import ServeError, run_until_signal
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
@@ -133,7 +133,7 @@ def serve(
         except ServeError as error:
             fail([str(error)])
         seconds = time.monotonic() - began
-        hears = Hears(functools.partial(tell_sidecars, application.server))
+        hears = Hears(functools.partial(take_in, application.server))
         if metrics is not None:
             hears.ended = metrics.reloaded
         reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), hears, watch, hung_up)

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -75,7 +75,8 @@ class Server:
         self._threads = Workers(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
         self._server = grpc.server(self._threads, options=_options(config))  # type: ignore[arg-type]
-        events = Events(handler, Tokens(config.tokens), self._admission, config.message)
+        self._tokens = Tokens(config.tokens)
+        events = Events(handler, self._tokens, self._admission, config.message)
         self._callback = Callback(events, listing) if fetched is None else Callback(events, listing, fetched)
         self._callback.add_to(self._server)
         self._health.add_to(self._server)
@@ -99,6 +100,10 @@ class Server:
     def tell(self, listing: Listing) -> None:
         """Tell sidecars that ask from now on of other topics and bindings. Those that have asked do not ask again."""
         self._callback.tell(listing)
+
+    def accept(self, tokens: Iterable[str]) -> None:
+        """Ask for one of these tokens from now on. Calls that were let in before go on."""
+        self._tokens.accept(tokens)
 
     @property
     def ready(self) -> bool:

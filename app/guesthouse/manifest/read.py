@@ -107,6 +107,8 @@ class _Reading:
     def _fill(self, where: Where, variable: str, value: str) -> None:
         section, key = where
         table = self.raw.setdefault(section, {})
+        if key == "token" and isinstance(table, dict) and "token_file" in table:
+            return  # a token that is taken out of the file must not be accepted for the environment's sake
         if value and isinstance(table, dict) and key not in table:
             table[key] = os.path.abspath(value) if variable == "GUESTHOUSE_CACHE" else value
             self.variables[where] = variable
