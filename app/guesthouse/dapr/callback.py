@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -56,6 +57,7 @@ AROUND = 64  # bytes of an answer that are neither a reply's body nor its conten
 Fetched = Callable[[Listing], None]
 """Hears of each time that a sidecar has asked for the subscriptions, and which it was told. Must be quick."""
 
+_NEAR = 0.5  # seconds before a caller's deadline in which its end is taken for that of its time
 _UNBOUNDED = 10 * 365 * 86400.0  # seconds: gRPC reports "no deadline" as hundreds of years
 
 
@@ -103,8 +105,16 @@ def deadline_of(context: grpc.ServicerContext) -> Deadline:
     """What the caller left, cancelled when it hangs up. A sidecar usually sets no bound: then it lies at infinity."""
     remaining = context.time_remaining()
     deadline = Deadline.after(remaining) if remaining < _UNBOUNDED else Deadline(math.inf)
-    if not context.add_callback(deadline.cancel):
-        deadline.cancel()
+    hangs_up = time.monotonic() + remaining - min(_NEAR, remaining / 2)
+
+    def ended() -> None:
+        # gRPC ends a call whose deadline has passed as it ends one whose caller hung up, and the caller's clock is a
+        # little ahead of ours. The event then ends by its deadline, and its failure says so.
+        if time.monotonic() < hangs_up:
+            deadline.cancel()
+
+    if not context.add_callback(ended):
+        ended()
     return deadline
 
 
