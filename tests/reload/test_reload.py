@@ -241,7 +241,7 @@ def test_sidecars_that_run_have_not_heard_of_other_topics_and_bindings_and_those
     topic += '[[binding]]\nname = "camera"\nguest = "says"\non_error = "drop"\n'
     replace_file(manifest, MANIFEST + topic)
     app.reloader.reload()
-    (line,) = [line for line in log if "restart them" in str(line["event"])]
+    (line,) = [line for line in log if "kill -HUP daprd" in str(line["event"])]
     assert (line["log_level"], line["topics"], line["bindings"]) == ("warning", ["p/t"], ["camera"])
     callback = app.application.server._callback
     assert [one.topic for one in callback.ListTopicSubscriptions(None, None).subscriptions] == ["t"]

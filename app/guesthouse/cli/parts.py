@@ -201,7 +201,7 @@ def _tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
     server.tell(new)
     topics = {f"{s.pubsub}/{s.topic}" for s in set(new.subscriptions) ^ set(old.subscriptions)}
     structlog.get_logger("guesthouse").warning(
-        "sidecars asked for topics and bindings when they started: restart them to have them hear of these",
+        "a sidecar asks for topics and bindings when it starts: kill -HUP daprd, or restart it, to tell it of these",
         topics=sorted(topics),
         bindings=sorted(set(new.bindings) ^ set(old.bindings)),
     )
