@@ -114,6 +114,7 @@ def application_for(
         at_work=_at_work(),
         notice=settings.drain.notice,
         limit=settings.drain.limit,
+        reflection=settings.reflection,
     )
     component = manifest.component
     if component is None:

@@ -73,6 +73,7 @@ class Events:
         self._handler = handler
         self._tokens = tokens
         self._admission = admission
+        self.heard = False  # whether a sidecar has ever sent an event, or asked which ones it may send
 
     def dispatch(
         self,
@@ -84,6 +85,7 @@ class Events:
     ) -> Reply:
         """Answer one event; `replies`: its reply goes back in the answer. Raises `Failure`; any other exception is a
         fault of ours."""
+        self.heard = True
         metadata = context.invocation_metadata()
         try:
             self._tokens.check(metadata)
@@ -211,11 +213,13 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
 
     def ListTopicSubscriptions(self, request: Empty, context: grpc.ServicerContext) -> ListTopicSubscriptionsResponse:
         """What the application subscribes to. Comes without a token."""
+        self._events.heard = True
         self._fetched(self._listing)
         return self._subscriptions
 
     def ListInputBindings(self, request: Empty, context: grpc.ServicerContext) -> ListInputBindingsResponse:
         """The bindings that the application reads. Comes without a token."""
+        self._events.heard = True
         return self._bindings
 
     def _topic_failure(

@@ -350,6 +350,9 @@ class Server(Table):
         default=None, description="a file with more of them, one a line; a reload reads it again"
     )
     tls: Tls | None = Field(default=None, description="serve with TLS")
+    reflection: Switch = Field(
+        default=False, description="answer gRPC reflection, for grpcurl and the like; needs no token"
+    )
 
 
 class Batch(Table):
