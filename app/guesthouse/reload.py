@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from pydantic import BaseModel
@@ -68,10 +69,30 @@ class Source:
 
 @dataclass(slots=True)
 class Hears:
-    """Who is told: of plans that were switched to (new, old), and of how a reload ended. They must not raise."""
+    """Who is told: of plans that were switched to (new, old), and of how a reload ended, with why it was refused. They
+    must not raise."""
 
     switched: Callable[[Plan, Plan], None] = lambda _new, _old: None
-    ended: Callable[[Outcome], None] = lambda _outcome: None
+    ended: list[Callable[[Outcome, str], None]] = field(default_factory=list)
+
+
+class Last(NamedTuple):
+    """How a reload ended, when (time of day, seconds since 1970), and why it was refused."""
+
+    outcome: Outcome
+    at: float
+    why: str
+
+
+class Reloads:
+    """Remembers the last reload, for who asks later."""
+
+    def __init__(self) -> None:
+        self.last: Last | None = None
+
+    def ended(self, outcome: Outcome, why: str) -> None:
+        """See `Hears.ended`."""
+        self.last = Last(outcome, time.time(), why)
 
 
 @dataclass(slots=True)
@@ -141,7 +162,7 @@ class Reloader:
     def reload(self) -> Outcome:
         """Do it now, in this thread; not in two at once."""
         began, before = time.monotonic(), self.plans.now
-        outcome = Outcome.REFUSED
+        outcome, why = Outcome.REFUSED, ""
         seen = dict(stamps({*self._seen, self.source.path}))  # all of before, until it is known what is read now
         try:
             written = self.source.read()
@@ -156,9 +177,11 @@ class Reloader:
                     raise PlanFaults([_ENDING])
                 self.plans.switch(plan)
         except (ManifestError, PlanFaults) as error:
-            _not_reloaded("; ".join(error.faults))
+            why = "; ".join(error.faults)
+            _not_reloaded(why)
         except Exception as error:  # a full disk, or a fault of ours: what runs goes on
-            _not_reloaded(f"{type(error).__name__}: {error}", error)
+            why = f"{type(error).__name__}: {error}"
+            _not_reloaded(why, error)
         else:
             outcome = Outcome.DONE
             self._say(plan, before, list(changes(before.manifest, written)), time.monotonic() - began)
@@ -166,7 +189,8 @@ class Reloader:
             used = {self.source.path, *files_of(written)}
             seen = {**{path: stamp for path, stamp in seen.items() if path in used}, **_beside_models(plan)}
         self._seen = seen
-        self.hears.ended(outcome)
+        for hears in self.hears.ended:
+            hears(outcome, why)
         return outcome
 
     def _too_large(self, manifest: Manifest) -> list[str]:

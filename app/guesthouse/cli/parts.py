@@ -31,7 +31,7 @@ from guesthouse.observe.events import EventLog
 from guesthouse.observe.logs import InLog
 from guesthouse.plan import Plan, Routes, build
 from guesthouse.plans import Plans
-from guesthouse.reload import Size, size_of
+from guesthouse.reload import Reloads, Size, size_of
 
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces
@@ -95,11 +95,12 @@ def application_for(
     observers: Sequence[Observer] = (),
     traces: Traces | None = None,
     fetched: Fetched | None = None,
+    reloads: Reloads | None = None,
 ) -> Application:
     """The gRPC application over plans, not started yet; `host` and `port` go before the manifest's.
 
     `observers` hear of every event besides the log, and what the manifest itself asks for; `fetched` hears of each
-    time that a sidecar asked for its subscriptions.
+    time that a sidecar asked for its subscriptions; `reloads` knows how the last one ended.
     """
     manifest = plans.now.manifest
     settings, threads = manifest.server, _threads(manifest)
@@ -118,9 +119,10 @@ def application_for(
     )
     component = manifest.component
     if component is None:
-        return Application(Server(config, _handler(plans, outputs, observers, traces), listing(manifest), fetched))
+        handler = _handler(plans, outputs, observers, traces, reloads)
+        return Application(Server(config, handler, listing(manifest), fetched))
     replies = _replies(component)
-    handler = _handler(plans, outputs, [*observers, replies], traces)
+    handler = _handler(plans, outputs, [*observers, replies], traces, reloads)
     return Application(
         Server(config, handler, listing(manifest), fetched),
         Component(_component(manifest, component), handler, replies),
@@ -163,7 +165,13 @@ def _replies(settings: ComponentTable) -> Replies:
     return Replies(settings.name, settings.replies, bounds)
 
 
-def _handler(plans: Plans, outputs: Outputs, observers: Sequence[Observer], traces: Traces | None) -> Handler:
+def _handler(
+    plans: Plans,
+    outputs: Outputs,
+    observers: Sequence[Observer],
+    traces: Traces | None,
+    reloads: Reloads | None,
+) -> Handler:
     """What answers events; what the page asks for is only kept where the manifest has a page."""
     feed = Feed() if plans.now.manifest.page.apps else None
     heard_by: list[Observer] = [EventLog(), *observers]
@@ -172,7 +180,7 @@ def _handler(plans: Plans, outputs: Outputs, observers: Sequence[Observer], trac
     handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
     if traces is not None:
         handler = traces.handler(handler)
-    return handler if feed is None else HostMethods(plans, feed, handler)
+    return handler if feed is None else HostMethods(plans, feed, handler, reloads)
 
 
 def listing(manifest: Manifest) -> Listing:
