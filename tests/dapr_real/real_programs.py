@@ -247,6 +247,12 @@ class Sidecar(Program):
         self._run(self._command, self._environment, cwd=self._folder)
         return self
 
+    def restart(self, **environment: str) -> Sidecar:
+        """End it, and start it again with these variables changed."""
+        self.stop()
+        self._environment |= environment
+        return self.start().ready()
+
     def ready(self) -> Sidecar:
         """Its API answers, and it has found its application healthy and asked for its topics."""
         self._wait("is healthy", lambda: self.http("GET", "/v1.0/healthz").status == 204)
