@@ -1,14 +1,18 @@
-"""Methods that the host answers itself, for the page: `_guesthouse/status`, `guests/NAME`, `events`, `pictures/ID`.
+"""Methods that the host answers itself, for the page: `_guesthouse/status`, `guests/NAME`, `events`, `pictures/ID` and
+`cancel/CALL`.
 
 `HostMethods` stands before the dispatcher. It answers only the applications that the manifest's `[page] apps` names, by
 the app id that their sidecar told ours (`dapr-caller-app-id`); to all others these methods do not exist. The same
-applications learn with each reply which guest answered and what it cost, by headers.
+applications learn with each reply which guest answered and what it cost, by headers. And they can take a call back: a
+sidecar does not tell that its caller hung up, so they name a call by a header of their own, and ask to cancel it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import time
 from urllib.parse import parse_qs
 
@@ -24,18 +28,26 @@ from guesthouse.observe import logs
 from guesthouse.observe.guestlog import GuestLog
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
+from guesthouse.reload import Reloads
 from guesthouse_abi.deadline import Deadline
 
 CALLER = "dapr-caller-app-id"
+CALL = "guesthouse-call"  # a name that nobody can guess
+WHY = 2000  # characters of why a reload was refused
+
+_CALL = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_FOLDERS = re.compile(r"(?<![\w.~-])/(?:[^\s/:;,'\"]+/)+")
 
 
 class HostMethods:
     """An `event.Handler` before another one."""
 
-    def __init__(self, plans: Plans, feed: Feed, following: Handler) -> None:
+    def __init__(self, plans: Plans, feed: Feed, following: Handler, reloads: Reloads | None = None) -> None:
         self._plans = plans
         self._feed = feed
         self._following = following
+        self._reloads = reloads if reloads is not None else Reloads()
+        self._calls: dict[str, Deadline] = {}  # those under way that can be taken back, by name
         self._apps = frozenset(plans.now.manifest.page.apps)
         self._began = time.monotonic()
         self._loaded: dict[str, float] = {}  # when each guest was last loaded or changed, as time of day
@@ -60,7 +72,16 @@ class HostMethods:
         name = event.name.strip("/")
         if name.startswith(RESERVED):
             return self._answer(name.removeprefix(RESERVED), event)
-        reply = self._following.dispatch(event, deadline)
+        call = event.metadata.get(CALL, "")
+        deadline = deadline if deadline is not None else Deadline(math.inf)
+        if _CALL.fullmatch(call):
+            self._calls[call] = deadline
+            metadata = {key: value for key, value in event.metadata.items() if key != CALL}
+            event = dataclasses.replace(event, metadata=metadata)
+        try:
+            reply = self._following.dispatch(event, deadline)
+        finally:
+            self._calls.pop(call, None)
         return dataclasses.replace(reply, headers=headers(reply))
 
     def _answer(self, name: str, event: Event) -> Reply:
@@ -70,12 +91,29 @@ class HostMethods:
             return _json_reply(self._feed.after(parse_qs(event.query).get("after", [""])[-1]))
         kind, _, id = name.partition("/")
         plan = self._plans.now
+        if kind == "cancel" and _CALL.fullmatch(id):
+            return _json_reply({"canceled": self._cancel(id)})
         if kind == "guests" and id in plan.guests:
             return _json_reply(self._details(plan, id))
         picture = self._feed.picture(id, large=event.query == "large") if kind == "pictures" else None
         if picture is None:
             raise Failure(Reason.NOT_FOUND, f"the host does not answer the method {event.name!r}")
         return Reply(picture, "image/jpeg")
+
+    def _cancel(self, call: str) -> bool:
+        """End a call as if its caller had hung up. False where there is none of that name (yet, or any more)."""
+        deadline = self._calls.get(call)
+        if deadline is not None:
+            deadline.cancel()
+        return deadline is not None
+
+    def _reload(self) -> dict[str, Json] | None:
+        last = self._reloads.last
+        if last is None:
+            return None
+        # Where the operator's files are is nobody's business on a page.
+        why = logs.masked(_FOLDERS.sub("", last.why))[:WHY]
+        return {"at": round(last.at, 3), "outcome": last.outcome.value, "why": why}
 
     def status(self) -> dict[str, Json]:
         """What is loaded, and how it does. Times in milliseconds, `series` in steps of `step` seconds, newest last."""
@@ -88,6 +126,7 @@ class HostMethods:
             "onnxruntime": session.VERSION,
             "uptime": round(time.monotonic() - self._began, 1),
             "loaded": round(self._switched, 3),
+            "reload": self._reload(),
             "step": STEP,
             "steps": STEPS,
             "methods": [{"method": i.method, "guest": i.guest, "verbs": i.verbs} for i in manifest.invoke],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -28,6 +28,7 @@ from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import KEPT, GuestLog
+from guesthouse.tokens import TokenFault, tokens_of
 from guesthouse_abi.services import Services
 
 _logger = structlog.get_logger("guesthouse")
@@ -147,6 +148,7 @@ class Plan:
     host: Host
     slots: Mapping[str, Slots]
     warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
+    tokens: tuple[str, ...] = field(default=(), repr=False)  # of which a sidecar has to send one; none: no check
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
@@ -203,6 +205,11 @@ def build(manifest: Manifest, host: Host, before: Plan | None = None) -> Plan:
 def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextlib.ExitStack) -> tuple[Plan, list[str]]:
     """The plan, and what is wrong with it; all that must be closed when it is not used is in `opened`."""
     faults: list[str] = []
+    tokens: tuple[str, ...] = ()
+    try:
+        tokens = tokens_of(manifest.server)
+    except TokenFault as error:
+        faults.append(str(error))
     missing = list(_unpinned(manifest)) if manifest.require_digests else []
     faults += [fault for _, fault in missing]
     unpinned = {where for where, _ in missing}
@@ -262,7 +269,8 @@ def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextl
         whys.update((name, why) for name, pool in pools.items() if name not in whys and (why := pool.wait()))
         faults += [f"guest {name!r}: its worker process does not start: {why}" for name, why in whys.items()]
     slots.update({name: guest.slots for name, guest in guests.items()})
-    return Plan(manifest, models, guests, Routes(manifest), host, slots, tuple(warnings(manifest))), faults
+    perhaps = tuple(warnings(manifest))
+    return Plan(manifest, models, guests, Routes(manifest), host, slots, perhaps, tokens), faults
 
 
 @dataclass(frozen=True, slots=True)

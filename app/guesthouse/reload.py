@@ -2,7 +2,7 @@
 
 A new plan is built and checked beside the running one (in a thread of its own, on what is unchanged of the old one),
 then switched to at once. What is wrong with it is logged, and the old one goes on. What lives as long as the process
-(ports, engine, tokens, sizes) is not touched here: a reload says which keys of the manifest need a restart.
+(ports, engine, sizes) is not touched here: a reload says which keys of the manifest need a restart.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from pydantic import BaseModel
@@ -26,7 +27,8 @@ from guesthouse.plans import Plans
 
 LOOK = 1.0  # seconds between looks at the files
 FIXED = ("app", "engine", "process", "outputs", "server", "page", "component", "metrics", "traces")
-"""The tables of the manifest that hold as long as the process lives."""
+"""The tables of the manifest that hold as long as the process lives, but for the server's tokens."""
+_TOKENS = ("token", "token_file")
 _PATIENCE = 5.0  # seconds, at the end of the process, for a reload under way
 
 _ENDING = "the application is shutting down"
@@ -68,10 +70,30 @@ class Source:
 
 @dataclass(slots=True)
 class Hears:
-    """Who is told: of plans that were switched to (new, old), and of how a reload ended. They must not raise."""
+    """Who is told: of plans that were switched to (new, old), and of how a reload ended, with why it was refused. They
+    must not raise."""
 
     switched: Callable[[Plan, Plan], None] = lambda _new, _old: None
-    ended: Callable[[Outcome], None] = lambda _outcome: None
+    ended: list[Callable[[Outcome, str], None]] = field(default_factory=list)
+
+
+class Last(NamedTuple):
+    """How a reload ended, when (time of day, seconds since 1970), and why it was refused."""
+
+    outcome: Outcome
+    at: float
+    why: str
+
+
+class Reloads:
+    """Remembers the last reload, for who asks later."""
+
+    def __init__(self) -> None:
+        self.last: Last | None = None
+
+    def ended(self, outcome: Outcome, why: str) -> None:
+        """See `Hears.ended`."""
+        self.last = Last(outcome, time.time(), why)
 
 
 @dataclass(slots=True)
@@ -141,12 +163,12 @@ class Reloader:
     def reload(self) -> Outcome:
         """Do it now, in this thread; not in two at once."""
         began, before = time.monotonic(), self.plans.now
-        outcome = Outcome.REFUSED
+        outcome, why = Outcome.REFUSED, ""
         seen = dict(stamps({*self._seen, self.source.path}))  # all of before, until it is known what is read now
         try:
             written = self.source.read()
             seen |= stamps(files_of(written))
-            manifest = written.model_copy(update={name: getattr(before.manifest, name) for name in FIXED})
+            manifest = _in_force(before.manifest, written)
             if faults := self._too_large(manifest):
                 raise PlanFaults(faults)
             plan = build(manifest, before.host, before)
@@ -157,9 +179,11 @@ class Reloader:
                 self.plans.switch(plan)
                 unused.pop_all()
         except (ManifestError, PlanFaults) as error:
-            _not_reloaded("; ".join(error.faults))
+            why = "; ".join(error.faults)
+            _not_reloaded(why)
         except Exception as error:  # a full disk, or a fault of ours: what runs goes on
-            _not_reloaded(f"{type(error).__name__}: {error}", error)
+            why = f"{type(error).__name__}: {error}"
+            _not_reloaded(why, error)
         else:
             outcome = Outcome.DONE
             self._say(plan, before, list(changes(before.manifest, written)), time.monotonic() - began)
@@ -167,7 +191,8 @@ class Reloader:
             used = {self.source.path, *files_of(written)}
             seen = {**{path: stamp for path, stamp in seen.items() if path in used}, **_beside_models(plan)}
         self._seen = seen
-        self.hears.ended(outcome)
+        for hears in self.hears.ended:
+            hears(outcome, why)
         return outcome
 
     def _too_large(self, manifest: Manifest) -> list[str]:
@@ -204,10 +229,32 @@ def _not_reloaded(why: str, fault: Exception | None = None) -> None:
     _log.error("not reloaded", error=why, exc_info=fault)
 
 
+def _in_force(running: Manifest, written: Manifest) -> Manifest:
+    """What of a manifest as it is written now can hold in a process that was started with another one."""
+    fixed = {name: getattr(running, name) for name in FIXED}
+    if not _would_open(running, written):
+        fixed["server"] = _with_tokens_of(written, running)
+    return written.model_copy(update=fixed)
+
+
+def _would_open(running: Manifest, written: Manifest) -> bool:
+    """Whether no token would be asked for any more: a slip of the pen must not do that while the port is open."""
+    now, then = (any(getattr(one.server, key) for key in _TOKENS) for one in (running, written))
+    return now and not then
+
+
+def _with_tokens_of(manifest: Manifest, other: Manifest) -> BaseModel:
+    """The server's table of `other`, with the tokens of `manifest`."""
+    return other.server.model_copy(update={key: getattr(manifest.server, key) for key in _TOKENS})
+
+
 def changes(running: Manifest, written: Manifest) -> Iterator[str]:
     """The keys that differ and need a restart, as they are written in the manifest. Never their values."""
+    compared = {name: getattr(written, name) for name in FIXED}
+    if not _would_open(running, written):
+        compared["server"] = _with_tokens_of(running, written)
     for name in FIXED:
-        yield from _differing(name, getattr(running, name), getattr(written, name))
+        yield from _differing(name, getattr(running, name), compared[name])
     # Operations are asked for when a sidecar starts.
     if running.component == written.component and set(running.operations) != set(written.operations):
         yield "component.guests"
@@ -239,6 +286,8 @@ def files_of(manifest: Manifest) -> Iterator[Path]:
                 yield from watched(granted.path)
             if manifest.signatures is not None:
                 yield guest.signed_by
+    if manifest.server.token_file is not None:
+        yield manifest.server.token_file
     for model in manifest.models.values():
         yield model.path
         if isinstance(model.warm_up, Path):

@@ -1,8 +1,8 @@
 """The trace that an event belongs to, read from its metadata: https://www.w3.org/TR/trace-context/.
 
-A sidecar sends `traceparent` and `tracestate`, and a CloudEvent may carry its publisher's as `ce_traceparent`. (The
-`grpc-trace-bin` that a sidecar sends beside them says the same; gRPC does not show it to applications.) What spans are
-made of is in `observe/traces`; this works without OpenTelemetry.
+A sidecar sends `traceparent` and `tracestate`, and a CloudEvent may carry its publisher's as `ce_traceparent`. (A
+sidecar whose caller sent a `traceparent` hands that one on, and its own span in `grpc-trace-bin`, which gRPC does not
+show to applications.) What spans are made of is in `observe/traces`; this works without OpenTelemetry.
 """
 
 from __future__ import annotations

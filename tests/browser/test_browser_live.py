@@ -242,6 +242,34 @@ def test_a_guest_has_a_page_of_its_own(open_page: OpenPage, busy: Site):
     expect(title).to_be_visible()
 
 
+def test_a_reload_that_was_refused_is_on_the_page_with_when_and_why(open_page: OpenPage, busy: Site):
+    page = open_page(busy)
+    manifest = busy.app.manifest
+    text = manifest.read_text()
+    try:
+        manifest.write_text(text + 'colour = "red"\n')
+        busy.app.signal(signal.SIGHUP)
+        refused = page.locator("#reload").get_by_role("status")
+        expect(refused).to_contain_text(
+            re.compile(r"The last reload failed (just now|\d+ s ago)\. What was loaded before")
+        )
+        expect(refused).to_contain_text('unknown key "colour" — guesthouse.toml: [[binding]]')
+        page.goto(f"{busy.web.url}#guest/echo")
+        own = page.locator("#guest")
+        expect(own.get_by_role("status")).to_contain_text('unknown key "colour"')
+        row = own.get_by_text("Host’s last reload").locator("xpath=..")
+        expect(row).to_contain_text(re.compile(r"failed (just now|\d+ s ago): unknown key"))
+        assert str(manifest.parent) not in str(page.content())
+    finally:
+        manifest.write_text(text)
+        busy.app.signal(signal.SIGHUP)
+    expect(own.get_by_role("status")).to_have_count(0)
+    expect(row).to_contain_text(re.compile(r"just now|\d+ s ago"))
+    expect(row).not_to_contain_text("failed")
+    page.get_by_role("link", name="All guests").click()
+    expect(page.locator("#reload").get_by_role("status")).to_have_count(0)
+
+
 def test_a_guest_with_models_and_events_has_them_on_its_page(open_page: OpenPage, busy: Site, photos: Path):
     send(busy, "camera", (photos / "coffee.png").read_bytes())
     page = open_page(busy)

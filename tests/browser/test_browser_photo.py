@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import wasmtime
 from PIL import Image
 from playwright.sync_api import Page, Request, Route, expect
 
 from browser.conftest import OpenPage, Site, answered, example, is_http_error
+from dapr_real.real_programs import wait
 
 
 def test_an_example_is_answered_with_labels_a_grey_picture_and_times(open_page: OpenPage, site: Site):
@@ -255,6 +257,43 @@ def test_it_says_who_is_asked_and_for_how_long_and_can_be_canceled(open_page: Op
     again.press("Enter")
     answered(page, "Egyptian Mau")
     expect(page.locator("#verdict")).to_be_focused()
+
+
+LOOPS = """
+[app]
+name = "vision"
+[page]
+apps = ["web"]
+[guests.loops]
+module = "loops.wasm"
+calling = "command"
+limits = { time = "60s" }
+[[invoke]]
+method = "loops"
+guest = "loops"
+"""
+
+
+def test_cancel_stops_the_guest_behind_the_sidecars(
+    open_page: OpenPage, start_site: Callable[..., Site], tmp_path: Path
+):
+    module = '(module (memory (export "memory") 1) (func (export "_start") (loop br 0)))'
+    (tmp_path / "loops.wasm").write_bytes(wasmtime.wat2wasm(module))
+    (tmp_path / "guesthouse.toml").write_text(LOOPS)
+    site = start_site(tmp_path / "guesthouse.toml")
+    page = open_page(site)
+    page.get_by_label("Ask the guest behind").select_option("loops")
+    page.locator("#file").set_input_files({"name": "x.txt", "mimeType": "text/plain", "buffer": b"x"})
+    expect(page.locator("#waiting")).to_be_visible()
+    slots = page.locator("#tiles div").filter(has_text="Slots busy")
+    expect(slots).to_contain_text("1")
+    page.get_by_role("button", name="Cancel").click()
+    alert = page.locator("#result").get_by_role("alert")
+    expect(alert).to_contain_text("The page waits no longer, and has the host stop the guest.")
+    wait("the guest is stopped", lambda: site.app.lines("failed"))
+    (failed,) = site.app.lines("failed")
+    assert (failed["guest"], failed["reason"]) == ("loops", "CANCELLED")
+    expect(slots).to_contain_text(re.compile(r"^Slots busy\s*0"))
 
 
 def test_an_answer_that_was_canceled_comes_no_more(open_page: OpenPage, site: Site):

@@ -181,6 +181,58 @@ def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
         assert "absent.wasm" in lines[1]
 
 
+def test_check_tells_what_is_wrong_with_files_in_the_same_run_as_what_is_wrong_with_the_manifest(tmp_path: Path):
+    (tmp_path / "broken.wasm").write_bytes(b"no module")
+    (tmp_path / "guesthouse.toml").write_text("""
+        [app]
+        name = "t"
+        colour = "red"
+        [models.m]
+        path = "absent.onnx"
+        [models.n]
+        path = "away.onnx"
+        threads = 0
+        [guests.a]
+        module = "absent.wasm"
+        [guests.b]
+        module = "broken.wasm"
+        function = "f"
+        [guests.c]
+        module = "broken.wasm"
+        function = "f"
+        models = ["n"]
+        [[invoke]]
+        method = "x"
+        guest = "nobody"
+    """)
+    done = guesthouse("check", cwd=tmp_path)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    said = [
+        "unknown key",
+        "models.n.threads",
+        "function is missing",
+        "nobody",
+        "guests.a: ",
+        "models.n: ",
+        "model 'm': ",
+        "guest 'b': ",
+    ]
+    for words in said:
+        assert [line for line in lines if words in line], (words, lines)
+    assert len(lines) == len(set(lines)) == len(said)
+
+
+def test_a_topic_is_sent_to_with_the_name_of_its_component(tmp_path: Path):
+    for name in ("pubsub", "pubsub/", "/photos"):
+        done = guesthouse("send", "topic", name)
+        (line,) = done.stderr.decode().splitlines()
+        assert (done.returncode, line) == (
+            1,
+            f'error: "{name}" names no topic of a component — topic — write PUBSUB/TOPIC, as in pubsub/photos',
+        )
+
+
 FILES = """
 [app]
 name = "t"

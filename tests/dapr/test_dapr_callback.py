@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import math
+import queue
 import time
 
 import grpc
@@ -26,7 +27,9 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 
 from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
-from guesthouse.event import Failure, Reason, Reply, Trigger
+from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import CallError, DeadlineExceeded
 
 SUCCESS, RETRY, DROP = TopicEventResponse.SUCCESS, TopicEventResponse.RETRY, TopicEventResponse.DROP
 
@@ -149,6 +152,26 @@ def test_a_caller_that_hangs_up_cancels_its_event(application: Application, hand
     call.cancel()
     assert blocked.cancelled.wait(10)
     assert handler.deadlines[0].cancelled
+
+
+def test_a_callers_deadline_that_passes_is_a_deadline_and_no_hanging_up(application: Application, handler: Script):
+    ends = queue.SimpleQueue[Exception]()
+
+    def waits(event: Event, deadline: Deadline) -> Reply:
+        while not deadline.over:
+            time.sleep(0.01)
+        try:
+            deadline.check()
+        except CallError as error:
+            ends.put(error)
+            raise
+        return Reply(b"")
+
+    handler.answer = waits
+    with pytest.raises(grpc.RpcError) as caught:
+        application.OnInvoke(InvokeRequest(), timeout=2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert isinstance(ends.get(timeout=20), DeadlineExceeded)
 
 
 # Bindings

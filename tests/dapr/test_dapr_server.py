@@ -15,8 +15,12 @@ import trustme
 from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from dapr_ends import Application, Blocked, Script
 from google.protobuf.any_pb2 import Any
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from structlog.testing import capture_logs
 
 from guesthouse.dapr.server import SPARE_THREADS, ServeError, Server, ServerConfig
 from guesthouse.dapr.topics import Listing
@@ -339,3 +343,70 @@ def test_headers_are_taken_up_to_the_limit_and_refused_above_it_every_time(serve
 
     assert [invoke(30000) for _ in range(10)] == [grpc.StatusCode.OK] * 10
     assert [invoke(33000) for _ in range(10)] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 10
+
+
+def test_by_default_headers_of_12000_bytes_are_taken_every_time(serve, connect, handler: Script):
+    application = Application(connect(serve()))
+    for _ in range(50):
+        application.OnInvoke(InvokeRequest(method="m"), metadata=(("x-long", "x" * 12_000),), timeout=30)
+    assert len(handler.events) == 50
+
+
+# What is said of it
+
+
+def hints(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [line for line in lines if line["event"] == "no sidecar has called yet"]
+
+
+def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint():
+    with capture_logs() as lines:
+        server = Server(ServerConfig(port=0, threads=10, patience=0.05), Script(), Listing())
+        server.start()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+            caller.sendall(b"GET /dapr/config HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while caller.recv(4096):  # what gRPC says to it, and the end of the connection
+                pass
+        wait_for(lambda: hints(lines))
+        server.stop()
+    (line,) = hints(lines)
+    assert line["log_level"] == "info"
+    assert f"--app-port {server.port} --app-protocol grpc" in str(line["hint"])
+
+
+@pytest.mark.parametrize("rpc", ["HealthCheck", "ListTopicSubscriptions", "ListInputBindings"])
+def test_there_is_no_hint_once_a_sidecar_has_called(serve, connect, rpc: str):
+    server = serve()
+    with capture_logs() as lines:
+        server._unheard()
+        assert hints(lines)
+        lines.clear()
+        getattr(Application(connect(server)), rpc)(Empty(), timeout=10)
+        server._unheard()
+        assert not hints(lines)
+
+
+def services(channel: grpc.Channel) -> list[str]:
+    request = reflection_pb2.ServerReflectionRequest(list_services="*")
+    (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]), timeout=10)
+    return [one.name for one in answer.list_services_response.service]
+
+
+def test_reflection_names_the_services_and_describes_them_where_it_is_asked_for(serve, connect):
+    channel = connect(serve(reflection=True, tokens=("t",)))
+    assert set(services(channel)) == {
+        "dapr.proto.runtime.v1.AppCallback",
+        "dapr.proto.runtime.v1.AppCallbackAlpha",
+        "dapr.proto.runtime.v1.AppCallbackHealthCheck",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+    method = pool.FindServiceByName("dapr.proto.runtime.v1.AppCallback").FindMethodByName("OnInvoke")
+    assert method.input_type.full_name == "dapr.proto.common.v1.InvokeRequest"
+
+
+def test_without_the_key_there_is_no_reflection(serve, connect):
+    with pytest.raises(grpc.RpcError) as refused:
+        services(connect(serve()))
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

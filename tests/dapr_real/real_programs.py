@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 from dapr.proto.common.v1.common_pb2 import HTTPExtension, InvokeRequest, InvokeResponse
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.invoke_pb2 import InvokeServiceRequest
@@ -112,6 +113,12 @@ class Program:
         assert self._process is not None
         return self._process.wait(seconds)
 
+    def busy(self) -> float:
+        """Seconds of processor time that it has spent."""
+        assert self._process is not None
+        spent = psutil.Process(self._process.pid).cpu_times()
+        return float(spent.user + spent.system)
+
     def stop(self) -> None:
         """End it, gently at first. Nothing happens when it has ended."""
         if self._process is None:
@@ -147,12 +154,12 @@ class App(Program):
         super().__init__("app", folder)
         self._log_level = log_level
         self.port = port
-        self._manifest = manifest
+        self.manifest = manifest
         self._environment = {"DAPR_GRPC_PORT": str(sidecar_port), **environment}
 
     def start(self) -> App:
         self._run(
-            [*SERVE, "--log-level", self._log_level, "-m", str(self._manifest), "--port", str(self.port)],
+            [*SERVE, "--log-level", self._log_level, "-m", str(self.manifest), "--port", str(self.port)],
             self._environment,
         )
         return self
@@ -240,6 +247,12 @@ class Sidecar(Program):
         self._run(self._command, self._environment, cwd=self._folder)
         return self
 
+    def restart(self, **environment: str) -> Sidecar:
+        """End it, and start it again with these variables changed."""
+        self.stop()
+        self._environment |= environment
+        return self.start().ready()
+
     def ready(self) -> Sidecar:
         """Its API answers, and it has found its application healthy and asked for its topics."""
         self._wait("is healthy", lambda: self.http("GET", "/v1.0/healthz").status == 204)
@@ -248,6 +261,12 @@ class Sidecar(Program):
         if self._subscribes:
             self._wait("has subscribed", lambda: "app is subscribed to the following" in self.said[self._begin :])
         return self
+
+    def reload(self) -> Sidecar:
+        """Have it begin anew by SIGHUP, in the same process."""
+        self._begin = len(self.said)
+        self.signal(signal.SIGHUP)
+        return self.ready()
 
     def http(
         self,

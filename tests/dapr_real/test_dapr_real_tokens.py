@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import grpc
 import pytest
 from real_programs import Start, wait
@@ -59,3 +62,32 @@ def test_two_tokens_are_accepted_while_one_replaces_the_other(start: Start):
         tokens + ECHO, app_id="turning", app_environment=environment, environment={"APP_API_TOKEN": "old-horse"}
     )
     assert pair.sidecar.invoke("turning", "echo", b"hello").body == b"hello"
+
+
+def test_a_token_is_changed_step_by_step_and_no_step_refuses_a_sidecar_of_it(start: Start, tmp_path: Path):
+    """As docs/dapr.md says it: the file, the sidecar, the file."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("old-horse\n")
+    old = {"APP_API_TOKEN": "old-horse"}
+    pair = start(f'[server]\ntoken_file = "{tokens}"\n{ECHO}', app_id="stepwise", environment=old)
+
+    def reload(text: str) -> None:
+        reloads = len(pair.app.lines("reloaded"))
+        tokens.write_text(text)
+        pair.app.signal(signal.SIGHUP)
+        wait("the application has reloaded", lambda: len(pair.app.lines("reloaded")) > reloads)
+
+    def answered() -> bool:
+        return pair.sidecar.invoke("stepwise", "echo", b"hello").body == b"hello"
+
+    assert answered()
+    reload("new-horse\nold-horse\n")
+    assert answered()
+    pair.sidecar.restart(APP_API_TOKEN="new-horse")
+    assert answered()
+    reload("new-horse\n")
+    assert answered()
+    assert not pair.app.lines("refused")
+    pair.sidecar.restart(APP_API_TOKEN="old-horse")
+    assert pair.sidecar.invoke("stepwise", "echo", b"hello").status == 401
+    assert "horse" not in pair.app.said

@@ -314,7 +314,15 @@ guest = "echo"
         (Event(Trigger.BINDING, "nobody"), "right-horse", Reason.NOT_FOUND, "failed"),
         (Event(Trigger.TOPIC, "pubsub/nothing"), "right-horse", Reason.NOT_FOUND, "failed"),
     ],
-    ids=str,
+    ids=[
+        "no token",
+        "a wrong token",
+        "a method's body over input",
+        "a binding's body over input",
+        "an unknown method",
+        "an unknown binding",
+        "an unknown topic",
+    ],
 )
 def test_nonsense_gets_the_right_status_and_one_log_line(refusing: Pair, event, token, reason, event_in_log):
     before = len(refusing.app.said)

@@ -207,6 +207,13 @@ def test_guests_learn_the_sidecars_span_where_there_are_no_traces(app: Watched):
     assert "TRACEPARENT" not in environment_of(app)
 
 
+@pytest.mark.parametrize("none", [f"00-{'0' * 32}-{'0' * 16}-00", f"00-{TRACE}-{'0' * 16}-00", "broken"])
+def test_a_trace_that_is_none_reaches_no_guest(app: Watched, none: str):
+    seen = environment_of(app, traceparent=none, tracestate="vendor=1", **{"x-other": "1"})
+    assert seen["GUESTHOUSE_META_X_OTHER"] == "1"
+    assert not [name for name in seen if "TRACE" in name]
+
+
 def test_what_the_sidecar_does_not_sample_is_not_sampled(manifest):
     traced = Traced(manifest)
     with traced as app:

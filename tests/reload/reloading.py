@@ -12,7 +12,7 @@ from pathlib import Path
 
 import wasmtime
 
-from guesthouse.cli.parts import application_for, opened, room_for, tell_sidecars
+from guesthouse.cli.parts import application_for, opened, room_for, take_in
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
@@ -98,7 +98,7 @@ def reloading(path: Path, watch: bool = False) -> Iterator[Reloading]:
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))))
         metrics = Metrics(plans)
         application = application_for(plans, outputs, port=0, observers=[metrics])
-        hears = Hears(functools.partial(tell_sidecars, application.server), metrics.reloaded)
+        hears = Hears(functools.partial(take_in, application.server), [metrics.reloaded])
         source = Source(path, functools.partial(load, path), room_for(manifest))
         reloader = Reloader(plans, source, hears, watch, look=0.02)
         reloader.seen(seen)

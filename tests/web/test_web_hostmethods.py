@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -16,7 +18,7 @@ from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from guesthouse.cli.parts import opened
+from guesthouse.cli.parts import opened, room_for
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.dispatcher import Dispatcher
@@ -29,6 +31,8 @@ from guesthouse.observe import logs
 from guesthouse.observe.guestlog import KEPT, KEPT_TEXT
 from guesthouse.plan import build
 from guesthouse.plans import Plans
+from guesthouse.reload import Hears, Reloader, Reloads, Source
+from places import PLACES, engine_table, isolation_of
 from served import serving
 
 ECHO = """(module
@@ -176,6 +180,93 @@ def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
         path.write_text(path.read_text().replace('reply_type = "text/plain"', 'reply_type = "text/html"'))
         plans.switch(build(load(path), plan.host.engine, plan.host.cache, plans.now))
         assert asked("guests/echo")["loaded"] > began
+
+
+LOOPS = '(module (memory (export "memory") 1) (func (export "_start") (loop br 0)))'
+NAMES = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+  (memory (export "memory") 4)
+  (func (export "_start")
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (drop (call $environ (i32.const 1024) (i32.const 65536)))
+    (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.load (i32.const 4)))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))"""
+
+
+@pytest.fixture(params=PLACES)
+def looping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
+    """Guests that loop for a minute, and say what they are told."""
+    text = f'[app]\nname = "vision"\n{PAGE}\n{engine_table(request.param)}'
+    for name, wat in (("loops", LOOPS), ("names", NAMES)):
+        (tmp_path / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(wat))
+        text += f'[guests.{name}]\nmodule = "{name}.wasm"\ncalling = "command"\n'
+        text += f'isolation = "{isolation_of(request.param)}"\nlimits = {{ time = "60s", concurrency = 1 }}\n'
+        text += f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n'
+    (tmp_path / "guesthouse.toml").write_text(text)
+    with serving(tmp_path / "guesthouse.toml", request.param) as (client, _):
+        yield client
+
+
+def named(client: Client, method: str, call: str, caller: str = "web") -> bytes:
+    metadata = {"dapr-caller-app-id": caller, "guesthouse-call": call}
+    return client.send(Event(Trigger.INVOKE, method, metadata=metadata), timeout=60).body
+
+
+def canceled(client: Client, call: str) -> bool:
+    return bool(json.loads(ask(client, f"_guesthouse/cancel/{call}"))["canceled"])
+
+
+def test_a_call_that_is_named_can_be_canceled_and_its_guest_stops(looping: Client):
+    call = "0123456789abcdef" * 2
+    assert not canceled(looping, call)
+    with ThreadPoolExecutor(2) as threads:
+        # One is at work and the other waits for its slot: both end.
+        events = [threads.submit(named, looping, "loops", one) for one in (call, call[::-1])]
+        for one, event in zip((call, call[::-1]), events, strict=True):
+            while not canceled(looping, one):
+                assert not event.done()
+                time.sleep(0.01)
+            with pytest.raises(Failure, match="hung up") as ended:
+                event.result()
+            assert ended.value.reason is Reason.CANCELLED
+    assert not canceled(looping, call)
+    assert b"GUESTHOUSE_CALL" not in named(looping, "names", call).upper()
+
+
+def test_a_call_is_not_known_by_any_name(client: Client):
+    for name in ("", "x", "0" * 31, "0" * 33, "G" * 32):
+        with pytest.raises(Failure, match="the host does not answer the method"):
+            ask(client, f"_guesthouse/cancel/{name}")
+        assert named(client, "echo", name) == b""
+
+
+def test_the_status_says_how_the_last_reload_ended_without_folders_and_secrets(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(logs, "_HIDDEN", ("horse",))
+    path = write(tmp_path, PAGE)
+    with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
+        reloads = Reloads()
+        following = Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1")))
+        methods = HostMethods(plans, Feed(), following, reloads)
+        source = Source(path, functools.partial(load, path), room_for(plan.manifest))
+        reloader = Reloader(plans, source, Hears(ended=[reloads.ended]))
+        assert methods.status()["reload"] is None
+        reloader.reload()
+        done = cast("dict[str, Any]", methods.status()["reload"])
+        assert (done["outcome"], done["why"]) == ("done", "")
+        path.write_text(path.read_text().replace("echo.wasm", "horse.wasm") + 'colour = "red"\n')
+        reloader.reload()
+        refused = cast("dict[str, Any]", methods.status()["reload"])
+        assert (refused["outcome"], refused["why"]) == (
+            "refused",
+            'unknown key "colour" — guesthouse.toml: [[binding]] #1: colour — the keys here are: attempts, '
+            "dead_letter, enabled, guest, name, on_error, state, to",
+        )
+        assert refused["at"] >= done["at"]
+        path.write_text(path.read_text().replace('colour = "red"\n', ""))
+        reloader.reload()
+        assert cast("dict[str, Any]", methods.status()["reload"])["why"].startswith("guest 'echo': ***.wasm cannot be")
 
 
 def test_the_status_names_no_file_of_the_host(client: Client, tmp_path_factory: pytest.TempPathFactory):

@@ -26,6 +26,7 @@ from guesthouse.dapr.client import Client
 from guesthouse.event import Failure
 from guesthouse.manifest import load
 from guesthouse.text import fault
+from guesthouse.tokens import TokenFault, tokens_of
 
 app = new_app()
 
@@ -125,7 +126,10 @@ def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]
     if loaded.server.tls is not None:
         remedy = "measure with a manifest without [server.tls], or a running server with --to"
         fail([fault("this server speaks TLS, bench does not", str(manifest), remedy)])
-    token = loaded.server.token[0].get_secret_value() if loaded.server.token else None
+    try:
+        token = next(iter(tokens_of(loaded.server)), None)
+    except TokenFault as error:
+        fail([str(error)])
 
     def command(port: int) -> list[str]:
         options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import typer
 
@@ -12,7 +13,8 @@ from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.cli.parts import opened
 from guesthouse.dapr.callback import AROUND
 from guesthouse.guests.guest import Guest
-from guesthouse.manifest import Manifest, load
+from guesthouse.manifest import Manifest, ManifestError, load
+from guesthouse.manifest.read import sound_part
 from guesthouse.manifest.tables import Binding, Invoke, Job, Topic
 from guesthouse.manifest.text import format_size
 from guesthouse.plan import Plan
@@ -31,7 +33,10 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
 
     Runs no guest. Exit code 1 on any error, 0 where there are warnings alone.
     """
-    loaded = load(manifest)
+    try:
+        loaded = load(manifest)
+    except ManifestError as error:
+        raise ManifestError([*error.faults, *_beneath(manifest)]) from None
     with opened(loaded) as plan:
         digits = _ALL if json else _SHORT
         guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits, full=json)), list(_files(plan))
@@ -57,6 +62,30 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     loads = f"{number(len(guests), 'guest')}, {number(len(models), 'model')} and {number(len(routes), 'route')}"
     but = f", with {number(len(warnings), 'warning')}" if warnings else ""
     note(f"{manifest}: {loads}, all of them sound{but}")
+
+
+def _beneath(path: Path) -> Iterator[str]:
+    """What else would be found once a manifest's own faults are mended, as far as it can be told now."""
+    try:
+        sound, left = sound_part(path)
+    except ManifestError:  # no TOML: that has been said
+        return
+    for table, name, file in left:
+        if why := _unreadable(file):
+            yield f"{table}.{name}: {file} cannot be read ({why}): make it, or correct the path"
+    try:
+        with opened(sound):
+            pass
+    except Exception as error:  # what has no faults to list is said once the manifest is in order
+        yield from getattr(error, "faults", ())
+
+
+def _unreadable(file: Path) -> str | None:
+    try:
+        with file.open("rb"):
+            return None
+    except OSError as error:
+        return error.strerror
 
 
 def _unsendable(manifest: Manifest) -> Iterator[str]:

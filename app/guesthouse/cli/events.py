@@ -10,6 +10,7 @@ import typer
 
 from guesthouse.cli.output import fail
 from guesthouse.event import Event, Trigger
+from guesthouse.manifest.text import shown
 from guesthouse.text import fault
 
 Kind = Annotated[Trigger, typer.Argument(help="What sets the event off.", show_default=False)]
@@ -40,6 +41,10 @@ def read_event(
     kind: Trigger, name: str, data: str, content_type: str = "", verb: str = "POST", query: str = "", path: str = ""
 ) -> Event:
     """The event with its body read. A body that cannot be read ends the command."""
+    if kind is Trigger.TOPIC and not all(name.partition("/")):
+        fail(
+            [fault(f"{shown(name)} names no topic of a component", "topic", "write PUBSUB/TOPIC, as in pubsub/photos")]
+        )
     verb = verb.upper() if kind is Trigger.INVOKE else ""
     return Event(kind, name, read_body(data), content_type, verb, query, path)
 

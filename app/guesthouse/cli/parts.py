@@ -33,7 +33,7 @@ from guesthouse.observe.events import EventLog
 from guesthouse.observe.logs import InLog
 from guesthouse.plan import Host, Plan, Routes, build
 from guesthouse.plans import Plans
-from guesthouse.reload import Size, size_of
+from guesthouse.reload import Reloads, Size, size_of
 
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces
@@ -99,11 +99,12 @@ def application_for(
     observers: Sequence[Observer] = (),
     traces: Traces | None = None,
     fetched: Fetched | None = None,
+    reloads: Reloads | None = None,
 ) -> Application:
     """The gRPC application over plans, not started yet; `host` and `port` go before the manifest's.
 
     `observers` hear of every event besides the log, and what the manifest itself asks for; `fetched` hears of each
-    time that a sidecar asked for its subscriptions.
+    time that a sidecar asked for its subscriptions; `reloads` knows how the last one ended.
     """
     manifest = plans.now.manifest
     settings, threads = manifest.server, _threads(manifest)
@@ -112,18 +113,20 @@ def application_for(
         port=port if port is not None else settings.port,
         message=settings.message,
         metadata=settings.metadata,
-        tokens=tuple(token.get_secret_value() for token in settings.token),
+        tokens=plans.now.tokens,
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
         threads=threads,
         at_work=_at_work(),
         notice=settings.drain.notice,
         limit=settings.drain.limit,
+        reflection=settings.reflection,
     )
     component = manifest.component
     if component is None:
-        return Application(Server(config, _handler(plans, outputs, observers, traces), listing(manifest), fetched))
+        handler = _handler(plans, outputs, observers, traces, reloads)
+        return Application(Server(config, handler, listing(manifest), fetched))
     replies = _replies(component)
-    handler = _handler(plans, outputs, [*observers, replies], traces)
+    handler = _handler(plans, outputs, [*observers, replies], traces, reloads)
     return Application(
         Server(config, handler, listing(manifest), fetched),
         Component(_component(manifest, component), handler, replies),
@@ -166,7 +169,13 @@ def _replies(settings: ComponentTable) -> Replies:
     return Replies(settings.name, settings.replies, bounds)
 
 
-def _handler(plans: Plans, outputs: Outputs, observers: Sequence[Observer], traces: Traces | None) -> Handler:
+def _handler(
+    plans: Plans,
+    outputs: Outputs,
+    observers: Sequence[Observer],
+    traces: Traces | None,
+    reloads: Reloads | None,
+) -> Handler:
     """What answers events; what the page asks for is only kept where the manifest has a page."""
     feed = Feed() if plans.now.manifest.page.apps else None
     heard_by: list[Observer] = [EventLog(), *observers]
@@ -175,7 +184,7 @@ def _handler(plans: Plans, outputs: Outputs, observers: Sequence[Observer], trac
     handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
     if traces is not None:
         handler = traces.handler(handler)
-    return handler if feed is None else HostMethods(plans, feed, handler)
+    return handler if feed is None else HostMethods(plans, feed, handler, reloads)
 
 
 def listing(manifest: Manifest) -> Listing:
@@ -189,7 +198,15 @@ def listing(manifest: Manifest) -> Listing:
     )
 
 
-def tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
+def take_in(server: Server, plan: Plan, before: Plan) -> None:
+    """Have the server go on with what another plan changes of it: its tokens, and what it tells sidecars."""
+    if plan.tokens != before.tokens:
+        server.accept(plan.tokens)
+        structlog.get_logger("guesthouse").info("other tokens are accepted from now on", accepted=len(plan.tokens))
+    _tell_sidecars(server, plan, before)
+
+
+def _tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
     """Have the server tell sidecars of a plan's topics and bindings, and say what those that run have not heard of."""
     new, old = listing(plan.manifest), listing(before.manifest)
     if new == old:
@@ -197,7 +214,7 @@ def tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
     server.tell(new)
     topics = {f"{s.pubsub}/{s.topic}" for s in set(new.subscriptions) ^ set(old.subscriptions)}
     structlog.get_logger("guesthouse").warning(
-        "sidecars asked for topics and bindings when they started: restart them to have them hear of these",
+        "a sidecar asks for topics and bindings when it starts: kill -HUP daprd, or restart it, to tell it of these",
         topics=sorted(topics),
         bindings=sorted(set(new.bindings) ^ set(old.bindings)),
     )

@@ -19,7 +19,7 @@ from guesthouse import __version__, malloc
 from guesthouse.cli.observed import probes_for, traces_for
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
-from guesthouse.cli.parts import application_for, opened, room_for, tell_sidecars, with_component
+from guesthouse.cli.parts import application_for, opened, room_for, take_in, with_component
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.server import ServeError, run_until_signal
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
@@ -35,7 +35,7 @@ from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
-from guesthouse.reload import Hears, Reloader, Source, files_of
+from guesthouse.reload import Hears, Reloader, Reloads, Source, files_of
 
 app = new_app()
 
@@ -121,8 +121,16 @@ def serve(
         if loaded.metrics is not None or metrics_port is not None:
             metrics = Metrics(plans, lambda: subscribed.topics)
             observers.append(metrics)
+        reloads = Reloads()
         application = application_for(
-            plans, outputs, host=host, port=port, observers=observers, traces=traces, fetched=subscribed.fetched
+            plans,
+            outputs,
+            host=host,
+            port=port,
+            observers=observers,
+            traces=traces,
+            fetched=subscribed.fetched,
+            reloads=reloads,
         )
         probes = None
         if metrics is not None:
@@ -133,9 +141,9 @@ def serve(
         except ServeError as error:
             fail([str(error)])
         seconds = time.monotonic() - began
-        hears = Hears(functools.partial(tell_sidecars, application.server))
+        hears = Hears(functools.partial(take_in, application.server), [reloads.ended])
         if metrics is not None:
-            hears.ended = metrics.reloaded
+            hears.ended.append(metrics.reloaded)
         reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), hears, watch, hung_up)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))

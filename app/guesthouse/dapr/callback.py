@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -56,6 +57,7 @@ AROUND = 64  # bytes of an answer that are neither a reply's body nor its conten
 Fetched = Callable[[Listing], None]
 """Hears of each time that a sidecar has asked for the subscriptions, and which it was told. Must be quick."""
 
+_NEAR = 0.5  # seconds before a caller's deadline in which its end is taken for that of its time
 _UNBOUNDED = 10 * 365 * 86400.0  # seconds: gRPC reports "no deadline" as hundreds of years
 
 
@@ -71,6 +73,7 @@ class Events:
         self._handler = handler
         self._tokens = tokens
         self._admission = admission
+        self.heard = False  # whether a sidecar has ever sent an event, or asked which ones it may send
 
     def dispatch(
         self,
@@ -82,6 +85,7 @@ class Events:
     ) -> Reply:
         """Answer one event; `replies`: its reply goes back in the answer. Raises `Failure`; any other exception is a
         fault of ours."""
+        self.heard = True
         metadata = context.invocation_metadata()
         try:
             self._tokens.check(metadata)
@@ -103,8 +107,16 @@ def deadline_of(context: grpc.ServicerContext) -> Deadline:
     """What the caller left, cancelled when it hangs up. A sidecar usually sets no bound: then it lies at infinity."""
     remaining = context.time_remaining()
     deadline = Deadline.after(remaining) if remaining < _UNBOUNDED else Deadline(math.inf)
-    if not context.add_callback(deadline.cancel):
-        deadline.cancel()
+    hangs_up = time.monotonic() + remaining - min(_NEAR, remaining / 2)
+
+    def ended() -> None:
+        # gRPC ends a call whose deadline has passed as it ends one whose caller hung up, and the caller's clock is a
+        # little ahead of ours. The event then ends by its deadline, and its failure says so.
+        if time.monotonic() < hangs_up:
+            deadline.cancel()
+
+    if not context.add_callback(ended):
+        ended()
     return deadline
 
 
@@ -201,11 +213,13 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
 
     def ListTopicSubscriptions(self, request: Empty, context: grpc.ServicerContext) -> ListTopicSubscriptionsResponse:
         """What the application subscribes to. Comes without a token."""
+        self._events.heard = True
         self._fetched(self._listing)
         return self._subscriptions
 
     def ListInputBindings(self, request: Empty, context: grpc.ServicerContext) -> ListInputBindingsResponse:
         """The bindings that the application reads. Comes without a token."""
+        self._events.heard = True
         return self._bindings
 
     def _topic_failure(

@@ -10,12 +10,14 @@ from dapr.proto.runtime.v1.appcallback_pb2 import DESCRIPTOR, HealthCheckRespons
 from google.protobuf.empty_pb2 import Empty
 from grpc import Server, ServicerContext
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_health.v1.health import OVERALL_HEALTH, HealthServicer  # type: ignore[import-untyped]
+from grpc_health.v1.health import OVERALL_HEALTH, SERVICE_NAME, HealthServicer  # type: ignore[import-untyped]
 
 from guesthouse.dapr import status
 from guesthouse.event import Failure, Reason
 
-_SERVICES = (OVERALL_HEALTH, *(service.full_name for service in DESCRIPTOR.services_by_name.values()))
+_DAPR = tuple(service.full_name for service in DESCRIPTOR.services_by_name.values())
+SERVICES = (*_DAPR, SERVICE_NAME)
+"""All that is served, by name."""
 
 
 class Health(appcallback_pb2_grpc.AppCallbackHealthCheckServicer):
@@ -23,8 +25,9 @@ class Health(appcallback_pb2_grpc.AppCallbackHealthCheckServicer):
 
     def __init__(self) -> None:
         self._draining = False
+        self.heard = False  # whether a sidecar has ever asked; others ask the standard service
         self._standard = HealthServicer()
-        for service in _SERVICES:
+        for service in (OVERALL_HEALTH, *_DAPR):
             self._standard.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     def add_to(self, server: Server) -> None:
@@ -44,6 +47,7 @@ class Health(appcallback_pb2_grpc.AppCallbackHealthCheckServicer):
 
     def HealthCheck(self, request: Empty, context: ServicerContext) -> HealthCheckResponse:
         """OK while healthy, UNAVAILABLE while draining."""
+        self.heard = True
         if self._draining:
             status.abort(context, Failure(Reason.DRAINING, "the application is shutting down"))
         return HealthCheckResponse()

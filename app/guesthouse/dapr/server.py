@@ -12,21 +12,25 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 import grpc
+import structlog
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Callback, Events, Fetched
-from guesthouse.dapr.health import Health
+from guesthouse.dapr.health import SERVICES, Health
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.topics import Listing
 from guesthouse.dapr.workers import Workers
 from guesthouse.event import Handler
+
+_log = structlog.get_logger("guesthouse")
 
 _LINGER = 0.2  # seconds
 _FLUSH = 1.0  # seconds for the last replies, which are sent after their events have left
@@ -46,7 +50,8 @@ class ServerConfig:
     call's metadata. `tls` has the paths of the PEM
     certificate chain and private key. `threads` is how many events may be inside (the guests' slots and queues) plus
     `SPARE_THREADS`; `at_work` of them answer calls at a time, besides those that take long (see `workers`). `notice`
-    and `limit` are seconds, see `Server.drain`.
+    and `limit` are seconds, see `Server.drain`. `reflection` tells who asks which services there are. After `patience`
+    seconds without a word from a sidecar, the log has a hint.
     """
 
     host: str = "127.0.0.1"
@@ -59,6 +64,8 @@ class ServerConfig:
     at_work: int = 2
     notice: float = 0.0
     limit: float = 20.0
+    reflection: bool = False
+    patience: float = 30.0
 
 
 class Server:
@@ -75,10 +82,17 @@ class Server:
         self._threads = Workers(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
         self._server = grpc.server(self._threads, options=_options(config))  # type: ignore[arg-type]
-        events = Events(handler, Tokens(config.tokens), self._admission, config.message)
-        self._callback = Callback(events, listing) if fetched is None else Callback(events, listing, fetched)
+        self._tokens = Tokens(config.tokens)
+        self._events = Events(handler, self._tokens, self._admission, config.message)
+        self._callback = (
+            Callback(self._events, listing) if fetched is None else Callback(self._events, listing, fetched)
+        )
         self._callback.add_to(self._server)
         self._health.add_to(self._server)
+        if config.reflection:
+            reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), self._server)
+        self._hint = threading.Timer(config.patience, self._unheard)
+        self._hint.daemon = True
 
     def start(self) -> None:
         """Open the port and serve. Call it when all is loaded: a sidecar sends events as soon as it can connect.
@@ -95,10 +109,15 @@ class Server:
             raise ServeError(f"cannot listen on {address}: {error}") from error
         self._server.start()
         self._started = True
+        self._hint.start()
 
     def tell(self, listing: Listing) -> None:
         """Tell sidecars that ask from now on of other topics and bindings. Those that have asked do not ask again."""
         self._callback.tell(listing)
+
+    def accept(self, tokens: Iterable[str]) -> None:
+        """Ask for one of these tokens from now on. Calls that were let in before go on."""
+        self._tokens.accept(tokens)
 
     @property
     def ready(self) -> bool:
@@ -125,8 +144,19 @@ class Server:
     def stop(self) -> None:
         """End at once: what is in flight is cancelled, guests too."""
         self._started = False
+        self._hint.cancel()
         self._server.stop(None)
         self._threads.shutdown(wait=False)
+
+    def _unheard(self) -> None:
+        """gRPC itself turns a sidecar away that speaks HTTP/1.1, and nobody here hears of it: its silence must do."""
+        if self._events.heard or self._health.heard or self._health.draining:
+            return
+        _log.info(
+            "no sidecar has called yet",
+            hint=f"is one running, with --app-port {self.port} --app-protocol grpc? Without the second it speaks "
+            "HTTP/1.1, which is turned away without a line here",
+        )
 
 
 class Drains(Protocol):

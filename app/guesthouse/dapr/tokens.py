@@ -14,14 +14,20 @@ TOKEN_KEY = "dapr-api-token"
 
 
 class Tokens:
-    """The tokens that are accepted: none for no check, several while a token is being rotated."""
+    """The tokens that are accepted: none for no check, several while a token is being rotated. For any threads."""
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
+        self.accept(tokens)
+
+    def accept(self, tokens: Iterable[str]) -> None:
+        """Accept these from now on and no others. One step: a call that is checked meanwhile sees either all of those
+        before or all of these."""
         self._tokens = tuple(token.encode() for token in tokens if token)
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Raise `Failure` (`DENIED`) unless the call's gRPC metadata carries one of the tokens."""
-        if not self._tokens:
+        tokens = self._tokens
+        if not tokens:
             return
         given = [value for key, value in metadata if key == TOKEN_KEY]
         if not given:
@@ -31,13 +37,14 @@ class Tokens:
                 "(APP_API_TOKEN in the environment of daprd, dapr.io/app-token-secret on Kubernetes)",
             )
         # Every token is compared, so that the time tells nothing about which one was close.
-        if not sum(self._matches(value) for value in given):
+        if not sum(_matches(value, tokens) for value in given):
             raise Failure(
                 Reason.DENIED,
                 "the dapr-api-token of the call is not one of this application's; "
                 "APP_API_TOKEN must be the same for the sidecar and for the application",
             )
 
-    def _matches(self, value: str | bytes) -> int:
-        given = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-        return sum(hmac.compare_digest(given, token) for token in self._tokens)
+
+def _matches(value: str | bytes, tokens: Iterable[bytes]) -> int:
+    given = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    return sum(hmac.compare_digest(given, token) for token in tokens)

@@ -12,6 +12,7 @@ from time import perf_counter
 from guesthouse.engine.base import Instance, Linked
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
 from guesthouse.guests.guest import Guest, Tally
+from guesthouse.tracecontext import PARENT, STATE, context_of
 from guesthouse_abi import errors
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
@@ -38,6 +39,7 @@ _OWN = frozenset({Reason.GUEST, Reason.MALFORMED, Reason.TRY_AGAIN, Reason.TRAP,
 #: What a guest's end may be, by name.
 REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_REPLY))
 
+TRACE = (PARENT, STATE)
 _NOT_A_NAME = re.compile(r"[^A-Z0-9_]")
 
 
@@ -104,8 +106,15 @@ def _facts(event: Event) -> Sequence[tuple[str, str]]:
         ("GUESTHOUSE_ID", event.id),
     ]
     # https://opentelemetry.io/docs/specs/otel/context/env-carriers/
-    facts += [(k.upper(), event.metadata[k]) for k in ("traceparent", "tracestate") if k in event.metadata]
-    facts += [(f"GUESTHOUSE_META_{_NOT_A_NAME.sub('_', k.upper())}", v) for k, v in event.metadata.items()]
+    # A sidecar whose traces are off sends a traceparent of zeros, which is none.
+    trace = context_of({key: event.metadata.get(key, "") for key in TRACE})
+    metadata = {**event.metadata, **trace}
+    facts += [(key.upper(), value) for key, value in trace.items()]
+    facts += [
+        (f"GUESTHOUSE_META_{_NOT_A_NAME.sub('_', key.upper())}", value)
+        for key, value in metadata.items()
+        if key not in TRACE or key in trace
+    ]
     return [(name, value.replace("\0", "")) for name, value in facts]
 
 

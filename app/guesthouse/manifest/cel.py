@@ -3,7 +3,8 @@
 A sidecar compiles these expressions when it asks for the subscriptions. One that it cannot compile ends the whole list:
 no topic of the application is subscribed, and publishers see no error. A function that CEL does not know is worse: the
 sidecar (1.18) looks for it for ever. So they are read here, before anything is served. The grammar is `cel-python`'s;
-what an event has in it is Dapr's (components-contrib, `pubsub/envelope.go`). Nothing is evaluated.
+what an event has in it is Dapr's (components-contrib, `pubsub/envelope.go`); types are in `celtypes`. Nothing is
+evaluated.
 
 Language: https://github.com/google/cel-spec/blob/master/doc/langdef.md
 """
@@ -13,9 +14,11 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from guesthouse.manifest import celtypes
 
 Tree: TypeAlias = Any
 """A `lark.Tree`, or one of its tokens."""
@@ -31,17 +34,8 @@ _ALWAYS = frozenset({"id", "source", "specversion", "type", "topic", "pubsubname
 _KNOWN = _ALWAYS | {"data", "data_base64", "datacontenttype", "subject", "time"}
 _KNOWN |= {"traceid", "traceparent", "tracestate", "expiration"}
 
-_FUNCTIONS = frozenset({"bool", "bytes", "double", "duration", "dyn", "has", "int", "size", "string"})
-_FUNCTIONS |= {"timestamp", "type", "uint"}
-_MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
-_METHODS = _MACROS | {"contains", "endsWith", "matches", "size", "startsWith"}
-_METHODS |= {"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds"}
-_METHODS |= {"getMinutes", "getMonth", "getSeconds"}
-_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
-
-# The parts of the grammar that stand for an operator; with one child they are only steps on the way down.
-_TRUTH = frozenset({"conditionalor", "conditionaland", "relation"})
-_ARITHMETIC = frozenset({"addition", "multiplication"})
+_FUNCTIONS = frozenset({"has", *celtypes.FUNCTIONS})
+_METHODS = celtypes.MACROS | frozenset(celtypes.METHODS)
 
 
 @dataclass(slots=True)
@@ -72,15 +66,25 @@ def read(text: str) -> Reading:
         tree = Environment().compile(text)
         walk = _Walk(found)
         walk.expression(tree, frozenset())
+        if not found.faults:  # its types are told where all its names are known
+            _type_check(tree, found)
     except CELParseError as error:
         found.faults.append(_not_cel(text, error.line, error.column))
         return found
     except RecursionError:
         return Reading([("is nested too deeply", "write it as several rules")])
     walk.finish()
-    if _never_boolean(tree):
-        found.faults.append(("is neither true nor false", 'compare it, as in event.type == "photo"'))
     return found
+
+
+def _type_check(tree: Tree, found: Reading) -> None:
+    try:
+        of = celtypes.type_of(tree, {EVENT: celtypes.EVENT_TYPE})
+    except celtypes.Mistyped as error:
+        found.faults.append((error.what, error.remedy))
+        return
+    if not celtypes.may_be_true(of):
+        found.faults.append(("is neither true nor false", 'compare it, as in event.type == "photo"'))
 
 
 def _not_cel(text: str, line: int | None, column: int | None) -> tuple[str, str]:
@@ -133,7 +137,7 @@ class _Walk:
             self._found.faults.append((what, remedy))
 
     def _name(self, name: str, names: frozenset[str]) -> None:
-        if name in names or name in _TYPES or name == EVENT:
+        if name in names or name in celtypes.TYPE_NAMES or name == EVENT:
             return
         remedy = f"write {EVENT}.{name}" if name in _KNOWN else f"the fields are those of {EVENT}, as in event.type"
         self._fault(f"asks for {name}, which is not there", remedy)
@@ -174,7 +178,7 @@ class _Walk:
         self.expression(tree.children[0], names)
         if name not in _METHODS:
             self._unknown("method", name, _METHODS)
-        if name in _MACROS:
+        if name in celtypes.MACROS:
             variable = _path(arguments[0]) if len(arguments) > 1 else None
             if variable is None or len(variable) != 1:
                 self._fault(f"does not name the variable of {name}()", f"write it as in list.{name}(one, one > 0)")
@@ -221,26 +225,3 @@ def _text(tree: Tree) -> str | None:
 def _arguments(tree: Tree) -> list[Tree]:
     last = tree.children[-1]
     return list(last.children) if hasattr(last, "data") and last.data == "exprlist" else []
-
-
-def _never_boolean(tree: Tree) -> bool:
-    """Whether the value can be seen to be no truth value: a number, a text, a list, or a sum."""
-    for part in _steps(tree):
-        if part.data in _TRUTH and len(part.children) > 1:
-            return False
-        if part.data in _ARITHMETIC and len(part.children) > 1:
-            return True
-        if part.data in ("list_lit", "map_lit"):
-            return True
-        if part.data == "literal":
-            return bool(part.children[0].type != "BOOL_LIT")
-    return False
-
-
-def _steps(tree: Tree) -> Iterator[Tree]:
-    """`tree` and what is in it, as long as that is one thing."""
-    while hasattr(tree, "data"):
-        yield tree
-        if len(tree.children) != 1:
-            return
-        tree = tree.children[0]

@@ -33,6 +33,10 @@ _FROM_ENVIRONMENT = {
 }
 _MAY_BE_SECRET = frozenset({"token", "env"})
 _MISSING = object()
+Left = tuple[str, str, Path]
+"""A guest or a model that was left out: its table, its name and its file."""
+_FILES = {"guests": "module", "models": "path"}
+_LOOKED_INTO = ("engine", "signatures", "require_digests", *_FILES)
 
 
 class ManifestError(Exception):
@@ -45,6 +49,11 @@ class ManifestError(Exception):
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
     """The manifest in a file. Raises `ManifestError`."""
+    return parse(_document(path), path, environ)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """The TOML document in a file. Raises `ManifestError`."""
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
@@ -58,7 +67,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
     if len(data) > LARGEST:
         raise ManifestError([fault(f"over {format_size(LARGEST)} large", str(path), "name the manifest, a TOML file")])
     try:
-        raw = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
+        raw: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ManifestError([fault("not UTF-8", f"{path}: line {line}", "save it as UTF-8")]) from error
@@ -68,7 +77,15 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
         raise ManifestError([fault(f"not TOML: {text}", where, "correct it there or in the line before")]) from error
     except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits
         raise ManifestError([fault("not TOML that can be read", str(path), "write it by docs/manifest.md")]) from error
-    return parse(raw, path, environ)
+    return raw
+
+
+def sound_part(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Manifest, list[Left]]:
+    """What of a faulty manifest is in order and can be looked further into, and what was left out of it.
+
+    Guests and models, without routes. Raises `ManifestError` where it is no TOML at all.
+    """
+    return _Reading(_document(path), path, environ).sound_part()
 
 
 def parse(raw: dict[str, Any], path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
@@ -104,9 +121,29 @@ class _Reading:
             raise ManifestError(list(self.faults.values()))
         return _with_message(manifest)
 
+    def sound_part(self) -> tuple[Manifest, list[Left]]:
+        """See `read.sound_part`."""
+        raw = {key: self.raw[key] for key in _LOOKED_INTO if isinstance(self.raw.get(key), dict | bool)}
+        raw["app"] = {"name": "app"}
+        left: list[Left] = []
+        while True:
+            reading = _Reading(raw, self.path, {})
+            try:
+                return reading.manifest(), left
+            except ManifestError:
+                faulty = {where[:2] for where in reading.faults}
+            for table, *name in faulty:
+                found: Any = raw.get(str(table))
+                if not name or not isinstance(found, dict) or not isinstance(found.get(name[0]), dict):
+                    raw.pop(str(table), None)
+                elif isinstance(file := found.pop(name[0]).get(_FILES.get(str(table), "")), str):
+                    left.append((str(table), str(name[0]), self.path.absolute().parent / file))
+
     def _fill(self, where: Where, variable: str, value: str) -> None:
         section, key = where
         table = self.raw.setdefault(section, {})
+        if key == "token" and isinstance(table, dict) and "token_file" in table:
+            return  # a token that is taken out of the file must not be accepted for the environment's sake
         if value and isinstance(table, dict) and key not in table:
             table[key] = os.path.abspath(value) if variable == "GUESTHOUSE_CACHE" else value
             self.variables[where] = variable

@@ -361,9 +361,15 @@ class Server(Table):
     token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
         default=(),
         description="what the sidecar's `dapr-api-token` must be; a list while it is being changed",
-        json_schema_extra={"default": "`$APP_API_TOKEN`, else no check"},
+        json_schema_extra={"default": "`$APP_API_TOKEN` where there is no `token_file`, else no check"},
+    )
+    token_file: File | None = Field(
+        default=None, description="a file with more of them, one a line; a reload reads it again"
     )
     tls: Tls | None = Field(default=None, description="serve with TLS")
+    reflection: Switch = Field(
+        default=False, description="answer gRPC reflection, for grpcurl and the like; needs no token"
+    )
 
 
 class Batch(Table):

@@ -129,7 +129,7 @@ class Metrics(Collector):
         for model in plan.models.models:
             model.observe = self._runs.setdefault(model.name, _Runs())
 
-    def reloaded(self, outcome: Outcome) -> None:
+    def reloaded(self, outcome: Outcome, _why: str = "") -> None:
         """A reload has ended."""
         with self._lock:
             self._reloads[outcome] += 1

@@ -19,10 +19,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import functools
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator, Coroutine
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ LARGEST_BODY = 16 * 2**20  # bytes; what a guest takes by default
 PATIENCE = 30.0  # seconds that a guest may take; the page says so
 QUICK = 5.0  # seconds that the host's own methods may take
 KNOWN_METHODS = frozenset({"api/image", "api/grayscale"})
+_TRIES = (0.0, 0.2, 1.0, 3.0)  # seconds before each try to cancel a call
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _CURSOR = re.compile(r"[0-9a-f]{1,32}-[0-9]{1,18}", re.ASCII)
@@ -133,9 +136,10 @@ class _Api:
             raise faults.unknown_method(method[:100])
         body = await _body(request)
         kind = request.headers.get("content-type", "")
-        call = self._sidecar.invoke(method, body, kind=kind if _TYPE.fullmatch(kind) else "", wait=PATIENCE)
+        name = uuid.uuid4().hex
+        call = self._sidecar.invoke(method, body, kind=kind if _TYPE.fullmatch(kind) else "", call=name, wait=PATIENCE)
         try:
-            answer = await _while_there(request, call)
+            answer = await _while_there(request, call, functools.partial(self._cancel, name))
         except faults.Fault as fault:
             raise faults.about_the_file(fault, self._methods.get(method, ())) from None
         timing = f"{answer.timing}, " if answer.timing else ""
@@ -147,6 +151,14 @@ class _Api:
                 "server-timing": f"{timing}sidecar;dur={answer.seconds * 1000:.3f}",
             },
         )
+
+    async def _cancel(self, call: str) -> bool:
+        """Have the host end a call, for no sidecar tells it that nobody waits; whether it has."""
+        try:
+            answer = await self._sidecar.invoke(f"_guesthouse/cancel/{call}", wait=QUICK)
+            return json.loads(answer.body).get("canceled") is True
+        except (faults.Fault, ValueError, AttributeError):
+            return False  # a host that does not know this page, or knows nothing of this
 
     async def _ask(self, name: str, query: str = "") -> dict[str, Any]:
         """What one of the host's own methods answers."""
@@ -163,12 +175,18 @@ class _Api:
         raise faults.not_shown(self._sidecar.app, await self._sidecar.own_app())
 
 
-async def _while_there(request: Request, call: Coroutine[Any, Any, Answer]) -> Answer:
-    """What the call answers, as long as the browser waits for it: who cancels wants no answer."""
+async def _while_there(
+    request: Request, call: Coroutine[Any, Any, Answer], cancel: Callable[[], Awaitable[bool]]
+) -> Answer:
+    """What the call answers, as long as the browser waits for it; where it hangs up, `cancel` is to end the call."""
     answering, gone = asyncio.ensure_future(call), asyncio.ensure_future(_hung_up(request))
     try:
         await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
+            for pause in _TRIES:  # the host may not have heard of the call yet
+                await asyncio.wait((answering,), timeout=pause)
+                if answering.done() or await cancel():
+                    break
             raise HTTPException(499, "nobody waits for the answer any more")
         return await answering
     finally:

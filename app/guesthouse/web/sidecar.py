@@ -15,6 +15,7 @@ from guesthouse.web import faults
 
 LARGEST_ANSWER = 32 * 2**20  # bytes
 CONNECT = 2.0  # seconds
+CALL = "guesthouse-call"  # the header that names a call
 _DEFAULT_PORT = "3500"
 
 
@@ -49,9 +50,18 @@ class Sidecar:
         )
 
     async def invoke(
-        self, method: str, body: bytes = b"", *, verb: str = "POST", query: str = "", kind: str = "", wait: float
+        self,
+        method: str,
+        body: bytes = b"",
+        *,
+        verb: str = "POST",
+        query: str = "",
+        kind: str = "",
+        call: str = "",
+        wait: float,
     ) -> Answer:
-        """Raises `Fault`. `kind` is the body's content type, `wait` how many seconds an answer may take."""
+        """Raises `Fault`. `kind` is the body's content type, `call` a name by which the host can cancel it, `wait` how
+        many seconds an answer may take."""
         path = f"/v1.0/invoke/{quote(self.app, safe='')}/method/{quote(method)}"
         url = f"{self.url}{path}" + (f"?{query}" if query else "")
         began = time.perf_counter()
@@ -60,7 +70,7 @@ class Sidecar:
                 verb,
                 url,
                 content=body,
-                headers={"content-type": kind} if kind else {},
+                headers={name: value for name, value in (("content-type", kind), (CALL, call)) if value},
                 timeout=httpx2.Timeout(wait, connect=CONNECT),
             ) as response:
                 data = await _read(response)

@@ -102,6 +102,13 @@ export function faultBox(fault, file = "", ...more) {
   );
 }
 
+/** That the host's last reload was refused, when and why; nothing where it was not. */
+export function refusedReload({ reload }) {
+  if (reload?.outcome !== "refused") return "";
+  const why = [el("strong", {}, "The last reload failed"), " ", since(reload.at), ". What was loaded before goes on."];
+  return el("div", { class: "fault refused", role: "status" }, el("p", {}, ...why), el("p", {}, reload.why));
+}
+
 /** A row of a list of facts: nothing where there is no value. */
 export function row(name, ...value) {
   const kept = value.filter((one) => one !== null && one !== undefined && one !== "");

@@ -1,7 +1,7 @@
 // A guest's own page: its traffic, failures by reason, log lines, limits, memory, models and latest events.
 
 import { Traffic } from "./charts.js";
-import { bytes, count, el, faultBox, fill, kinds, ms, row, since, whole } from "./draw.js";
+import { bytes, count, el, faultBox, fill, kinds, ms, refusedReload, row, since, whole } from "./draw.js";
 import * as live from "./live.js";
 import { figures, means, modelCard, waysTo } from "./operator.js";
 
@@ -45,6 +45,7 @@ export const explain = (fault) => view?.explain(fault);
 
 class View {
   #note = el("div");
+  #reload = el("div");
   #facts = el("p", { class: "lead" });
   #tiles = el("dl", { class: "tiles" });
   #means = el("div", { class: "means" });
@@ -74,7 +75,7 @@ class View {
       el("div", { class: "block wide" }, el("h2", {}, "Log"), this.#logNote, this.#log),
       el("div", { class: "block wide" }, el("h2", {}, "Latest events"), this.#events),
     );
-    section.replaceChildren(back, el("h1", { id: "guest-title", tabindex: "-1" }, name), this.#facts, this.#note, this.body);
+    section.replaceChildren(back, el("h1", { id: "guest-title", tabindex: "-1" }, name), this.#facts, this.#note, this.#reload, this.body);
   }
 
   explain(fault) {
@@ -86,6 +87,7 @@ class View {
     this.#note.replaceChildren();
     this.body.hidden = false;
     this.body.classList.remove("stale");
+    this.#part("reload", status.reload, () => fill(this.#reload, refusedReload(status)));
     const takes = kinds(guest.takes);
     fill(this.#facts, [waysTo(guest.name, status).join(", ") || "no route", takes && `takes ${takes}`, guest.reply_type && `gives ${guest.reply_type}`].filter(Boolean).join(" · "));
     this.#part("tiles", [guest.calls, guest.failures, guest.window, guest.slots], () => {
@@ -100,7 +102,7 @@ class View {
     this.#part("log", [guest.log, guest.log_dropped], () => this.#drawLog(guest));
     const models = status.models.filter((model) => guest.models.includes(model.name));
     this.#part("models", models, () => fill(this.#models, ...(models.length ? models.map(modelCard) : [el("li", { class: "none" }, "It may use none.")])));
-    this.#part("about", [guest.loaded, status.loaded, guest.sha256], () => fill(this.#about, ...about(guest, status)));
+    this.#part("about", [guest.loaded, status.loaded, status.reload, guest.sha256], () => fill(this.#about, ...about(guest, status)));
     const events = live.of(guest.name).slice(0, EVENTS);
     this.#part("events", events.map(({ number }) => number), () =>
       fill(this.#events, ...(events.length ? events.map((event) => live.card(event)) : [el("li", { class: "none" }, "None came by itself lately.")])),
@@ -154,10 +156,15 @@ function limits({ limits: all, peak }) {
   return [el("ol", { class: "labels even" }, ...used), el("dl", { class: "facts limits" }, ...others)];
 }
 
+function lastReload({ reload }) {
+  if (!reload) return ["none since the start"];
+  return reload.outcome === "done" ? [since(reload.at)] : ["failed ", since(reload.at), `: ${reload.why}`];
+}
+
 function about(guest, status) {
   return [
     row("Loaded", since(guest.loaded)),
-    row("Host’s last reload", status.loaded > guest.loaded ? since(status.loaded) : "this one, or none"),
+    row("Host’s last reload", ...lastReload(status)),
     row("Called as", guest.calling === "bindgen" ? `bindgen, function ${guest.function}` : guest.calling),
     row("Runs in a", guest.isolation),
     row("Module’s sha256", el("code", {}, guest.sha256)),

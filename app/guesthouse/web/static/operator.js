@@ -1,12 +1,13 @@
 // The operator's view: guests, models, calls, failures and latencies, as the host's status tells them.
 
 import { Traffic } from "./charts.js";
-import { bytes, count, duration, el, fill, legend, marked, ms, row, since, stack, whole } from "./draw.js";
+import { bytes, count, duration, el, fill, legend, marked, ms, refusedReload, row, since, stack, whole } from "./draw.js";
 
 const narrow = matchMedia("(max-width: 48rem)");
 const find = (id) => document.getElementById(id);
 const cards = new Map(); // by the guest's name
 let models = "";
+let reload = "";
 
 /** Draw it anew, in place: what is unfolded or has the focus stays so. */
 export function draw(status) {
@@ -17,6 +18,9 @@ export function draw(status) {
   const calls = sum((guest) => guest.window.calls);
   const failures = sum((guest) => guest.window.failures);
   fill(find("versions"), `${status.app}: Guesthouse ${status.version}, ${status.engine}, ONNX Runtime ${status.onnxruntime}`);
+  const refused = JSON.stringify(status.reload ?? null);
+  if (refused !== reload) fill(find("reload"), refusedReload(status));
+  reload = refused;
   fill(
     find("tiles"),
     tile("Calls", whole(calls), `in ${minutes} min`),

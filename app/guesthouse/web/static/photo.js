@@ -222,7 +222,11 @@ async function askAgain(mine, tries) {
 function cancel() {
   running?.abort();
   running = null;
-  fail(new api.Fault({ code: "canceled", title: "Canceled", text: `${whoIs(find("method").value)} was asked for ${find("since").textContent.split(" of ")[0]}.`, remedy: "The page waits no longer. The guest itself may run on until its time is over." }), file.name);
+  const method = find("method").value;
+  // A host that does not show this page its status does not know its calls by name.
+  const remedy = methods.has(method) ? "The page waits no longer, and has the host stop the guest." : "The page waits no longer. The guest itself may run on until its time is over.";
+  const text = `${whoIs(method)} was asked for ${find("since").textContent.split(" of ")[0]}.`;
+  fail(new api.Fault({ code: "canceled", title: "Canceled", text, remedy }), file.name);
 }
 
 function tooLarge(method, name, blob) {

@@ -1,0 +1,49 @@
+"""The tokens that a manifest accepts from its sidecar: those that it names, and those in the file that it names.
+
+What compares them with an event's is `dapr/tokens.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guesthouse.manifest.tables import Server
+from guesthouse.observe import logs
+from guesthouse.text import fault
+
+LARGEST = 1 << 16  # bytes of the file
+
+
+class TokenFault(Exception):
+    """The file of tokens cannot be used; the text says what is wrong and what to do, and nothing of what is in it."""
+
+
+def tokens_of(server: Server) -> tuple[str, ...]:
+    """All tokens that are accepted, none for no check. They do not appear in the log from now on.
+
+    Raises `TokenFault`. A file without a token is one: it would otherwise switch the check off.
+    """
+    tokens = [token.get_secret_value() for token in server.token]
+    if server.token_file is not None:
+        tokens += _listed(server.token_file)
+    logs.hide(tokens)
+    return tuple(dict.fromkeys(tokens))
+
+
+def _listed(path: Path) -> list[str]:
+    where, remedy = f"server.token_file {path}", "write one token a line, of printable characters"
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        what = f"the file of tokens cannot be read ({error.strerror})"
+        raise TokenFault(fault(what, where, "name a file that this process may read")) from error
+    try:
+        tokens = [line.strip() for line in data.decode().splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise TokenFault(fault("the file of tokens is not UTF-8", where, remedy)) from error
+    if not tokens:
+        raise TokenFault(fault("the file of tokens has no token", where, remedy))
+    if len(data) > LARGEST or not all(token.isprintable() for token in tokens):
+        raise TokenFault(fault("the file of tokens is no list of tokens", where, remedy))
+    return tokens
