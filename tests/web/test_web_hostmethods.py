@@ -174,7 +174,7 @@ def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
 
         began = asked("guests/echo")["loaded"]
         time.sleep(0.01)
-        plans.switch(build(load(path), plan.host.engine, plan.host.cache, plan))
+        plans.switch(build(load(path), plan.host, plan))
         assert asked("guests/echo")["loaded"] == began
         assert asked("status")["loaded"] > began
         path.write_text(path.read_text().replace('reply_type = "text/plain"', 'reply_type = "text/html"'))
