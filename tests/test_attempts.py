@@ -85,6 +85,10 @@ name = "logged"
 guest = "echo"
 attempts = 2
 [[binding]]
+name = "careless"
+guest = "echo"
+on_error = "drop"
+[[binding]]
 name = "patient"
 guest = "echo"
 """
@@ -133,18 +137,28 @@ def fails(dispatch: Dispatcher, event: Event) -> bool:
     return caught.value.drop
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        *(Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST, Reason.DEADLINE),
-        *(Reason.MALFORMED, Reason.TOO_LARGE, Reason.INTERNAL),
-    ],
-)
+@pytest.mark.parametrize("reason", [Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST, Reason.DEADLINE, Reason.INTERNAL])
 def test_an_event_is_given_up_into_the_dead_letter_output(dispatch, box, reason):
     dispatch.reason = reason
     assert [fails(dispatch, PHOTO) for _ in range(3)] == [False, False, True]
     assert box.kept == [(("failed",), b"photo")]
     assert [fails(dispatch, PHOTO) for _ in range(3)] == [False, False, True]  # sent anew, it is a new event
+
+
+@pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.TOO_LARGE])
+def test_an_event_that_is_itself_at_fault_is_given_up_at_once(dispatch, box, reason):
+    dispatch.reason = reason
+    with capture_logs() as logs:
+        assert fails(dispatch, PHOTO)
+    assert box.kept == [(("failed",), b"photo")]
+    assert logs[0]["attempts"] == 1
+
+
+@pytest.mark.parametrize("reason", [Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST, Reason.MALFORMED, Reason.TOO_LARGE])
+def test_what_is_dropped_on_error_is_dropped_at_once(dispatch, box, reason):
+    dispatch.reason = reason
+    assert fails(dispatch, Event(Trigger.BINDING, "careless", b"photo"))
+    assert box.kept == []
 
 
 @pytest.mark.parametrize(
@@ -187,6 +201,8 @@ def test_the_log_names_an_event_that_was_given_up_by_its_body(dispatch, box):
     assert box.kept == []
 
 
-def test_without_attempts_an_event_is_never_given_up(dispatch):
+@pytest.mark.parametrize("reason", [Reason.TRAP, Reason.MALFORMED])
+def test_without_attempts_an_event_is_never_given_up(dispatch, reason):
     event = Event(Trigger.BINDING, "patient", b"photo")
+    dispatch.reason = reason
     assert not any(fails(dispatch, event) for _ in range(20))
