@@ -70,7 +70,12 @@ def test_a_photo_comes_back_as_labels_and_is_kept(start: Start, broker, redis: R
 
 
 def test_a_photo_whose_guest_fails_is_sent_again_until_the_guest_is_mended(start: Start, broker, device, redis):
-    pair = start(kept("mended", "fails"), app_id="mended", components=("mqtt", "mqtt-results", "redis"), replace=at(broker, redis))
+    pair = start(
+        kept("mended", "fails"),
+        app_id="mended",
+        components=("mqtt", "mqtt-results", "redis"),
+        replace=at(broker, redis),
+    )
     device.sends("one")
     wait("it is tried again", lambda: len(failures(pair.app)) == 2, 15)  # by the component, after 5 s
     mended(pair, 'guest = "fails"', 'guest = "echo"')
@@ -126,7 +131,9 @@ def test_a_photo_whose_state_is_not_accepted_is_kept_and_tried_again(start: Star
     (tmp_path / "store").mkdir()
     store = Redis(tmp_path / "store").start()
     try:
-        pair = start(kept("stateful"), app_id="stateful", components=("mqtt", "mqtt-results", "redis"), replace=at(broker, store))
+        pair = start(
+            kept("stateful"), app_id="stateful", components=("mqtt", "mqtt-results", "redis"), replace=at(broker, store)
+        )
         store.stop()
         device.sends("one")
         wait("it has failed", lambda: failures(pair.app), 30)
@@ -161,7 +168,9 @@ dead_letter = "failed"
 
 def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker, device, redis):
     def replica(app_id: str) -> Pair:
-        return start(kept(app_id), app_id=app_id, components=("mqtt", "mqtt-results", "redis"), replace=at(broker, redis))
+        return start(
+            kept(app_id), app_id=app_id, components=("mqtt", "mqtt-results", "redis"), replace=at(broker, redis)
+        )
 
     def all_stored() -> list[str]:
         return stored(redis, "replica-1") + stored(redis, "replica-2")

@@ -1,0 +1,159 @@
+"""What deploy/kubernetes ships, behind real sidecars with a real Redis: manifest, components, policies and the sidecar's
+settings are the files', and only addresses, ports and paths are this machine's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from real_programs import ROOT, App, Pair, Redis, Sidecar, free_port, running, wait
+
+BASE = ROOT / "deploy" / "kubernetes" / "base"
+FLAGS = ("max-body-size", "app-health-probe-timeout", "app-health-threshold")  # `Sidecar` gives the others
+PASSWORD = "horse-battery"
+#: In place of Kubernetes' own: the secrets that docs/operations.md tells to make.
+SECRETS = """
+apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: { name: kubernetes }
+spec:
+  type: secretstores.local.file
+  version: v1
+  metadata:
+    - { name: secretsFile, value: FILE }
+    - { name: multiValued, value: "true" }
+"""
+LARGEST = 4 * 1024 * 1024  # what a publisher's sidecar lets through, if it does not say otherwise
+FEWER = 16  # messages in a stream, instead of the file's
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis with a password and with the memory of deploy/kubernetes' own, for as many fewer messages."""
+    (tmp_path / "redis").mkdir()
+    server = Redis(tmp_path / "redis").start()
+    text = (BASE.parent / "components" / "redis" / "redis.yaml").read_text()
+    stateful = next(each for each in yaml.safe_load_all(text) if each["kind"] == "StatefulSet")
+    args = stateful["spec"]["template"]["spec"]["containers"][0]["args"]
+    full = int(args[args.index("--maxmemory") + 1].removesuffix("mb")) * FEWER // int(setting("maxLenApprox"))
+    server.command("CONFIG", "SET", "maxmemory", f"{full}mb", "maxmemory-policy", "volatile-ttl")
+    server.command("CONFIG", "SET", "requirepass", PASSWORD)
+    yield server
+    server.stop()
+
+
+def setting(name: str) -> str:
+    """Of the component `pubsub`."""
+    items = next(yaml.safe_load_all((BASE / "dapr.yaml").read_text()))["spec"]["metadata"]
+    return next(item["value"] for item in items if item["name"] == name)
+
+
+def resources(folder: Path, redis: Redis, kinds: tuple[str, ...] = ("Component", "Resiliency")) -> Path:
+    """The shipped resources, a file each: daprd reads of a resiliency's file the first document alone."""
+    place = folder / "resources"
+    place.mkdir()
+    text = (BASE / "dapr.yaml").read_text()
+    for old, new in {
+        "redis:6379": f"localhost:{redis.port}",
+        f'maxLenApprox, value: "{setting("maxLenApprox")}"': f'maxLenApprox, value: "{FEWER}"',
+        "scopes: [vision]": "scopes: [vision, camera]",  # the publisher of photos, as the file says
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    for number, document in enumerate(text.split("\n---\n")):
+        if yaml.safe_load(document)["kind"] in kinds:
+            (place / f"{number}.yaml").write_text(document)
+    (folder / "secrets.json").write_text(json.dumps({"redis": {"password": PASSWORD}}))
+    (place / "secrets.yaml").write_text(SECRETS.replace("FILE", str(folder / "secrets.json")))
+    return place
+
+
+@pytest.fixture
+def vision(tmp_path: Path, names: Path, redis: Redis, guests_folder: Path) -> Iterator[Pair]:
+    """The guest host and its sidecar, as a pod has them."""
+    documents = yaml.safe_load_all((BASE / "vision.yaml").read_text())
+    deployment = next(each for each in documents if each["kind"] == "Deployment")
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    folder = tmp_path / "vision"
+    folder.mkdir()
+    text = (BASE / "guesthouse.toml").read_text()
+    for old, new in {
+        "/srv/guesthouse/guests": str(guests_folder),
+        "/srv/guesthouse": str(ROOT),
+        "port = 9464": f"port = {free_port()}",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "guesthouse.toml").write_text(text)
+    token = {"APP_API_TOKEN": "right-horse"}
+    sidecar = Sidecar(
+        folder,
+        annotations["dapr.io/app-id"],
+        app_port=free_port(),
+        names=names,
+        resources=(resources(folder, redis),),
+        flags=tuple(word for name in FLAGS for word in (f"--{name}", annotations[f"dapr.io/{name}"])),
+        environment=token,
+        subscribes=True,
+    )
+    app = App(
+        folder,
+        folder / "guesthouse.toml",
+        port=sidecar.app_port,
+        sidecar_port=sidecar.ports.grpc,
+        environment={**token, "METRICS_TOKEN": "m"},
+    )
+    with running(app, sidecar):
+        yield Pair(app, sidecar)
+
+
+@pytest.fixture
+def camera(tmp_path: Path, names: Path, redis: Redis) -> Iterator[Sidecar]:
+    """The sidecar of a publisher, with nothing set."""
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    sidecar = Sidecar(folder, "camera", names=names, resources=(resources(folder, redis, ("Component",)),))
+    with running(sidecar):
+        yield sidecar
+
+
+def publish(sidecar: Sidecar, body: bytes) -> int:
+    """The status of the answer."""
+    kind = {"content-type": "application/octet-stream"}
+    return sidecar.http("POST", "/v1.0/publish/pubsub/photos", body, kind).status
+
+
+def ask(redis: Redis, *words: str) -> list[str]:
+    return redis.command("--no-auth-warning", "-a", PASSWORD, *words).split()
+
+
+def test_photos_among_junk_are_all_answered_and_the_junk_is_kept_apart(vision, camera, redis, photos: Path):
+    photo = (photos / "coffee.png").read_bytes()
+    for number in range(13):  # more junk than the sidecar takes at once, before most of the photos
+        junk = number % 2 == 0 or number in (1, 3)
+        assert publish(camera, f"this is no photo {number}".encode() if junk else photo) == 204
+    wait("labels of all photos", lambda: len(ask(redis, "KEYS", "vision||labels-*")) == 4, 60)
+    wait("all junk among the dead letters", lambda: ask(redis, "XLEN", "photos-failed") == ["9"], 60)
+    assert ask(redis, "XPENDING", "photos", "vision")[:1] == ["0"]
+    # Each once, and as what it is: no failure of the guest, of which an operator is told.
+    assert [line["reason"] for line in vision.app.lines("failed")] == ["MALFORMED"] * 9
+    for key in ask(redis, "KEYS", "vision||labels-*"):
+        (label, *_) = json.loads(" ".join(ask(redis, "HGET", key, "data")))
+        assert label["label"] == "espresso"
+        assert 0 < int(ask(redis, "TTL", key)[0]) <= 3600
+
+
+def test_the_largest_photos_fill_no_redis(vision, camera, redis):
+    """Each is kept twice, among the photos and the dead letters; Redis drops the oldest, and refuses none."""
+    for number in range(2 * FEWER + 4):
+        assert publish(camera, number.to_bytes(4, "big") * (LARGEST // 4)) == 204
+    wait("the last is handled", lambda: len(vision.app.lines("failed")) >= FEWER, 60)
+    assert ask(redis, "XLEN", "photos") == [str(FEWER)]
+    assert publish(camera, b"one more") == 204
+    assert publish(camera, b"x" * (LARGEST + 1000)) not in (0, 204)  # its sidecar lets no larger through
+    # The sidecar of the guest host would, and publishes nothing but dead letters.
+    assert publish(vision.sidecar, b"x") == 403
