@@ -68,11 +68,13 @@ guest = "classify"
 name = "camera"
 guest = "classify"
 to = ["results"]                    # output bindings that receive the reply
+attempts = 5                        # an event that fails so often is given up
 
 [[topic]]                           # a Dapr subscription
 pubsub = "pubsub"
 topic = "photos"
 guest = "classify"
+dead_letter = "photos-failed"       # the topic for messages that could not be handled
 """
 
 

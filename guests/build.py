@@ -70,6 +70,8 @@ class Guest:
 
 
 SDK = "sdk/guesthouse.h"
+RUST_SDK = "sdk/guesthouse.rs"
+PHOTO = "sdk/photo.rs"
 CARGO = ("Cargo.toml", "Cargo.lock")
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
 GUESTS = {
@@ -79,14 +81,14 @@ GUESTS = {
         Guest("classify_c", "c", (SDK, "classify/imagenet-labels.json")),
         Guest("tensor", "c", (SDK,)),
         Guest("tensor_nn", "c", (SDK, "sdk/wasi_nn.h")),
-        Guest("classify", "rust", CARGO, stack=131_072),
-        Guest("person", "rust", CARGO, stack=131_072),
+        Guest("classify", "rust", (*CARGO, RUST_SDK), stack=131_072),
+        Guest("person", "rust", (*CARGO, RUST_SDK), stack=131_072),
         Guest("person_files", "rust", CARGO, stack=131_072, command=True),
         # A workspace of its own: what it needs is no reason to build the others again.
-        Guest("values", "rust", ("values/Cargo.lock",), workspace="values"),
+        Guest("values", "rust", ("values/Cargo.lock", RUST_SDK), workspace="values"),
         # The JPEG and PNG decoders keep their tables on the stack.
-        Guest("classify_nn", "rust", (*CARGO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
-        Guest("grayscale", "rust", CARGO, stack=1_048_576, command=True),
+        Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
+        Guest("grayscale", "rust", (*CARGO, PHOTO), stack=1_048_576, command=True),
         *(
             Guest(path.stem, "c", ("../tests/wasi_suite/checks/check.h",), command=True, folder=CHECKS)
             for path in sorted(CHECKS.glob("*.c"))

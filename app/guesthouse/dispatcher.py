@@ -12,18 +12,16 @@ from collections.abc import Sequence
 import structlog
 
 from guesthouse.attempts import Attempts, digest
-from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply
+from guesthouse.event import EVENT_FAULTS, Event, Failure, Observer, Outputs, Reason, Reply
 from guesthouse.guests.guest import Guest
 from guesthouse.plan import Plan, Route
 from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
 
-#: What a guest itself can be at fault for: here a route's `on_error = "drop"` holds.
-_GUEST_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST})
-#: What comes out the same however often the event comes: it is given up at once where it is ever given up.
-_EVENT_FAULTS = frozenset({Reason.MALFORMED, Reason.TOO_LARGE})
+#: What the guest or the event can be at fault for: here a route's `on_error = "drop"` holds.
+_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST}) | EVENT_FAULTS
 #: What an event is given up for in the end. Not for what may end without it: a full queue, an output that is away.
-_COUNTED = _GUEST_FAULTS | _EVENT_FAULTS | {Reason.DEADLINE, Reason.INTERNAL}
+_COUNTED = _FAULTS | {Reason.DEADLINE, Reason.INTERNAL}
 _DEAD_LETTER_TIME = 10.0  # seconds: of its own, for the event's time may be over
 
 _log = structlog.get_logger("guesthouse.events")
@@ -65,19 +63,21 @@ class Dispatcher:
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Failure as failure:
-            failure.drop = (route.drop and failure.reason in _GUEST_FAULTS | _EVENT_FAULTS) or self._given_up(
-                event, route, failure
-            )
+            failure.drop = (route.drop and failure.reason in _FAULTS) or self._given_up(event, route, failure)
             raise
         if route.attempts:
             self._attempts.forget(event)
         return reply
 
     def _given_up(self, event: Event, route: Route, failure: Failure) -> bool:
-        """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted."""
+        """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted.
+
+        An event that is at fault itself has one attempt: more cannot help it.
+        """
         if not route.attempts or failure.reason not in _COUNTED:
             return False
-        if (attempts := self._attempts.failed(event)) < route.attempts and failure.reason not in _EVENT_FAULTS:
+        attempts = self._attempts.failed(event)
+        if attempts < route.attempts and failure.reason not in EVENT_FAULTS:
             return False
         if route.dead_letter:
             letter, box = Reply(event.body, event.content_type, route.guest), Route(route.guest, (route.dead_letter,))

@@ -108,13 +108,16 @@ class Reason(str, enum.Enum):
     INTERNAL = "INTERNAL"  # the host's own fault
 
 
+#: What the event itself is at fault for: sending it again cannot help.
+EVENT_FAULTS = frozenset({Reason.MALFORMED, Reason.TOO_LARGE})
+
+
 class Failure(Exception):
     """An event that was not answered. The text is for the caller: no path, no traceback.
 
-    `drop`: the event is not to be sent again. The dispatcher sets it where the guest (`TRAP`, `BAD_REPLY`, `GUEST`) or
-    the event (`MALFORMED`, `TOO_LARGE`) is at fault and the route asks for it (`on_error = "drop"`), and where the
-    route's `attempts` are used up, or the event is at fault and the route has any; a transport whose sender would retry
-    then acknowledges the event.
+    `drop`: the event is not to be sent again. The dispatcher sets it where the guest is at fault (`TRAP`, `BAD_REPLY`,
+    `GUEST`) or the event is (`EVENT_FAULTS`) and the route asks for it (`on_error = "drop"`), and where the route gives
+    the event up (`attempts`); a transport whose sender would retry then acknowledges the event.
     """
 
     def __init__(

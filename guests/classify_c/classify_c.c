@@ -40,7 +40,7 @@ static char *write_probability(char *end, float probability) {
 
 GUESTHOUSE_FUNCTION(infer) {
     if (image_load(body.data, body.size, SIDE, SIDE, IMAGE_RGB8, pixels, sizeof pixels))
-        return guesthouse_error("the body is not a JPEG or PNG picture");
+        return guesthouse_malformed("the body is not a JPEG or PNG picture");
 
     struct guesthouse_tensor input = {"input", TENSOR_UINT8, shape, 4, pixels, sizeof pixels};
     struct guesthouse_tensor output = {.name = "probabilities", .data = probabilities, .size = sizeof probabilities};

@@ -6,8 +6,8 @@ static const int64_t shape[] = {1, 224, 224, 3};
 
 GUESTHOUSE_FUNCTION(infer) {
     if (body.size != 224 * 224 * 3)
-        return guesthouse_error("the body has ", guesthouse_number(body.size).text,
-                                " bytes where 150528 (224x224 RGB) were expected");
+        return guesthouse_malformed("the body has ", guesthouse_number(body.size).text,
+                                    " bytes where 150528 (224x224 RGB) were expected");
     struct guesthouse_tensor input = {"input", TENSOR_UINT8, shape, 4, body.data, body.size};
     struct guesthouse_tensor output = {.name = "probabilities", .size = 1000 * sizeof(float)};
     output.data = allocate(output.size);

@@ -9,6 +9,11 @@ enum { CLASSES = 1000, BYTES = 224 * 224 * 3 };
 static const uint32_t dimensions[] = {1, 224, 224, 3};
 static float probabilities[CLASSES];
 
+static guesthouse_reply wrong_size(uint32_t size) {
+    return guesthouse_malformed("the body has ", guesthouse_number(size).text,
+                                " bytes where 150528 (224x224 RGB) were expected");
+}
+
 static guesthouse_reply failed(const char *function, uint32_t error) {
     return guesthouse_error(function, " answered ", guesthouse_number(error).text);
 }
@@ -26,6 +31,7 @@ static guesthouse_reply reply(void) {
 }
 
 GUESTHOUSE_FUNCTION(infer) {
+    if (body.size != BYTES) return wrong_size(body.size);
     uint32_t graph, context, written;
     struct wasi_nn_tensor tensor = {dimensions, 4, WASI_NN_U8, body.data, body.size};
     CHECK(wasi_nn_load_by_name("classifier", 10, &graph), "load_by_name");
@@ -45,9 +51,7 @@ GUESTHOUSE_FUNCTION(infer_wamr) {
     struct wamr_builders builders = {&builder, 1};
     struct wamr_dimensions shape = {dimensions, 4};
     struct wamr_tensor tensor = {&shape, WAMR_U8, body.data};
-    if (body.size != BYTES)
-        return guesthouse_error("the body has ", guesthouse_number(body.size).text,
-                                " bytes where 150528 (224x224 RGB) were expected");
+    if (body.size != BYTES) return wrong_size(body.size);
     CHECK(wamr_load(&builders, WASI_NN_TENSORFLOWLITE, WASI_NN_CPU, &graph), "load");
     CHECK(wamr_init_execution_context(graph, &context), "init_execution_context");
     CHECK(wamr_set_input(context, 0, &tensor), "set_input");

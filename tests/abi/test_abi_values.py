@@ -17,7 +17,7 @@ from budget import examples
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.values import MOST, TYPES, parameters, results
-from guesthouse_abi.errors import BadReply, DeadlineExceeded, GuestError, MalformedEvent, OutOfBounds
+from guesthouse_abi.errors import BadReply, DeadlineExceeded, GuestError, MalformedEvent, OutOfBounds, TryAgain
 from guesthouse_abi.memory import Memory
 
 # The guest
@@ -56,11 +56,14 @@ def test_several_texts_are_several_parameters(guest):
     assert guest("join", '["a", "b", "c"]', "String", "String", "String") == ["a, b and c"]
 
 
-def test_several_results_are_an_array_and_the_guests_own_error_stays_one(guest):
+def test_several_results_are_an_array_and_the_guests_own_error_says_whose_fault_it_is(guest):
     assert guest("divide", "[-17, 5]") == [-3, -2]
     assert guest("divide", "[17, 5]", "i32", "i32") == [3, 2]
-    with pytest.raises(GuestError, match=r"^17 cannot be divided by 0$"):
+    with pytest.raises(MalformedEvent, match=r"^17 cannot be divided by 0$"):
         guest("divide", "[17, 0]")
+    assert guest("countdown", "[0]") == ["now"]
+    with pytest.raises(TryAgain, match=r"^3 to go$"):
+        guest("countdown", "[3]")
     with pytest.raises(GuestError, match=r"^Invalid params count, expect 2, got 3$"):
         guest("divide", "[1, 2, 3]")
 

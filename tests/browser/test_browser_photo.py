@@ -78,7 +78,7 @@ def test_a_file_that_is_no_photo_says_what_failed_and_what_to_do(open_page: Open
     page = open_page(site, forgive=is_http_error)
     page.get_by_label("Choose a photo").set_input_files(tmp_path / "notes.txt")
     alert = page.locator("#result").get_by_role("alert")
-    expect(alert).to_contain_text("The guest")
+    expect(alert).to_contain_text("The guest could not read the file")
     expect(alert).to_contain_text("notes.txt, 11\u00a0bytes · classify · ")
     expect(alert).to_contain_text("Try another file: this guest takes JPEG and PNG.")
     expect(page.locator("#preview")).to_be_hidden()

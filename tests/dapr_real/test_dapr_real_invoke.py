@@ -49,6 +49,13 @@ def test_a_photo_turns_grey(sidecar: Sidecar, photos: Path, api):
     assert (grey.mode, grey.size) == ("L", (640, 427))
 
 
+@pytest.mark.parametrize("method", ["api/image", "api/image-c", "api/person", "api/grayscale", "api/tensor"])
+def test_who_sends_what_is_no_photo_gets_400(sidecar: Sidecar, method):
+    answer = sidecar.invoke("vision", method, b"this is no photo")
+    assert answer.status == 400
+    assert of_kind(answer.json()["details"], "ErrorInfo")["reason"] == "MALFORMED"
+
+
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("size", [0, 4 * MiB, 15 * MiB])
 def test_bodies_over_dapr_s_default_pass_with_max_body_size(sidecar: Sidecar, api, size):

@@ -13,7 +13,7 @@ import pytest
 
 from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
-from guesthouse.event import Event, Trigger
+from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plans import Plans
 
@@ -48,7 +48,11 @@ def test_the_guest_in_c_does_what_the_readme_says(tmp_path: Path) -> None:
     (tmp_path / "guesthouse.toml").write_text(models + block("README.md", "toml"))
     photo = (ROOT / "tests" / "data" / "photos" / "coffee.png").read_bytes()
     with opened(load(tmp_path / "guesthouse.toml", {"GUESTHOUSE_CACHE": str(tmp_path / "cache")})) as plan:
-        reply = Dispatcher(Plans(plan), _NoOutputs()).dispatch(Event(Trigger.INVOKE, "thumb", photo))
+        dispatcher = Dispatcher(Plans(plan), _NoOutputs())
+        reply = dispatcher.dispatch(Event(Trigger.INVOKE, "thumb", photo))
+        with pytest.raises(Failure, match="the body is not a picture") as refused:
+            dispatcher.dispatch(Event(Trigger.INVOKE, "thumb", b"a stranger's text"))
+    assert refused.value.reason is Reason.MALFORMED
     probabilities = np.frombuffer(reply.body, "<f4")
     assert probabilities.argmax() + 1 == int(likeliest[1])
     assert probabilities.max() == pytest.approx(float(likeliest[2]), abs=0.01)

@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo  # type: ignore[import-untyped]
 
-from guesthouse.event import Failure, Reason
+from guesthouse.event import EVENT_FAULTS, Failure, Reason
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ CODES = {
 }
 
 # Sending these again cannot help: they go to the dead-letter topic, where there is one.
-DROPPED = frozenset({Reason.NOT_FOUND, Reason.TOO_LARGE, Reason.MALFORMED})
+DROPPED = EVENT_FAULTS | {Reason.NOT_FOUND}
 
 
 def failure_of(error: Exception) -> Failure:

@@ -582,13 +582,15 @@ class Binding(Table):
     to: To = Field(default=(), description="output bindings that receive the reply")
     state: State | None = Field(default=None, description="where the reply is stored")
     on_error: OnError = Field(
-        default="retry", description='when the guest fails: "retry" tells the sidecar, "drop" does not'
+        default="retry",
+        description='when the guest or the event is at fault: "retry" tells the sidecar, "drop" does not',
     )
     attempts: Count | None = Field(
         default=None,
         ge=1,
         le=10_000,
-        description="an event that failed so often is given up: logged, and acknowledged (docs/bindings.md)",
+        description="an event that failed so often (once, where it is at fault itself) is given up: logged, and "
+        "acknowledged (docs/bindings.md)",
         json_schema_extra={"default": "never given up"},
     )
     dead_letter: SomeText | None = Field(

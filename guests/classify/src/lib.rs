@@ -8,6 +8,10 @@ use wasmedge_tensorflow_interface::{
     load_jpg_image_to_rgb8, load_png_image_to_rgb8, ModelType, Session,
 };
 
+#[path = "../../sdk/guesthouse.rs"]
+mod guesthouse;
+use guesthouse::malformed;
+
 /// In place of a model's bytes: "the host's model of this name".
 const MODEL: &[u8] = b"guesthouse:model/classifier";
 const LABELS: &str = include_str!("../imagenet-labels.json");
@@ -47,7 +51,9 @@ fn decode(image: &[u8]) -> Result<Vec<u8>, String> {
         _ => Vec::new(),
     };
     if pixels.iter().all(|&value| value == 0) {
-        return Err("the body is not a JPEG or PNG picture (or it is all black)".into());
+        return Err(malformed(
+            "the body is not a JPEG or PNG picture (or it is all black)",
+        ));
     }
     Ok(pixels)
 }

@@ -1,21 +1,25 @@
 //! Names what a picture shows: a JPEG or PNG on standard input, the five likeliest ImageNet classes on standard output
 //! as JSON. An ordinary program that decodes the picture itself and asks for inference by wasi-nn, with its published
-//! crate; the model is the host's, by name. Exit code 65: not a picture. 70: the host did not run the model.
+//! crate; the model is the host's, by name. Exit code 65: not a picture, or one that is too large for the guest's memory.
+//! 70: the host did not run the model.
 
 use std::error::Error;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::process::ExitCode;
 
 use image::imageops::FilterType;
-use image::ImageReader;
+use image::DynamicImage;
 use serde_json::json;
 use wasi_nn::{ExecutionTarget, GraphBuilder, GraphEncoding, TensorType};
+
+#[path = "../../sdk/photo.rs"]
+mod photo;
+use photo::DATA_ERROR;
 
 const LABELS: &str = include_str!("../../classify/imagenet-labels.json");
 const SIDE: u32 = 224;
 const TOP: usize = 5;
-/// EX_DATAERR and EX_SOFTWARE of sysexits.h.
-const DATA_ERROR: u8 = 65;
+/// EX_SOFTWARE of sysexits.h.
 const SOFTWARE_ERROR: u8 = 70;
 
 fn main() -> ExitCode {
@@ -34,9 +38,9 @@ fn main() -> ExitCode {
 
 /// Standard input as SIDE x SIDE pixels of red, green and blue.
 fn pixels() -> Result<Vec<u8>, Box<dyn Error>> {
-    let mut photo = Vec::new();
-    io::stdin().read_to_end(&mut photo)?;
-    let picture = ImageReader::new(Cursor::new(photo)).with_guessed_format()?.decode()?;
+    let mut body = Vec::new();
+    io::stdin().read_to_end(&mut body)?;
+    let picture = DynamicImage::from_decoder(photo::open(&body, 0)?)?;
     let small = picture.resize_exact(SIDE, SIDE, FilterType::Triangle);
     Ok(small.into_rgb8().into_raw())
 }

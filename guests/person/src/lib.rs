@@ -7,6 +7,10 @@ use wasmedge_tensorflow_interface::{
     load_jpg_image_to_rgb8, load_png_image_to_rgb8, ModelType, Session,
 };
 
+#[path = "../../sdk/guesthouse.rs"]
+mod guesthouse;
+use guesthouse::malformed;
+
 /// Visual Wake Words of MLPerf Tiny. In the file the input is called `input_1`, float32 [1,96,96,3] of raw 0..255, and
 /// the output `Identity`, float32 [1,2]: person, no person.
 const MODEL: &[u8] = include_bytes!("../visual_wake_words.tflite");
@@ -38,7 +42,9 @@ fn decode(image: &[u8]) -> Result<Vec<u8>, String> {
         _ => Vec::new(),
     };
     if pixels.iter().all(|&value| value == 0) {
-        return Err("the body is not a JPEG or PNG picture (or it is all black)".into());
+        return Err(malformed(
+            "the body is not a JPEG or PNG picture (or it is all black)",
+        ));
     }
     Ok(pixels)
 }

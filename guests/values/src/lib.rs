@@ -5,6 +5,10 @@
 use wasmedge_bindgen as _; // exports allocate and deallocate
 use wasmedge_bindgen_macro::wasmedge_bindgen;
 
+#[path = "../../sdk/guesthouse.rs"]
+mod guesthouse;
+use guesthouse::{malformed, try_again};
+
 #[wasmedge_bindgen]
 pub fn version() -> String {
     "values 1".into()
@@ -22,7 +26,16 @@ pub fn join(first: String, second: String, third: String) -> String {
 pub fn divide(number: i32, by: i32) -> Result<(i32, i32), String> {
     match (number.checked_div(by), number.checked_rem(by)) {
         (Some(quotient), Some(rest)) => Ok((quotient, rest)),
-        _ => Err(format!("{number} cannot be divided by {by}")),
+        _ => Err(malformed(format!("{number} cannot be divided by {by}"))),
+    }
+}
+
+/// Answers once `left` is nothing, and asks for the event again until then.
+#[wasmedge_bindgen]
+pub fn countdown(left: u8) -> Result<String, String> {
+    match left {
+        0 => Ok("now".into()),
+        _ => Err(try_again(format!("{left} to go"))),
     }
 }
 
