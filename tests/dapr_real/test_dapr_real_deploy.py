@@ -1,16 +1,18 @@
-"""What deploy/kubernetes ships, behind real sidecars with a real Redis: manifest, components, policies and the sidecar's
-settings are the files', and only addresses, ports and paths are this machine's.
+"""What is shipped, behind real sidecars with a real Redis and a real MQTT broker: manifests, components, policies and
+the sidecar's settings are the files', and only addresses, ports and paths are this machine's.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from real_programs import ROOT, App, Pair, Redis, Sidecar, free_port, running, wait
+from real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, free_port, running, wait
+from real_programs import resources as copies
 
 BASE = ROOT / "deploy" / "kubernetes" / "base"
 FLAGS = ("max-body-size", "app-health-probe-timeout", "app-health-threshold")  # `Sidecar` gives the others
@@ -157,3 +159,33 @@ def test_the_largest_photos_fill_no_redis(vision, camera, redis):
     assert publish(camera, b"x" * (LARGEST + 1000)) not in (0, 204)  # its sidecar lets no larger through
     # The sidecar of the guest host would, and publishes nothing but dead letters.
     assert publish(vision.sidecar, b"x") == 403
+
+
+def test_the_repository_s_manifest_with_the_resources_that_their_readme_names(
+    tmp_path: Path, names: Path, photos: Path
+):
+    command = re.search(r"^daprd (.*\\\n)*.*$", (COMPONENTS / "README.md").read_text(), re.MULTILINE)
+    assert command is not None
+    folders = re.findall(r"components/([\w-]+)", command[0])
+    broker = Mosquitto(tmp_path).start()
+    port = free_port()
+    replace = {"tcp://localhost:1883": f"tcp://localhost:{broker.port}"}
+    sidecar = Sidecar(
+        tmp_path, "vision", app_port=port, names=names, resources=copies(tmp_path, *folders, replace=replace)
+    )
+    app = App(tmp_path, ROOT / "guesthouse.toml", port=port, sidecar_port=sidecar.ports.grpc)
+    try:
+        with running(app, sidecar):
+            text = tmp_path / "text"
+            for number in range(25):  # more than the broker hands out at once (20)
+                text.write_text(f"no photo {number}")
+                broker.publish("camera/door", text)
+            for _ in range(3):
+                broker.publish("camera/door", photos / "coffee.png")
+            costs = ("answered", "failed")
+            wait("all are handled", lambda: sum(len(app.lines(kind)) for kind in costs) >= 28, 60)
+            assert len(app.lines("answered")) == 3
+            assert [line["reason"] for line in app.lines("failed")] == ["MALFORMED"] * 25
+            assert len(app.lines("gave an event up")) == 25
+    finally:
+        broker.stop()
