@@ -4,6 +4,7 @@ the sidecar's settings are the files', and only addresses, ports and paths are t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -142,11 +143,13 @@ def test_photos_among_junk_are_all_answered_and_the_junk_is_kept_apart(vision, c
     for number in range(13):  # more junk than the sidecar takes at once, before most of the photos
         junk = number % 2 == 0 or number in (1, 3)
         assert publish(camera, f"this is no photo {number}".encode() if junk else photo) == 204
-    wait("labels of all photos", lambda: len(ask(redis, "KEYS", "vision||labels-*")) == 4, 60)
-    wait("all junk among the dead letters", lambda: ask(redis, "XLEN", "photos-failed") == ["9"], 60)
-    assert ask(redis, "XPENDING", "photos", "vision")[:1] == ["0"]
-    # Each once, and as what it is: no failure of the guest, of which an operator is told.
-    assert [line["reason"] for line in vision.app.lines("failed")] == ["MALFORMED"] * 9
+    wait("labels of all photos", lambda: len(ask(redis, "KEYS", "vision||labels-*")) == 4, 120)
+    wait("all junk among the dead letters", lambda: ask(redis, "XLEN", "photos-failed") == ["9"], 120)
+    wait("all is acknowledged", lambda: ask(redis, "XPENDING", "photos", "vision")[:1] == ["0"])
+    # As what it is: no failure of the guest, of which an operator is told. (A busy machine may be too slow for one.)
+    reasons = [line["reason"] for line in vision.app.lines("failed")]
+    assert reasons.count("MALFORMED") == 9
+    assert set(reasons) <= {"MALFORMED", "DEADLINE", "FULL"}
     for key in ask(redis, "KEYS", "vision||labels-*"):
         (label, *_) = json.loads(" ".join(ask(redis, "HGET", key, "data")))
         assert label["label"] == "espresso"
@@ -157,7 +160,7 @@ def test_the_largest_photos_fill_no_redis(vision, camera, redis):
     """Each is kept twice, among the photos and the dead letters; Redis drops the oldest, and refuses none."""
     for number in range(2 * FEWER + 4):
         assert publish(camera, number.to_bytes(4, "big") * (LARGEST // 4)) == 204
-    wait("the last is handled", lambda: len(vision.app.lines("failed")) >= FEWER, 60)
+    wait("many are handled", lambda: len(vision.app.lines("failed")) >= FEWER, 120)
     assert ask(redis, "XLEN", "photos") == [str(FEWER)]
     assert publish(camera, b"one more") == 204
     assert publish(camera, b"x" * (LARGEST + 1000)) not in (0, 204)  # its sidecar lets no larger through
@@ -181,16 +184,23 @@ def test_the_repository_s_manifest_with_the_resources_that_their_readme_names(
     try:
         with running(app, sidecar):
             text = tmp_path / "text"
-            for number in range(25):  # more than the broker hands out at once (20)
-                text.write_text(f"no photo {number}")
+
+            def publish_text(words: str) -> str:
+                """Its digest, by which the log names it."""
+                text.write_text(words)
                 broker.publish("camera/door", text)
+                return hashlib.sha256(words.encode()).hexdigest()
+
+            # The broker keeps nothing for a reader that it has not met, and a sidecar is ready before it reads.
+            wait("the camera is read", lambda: publish_text("knock") and app.lines("failed"), pause=0.5)
+            junk = {publish_text(f"no photo {number}") for number in range(25)}  # more than is handed out at once (20)
             for _ in range(3):
                 broker.publish("camera/door", photos / "coffee.png")
-            costs = ("answered", "failed")
-            wait("all are handled", lambda: sum(len(app.lines(kind)) for kind in costs) >= 28, 60)
-            assert len(app.lines("answered")) == 3
-            assert [line["reason"] for line in app.lines("failed")] == ["MALFORMED"] * 25
-            assert len(app.lines("gave an event up")) == 25
+            wait("all photos are answered", lambda: len(app.lines("answered")) >= 3, 120)
+            wait(
+                "all junk is given up", lambda: junk <= {line["sha256"] for line in app.lines("gave an event up")}, 120
+            )
+            assert {line["reason"] for line in app.lines("failed")} <= {"MALFORMED", "DEADLINE", "FULL"}
     finally:
         broker.stop()
 

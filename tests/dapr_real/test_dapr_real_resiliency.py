@@ -182,7 +182,7 @@ def test_a_proxied_call_over_its_time_is_given_up(frail: Pair, proxying: Sidecar
 def test_a_call_waits_for_a_sidecar_that_is_away(
     start: Start, tmp_path_factory: pytest.TempPathFactory, names: Path, api
 ):
-    # With health probes it would refuse what comes before it has found its application healthy (INTERNAL, not repeated).
+    # With health probes it would refuse what comes before it has found its application healthy: not repeated.
     pair = start(FRAIL, app_id="frail-2", probe=False)
     folder = tmp_path_factory.mktemp("patient")
     # Not more often than this: each try repeats a header (forwarded), until the headers are too large.
