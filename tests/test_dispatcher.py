@@ -139,7 +139,7 @@ def test_what_could_not_be_converted_runs_no_guest_and_ends_as_any_other_event(d
 
     first, second = refused(), refused()
     assert (first.reason, first.guest, first.text) == (Reason.MALFORMED, "echo", "no JSON can say NaN")
-    assert [first.drop, second.drop] == [True, True]  # the event is at fault: more attempts cannot help it
+    assert [first.drop, second.drop] == [True, True]  # it would be no better the next time
     assert recorder.heard == [first, second]
 
 

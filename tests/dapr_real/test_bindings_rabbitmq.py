@@ -91,12 +91,18 @@ def test_a_photo_in_a_queue_is_answered_into_another(queues, redis):
     assert not failures(pair.app)
 
 
-def test_a_photo_that_fails_for_ever_leaves_the_queue_and_those_behind_it_are_answered(queues, redis):
-    broken = '[guests.choosy]\nmodule = "GUESTS/echo/echo.wasm"\nfunction = "echo"\nlimits = { input = "8B" }\n'
-    pair = queues(broken + MANIFEST.replace('guest = "echo"', 'guest = "choosy"', 1), "choosy")
+@pytest.mark.parametrize(
+    ("limit", "failed"),
+    [("output", ["BAD_REPLY"] * 3), ("input", ["TOO_LARGE"])],
+    ids=["its guest fails", "it is at fault itself"],
+)
+def test_a_photo_that_fails_for_ever_leaves_the_queue_and_those_behind_it_are_answered(queues, redis, limit, failed):
+    broken = f'[guests.choosy]\nmodule = "GUESTS/echo/echo.wasm"\nfunction = "echo"\nlimits = {{ {limit} = "8B" }}\n'
+    name = f"choosy-{limit}"
+    pair = queues(broken + MANIFEST.replace('guest = "echo"', 'guest = "choosy"', 1), name)
     publish(pair, "a photo that is too large", "small")
-    wait("both", lambda: stored(redis, "choosy") == ["a photo that is too large", "small"], 30)
-    assert failures(pair.app) == ["TOO_LARGE"]  # once: the next time it would be as large
+    wait("both", lambda: stored(redis, name) == ["a photo that is too large", "small"], 30)
+    assert failures(pair.app) == failed
     (line,) = pair.app.lines("gave an event up")
     assert (line["name"], line["dead_letter"]) == ("photos", "failed")
 
