@@ -33,6 +33,7 @@ ROOT = stand_ins.ROOT
 PHOTOS = ROOT / "tests" / "data" / "photos"
 PAGE = "http://127.0.0.1:8080"
 SIDECAR = "http://127.0.0.1:3500/v1.0"
+IMAGE = "guesthouse:0.1.0"  # of the guest host and the page
 SERVICES = ("vision", "vision-dapr", "web", "web-dapr", "mosquitto", "redis")
 PATIENCE = 90.0  # seconds for anything to come about, on a machine that does much else
 
@@ -114,11 +115,14 @@ class Project:
         os.kill(self.inspect(service)["State"]["Pid"], signal.SIGKILL)
 
 
-class Results:
-    """A subscriber to the topic `results`, from now on."""
+class Listener:
+    """A subscriber to an MQTT topic, from now on."""
 
-    def __enter__(self) -> Results:
-        command = ["stdbuf", "-oL", "mosquitto_sub", "-d", "-q", "1", "-t", "results"]
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def __enter__(self) -> Listener:
+        command = ["stdbuf", "-oL", "mosquitto_sub", "-d", "-q", "1", "-t", self._topic]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.lines: list[bytes] = []
         self._reader = threading.Thread(target=self._read)
@@ -145,6 +149,10 @@ def publish(photo: str) -> None:
     subprocess.run(["mosquitto_pub", "-q", "1", "-t", "camera/door", "-f", PHOTOS / photo], check=True)
 
 
+def publish_junk(text: str) -> None:
+    subprocess.run(["mosquitto_pub", "-q", "1", "-t", "camera/door", "-m", text], check=True)
+
+
 # What is checked
 
 
@@ -167,7 +175,7 @@ def check_sidecar() -> None:
     assert grey.startswith(b"\x89PNG"), grey[:100]
 
 
-def check_mqtt(results: Results) -> None:
+def check_mqtt(results: Listener) -> None:
     publish("coffee.png")
     until("the result by MQTT", lambda: results.labels() == ["espresso"])
     state = until("the state in Redis", lambda: request(f"{SIDECAR}/state/state/camera"))
@@ -176,7 +184,23 @@ def check_mqtt(results: Results) -> None:
     assert [(event["trigger"], event["name"]) for event in events] == [("binding", "camera")], events
 
 
-def check_topic(results: Results) -> None:
+def check_junk(results: Listener) -> None:
+    """More texts than the broker hands out at once (20), both ways in, and photos behind them."""
+    before = len(results.labels())
+    with Listener("failed") as failed:
+        for number in range(25):
+            publish_junk(f"no photo {number}")
+            request(f"{SIDECAR}/publish/pubsub/photos", f"no photo {number}".encode())
+        for _ in range(5):
+            publish("coffee.png")
+            request(f"{SIDECAR}/publish/pubsub/photos", (PHOTOS / "coffee.png").read_bytes())
+        until("the photos behind the junk", lambda: len(results.labels()) >= before + 10)
+        texts = {f"no photo {number}\n".encode() for number in range(25)}
+        until("the junk among the dead letters", lambda: texts <= set(failed.lines))
+    assert set(results.labels()) == {"espresso"}, results.labels()
+
+
+def check_topic(results: Listener) -> None:
     before = len(results.labels())
     request(f"{SIDECAR}/publish/pubsub/photos", (PHOTOS / "coffee.png").read_bytes())
     until("the result of the topic", lambda: len(results.labels()) == before + 1)
@@ -232,7 +256,7 @@ def check_bill(project: Project) -> None:
     print(f"           {len(parts)} components", flush=True)
 
 
-def check_crash(project: Project, results: Results) -> None:
+def check_crash(project: Project, results: Listener) -> None:
     """The guest host is killed while a photo comes; nobody does anything; the photo has its result."""
     before = len(results.labels())
     project.crash("vision")
@@ -260,7 +284,7 @@ def check_broker_keeps(project: Project) -> None:
     publish("rocket.jpg")
     time.sleep(7)  # autosave_interval, and a little
     crash_broker(project)
-    with Results() as first:
+    with Listener("results") as first:
         project.compose("start", "vision-dapr")
         until("the sidecar", lambda: request(f"{SIDECAR}/healthz") == b"")
         end = time.monotonic() + 10
@@ -270,7 +294,7 @@ def check_broker_keeps(project: Project) -> None:
     if not first.labels():
         time.sleep(6)
         crash_broker(project)
-        with Results() as second:
+        with Listener("results") as second:
             until("the result after the sidecar connected again", second.labels)
 
 
@@ -321,7 +345,8 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
             stand_ins.make(base, binary, folder / "stand-ins")
         with step("docker-compose build"):
             project.compose("build")
-        size = int(docker("image", "inspect", "--format", "{{.Size}}", "guesthouse_vision"))
+        size = int(docker("image", "inspect", "--format", "{{.Size}}", IMAGE))
+        assert "guesthouse_web" not in docker("image", "ls"), "the image is built twice"
         print(f"           {size / 1e6:.0f} MB with its base", flush=True)
         try:
             with step("docker-compose up, all healthy"):
@@ -335,11 +360,13 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
                 check_page()
             with step("photos through the sidecar"):
                 check_sidecar()
-            with Results() as results:
+            with Listener("results") as results:
                 with step("a photo by MQTT, its result by MQTT, in Redis and in the page's feed"):
                     check_mqtt(results)
                 with step("a photo by pub/sub"):
                     check_topic(results)
+                with step("junk by MQTT and pub/sub, and photos behind it"):
+                    check_junk(results)
                 with step("privileges, limits, networks"):
                     check_privileges(project)
                 with step("bill of materials and licences"):

@@ -397,17 +397,20 @@ class Mosquitto(Program):
 
 
 def resources(folder: Path, *names: str, replace: Mapping[str, str] = {}) -> tuple[Path, ...]:
-    """Copies of folders of components/, with texts replaced in them (an address, say)."""
-    copies = []
+    """Copies of folders of components/, with texts replaced in them (an address, say), each of which must be there."""
+    copies, missing = [], set(replace)
     for name in names:
         copy = folder / "resources" / name
         shutil.copytree(COMPONENTS / name, copy)
         for file in copy.glob("*.yaml"):
             text = file.read_text()
             for old, new in replace.items():
+                if old in text:
+                    missing.discard(old)
                 text = text.replace(old, new)
             file.write_text(text)
         copies.append(copy)
+    assert not missing, f"in no file of {', '.join(names)}: {missing}"
     return tuple(copies)
 
 

@@ -59,7 +59,7 @@ state = {{ store = "state", key = "{{id}}" }}
 
 
 def test_a_photo_comes_back_as_labels_and_is_kept(start: Start, broker, redis: Redis, photos: Path, tmp_path: Path):
-    pair = start(CLASSIFY, app_id="labels", components=("mqtt", "redis"), replace=at(broker, redis))
+    pair = start(CLASSIFY, app_id="labels", components=("mqtt", "mqtt-results", "redis"), replace=at(broker, redis))
     with broker.listening("results", tmp_path / "heard"):
         broker.publish("camera/door", photos / "coffee.png")
         (reply,) = wait("labels", lambda: heard(tmp_path / "heard"), 30)
@@ -70,7 +70,12 @@ def test_a_photo_comes_back_as_labels_and_is_kept(start: Start, broker, redis: R
 
 
 def test_a_photo_whose_guest_fails_is_sent_again_until_the_guest_is_mended(start: Start, broker, device, redis):
-    pair = start(kept("mended", "fails"), app_id="mended", components=("mqtt", "redis"), replace=at(broker, redis))
+    pair = start(
+        kept("mended", "fails"),
+        app_id="mended",
+        components=("mqtt", "mqtt-results", "redis"),
+        replace=at(broker, redis),
+    )
     device.sends("one")
     wait("it is tried again", lambda: len(failures(pair.app)) == 2, 15)  # by the component, after 5 s
     mended(pair, 'guest = "fails"', 'guest = "echo"')
@@ -83,7 +88,7 @@ def test_a_photo_whose_guest_fails_is_sent_again_until_the_guest_is_mended(start
 def test_photos_wait_while_application_sidecar_and_broker_are_away(start: Start, broker, device, redis):
     # Mosquitto 2.0.11 forgets shared subscriptions when it restarts, until their clients are back; not plain ones.
     replace = {**at(broker, redis), "$share/vision/camera/+": "camera/+"}
-    pair = start(kept("away"), app_id="away", components=("mqtt", "redis"), replace=replace)
+    pair = start(kept("away"), app_id="away", components=("mqtt", "mqtt-results", "redis"), replace=replace)
     pair.app.kill()
     device.sends("application killed")
     pair.app.start().ready()
@@ -108,7 +113,7 @@ guest = "fails"
 attempts = 2
 dead_letter = "failed"
 """
-    pair = start(text, app_id="buried", components=("mqtt",), replace=at(broker))
+    pair = start(text, app_id="buried", components=("mqtt", "mqtt-results"), replace=at(broker))
     with broker.listening("failed", tmp_path / "heard"):
         device.sends("hopeless")
         assert wait("the dead letter", lambda: heard(tmp_path / "heard"), 30) == [b"hopeless"]
@@ -126,7 +131,9 @@ def test_a_photo_whose_state_is_not_accepted_is_kept_and_tried_again(start: Star
     (tmp_path / "store").mkdir()
     store = Redis(tmp_path / "store").start()
     try:
-        pair = start(kept("stateful"), app_id="stateful", components=("mqtt", "redis"), replace=at(broker, store))
+        pair = start(
+            kept("stateful"), app_id="stateful", components=("mqtt", "mqtt-results", "redis"), replace=at(broker, store)
+        )
         store.stop()
         device.sends("one")
         wait("it has failed", lambda: failures(pair.app), 30)
@@ -142,13 +149,11 @@ def test_a_photo_whose_output_is_not_accepted_is_kept_and_tried_again(start: Sta
 [[binding]]
 name = "camera"
 guest = "echo"
-to = ["files"]
+to = ["results"]
 attempts = 1
 dead_letter = "failed"
 """
-    kind = "spec:\n  type: bindings.localstorage"  # this one of two that are called results
-    renamed = {f"metadata: {{ name: results }}\n{kind}": f"metadata: {{ name: files }}\n{kind}"}
-    pair = start(text, app_id="filed", components=("mqtt", "local"), replace={**at(broker), **renamed})
+    pair = start(text, app_id="filed", components=("mqtt", "files"), replace=at(broker))
     folder = pair.app.log.parent / "out/results"
     shutil.rmtree(folder)
     folder.write_text("no folder: nothing can be written here")
@@ -163,7 +168,9 @@ dead_letter = "failed"
 
 def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker, device, redis):
     def replica(app_id: str) -> Pair:
-        return start(kept(app_id), app_id=app_id, components=("mqtt", "redis"), replace=at(broker, redis))
+        return start(
+            kept(app_id), app_id=app_id, components=("mqtt", "mqtt-results", "redis"), replace=at(broker, redis)
+        )
 
     def all_stored() -> list[str]:
         return stored(redis, "replica-1") + stored(redis, "replica-2")

@@ -72,7 +72,7 @@ def queues(start: Start, rabbitmq: RabbitMQ, redis: Redis, tmp_path: Path):
         }
         flags = ("--resources-path", str(ends))
         # Without health checks: see components/rabbitmq/photos.yaml.
-        names = ("rabbitmq", "redis")
+        names = ("rabbitmq", "rabbitmq-results", "redis")
         return start(text, app_id=app_id, components=names, replace=replace, flags=flags, probe=False)
 
     return begin

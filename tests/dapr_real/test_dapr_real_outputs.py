@@ -61,7 +61,7 @@ def files(pair: Pair) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def local(start_for_module: Start) -> Pair:
-    return start_for_module(MANIFEST, app_id="outputs", components=("local",))
+    return start_for_module(MANIFEST, app_id="outputs", components=("local", "files"))
 
 
 def test_a_reply_is_a_state_and_a_file_before_its_event_is_answered(local: Pair, photos: Path):
@@ -103,13 +103,13 @@ def test_an_event_whose_output_is_refused_has_failed(local: Pair, name, said):
 
 def test_a_sidecar_that_asks_for_a_token_gets_it(start: Start):
     token = {"DAPR_API_TOKEN": "battery-staple"}
-    pair = start(MANIFEST, app_id="guarded", components=("local",), environment=token, app_environment=token)
+    pair = start(MANIFEST, app_id="guarded", components=("local", "files"), environment=token, app_environment=token)
     send(pair, "bytes", b"x")
     assert pair.sidecar.http("GET", "/v1.0/state/state/bytes").body == b"x"
 
 
 def test_outputs_go_on_after_the_sidecar_was_restarted(start: Start):
-    pair = start(MANIFEST, app_id="again", components=("local",))
+    pair = start(MANIFEST, app_id="again", components=("local", "files"))
     send(pair, "bytes", b"one")
     pair.sidecar.stop()
     with pytest.raises(Failure, match="the sidecar cannot be reached") as caught:
@@ -129,7 +129,7 @@ def test_a_job_is_run_over_a_direct_call(local: Pair):
 def test_a_photo_from_a_camera_comes_back_as_labels(start: Start, mosquitto: Mosquitto, photos: Path, tmp_path: Path):
     text = MANIFEST.replace('state = { store = "state", key = "labels-{name}" }', "")
     replace = {"tcp://localhost:1883": f"tcp://localhost:{mosquitto.port}"}
-    pair = start(text, app_id="cameras", components=("mqtt",), replace=replace)
+    pair = start(text, app_id="cameras", components=("mqtt", "mqtt-results"), replace=replace)
     heard = tmp_path / "heard"
     with mosquitto.listening("results", heard):
         mosquitto.publish("camera/door", photos / "coffee.png")

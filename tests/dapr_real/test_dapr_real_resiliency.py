@@ -1,6 +1,6 @@
-"""The policies of components/policies, where Dapr applies them: gRPC calls, and applications that cannot be reached.
+"""The policies of components/policies and components/policies-proxying, where Dapr applies them.
 
-Over the HTTP API a gRPC application's error is a response: it is neither repeated nor counted.
+Only what a retry can mend is repeated, and what one caller sends keeps no other waiting.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import grpc
 import pytest
 from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
-from real_programs import Pair, Sidecar, Start, resources, running, variables, wait
+from real_programs import Pair, Sidecar, Start, resources, running
 
 FRAIL = """
 [guests.echo]
@@ -26,10 +26,13 @@ calling = "command"
 [guests.fails]
 module = "MODULES/fails.wasm"
 calling = "command"
+[guests.malformed]
+module = "MODULES/malformed.wasm"
+calling = "command"
 [guests.loops]
 module = "MODULES/loops.wasm"
 calling = "command"
-limits = { time = "10s" }
+limits = { time = "60s" }
 [guests.environment]
 module = "MODULES/environment.wasm"
 calling = "command"
@@ -46,17 +49,17 @@ guest = "later"
 method = "fails"
 guest = "fails"
 [[invoke]]
+method = "malformed"
+guest = "malformed"
+[[invoke]]
 method = "loops"
 guest = "loops"
 """
-FASTER = {
+PROXYING = {
     "vision: {": "frail: {",
     "call: 15s": "call: 500ms",
-    "duration: 200ms": "duration: 20ms",
     "maxInterval: 5s": "maxInterval: 50ms",
-    "maxRetries: 8": "maxRetries: 3",
-    "consecutiveFailures > 20": "consecutiveFailures > 6",
-    "timeout: 10s": "timeout: 2s",
+    "maxRetries: 6": "maxRetries: 3",
 }
 TRIES = 4
 
@@ -66,10 +69,21 @@ def frail(start_for_module: Start) -> Pair:
     return start_for_module(FRAIL, app_id="frail")
 
 
-@pytest.fixture
-def caller(frail: Pair, tmp_path: Path, names: Path) -> Iterator[Sidecar]:
-    """A calling sidecar with the policies, its circuit breakers closed."""
-    sidecar = Sidecar(tmp_path, "patient", names=names, resources=resources(tmp_path, "policies", replace=FASTER))
+@pytest.fixture(scope="module")
+def caller(frail: Pair, tmp_path_factory: pytest.TempPathFactory, names: Path) -> Iterator[Sidecar]:
+    """A calling sidecar with the policies as they are."""
+    folder = tmp_path_factory.mktemp("caller")
+    sidecar = Sidecar(folder, "patient", names=names, resources=resources(folder, "policies"))
+    with running(sidecar):
+        yield sidecar
+
+
+@pytest.fixture(scope="module")
+def proxying(frail: Pair, tmp_path_factory: pytest.TempPathFactory, names: Path) -> Iterator[Sidecar]:
+    """A calling sidecar with the policies for proxied calls."""
+    folder = tmp_path_factory.mktemp("proxying")
+    policies = resources(folder, "policies-proxying", replace=PROXYING)
+    sidecar = Sidecar(folder, "proxying", names=names, resources=policies)
     with running(sidecar):
         yield sidecar
 
@@ -90,73 +104,90 @@ def code_of(call: Callable[[], object]) -> grpc.StatusCode:
     return caught.value.code()
 
 
-def test_a_call_that_may_succeed_later_is_repeated_by_invokeservice(frail: Pair, caller: Sidecar):
-    tries = failures(frail, "later")
-    assert code_of(lambda: caller.invoke_grpc("frail", "later")) is grpc.StatusCode.UNAVAILABLE
-    assert tries() == TRIES
-
-
-def test_a_call_that_may_succeed_later_is_repeated_by_proxying(frail: Pair, caller: Sidecar):
-    tries = failures(frail, "later")
-    application = AppCallbackStub(caller.channel)
+def proxied(sidecar: Sidecar, method: str) -> grpc.StatusCode:
+    """The error of a proxied call."""
+    application = AppCallbackStub(sidecar.channel)
     target = (("dapr-app-id", "frail"),)
-    request = InvokeRequest(method="later")
-    assert code_of(lambda: application.OnInvoke(request, metadata=target, timeout=30)) is grpc.StatusCode.UNAVAILABLE
-    assert tries() == TRIES
+    return code_of(lambda: application.OnInvoke(InvokeRequest(method=method), metadata=target, timeout=50))
 
 
-def test_an_error_over_the_http_api_is_a_response_and_not_repeated(frail: Pair, caller: Sidecar):
-    tries = failures(frail, "later")
-    assert caller.invoke("frail", "later").status == 503
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [
+        ("malformed", grpc.StatusCode.INVALID_ARGUMENT),
+        ("fails", grpc.StatusCode.INTERNAL),
+        ("later", grpc.StatusCode.UNAVAILABLE),
+    ],
+)
+def test_what_an_application_answers_to_an_invokeservice_is_not_repeated(frail: Pair, caller: Sidecar, method, code):
+    tries = failures(frail, method)
+    assert code_of(lambda: caller.invoke_grpc("frail", method)) is code
     assert tries() == 1
 
 
-def test_a_guest_s_own_error_is_not_repeated_by_proxying(frail: Pair, caller: Sidecar):
-    tries = failures(frail, "fails")
-    application = AppCallbackStub(caller.channel)
-    target = (("dapr-app-id", "frail"),)
-    request = InvokeRequest(method="fails")
-    assert code_of(lambda: application.OnInvoke(request, metadata=target, timeout=30)) is grpc.StatusCode.INTERNAL
-    assert tries() == 1
+def test_an_error_over_the_http_api_is_a_response_and_not_repeated(frail: Pair, caller: Sidecar, proxying: Sidecar):
+    for sidecar in (caller, proxying):
+        tries = failures(frail, "later")
+        assert sidecar.invoke("frail", "later").status == 503
+        assert tries() == 1
 
 
-def test_invokeservice_repeats_every_error_whatever_matching_says(frail: Pair, caller: Sidecar):
-    tries = failures(frail, "fails")
-    assert code_of(lambda: caller.invoke_grpc("frail", "fails")) is grpc.StatusCode.INTERNAL
+def test_a_body_that_is_too_large_is_refused_at_once(frail: Pair, caller: Sidecar):
+    before = caller.said.count("Retrying in")
+    body = b"x" * (4 * 1024 * 1024 + 100)  # the sidecars let 4 MiB through
+    assert code_of(lambda: caller.invoke_grpc("frail", "echo", body)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert caller.said.count("Retrying in") == before
+
+
+def test_whoever_sends_what_guests_fail_on_cuts_nobody_off(frail: Pair, caller: Sidecar, proxying: Sidecar):
+    for _ in range(25):
+        code_of(lambda: caller.invoke_grpc("frail", "malformed"))
+        proxied(proxying, "malformed")
+    assert caller.invoke_grpc("frail", "echo", b"x").data.value == b"x"
+    assert caller.invoke("frail", "echo", b"x").body == b"x"
+    assert proxied(proxying, "malformed") is grpc.StatusCode.INVALID_ARGUMENT  # and not "circuit breaker is open"
+
+
+def test_a_proxied_call_that_may_succeed_later_is_repeated(frail: Pair, proxying: Sidecar):
+    tries = failures(frail, "later")
+    assert proxied(proxying, "later") is grpc.StatusCode.UNAVAILABLE
     assert tries() == TRIES
 
 
-def test_a_call_over_its_time_is_given_up(frail: Pair, caller: Sidecar):
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [("malformed", grpc.StatusCode.INVALID_ARGUMENT), ("fails", grpc.StatusCode.INTERNAL)],
+)
+def test_a_proxied_call_that_no_retry_mends_is_not_repeated(frail: Pair, proxying: Sidecar, method, code):
+    tries = failures(frail, method)
+    assert proxied(proxying, method) is code
+    assert tries() == 1
+
+
+def test_a_policy_for_proxied_calls_repeats_every_error_of_an_invokeservice(frail: Pair, proxying: Sidecar):
+    """Which is why it is not for sidecars whose applications call so."""
+    tries = failures(frail, "malformed")
+    assert code_of(lambda: proxying.invoke_grpc("frail", "malformed")) is grpc.StatusCode.INVALID_ARGUMENT
+    assert tries() == TRIES
+
+
+def test_a_proxied_call_over_its_time_is_given_up(frail: Pair, proxying: Sidecar):
     began = time.monotonic()
-    assert code_of(lambda: caller.invoke_grpc("frail", "loops")) is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert caller.invoke("frail", "loops").status in (500, 504)
-    assert time.monotonic() - began < 8  # and not 10 s each
-
-
-def test_an_application_that_fails_and_fails_is_left_alone_for_a_while(frail: Pair, caller: Sidecar):
-    tries = failures(frail, "later")
-    for _ in range(4):
-        code_of(lambda: caller.invoke_grpc("frail", "later"))
-    assert tries() == 7
-    with pytest.raises(grpc.RpcError, match="circuit breaker is open"):
-        caller.invoke_grpc("frail", "later")
-    assert tries() == 7
-    # Then one call is let through, to see; it succeeds, and so do all others.
-    wait("calls go through again", lambda: echoes(caller), 10)
-    assert tries() == 7
+    assert proxied(proxying, "loops") is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert proxying.invoke("frail", "loops").status in (500, 504)  # the same over HTTP
+    assert time.monotonic() - began < 40  # and not the 60 s that the guest has
 
 
 @pytest.mark.parametrize("api", ["HTTP", "gRPC"])
-def test_a_call_waits_for_an_application_that_is_away(
+def test_a_call_waits_for_a_sidecar_that_is_away(
     start: Start, tmp_path_factory: pytest.TempPathFactory, names: Path, api
 ):
-    """The policies hold for gRPC as long as anything is away; for HTTP, as long as its sidecar is."""
-    pair = start(FRAIL, app_id="frail-2")
+    # With health probes it would refuse what comes before it has found its application healthy: not repeated.
+    pair = start(FRAIL, app_id="frail-2", probe=False)
     folder = tmp_path_factory.mktemp("patient")
     # Not more often than this: each try repeats a header (forwarded), until the headers are too large.
-    often = {"vision: {": "frail-2: {", "maxRetries: 8": "maxRetries: 40", "maxInterval: 5s": "maxInterval: 300ms"}
-    often["consecutiveFailures > 20"] = "consecutiveFailures > 1000"
-    policies = resources(folder, "policies", replace=FASTER | often)
+    often = {"maxRetries: 6": "maxRetries: 40", "maxInterval: 5s": "maxInterval: 300ms"}
+    policies = resources(folder, "policies", replace=often)
     caller = Sidecar(folder, "patient-2", names=names, resources=policies)
     with running(caller), ThreadPoolExecutor(1) as pool:
         pair.sidecar.kill()
@@ -167,17 +198,7 @@ def test_a_call_waits_for_an_application_that_is_away(
             call = pool.submit(lambda: caller.invoke_grpc("frail-2", "environment", b"x").data.value)
         time.sleep(0.5)
         assert not call.done()
-        if api == "HTTP":
-            pair.app.start().ready()
-            pair.sidecar.start()
-        else:
-            pair.sidecar.start()
-            pair.app.start()
-        assert variables(call.result(30))["GUESTHOUSE_META_DAPR_CALLER_APP_ID"] == "patient-2"
-
-
-def echoes(caller: Sidecar) -> bool:
-    try:
-        return caller.invoke_grpc("frail", "echo", b"x").data.value == b"x"
-    except grpc.RpcError:
-        return False
+        pair.app.start().ready()
+        pair.sidecar.start()
+        answer = call.result(30)
+        assert b"GUESTHOUSE_META_DAPR_CALLER_APP_ID=patient-2" in answer, answer

@@ -70,7 +70,7 @@ to = ["results"]
 
 def test_every_photo_has_a_result_though_the_guest_host_is_killed_three_times(start: Start, broker, tmp_path: Path):
     replace = {"tcp://localhost:1883": f"tcp://localhost:{broker.port}"}
-    pair = start(GREY, app_id="killed", components=("mqtt",), replace=replace)
+    pair = start(GREY, app_id="killed", components=("mqtt", "mqtt-results"), replace=replace)
     file = tmp_path / "photo.png"
     with broker.listening("results", tmp_path / "heard"):
 

@@ -1,7 +1,8 @@
 """The files for Kubernetes and `dapr run -f`: sound by themselves, and in step with each other and with the code.
 
-Kubernetes' own kinds are checked against its API's schemas. Dapr's and KEDA's are not in them: of these the parts that
-matter here are looked at one by one.
+Kubernetes' own kinds are checked against its API's schemas. Those of Dapr, KEDA and the Prometheus operator are not in
+them: of these the parts that matter here are looked at one by one. What kustomize makes of the files is in
+test_deploy_kustomize.py.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
+MANIFEST = FOLDER / "base" / "guesthouse.toml"
 # From the first minor version whose API has all that is used (a pause before SIGTERM) to the newest with schemas.
 VERSIONS = ["1.30", "1.37"]
 DOCUMENTS = [
     (f"{file.relative_to(FOLDER)}-{document['kind']}", document)
     for file in sorted(FOLDER.rglob("*.yaml"))
+    if file.name != "kustomization.yaml"
     for document in yaml.safe_load_all(file.read_text())
 ]
-FOREIGN = ("dapr.io/", "keda.sh/")
+FOREIGN = ("dapr.io/", "keda.sh/", "monitoring.coreos.com/")
 MIB = 1024 * 1024
 
 # What Dapr's injector reads from a pod (1.18: pkg/injector/annotations), each after `dapr.io/`.
@@ -66,17 +69,17 @@ def one(kind: str, name: str = "vision") -> dict[str, Any]:
     return found
 
 
-def pod() -> dict[str, Any]:
-    return one("Deployment")["spec"]["template"]["spec"]
+def pod(name: str = "vision") -> dict[str, Any]:
+    return one("Deployment", name)["spec"]["template"]["spec"]
 
 
-def container() -> dict[str, Any]:
-    (found,) = pod()["containers"]
+def container(name: str = "vision") -> dict[str, Any]:
+    (found,) = pod(name)["containers"]
     return found
 
 
-def annotation(name: str) -> str:
-    return one("Deployment")["spec"]["template"]["metadata"]["annotations"][f"dapr.io/{name}"]
+def annotation(name: str, deployment: str = "vision") -> str:
+    return one("Deployment", deployment)["spec"]["template"]["metadata"]["annotations"][f"dapr.io/{name}"]
 
 
 def metadata(component: str) -> dict[str, str]:
@@ -84,8 +87,8 @@ def metadata(component: str) -> dict[str, str]:
 
 
 def manifest() -> Manifest:
-    """What the ConfigMap serves, with the image's files where they are in this checkout."""
-    text = one("ConfigMap")["data"]["guesthouse.toml"].replace("/srv/guesthouse/", f"{ROOT}/")
+    """What the pods serve, with the image's files where they are in this checkout."""
+    text = MANIFEST.read_text().replace("/srv/guesthouse/", f"{ROOT}/")
     return parse(tomllib.loads(text), ROOT / "guesthouse.toml", {"METRICS_TOKEN": "m"})
 
 
@@ -110,16 +113,17 @@ def test_the_api_knows_every_key(document, version):
 @pytest.mark.parametrize(
     "document", [pytest.param(d, id=name) for name, d in DOCUMENTS if d["apiVersion"].startswith(FOREIGN)]
 )
-def test_resources_of_dapr_and_keda_have_their_shape(document):
+def test_resources_of_others_have_their_shape(document):
     dapr = {"apiVersion", "kind", "metadata", "spec", "auth", "scopes"}
     keys = {
         "Component": dapr,
         "Resiliency": dapr - {"auth"},
         "ScaledObject": {"apiVersion", "kind", "metadata", "spec"},
         "TriggerAuthentication": {"apiVersion", "kind", "metadata", "spec"},
+        "PodMonitor": {"apiVersion", "kind", "metadata", "spec"},
     }[document["kind"]]
     assert set(document) <= keys
-    assert document["apiVersion"] == ("dapr.io/v1alpha1" if "dapr" in document["apiVersion"] else "keda.sh/v1alpha1")
+    assert document["apiVersion"] in ("dapr.io/v1alpha1", "keda.sh/v1alpha1", "monitoring.coreos.com/v1")
     for item in document["spec"].get("metadata", []):
         assert set(item) in ({"name", "value"}, {"name", "secretKeyRef"})
         assert isinstance(item.get("value", ""), str)
@@ -127,8 +131,9 @@ def test_resources_of_dapr_and_keda_have_their_shape(document):
         assert all(isinstance(value, str) for value in trigger["metadata"].values())
 
 
-def test_every_annotation_is_one_that_dapr_reads_and_is_text():
-    found = one("Deployment")["spec"]["template"]["metadata"]["annotations"]
+@pytest.mark.parametrize("name", ["vision", "web"])
+def test_every_annotation_is_one_that_dapr_reads_and_is_text(name):
+    found = one("Deployment", name)["spec"]["template"]["metadata"]["annotations"]
     assert {name.removeprefix("dapr.io/") for name in found} <= set(ANNOTATIONS.split())
     assert all(isinstance(value, str) for value in found.values())
 
@@ -185,21 +190,22 @@ def test_probes_ask_for_paths_and_the_port_that_there_are():
         assert f'"{path}"' in code
 
 
-def test_a_pod_has_no_more_rights_than_a_container_of_compose():
-    assert container()["securityContext"] == {
+@pytest.mark.parametrize("name", ["vision", "web"])
+def test_a_pod_has_no_more_rights_than_a_container_of_compose(name):
+    assert container(name)["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    of_pod = pod()["securityContext"]
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["vision"]
+    of_pod = pod(name)["securityContext"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][name]
     assert compose["read_only"]
     assert f"{of_pod['runAsUser']}:{of_pod['runAsGroup']}" == compose["user"]
     assert of_pod["runAsNonRoot"]
     assert of_pod["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert annotation("sidecar-seccomp-profile-type") == "RuntimeDefault"
-    assert pod()["automountServiceAccountToken"] is False
-    assert one("ServiceAccount")["automountServiceAccountToken"] is False
+    assert annotation("sidecar-seccomp-profile-type", name) == "RuntimeDefault"
+    assert pod(name)["automountServiceAccountToken"] is False
+    assert one("ServiceAccount", name)["automountServiceAccountToken"] is False
 
 
 def test_the_code_cache_is_a_folder_inside_its_volume():
@@ -222,7 +228,7 @@ def test_what_is_mounted_and_named_is_there():
     metrics = next(item["valueFrom"] for item in container()["env"] if item["name"] == "METRICS_TOKEN")
     assert metrics == {"secretKeyRef": {"name": "vision-token", "key": "metrics"}}
     manifest_file = Path(container()["args"][-1])
-    assert manifest_file.name in one("ConfigMap")["data"]
+    assert manifest_file.name == MANIFEST.name
     assert {"name": "manifest", "mountPath": str(manifest_file.parent), "readOnly": True} in container()["volumeMounts"]
 
 
@@ -237,13 +243,63 @@ def test_memory_is_enough_for_the_worst_that_the_limits_allow():
     assert size(resources["requests"]["memory"]) >= resident * MIB
 
 
-def test_a_message_is_tried_until_it_succeeds_and_its_time_is_over_before_another_replica_gets_it():
+def test_a_message_is_tried_until_the_application_is_known_to_be_away_and_given_up_before_another_replica_gets_it():
     spec = one("Resiliency")["spec"]
     inbound = spec["targets"]["components"]["pubsub"]["inbound"]
-    assert spec["policies"]["retries"][inbound["retry"]]["maxRetries"] == -1
+    retry = spec["policies"]["retries"][inbound["retry"]]
+    assert retry["policy"] == "exponential"
+    # Dapr (1.18) begins with half a second, makes each pause half as long again, and all of them up to half longer or
+    # shorter, by chance.
+    pauses = sum(min(0.5 * 1.5**n, seconds(retry["maxInterval"])) for n in range(retry["maxRetries"]))
+    probes = int(annotation("app-health-probe-interval")) * int(annotation("app-health-threshold"))
+    assert pauses / 2 > probes + int(annotation("app-health-probe-timeout")) / 1000
     limits = manifest().guests["classify"].limits
+    processing = seconds(metadata("pubsub")["processingTimeout"])
     timeout = seconds(spec["policies"]["timeouts"][inbound["timeout"]])
-    assert limits.time + limits.queue_wait < timeout < seconds(metadata("pubsub")["processingTimeout"])
+    assert limits.time + limits.queue_wait < timeout < processing
+    assert pauses * 1.5 + limits.time * (retry["maxRetries"] + 1) < processing
+    (topic,) = manifest().topic
+    assert topic.dead_letter
+
+
+def test_what_waits_in_redis_fits_into_it():
+    """Full, it takes no message any more; and it drops old ones only when it takes one."""
+    (topic,) = manifest().topic
+    assert metadata("pubsub")["publishingScopes"] == f"{annotation('app-id')}={topic.dead_letter}"
+    largest = 4 * MIB  # what a publisher's sidecar lets through, if it does not say otherwise
+    streams = 2 * int(metadata("pubsub")["maxLenApprox"]) * largest * 4 // 3  # base64; photos and dead letters
+    redis = one("StatefulSet", "redis")["spec"]["template"]["spec"]["containers"][0]
+    full = int(redis["args"][redis["args"].index("--maxmemory") + 1].removesuffix("mb")) * MIB
+    assert streams * 1.25 < full  # Redis' allocator rounds up
+    assert full * 1.25 < size(redis["resources"]["limits"]["memory"])
+    assert "--maxmemory-policy volatile-ttl" in " ".join(redis["args"])  # states have a time to live, streams have none
+    assert int(metadata("state")["ttlInSeconds"]) > 0
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert f"2 x {metadata('pubsub')['maxLenApprox']} x 4 MiB x 4/3" in text
+
+
+def test_the_page_is_the_one_that_the_manifest_allows_and_asks_for_a_token():
+    web = container("web")
+    assert list(manifest().page.apps) == [annotation("app-id", "web")]
+    assert web["args"] == ["web", "--host", "0.0.0.0", "--app", annotation("app-id")]
+    token = {"secretKeyRef": {"name": "vision-token", "key": "page"}}
+    assert {"name": "GUESTHOUSE_PAGE_TOKEN", "valueFrom": token} in web["env"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["web"]["healthcheck"]["test"][-1]
+    port = web["ports"][0]
+    assert compose == f"http://127.0.0.1:{port['containerPort']}/healthz"
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert web[probe]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+
+
+def test_prometheus_asks_the_port_of_metrics_with_their_token_and_calls_it_as_the_alerts_do():
+    (endpoint,) = one("PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == container()["ports"][0]["name"]
+    assert f'"{endpoint["path"]}"' in Path(probes.__file__).read_text()
+    metrics = next(item["valueFrom"]["secretKeyRef"] for item in container()["env"] if item["name"] == "METRICS_TOKEN")
+    assert endpoint["authorization"]["credentials"] == metrics
+    job = endpoint["relabelings"][0]
+    assert job["targetLabel"] == "job"
+    assert f'job="{job["replacement"]}"' in (ROOT / "deploy" / "alerts.yaml").read_text()
 
 
 def test_the_components_are_for_this_application_alone():
@@ -269,11 +325,6 @@ def test_autoscalers_count_what_the_application_reads_and_move_the_same_pods():
     assert cores["metadata"]["containerName"] == container()["name"]
     assert cpu["metrics"][0]["containerResource"]["container"] == container()["name"]
     assert {"cpu", "memory"} <= set(container()["resources"]["requests"])
-
-
-def test_only_one_of_the_autoscalers_is_applied_with_the_folder():
-    beside = {document["kind"] for name, document in DOCUMENTS if "/" not in name}
-    assert not beside & {"HorizontalPodAutoscaler", "ScaledObject"}
 
 
 def test_what_operations_tells_to_watch_are_metrics_that_alerts_and_dashboard_know():
