@@ -19,11 +19,13 @@ from pathlib import Path
 
 import wasmtime
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
-from tests.dapr_real.real_programs import App, Mosquitto, Program, Sidecar, free_port, resources, running
 
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.over_grpc import GRANT, PHOTOS
+
+sys.path.insert(0, str(servers.ROOT / "tests"))
+from dapr_real.real_programs import App, Mosquitto, Program, Sidecar, free_port, resources, running
 
 #: Standard input to standard output, 4 KiB at a time: what `bindings.wasm` and the calling convention "command" run.
 ECHO_COMMAND = """(module

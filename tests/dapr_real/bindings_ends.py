@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from real_programs import App, Mosquitto, Pair, Redis, wait
+from dapr_real.real_programs import App, Mosquitto, Pair, Redis, wait
 
 GUESTS = """
 [guests.echo]

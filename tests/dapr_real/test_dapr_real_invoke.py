@@ -12,7 +12,8 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from PIL import Image
-from real_programs import Pair, Sidecar, Start, of_kind, variables
+
+from dapr_real.real_programs import Pair, Sidecar, Start, of_kind, variables
 
 MiB = 1 << 20
 APIS = ["HTTP", "gRPC"]

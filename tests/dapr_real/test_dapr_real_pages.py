@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_programs import daprd, wait
 
+from dapr_real.real_programs import daprd, wait
 from shown import Checkout, Run, runs
 
 BEHIND = [run for run in runs() if run.servers]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from real_programs import Start, wait
+
+from dapr_real.real_programs import Start, wait
 
 ECHO = """
 [guests.echo]

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import pytest
-from real_programs import Pair, Redis, Start, variables, wait
+
+from dapr_real.real_programs import Pair, Redis, Start, variables, wait
 
 ENVIRONMENT = """
 [guests.environment]

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from bindings_ends import GUESTS, Device, failures, heard
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackHealthCheckStub
 from google.protobuf.empty_pb2 import Empty
 from PIL import Image
-from real_programs import Mosquitto, Pair, Sidecar, Start, wait
 
+from dapr_real.bindings_ends import GUESTS, Device, failures, heard
+from dapr_real.real_programs import Mosquitto, Pair, Sidecar, Start, wait
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guesthouse.inference.modelfile import ModelFault, external_locations, read_model
+from inference import tiny_models
 
 
 def fault(path: Path, sha256: str | None = None, **kwargs) -> str:

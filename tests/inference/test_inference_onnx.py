@@ -12,12 +12,10 @@ import time
 
 import numpy as np
 import pytest
-import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
-from tiny_models import FLOAT
 
 from guesthouse.inference import session
 from guesthouse.inference.cores import CALM, Traffic
@@ -28,6 +26,8 @@ from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from guesthouse_abi.services import TensorInfo
+from inference import tiny_models
+from inference.tiny_models import FLOAT
 
 
 def soon() -> Deadline:

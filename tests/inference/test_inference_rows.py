@@ -7,16 +7,16 @@ import re
 import numpy as np
 import onnx
 import pytest
-import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from tiny_models import BOOL, FLOAT, INT64
 
 from guesthouse.inference.graph import TooLarge, read_graph
 from guesthouse.inference.modelfile import ModelFault
 from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.rows import mixing
+from inference import tiny_models
+from inference.tiny_models import BOOL, FLOAT, INT64
 
 N4 = [("x", FLOAT, ["N", 4])]
 Y4 = [("y", FLOAT, ["N", 4])]

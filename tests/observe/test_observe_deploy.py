@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from watched import Samples, Watched
+
+from observe.watched import Samples, Watched
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 # What the scrape itself adds, and what is no series of an application's.

@@ -19,13 +19,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from watched import Collector, Watched, watched
 
 from guesthouse.cli.observed import ExtraMissing, traces_for
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.manifest import Manifest
 from guesthouse.observe import traces as observe_traces
 from guesthouse.observe.traces import Traces, TracesError, to_collector
+from observe.watched import Collector, Watched, watched
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=1"}

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reloading import MANIFEST, Reloading, reloading, says
 from structlog.testing import capture_logs
 
 from guesthouse.observe.guestlog import GuestLog
+from reload.reloading import MANIFEST, Reloading, reloading, says
 
 
 @pytest.fixture

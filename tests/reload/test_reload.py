@@ -9,13 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import load_guest
 from guesthouse.plan import build
 from guesthouse.reload import Outcome
 from inference import tiny_models
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 
 def named(log: list[dict[str, object]], event: str) -> list[dict[str, object]]:
