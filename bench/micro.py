@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import wasmtime
 
 from bench import bare
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.servers import ROOT
-from guesthouse.engine.base import EngineConfig
+from guesthouse.engine.base import EngineConfig, Linked
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.wasmtime import WasmtimeEngine, WasmtimeLinked, configure
 from guesthouse.event import Event, Trigger
@@ -85,10 +86,12 @@ def cycle(options: Options, folder: Path) -> Findings:
         options.say(f"a fresh sandbox for each event, {name}")
         with engine_of(pooling) as engine:
             guest = echo_guest(engine, folder)
+            linked = guest.linked
+            assert linked is not None
 
-            def seam(guest: Guest = guest) -> bytes:
+            def seam(guest: Guest = guest, linked: Linked = linked) -> bytes:
                 context = Context(Deadline.after(5), Grants(), guest.limits, SERVICES)
-                instance = guest.linked.instantiate(context)
+                instance = linked.instantiate(context)
                 try:
                     return guest.convention.run(lambda: instance, context, body)
                 finally:
@@ -217,7 +220,7 @@ def six(context: Context, a: I32, b: I32, c: I32, d: I32, e: I32, f: I32) -> I32
     return a
 
 
-def _public_instance(engine: wasmtime.Engine, artefact: bytes) -> tuple[wasmtime.Store, wasmtime.InstanceExports]:
+def _public_instance(engine: wasmtime.Engine, artefact: bytes) -> tuple[wasmtime.Store, Any]:
     i32 = wasmtime.ValType.i32
     linker = wasmtime.Linker(engine)
     linker.define_func("bench", "nothing", wasmtime.FuncType([], []), lambda: None)
@@ -231,7 +234,7 @@ def _public_instance(engine: wasmtime.Engine, artefact: bytes) -> tuple[wasmtime
 def calls(options: Options, folder: Path) -> Findings:
     """Single calls and accesses, through the engine's seam and through the public Python API."""
     options.say("single calls")
-    artefact = compiled(wasmtime.wat2wasm(CALLS))
+    artefact = compiled(bytes(wasmtime.wat2wasm(CALLS)))
     large = os.urandom(600_000)
     with engine_of(False) as engine:
         linked: WasmtimeLinked = engine.load(artefact).link(list(_IMPORTS.functions.values()))

@@ -111,7 +111,8 @@ class Run:
 
 
 def registry() -> dict[str, Any]:
-    return tomllib.loads(REGISTRY.read_text())
+    found: dict[str, Any] = tomllib.loads(REGISTRY.read_text())
+    return found
 
 
 def runs() -> list[Run]:

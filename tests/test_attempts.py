@@ -104,17 +104,22 @@ class Box:
         self.kept.append((destination.to, reply.body))
 
 
+class Failing(Dispatcher):
+    """Its guest fails for this reason; None: it answers."""
+
+    reason: Reason | None = Reason.TRAP
+
+
 @pytest.fixture
 def box() -> Box:
     return Box()
 
 
 @pytest.fixture
-def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iterator[Dispatcher]:
-    """A dispatcher whose guest fails as `dispatch.reason` says; None: it answers."""
+def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iterator[Failing]:
     (tmp_path / "guesthouse.toml").write_text(MANIFEST.replace("GUESTS", str(guests_folder)))
     with opened(load(tmp_path / "guesthouse.toml")) as plan:
-        made = Dispatcher(Plans(plan), box)
+        made = Failing(Plans(plan), box)
 
         def run(guest, event, deadline, queued):
             if made.reason is None:
@@ -122,7 +127,6 @@ def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iter
             raise Failure(made.reason, "no film in the camera", guest.name)
 
         monkeypatch.setattr(sandbox, "run", run)
-        made.reason = Reason.TRAP
         yield made
 
 

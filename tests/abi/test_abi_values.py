@@ -18,6 +18,7 @@ from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.values import MOST, TYPES, parameters, results
 from guesthouse_abi.errors import BadReply, DeadlineExceeded, GuestError, MalformedEvent, OutOfBounds
+from guesthouse_abi.imports import host_modules
 from guesthouse_abi.memory import Memory
 
 # The guest
@@ -27,7 +28,7 @@ from guesthouse_abi.memory import Memory
 def guest(engine, guests_folder):
     """Calls a function of guests/values: `guest(function, body, types)`."""
     module = wat.compiled(engine, (guests_folder / "values" / "values.wasm").read_bytes())
-    functions = [wat.host_modules()[one.module].functions[one.name] for one in module.imports]
+    functions = [host_modules()[one.module].functions[one.name] for one in module.imports]
     linked = module.link(functions)
 
     def call(function: str, body: str, *types: str) -> object:
@@ -189,7 +190,7 @@ def given_back(engine, *values: tuple[int, bytes], **limits: int) -> str:
         pieces.append((at, data))
         at += len(data)
     text = answer(record(0, 32, len(values)), (32, triples), *pieces)
-    return wat.run(engine, text, Bindgen("f", True), b"[]", wat.context(**limits)).decode()
+    return wat.run(engine, text, Bindgen("f", True), b"[]", wat.context(5.0, grants=None, **limits)).decode()
 
 
 @pytest.mark.parametrize(

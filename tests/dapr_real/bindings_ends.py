@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dapr_real.real_programs import App, Mosquitto, Pair, Redis, wait
@@ -61,7 +62,7 @@ def mended(pair: Pair, old: str, new: str) -> None:
     pair.app.start().ready()
 
 
-def settles(what: str, count, seconds: float = 2.0) -> int:
+def settles(what: str, count: Callable[[], int], seconds: float = 2.0) -> int:
     """A number that has not changed for a while."""
     last, since = count(), time.monotonic()
 

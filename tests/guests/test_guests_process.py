@@ -140,7 +140,9 @@ def test_granted_files_are_one_memory_for_all_workers_and_count_for_none(plan: P
         assert end - begin > LARGE
         mapped.add(inode)
         bounds = process.joinpath("limits").read_text()
-        assert int(re.search(r"Max data size +(\d+)", bounds)[1]) < LARGE
+        largest = re.search(r"Max data size +(\d+)", bounds)
+        assert largest is not None
+        assert int(largest[1]) < LARGE
         opened = [os.readlink(fd) for fd in process.joinpath("fd").iterdir()]
         assert sum("guesthouse-files" in name for name in opened) <= 1  # Python's own, for the mapping
     assert len(mapped) == 1
@@ -293,6 +295,7 @@ def test_a_loop_ends_at_its_deadline_and_its_worker_goes_on_where_the_engine_can
         before = plan.pools["loop"].pids
         failed = failure(plan, "loop")
         assert (failed.reason, failed.text) == (Reason.DEADLINE, "stopped at its deadline (time limit 0.3 s)")
+        assert failed.cost is not None
         assert failed.cost.total > 0.2
         there = stayed(plan, "loop", before)
         until(lambda: complete(plan.pools["loop"]))

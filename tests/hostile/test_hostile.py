@@ -44,7 +44,8 @@ class Healthy(threading.Thread):
 
     def __init__(self, dispatch: Dispatcher) -> None:
         super().__init__()
-        self.answers, self.wrong, self.over = 0, [], threading.Event()
+        self.answers, self.over = 0, threading.Event()
+        self.wrong: list[object] = []
         self._dispatch = dispatch
 
     def run(self) -> None:

@@ -58,7 +58,8 @@ def bare(made: onnx.ModelProto, given: dict[str, np.ndarray], wanted: list[str])
     options.log_severity_level = 4
     session = ort.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
     try:
-        return session.run(wanted, given)
+        found: list[np.ndarray] = session.run(wanted, given)
+        return found
     except Exception:
         return None
 

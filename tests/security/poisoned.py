@@ -105,8 +105,8 @@ class _NothingToShrink(ort.RunOptions):  # type: ignore[misc]
 
 def prepare() -> None:
     """Put the allocators in place that cannot be had by the environment."""
-    session.ort.SessionOptions = _WithoutArena
-    session.ort.RunOptions = _NothingToShrink
+    ort.SessionOptions = _WithoutArena
+    ort.RunOptions = _NothingToShrink
     session._share_guest_arena = lambda: None  # type: ignore[assignment]
     popen: Any = subprocess.Popen
     environment = {name: os.environ[name] for name in ALLOCATORS}

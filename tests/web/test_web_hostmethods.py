@@ -26,7 +26,7 @@ from guesthouse.hostmethods import HostMethods
 from guesthouse.manifest import load
 from guesthouse.manifest.read import ManifestError
 from guesthouse.observe import logs
-from guesthouse.observe.guestlog import KEPT, KEPT_TEXT
+from guesthouse.observe.guestlog import KEPT, KEPT_TEXT, GuestLog
 from guesthouse.plan import build
 from guesthouse.plans import Plans
 from served import serving
@@ -125,7 +125,9 @@ def test_no_secret_is_in_the_lines(client: Client, monkeypatch: pytest.MonkeyPat
 def test_where_there_is_no_page_no_line_is_kept(tmp_path: Path):
     with serving(write(tmp_path, "")) as (client, plan):
         client.send(Event(Trigger.BINDING, "camera", b"a line\n"))
-        assert plan.guests["echo"].services.log.last() == []
+        log = plan.guests["echo"].services.log
+        assert isinstance(log, GuestLog)
+        assert log.last() == []
 
 
 @pytest.mark.parametrize(
