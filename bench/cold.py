@@ -46,7 +46,7 @@ def first_events(manifest: Path, method: str, body: bytes) -> dict[str, Any]:
             before = perf_counter()
             dispatcher.dispatch(invoke(method, body))
             times.append((perf_counter() - before) * 1000)
-        compiled = any(guest.compiled for guest in plan.guests.values())
+        compiled = any(guest.code.compiled for guest in plan.guests.values())
     return {"load": (loaded - started) * 1000, "first": times[0], "more": times[1:], "compiled": compiled}
 
 

@@ -20,9 +20,9 @@ from guesthouse.engine.base import EngineConfig, Linked
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.wasmtime import WasmtimeEngine, WasmtimeLinked, configure
 from guesthouse.event import Event, Trigger
-from guesthouse.guests import sandbox
 from guesthouse.guests.files import NOTHING, FileGrant, Granted, Shelf
-from guesthouse.guests.guest import Guest, GuestConfig, load_guest
+from guesthouse.guests.guest import Guest, GuestConfig, load_code
+from guesthouse.guests.sandbox import Sandbox
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
@@ -73,7 +73,13 @@ def compiled(wasm: bytes) -> bytes:
 def echo_guest(engine: WasmtimeEngine, folder: Path) -> Guest:
     """The guest `echo`, loaded as a server loads it."""
     config = GuestConfig("echo", ROOT / "guests" / "echo" / "echo.wasm", "bindgen", "echo")
-    return load_guest(config, engine, CodeCache(folder / "cache"), SERVICES)
+    return guest_of(config, engine, CodeCache(folder / "cache"))
+
+
+def guest_of(config: GuestConfig, engine: WasmtimeEngine, cache: CodeCache, granted: Granted = NOTHING) -> Guest:
+    """A guest that runs in this process."""
+    code = load_code(config, engine, cache)
+    return Guest(config, code, Sandbox(code.linked(), code.convention), SERVICES, granted=granted)
 
 
 def cycle(options: Options, folder: Path) -> Findings:
@@ -86,19 +92,18 @@ def cycle(options: Options, folder: Path) -> Findings:
         options.say(f"a fresh sandbox for each event, {name}")
         with engine_of(pooling) as engine:
             guest = echo_guest(engine, folder)
-            linked = guest.linked
-            assert linked is not None
+            linked = guest.code.linked()
 
             def seam(guest: Guest = guest, linked: Linked = linked) -> bytes:
                 context = Context(Deadline.after(5), Grants(), guest.limits, SERVICES)
                 instance = linked.instantiate(context)
                 try:
-                    return guest.convention.run(lambda: instance, context, body)
+                    return guest.code.convention.run(lambda: instance, context, body)
                 finally:
                     instance.close()
 
             def whole(guest: Guest = guest) -> bytes:
-                return sandbox.run(guest, event, Deadline(math.inf)).body
+                return guest.runner.run(guest, event, Deadline(math.inf)).body
 
             sides = {
                 "bare": bare.cycle(engine.engine, artefact, body),
@@ -108,7 +113,7 @@ def cycle(options: Options, folder: Path) -> Findings:
             }
             assert all(run() == body for run in sides.values())
             found = take_turns({n: microseconds(run, 400) for n, run in sides.items()}, options.rounds(25))
-            del guest
+            del guest, linked
         middle = {n: Spread.of(values).median for n, values in found.items()}
         findings.figures += [
             Figure(
@@ -160,8 +165,8 @@ def files(options: Options, folder: Path) -> Findings:
             for what, config in configs.items():
 
                 def side(granted: Granted, config: GuestConfig = config) -> Callable[[], bytes]:
-                    guest = load_guest(config, engine, cache, SERVICES, granted=granted)
-                    return lambda: sandbox.run(guest, event, Deadline(math.inf)).body
+                    guest = guest_of(config, engine, cache, granted)
+                    return lambda: guest.runner.run(guest, event, Deadline(math.inf)).body
 
                 sides = {"with": side(granted), "without": side(NOTHING)}
                 assert all(run() == event.body for run in sides.values())

@@ -12,7 +12,7 @@ from guesthouse.attempts import Attempts
 from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
-from guesthouse.guests import sandbox
+from guesthouse.guests.sandbox import Sandbox
 from guesthouse.manifest import load
 from guesthouse.plans import Plans
 
@@ -121,12 +121,12 @@ def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iter
     with opened(load(tmp_path / "guesthouse.toml")) as plan:
         made = Failing(Plans(plan), box)
 
-        def run(guest, event, deadline, queued):
+        def run(sandbox, guest, event, deadline):
             if made.reason is None:
                 return Reply(event.body)
             raise Failure(made.reason, "no film in the camera", guest.name)
 
-        monkeypatch.setattr(sandbox, "run", run)
+        monkeypatch.setattr(Sandbox, "run", run)
         yield made
 
 

@@ -1,19 +1,19 @@
-"""Which guest answers which event, and under which deadline.
+"""Which guest answers which event, where its reply goes, and when an event that fails is given up.
 
-The one way from any transport to a guest: route, size, slot, sandbox, outputs, reply. Knows neither Dapr nor Wasm; who
-is told of events is decided where it is made.
+The one way from any transport to a guest: route, guest, outputs, reply. Knows neither Dapr nor Wasm; its observers are
+passed in where it is made.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import structlog
 
 from guesthouse.attempts import Attempts, digest
-from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply
-from guesthouse.guests.guest import Guest
+from guesthouse.event import Event, Failure, Observer, Outputs, Reason, Reply, failure_of
 from guesthouse.plan import Plan, Route
 from guesthouse.plans import Plans
 from guesthouse_abi.deadline import Deadline
@@ -21,8 +21,10 @@ from guesthouse_abi.deadline import Deadline
 #: What a guest itself can be at fault for: here a route's `on_error = "drop"` holds.
 _GUEST_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST})
 #: What an event is given up for in the end. Not for what may end without it: a full queue, an output that is away.
-_COUNTED = _GUEST_FAULTS | {Reason.DEADLINE, Reason.MALFORMED, Reason.TOO_LARGE, Reason.INTERNAL}
+_COUNTS_AS_ATTEMPT = _GUEST_FAULTS | {Reason.DEADLINE, Reason.MALFORMED, Reason.TOO_LARGE, Reason.INTERNAL}
 _DEAD_LETTER_TIME = 10.0  # seconds: of its own, for the event's time may be over
+
+Ending = TypeVar("Ending", Reply, Failure)
 
 _log = structlog.get_logger("guesthouse.events")
 
@@ -37,47 +39,71 @@ class Dispatcher:
         self._attempts = Attempts()
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
-        """See `event.Handler.dispatch`."""
+        """See `event.Handler.dispatch`. Every ending that is no reply is a `Failure`, our own faults too."""
         try:
             reply = self._answer(event, deadline if deadline is not None else Deadline(math.inf))
-        except Failure as failure:
-            for observer in self._observers:
-                observer.failed(event, failure)
-            raise
+        except Exception as error:
+            raise self._failed(event, error)  # noqa: B904 (its cause is set; a name here would keep it and its frames alive)
         for observer in self._observers:
-            observer.answered(event, reply)
+            _heard(observer.answered, event, reply)
         return reply
+
+    def _failed(self, event: Event, error: Exception) -> Failure:
+        """Tell the observers that an event has failed; returns as what."""
+        failure = failure_of(error)
+        for observer in self._observers:
+            _heard(observer.failed, event, failure)
+        return failure
 
     def _answer(self, event: Event, deadline: Deadline) -> Reply:
         plan = self._plans.take()
         try:
-            return self._by(plan, event, deadline)
+            return self._answer_with(plan, event, deadline)
         finally:
             self._plans.give_back(plan)
 
-    def _by(self, plan: Plan, event: Event, deadline: Deadline) -> Reply:
-        route = plan.route(event)
+    def _answer_with(self, plan: Plan, event: Event, deadline: Deadline) -> Reply:
         try:
-            reply = _run(plan, plan.guests[route.guest], event, deadline)
+            route = plan.route(event)
+        except Failure:
+            if event.fault is not None:  # which says more
+                raise event.fault from None
+            raise
+        try:
+            if event.fault is not None:
+                raise event.fault
+            reply = plan.guests[route.guest].run(event, deadline)
             event.check_room(reply)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
-        except Failure as failure:
-            failure.drop = (route.drop and failure.reason in _GUEST_FAULTS) or self._given_up(event, route, failure)
-            raise
+        except Exception as error:
+            raise self._judged(event, route, error)  # noqa: B904 (as above)
         if route.attempts:
             self._attempts.forget(event)
         return reply
 
-    def _given_up(self, event: Event, route: Route, failure: Failure) -> bool:
+    def _judged(self, event: Event, route: Route, error: Exception) -> Failure:
+        """The failure of an event on this route: whose it is, and whether it is to be sent again."""
+        failure = failure_of(error, route.guest)
+        failure.guest = failure.guest or route.guest
+        at_fault = failure.reason in _GUEST_FAULTS
+        failure.drop = (route.drop and at_fault) or self._give_up_when_exhausted(event, route, failure)
+        return failure
+
+    def _give_up_when_exhausted(self, event: Event, route: Route, failure: Failure) -> bool:
         """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted."""
-        if not route.attempts or failure.reason not in _COUNTED or self._attempts.failed(event) < route.attempts:
+        if (
+            not route.attempts
+            or failure.reason not in _COUNTS_AS_ATTEMPT
+            or self._attempts.failed(event) < route.attempts
+        ):
             return False
         if route.dead_letter:
-            letter, box = Reply(event.body, event.content_type, route.guest), Route(route.guest, (route.dead_letter,))
+            dead_letter = Reply(event.body, event.content_type, route.guest)
+            destination = Route(route.guest, (route.dead_letter,))
             try:
-                self._outputs.deliver(letter, event, box, Deadline.after(_DEAD_LETTER_TIME))
-            except Failure as refused:
+                self._outputs.deliver(dead_letter, event, destination, Deadline.after(_DEAD_LETTER_TIME))
+            except Exception as refused:
                 _log.error("kept an event that was to be given up", name=event.name, error=str(refused))
                 return False
         self._attempts.forget(event)
@@ -94,15 +120,9 @@ class Dispatcher:
         return True
 
 
-def _run(plan: Plan, guest: Guest, event: Event, deadline: Deadline) -> Reply:
-    limits = guest.limits
-    if len(event.body) > limits.input:
-        raise Failure(
-            Reason.TOO_LARGE, f"a body of {len(event.body)} bytes; the limit input is {limits.input}", guest.name
-        )
-    deadline.tighten(limits.queue_wait + limits.time)
-    queued = guest.slots.acquire(deadline)
+def _heard(tell: Callable[[Event, Ending], None], event: Event, ending: Ending) -> None:
+    """Tell an observer. One that fails costs the event nothing, and the other observers neither."""
     try:
-        return plan.run(guest.name, event, deadline, queued)
-    finally:
-        guest.slots.release()
+        tell(event, ending)
+    except Exception:
+        _log.exception("an observer failed", guest=ending.guest, name=event.name)

@@ -25,6 +25,15 @@ class Trigger(str, enum.Enum):
     OPERATION = "operation"  # of our own output binding
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many bytes of a reply (body and content type) a transport can carry, what sets that, and what to do."""
+
+    size: int
+    of: str = "server.message"
+    remedy: str = "raise it, or lower limits.output"
+
+
 # The next three are never changed after they are made. Not frozen: a frozen one takes three times as long to make, and
 # each event makes all three.
 
@@ -34,8 +43,9 @@ class Event:
     """One thing to be answered by a guest.
 
     `name` is the method, the binding, `pubsub/topic`, the job or the operation; `path` the route that a topic's event
-    matched (as the sidecar reports it). `metadata` keys are lower case. `room` is how many bytes of a reply (body and
-    content type) its transport can carry; None: any, or it carries none.
+    matched (as the sidecar reports it). `metadata` keys are lower case. `room` is what a reply has in its transport;
+    None: any, or it carries none. `fault` is why it cannot be answered: its transport could not make sense of it, and
+    the dispatcher raises this instead of running a guest, so that it ends as every other event does.
     """
 
     trigger: Trigger
@@ -47,17 +57,16 @@ class Event:
     path: str = ""
     id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    room: int | None = None
+    room: Room | None = None
+    fault: Failure | None = None
 
     def check_room(self, reply: Reply) -> None:
         """Raise `Failure` for a reply that there is no room for."""
         if self.room is None:
             return
         size = len(reply.body) + len(reply.content_type.encode())
-        if size > self.room:
-            text = (
-                f"a reply of {size} bytes; server.message leaves room for {self.room}: raise it, or lower limits.output"
-            )
+        if size > self.room.size:
+            text = f"a reply of {size} bytes; {self.room.of} leaves room for {self.room.size}: {self.room.remedy}"
             raise Failure(Reason.TOO_LARGE, text, reply.guest)
 
 
@@ -128,6 +137,15 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return f"guest {self.guest!r}: {self.text}" if self.guest else self.text
+
+
+def failure_of(error: Exception, guest: str = "") -> Failure:
+    """The failure that `error` is; any other exception is a fault of ours, of which the caller is told no more."""
+    if isinstance(error, Failure):
+        return error
+    failure = Failure(Reason.INTERNAL, "internal error", guest)
+    failure.__cause__ = error
+    return failure
 
 
 class Destination(Protocol):

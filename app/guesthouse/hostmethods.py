@@ -129,7 +129,7 @@ class HostMethods:
             **self._guest(plan, name),
             "isolation": guest.config.isolation,
             "function": guest.config.function,
-            "sha256": guest.sha256,
+            "sha256": guest.code.sha256,
             "loaded": round(self._loaded.get(name, self._switched), 3),
             "limits": dataclasses.asdict(guest.limits),
             **self._feed.details(name),
@@ -148,7 +148,7 @@ def takes(table: tables.Guest, guest: Guest) -> list[str]:
     """
     if table.takes:
         return list(table.takes)
-    pictures = {wanted.name for wanted in guest.module.imports if wanted.module == "wasmedge_image"}
+    pictures = {wanted.name for wanted in guest.code.module.imports if wanted.module == "wasmedge_image"}
     formats = {"image/jpeg": "load_jpg", "image/png": "load_png"}
     return [kind for kind, part in formats.items() if any(part in name or name == "load_image" for name in pictures)]
 

@@ -6,19 +6,20 @@ Which plan events are answered with, and when one ends, is the matter of `plans`
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
-from guesthouse.engine.base import Engine
+from guesthouse.engine.base import Engine, EngineError
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.files import digest_of
-from guesthouse.guests import sandbox
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
-from guesthouse.guests.guest import Guest, GuestConfig, GuestFaults, load_guest
+from guesthouse.guests.guest import Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
 from guesthouse.guests.process.pool import Pool, Spec
+from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.onnx import ModelConfig
@@ -26,7 +27,6 @@ from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
 from guesthouse.observe.guestlog import KEPT, GuestLog
-from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Services
 
 _logger = structlog.get_logger("guesthouse")
@@ -136,19 +136,11 @@ class Plan:
     engine: Engine
     cache: CodeCache
     slots: Mapping[str, Slots]
-    pools: Mapping[str, Pool] = field(default_factory=dict)  # of the guests that run in processes of their own
     warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
         return self.routes.find(event)
-
-    def run(self, name: str, event: Event, deadline: Deadline, queued: float) -> Reply:
-        """Answer `event` by the guest of that name, in a thread or a process as the manifest says. Raises `Failure`."""
-        pool = self.pools.get(name)
-        if pool is not None:
-            return pool.run(event, deadline, queued, self.guests[name])
-        return sandbox.run(self.guests[name], event, deadline, queued)
 
     def log_notes(self, before: Plan | None = None) -> None:
         """Log what is perhaps not meant, and what an operator should know of models that the plan `before` had not."""
@@ -160,14 +152,11 @@ class Plan:
                     _logger.warning("a note on a model", model=model.name, note=text)
 
     def close(self) -> None:
-        """End the worker processes and let go of the models that no other plan holds. Closing twice is no error.
-
-        Guests in threads hold nothing between events.
-        """
+        """Let go of the runners and models that no other plan holds. Closing twice is no error."""
         if self.models.closed:
             return
-        for pool in self.pools.values():
-            pool.close()
+        for guest in self.guests.values():
+            guest.runner.close()
         self.models.close()
 
 
@@ -189,21 +178,33 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
 
 
 def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | None = None) -> Plan:
-    """Open every model and load every guest. Raises `PlanFaults`.
+    """Open every model and load every guest. Raises `PlanFaults`; whatever it raises, nothing stays open.
 
     What is unchanged since `before` was built is taken from there: models, compiled code, slots, worker processes.
     """
+    with contextlib.ExitStack() as opened:
+        plan, faults = _build(manifest, engine, cache, before, opened)
+        if faults:
+            raise PlanFaults(faults)
+        opened.pop_all()  # the plan's, from now on
+    return plan
+
+
+def _build(
+    manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | None, opened: contextlib.ExitStack
+) -> tuple[Plan, list[str]]:
+    """The plan, and what is wrong with it; all that must be closed when it is not used is in `opened`."""
     faults: list[str] = []
-    opened = before.models if before is not None else None
     missing = list(_unpinned(manifest)) if manifest.require_digests else []
     faults += [fault for _, fault in missing]
     unpinned = {where for where, _ in missing}
     configs = [model_config(n, m) for n, m in manifest.models.items() if ("models", n) not in unpinned]
     try:
-        models = Registry.open(configs, opened)
+        models = Registry.open(configs, before.models if before is not None else None)
     except ModelFaults as error:
         faults += error.faults
         models = Registry.open([])
+    opened.callback(models.close)
     if manifest.require_digests:
         faults += [
             f"model {model.name!r}: {model.path} keeps data in other files, which its sha256 does not cover, and "
@@ -216,10 +217,9 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
     except SignatureFaults as error:
         faults += error.faults
         keys = ()
-    known = {guest.artefact: guest for guest in before.guests.values()} if before is not None else {}
+    known = {guest.code.artefact: guest.code for guest in before.guests.values()} if before is not None else {}
     shelf = Shelf(guest.granted for guest in before.guests.values()) if before is not None else Shelf()
-    slots = _slots(before)
-    guests: dict[str, Guest] = {}
+    loaded: list[_Loaded] = []
     for name, guest in manifest.guests.items():
         if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
             continue
@@ -231,19 +231,61 @@ def build(manifest: Manifest, engine: Engine, cache: CodeCache, before: Plan | N
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
-            guests[name] = load_guest(config, engine, cache, services, known, slots.get(name), granted)
+            loaded.append(_Loaded(config, load_code(config, engine, cache, known), services, granted))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
-    pools = {} if faults else _pools(guests, engine, before)
-    for name, pool in pools.items():  # all were begun before the first is waited for
-        if (before is None or pool is not before.pools.get(name)) and (fault := pool.wait()):
-            faults.append(f"guest {name!r}: its worker process does not start: {fault}")
+    slots = _slots(before)
+    guests: dict[str, Guest] = {}
+    for one in loaded:
+        name = one.config.name
+        if one.config.isolation == "process" and faults:
+            continue  # no process is started for a plan that is not used
+        try:
+            runner = _runner(one, engine, models, before)
+        except GuestFaults as error:
+            faults += [f"guest {name!r}: {fault}" for fault in error.faults]
+            continue
+        opened.callback(runner.close)
+        guests[name] = Guest(one.config, one.code, runner, one.services, slots.get(name), one.granted)
+    if not faults:  # all were begun before the first is waited for
+        whys = ((name, guest.runner.wait()) for name, guest in guests.items())
+        faults += [f"guest {name!r}: its worker process does not start: {why}" for name, why in whys if why]
     slots.update({name: guest.slots for name, guest in guests.items()})
-    plan = Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, pools, tuple(warnings(manifest)))
-    if faults:
-        plan.close()
-        raise PlanFaults(faults)
-    return plan
+    return Plan(manifest, models, guests, Routes(manifest), engine, cache, slots, tuple(warnings(manifest))), faults
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """All of a guest but how it runs."""
+
+    config: GuestConfig
+    code: Code
+    services: Services
+    granted: Granted
+
+
+def _runner(one: _Loaded, engine: Engine, models: Registry, before: Plan | None) -> Runner:
+    """How a guest runs; as before, where nothing has changed of what its runner knows. Raises `GuestFaults`."""
+    old = before.guests.get(one.config.name) if before is not None else None
+    if old is not None and old.state == state_of(one.config, one.code, one.granted) and _same_models(old, models):
+        return old.runner.retain()
+    replaced = old.runner.replaced if old is not None else None
+    if one.config.isolation == "process":
+        spec = Spec(engine.name, engine.pooling, one.code.artefact, one.code.sha256, engine.interpreter)
+        try:
+            return Pool(one.config, one.granted, spec, replaced)
+        except OSError as error:
+            raise GuestFaults([f"its compiled code, {error.filename}, cannot be opened ({error.strerror})"]) from error
+    try:
+        return Sandbox(one.code.linked(), one.code.convention, replaced)
+    except EngineError as error:
+        raise GuestFaults([f"{one.config.module.name} cannot be linked: {error}"]) from error
+
+
+def _same_models(old: Guest, models: Registry) -> bool:
+    """Whether the models that a guest may use are those that it has used."""
+    past = old.services.inference
+    return all(models.named(name) is past.named(name) for name in old.config.grants.models)
 
 
 def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
@@ -307,22 +349,3 @@ def _log(config: GuestConfig, before: Plan | None, keep: int) -> GuestLog:
     if guest is not None and isinstance(guest.services.log, GuestLog) and guest.limits.log == config.limits.log:
         return guest.services.log
     return GuestLog(config.name, config.limits.log, keep)
-
-
-def _pools(guests: Mapping[str, Guest], engine: Engine, before: Plan | None) -> dict[str, Pool]:
-    return {
-        name: _kept(guest, before) or Pool(guest, Spec(engine.name, engine.pooling, guest.artefact, engine.interpreter))
-        for name, guest in guests.items()
-        if guest.config.isolation == "process" and guest.artefact is not None
-    }
-
-
-def _kept(guest: Guest, before: Plan | None) -> Pool | None:
-    """The workers of before, where nothing has changed of what they know: the guest and the models it may use."""
-    old = before.guests.get(guest.name) if before is not None else None
-    if before is None or old is None or old.state != guest.state:
-        return None
-    new, past = guest.services.inference, old.services.inference
-    if any(new.named(name) is not past.named(name) for name in guest.config.grants.models):
-        return None
-    return before.pools[guest.name].held()

@@ -43,6 +43,8 @@ class Script:
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
         assert deadline is not None
+        if event.fault is not None:  # as the dispatcher does
+            raise event.fault
         self.events.append(event)
         self.deadlines.append(deadline)
         return self.answer(event, deadline)

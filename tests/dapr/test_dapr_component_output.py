@@ -197,7 +197,8 @@ def test_bodies_pass_that_are_larger_than_a_sidecars_answers(component, dial):
     code, text = refused(sidecar, "echo", body, encoding="base64")
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert text == (
-        f"guest 'echo': a reply of {6 * 2**20} bytes; a sidecar takes {LARGEST} from a component, all in all"
+        f"guest 'echo': a reply of {6 * 2**20} bytes; a message from a component to its sidecar leaves room for "
+        f"{LARGEST - 68}: lower limits.output"
     )
 
 

@@ -26,6 +26,7 @@ import wasmtime
 
 from guesthouse.cli.parts import opened
 from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.guests.guest import Guest
 from guesthouse.guests.process.pool import Pool, Spec
 from guesthouse.guests.process.wire import Arena, WireError
 from guesthouse.manifest import load
@@ -96,12 +97,12 @@ def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pat
 @pytest.fixture
 def plan(loaded: Plan) -> Plan:
     """The plan with all its workers there, whatever the test before did to them."""
-    until(lambda: all(complete(pool) for pool in loaded.pools.values()))
+    until(lambda: all(complete(pool_of(guest)) for guest in loaded.guests.values()))
     return loaded
 
 
 def run(plan: Plan, guest: str, body: bytes = b"x", seconds: float = 30.0) -> bytes:
-    return plan.run(guest, Event(Trigger.INVOKE, "m", body), Deadline.after(seconds), 0.0).body
+    return plan.guests[guest].run(Event(Trigger.INVOKE, "m", body), Deadline.after(seconds)).body
 
 
 def failure(plan: Plan, guest: str, body: bytes = b"x", seconds: float = 30.0) -> Failure:
@@ -120,6 +121,12 @@ def kill(pool: Pool) -> None:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
+def pool_of(guest: Guest) -> Pool:
+    """The worker processes of a guest that has them."""
+    assert isinstance(guest.runner, Pool)
+    return guest.runner
+
+
 def complete(pool: Pool) -> bool:
     return len(pool.pids) == 2
 
@@ -131,7 +138,7 @@ def complete(pool: Pool) -> bool:
 def test_granted_files_are_one_memory_for_all_workers_and_count_for_none(plan: Plan):
     """Which is why one has less room for data than the files are large, and still reads them."""
     mapped = set()
-    for pid in plan.pools["files"].pids:
+    for pid in pool_of(plan.guests["files"]).pids:
         process = Path(f"/proc/{pid}")
         (line,) = [line for line in process.joinpath("maps").read_text().splitlines() if "guesthouse-files" in line]
         area, rights, _, _, inode, *_ = line.split()
@@ -159,7 +166,7 @@ def test_the_server_itself_keeps_no_copy_of_what_it_has_sealed(plan: Plan):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker: it is not dumpable")
 def test_a_worker_has_nothing_of_the_servers(plan: Plan, monkeypatch):
     monkeypatch.setenv("SECRET", "of the server's")
-    for pid in plan.pools["echo"].pids:
+    for pid in pool_of(plan.guests["echo"]).pids:
         process = Path(f"/proc/{pid}")
         assert process.joinpath("environ").read_bytes() == b""
         files = [os.readlink(fd) for fd in process.joinpath("fd").iterdir()]
@@ -178,7 +185,7 @@ def test_a_worker_has_nothing_of_the_servers(plan: Plan, monkeypatch):
 
 
 def test_a_worker_is_bounded_by_the_system_too(plan: Plan):
-    for pid in plan.pools["echo"].pids:
+    for pid in pool_of(plan.guests["echo"]).pids:
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         bounds = {line[:26].strip(): line[26:].split()[0] for line in limits}
         assert bounds["Max core file size"] == bounds["Max file size"] == "0"
@@ -250,22 +257,22 @@ except confine.Orphaned:
 
 
 def test_a_worker_that_is_killed_while_it_waits_costs_no_event(plan: Plan):
-    pool = plan.pools["echo"]
+    pool = pool_of(plan.guests["echo"])
     kill(pool)
     assert run(plan, "echo", b"next") == b"next"
     until(lambda: complete(pool))
 
 
 def test_workers_that_are_killed_while_they_wait_are_replaced_without_an_event(plan: Plan):
-    pool = plan.pools["echo"]
+    pool = pool_of(plan.guests["echo"])
     before = set(pool.pids)
     kill(pool)
     until(lambda: complete(pool) and not before & set(pool.pids))
 
 
 def test_a_worker_that_is_killed_in_an_event_is_that_events_failure_and_is_replaced(plan: Plan):
-    pool = plan.pools["loop"]
-    victim, restarts = pool.pids[0], pool.restarts
+    pool = pool_of(plan.guests["loop"])
+    victim, before = pool.pids[0], pool.replaced.count
     threading.Timer(0.1, os.kill, (victim, signal.SIGKILL)).start()
     with structlog.testing.capture_logs() as logs:
         failed = failure(plan, "loop")
@@ -277,7 +284,7 @@ def test_a_worker_that_is_killed_in_an_event_is_that_events_failure_and_is_repla
     assert failure(plan, "loop").reason is Reason.DEADLINE  # by the one that stood by
     until(lambda: complete(pool))
     assert victim not in pool.pids
-    assert pool.restarts == restarts + (1 if interruptible(plan) else 2)
+    assert pool.replaced.count == before + (1 if interruptible(plan) else 2)
 
 
 def interruptible(plan: Plan) -> bool:
@@ -287,18 +294,18 @@ def interruptible(plan: Plan) -> bool:
 
 def stayed(plan: Plan, guest: str, before: list[int]) -> bool:
     """Whether the workers of a loop are those of before, or all but the one that had to be killed."""
-    return len(set(plan.pools[guest].pids) & set(before)) == (2 if interruptible(plan) else 1)
+    return len(set(pool_of(plan.guests[guest]).pids) & set(before)) == (2 if interruptible(plan) else 1)
 
 
 def test_a_loop_ends_at_its_deadline_and_its_worker_goes_on_where_the_engine_can_end_it(plan: Plan):
     def overrun() -> bool:
-        before = plan.pools["loop"].pids
+        before = pool_of(plan.guests["loop"]).pids
         failed = failure(plan, "loop")
         assert (failed.reason, failed.text) == (Reason.DEADLINE, "stopped at its deadline (time limit 0.3 s)")
         assert failed.cost is not None
         assert failed.cost.total > 0.2
         there = stayed(plan, "loop", before)
-        until(lambda: complete(plan.pools["loop"]))
+        until(lambda: complete(pool_of(plan.guests["loop"])))
         return there
 
     # As below: a busy machine may have one killed.
@@ -306,7 +313,7 @@ def test_a_loop_ends_at_its_deadline_and_its_worker_goes_on_where_the_engine_can
 
 
 def test_a_worker_that_hangs_is_killed_at_its_events_deadline(plan: Plan):
-    pool = plan.pools["loop"]
+    pool = pool_of(plan.guests["loop"])
     first = pool.pids[0]
     os.kill(first, signal.SIGSTOP)
     failed = failure(plan, "loop")
@@ -317,14 +324,14 @@ def test_a_worker_that_hangs_is_killed_at_its_events_deadline(plan: Plan):
 
 def test_a_caller_that_hangs_up_ends_the_guest(plan: Plan):
     def hang_up() -> bool:
-        before = plan.pools["patient"].pids
+        before = pool_of(plan.guests["patient"]).pids
         deadline = Deadline.after(60)
         threading.Timer(0.2, deadline.cancel).start()
         with pytest.raises(Failure) as caught:
-            plan.run("patient", Event(Trigger.INVOKE, "m"), deadline, 0.0)
+            plan.guests["patient"].run(Event(Trigger.INVOKE, "m"), deadline)
         assert caught.value.reason is Reason.CANCELLED
         there = stayed(plan, "patient", before)
-        until(lambda: complete(plan.pools["patient"]))
+        until(lambda: complete(pool_of(plan.guests["patient"])))
         return there
 
     # A worker that a busy machine keeps from the processor for 0.2 s is killed, rightly: it has several tries.
@@ -332,7 +339,7 @@ def test_a_caller_that_hangs_up_ends_the_guest(plan: Plan):
 
 
 def test_many_workers_that_end_leave_nothing_behind(plan: Plan):
-    pool = plan.pools["echo"]
+    pool = pool_of(plan.guests["echo"])
 
     def left() -> tuple[int, int]:
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -363,7 +370,7 @@ def test_workers_end_with_their_server(tmp_path: Path, plan: Plan):
             return found
 
         try:
-            until(lambda: len(workers()) == 2 * len(plan.pools))
+            until(lambda: len(workers()) == 2 * len(plan.guests))
             pids = workers()
         finally:
             server.kill()
@@ -371,7 +378,7 @@ def test_workers_end_with_their_server(tmp_path: Path, plan: Plan):
 
 
 def test_without_descriptors_events_are_refused_and_come_right_when_there_are_some(plan: Plan):
-    pool = plan.pools["echo"]
+    pool = pool_of(plan.guests["echo"])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # first: no other worker may be begun between
     try:
@@ -391,15 +398,18 @@ def test_a_worker_that_does_not_start_is_a_fault_before_the_port_opens(plan: Pla
     guest = plan.guests["echo"]
     (tmp_path / "not.cwasm").write_bytes(b"no code")
     for spec, why in (
-        (Spec("none", False, tmp_path / "not.cwasm", sys.executable), "ValueError: no engine is called 'none'"),
-        (Spec("wasmtime", False, tmp_path / "not.cwasm", sys.executable), "EngineError: "),
         (
-            Spec("wasmtime", False, tmp_path / "not.cwasm", "/bin/false"),
+            Spec("none", False, tmp_path / "not.cwasm", "", sys.executable),
+            "ValueError: no engine is called 'none'",
+        ),
+        (Spec("wasmtime", False, tmp_path / "not.cwasm", "", sys.executable), "EngineError: "),
+        (
+            Spec("wasmtime", False, tmp_path / "not.cwasm", "", "/bin/false"),
             "it ended with exit code 1",
         ),
-        (Spec("wasmtime", False, tmp_path / "not.cwasm", "/no/python"), "No such file or directory"),
+        (Spec("wasmtime", False, tmp_path / "not.cwasm", "", "/no/python"), "No such file or directory"),
     ):
-        with contextlib.closing(Pool(guest, spec)) as pool:
+        with contextlib.closing(Pool(guest.config, guest.granted, spec)) as pool:
             assert why in pool.wait()
     monkeypatch.setattr("guesthouse.guests.process.pool.Pool.wait", lambda pool: "so it is")
     with (
@@ -409,10 +419,39 @@ def test_a_worker_that_does_not_start_is_a_fault_before_the_port_opens(plan: Pla
         pass
 
 
+def test_a_plan_that_is_not_finished_leaves_no_process_and_no_model_open(plan: Plan, monkeypatch):
+    begun: list[Pool] = []
+
+    def wait(pool: Pool) -> str:
+        begun.append(pool)
+        until(lambda: complete(pool))
+        raise RuntimeError("a bug")
+
+    closed: list[object] = []
+    monkeypatch.setattr(Pool, "wait", wait)
+    monkeypatch.setattr("guesthouse.plan.Registry.close", lambda registry: closed.append(registry))
+    with pytest.raises(RuntimeError, match="a bug"), opened(plan.manifest):
+        pass
+    assert [pool.pids for pool in begun] == [[]]
+    assert len(closed) == 1
+
+
+def test_a_full_disk_is_a_fault_of_each_guest(plan: Plan, monkeypatch):
+    def load(cache, engine, wasm, memory):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("guesthouse.engine.cache.CodeCache.load", load)
+    with pytest.raises(PlanFaults) as caught, opened(plan.manifest):
+        pass
+    assert len(caught.value.faults) == len(plan.guests)
+    assert all("cannot be kept in " in fault and "(No space left on device)" in fault for fault in caught.value.faults)
+
+
 def test_a_caller_that_hangs_up_waits_for_no_process(plan: Plan, tmp_path: Path):
     """Nor does one whose deadline passes: neither is told that there was no room."""
     (tmp_path / "code").touch()
-    with contextlib.closing(Pool(plan.guests["patient"], Spec("any", False, tmp_path / "code", "/bin/false"))) as pool:
+    guest, spec = plan.guests["patient"], Spec("any", False, tmp_path / "code", "", "/bin/false")
+    with contextlib.closing(Pool(guest.config, guest.granted, spec)) as pool:
         hangs_up, late = Deadline.after(60), Deadline.after(0.3)
         threading.Timer(0.3, hangs_up.cancel).start()
         for deadline, reason, text in (
@@ -420,7 +459,7 @@ def test_a_caller_that_hangs_up_waits_for_no_process(plan: Plan, tmp_path: Path)
             (late, Reason.DEADLINE, "the deadline passed while no process was ready"),
         ):
             with pytest.raises(Failure) as caught:
-                pool.run(Event(Trigger.INVOKE, "m"), deadline)
+                pool.run(guest, Event(Trigger.INVOKE, "m"), deadline)
             assert caught.value.reason is reason
             assert caught.value.text.startswith(text)
 
@@ -436,9 +475,11 @@ def hostile(loaded: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     python.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     python.chmod(0o755)
     (folder / "code").touch()
-    with contextlib.closing(Pool(loaded.guests["echo"], Spec("any", False, folder / "code", str(python)))) as pool:
+    echo, spec = loaded.guests["echo"], Spec("any", False, folder / "code", "", str(python))
+    with contextlib.closing(Pool(echo.config, echo.granted, spec)) as pool:
         assert not pool.wait()
-        yield replace(loaded, pools={"echo": pool})
+        taken_over = Guest(echo.config, echo.code, pool, echo.services, echo.slots, echo.granted)
+        yield replace(loaded, guests={"echo": taken_over})
 
 
 NONSENSE = (
@@ -507,7 +548,7 @@ def test_a_worker_finds_nothing_of_an_event_in_the_memory_when_the_next_one_come
     """Bodies, replies, heads and tensors, of frames of either side."""
     assert run(hostile, "echo", b"tensors") == b"fine"
     event = Event(Trigger.INVOKE, "m", b"canary" * 10000, query="canary", metadata={"canary": "canary" * 10})
-    assert hostile.run("echo", event, Deadline.after(30), 0.0).body == b"fine"
+    assert hostile.guests["echo"].run(event, Deadline.after(30)).body == b"fine"
     assert run(hostile, "echo", b"what is left") == b" "
 
 

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from guesthouse.event import Event, Failure, Reason, Trigger
-from guesthouse.guests.guest import load_guest
+from guesthouse.guests.guest import load_code
+from guesthouse.guests.process.pool import Pool
 from guesthouse.inference.registry import Registry
 from guesthouse.plan import build
 from guesthouse.reload import Outcome
@@ -26,6 +27,12 @@ def sessions(models: Registry, name: str) -> object:
     model = models.named(name)
     assert model is not None
     return model._sessions
+
+
+def pools(app: Reloading) -> dict[str, Pool]:
+    """The worker processes of each guest that has them."""
+    runners = {name: guest.runner for name, guest in app.plans.now.guests.items()}
+    return {name: runner for name, runner in runners.items() if isinstance(runner, Pool)}
 
 
 def named(log: list[MutableMapping[str, Any]], event: str) -> list[MutableMapping[str, Any]]:
@@ -336,13 +343,13 @@ def test_a_model_whose_external_data_changed_is_loaded_anew(manifest: Path, tmp_
 
 
 def test_code_of_unchanged_modules_is_the_same(app: Reloading, manifest: Path, tmp_path: Path):
-    linked = app.plans.now.guests["says"].linked
+    module = app.plans.now.guests["says"].code.module
     (tmp_path / "renamed.wasm").write_bytes((tmp_path / "says.wasm").read_bytes())
     replace_file(
         manifest, MANIFEST.replace("says.wasm", "renamed.wasm").replace('"command"', '"command"\nargs = ["a"]')
     )
     app.reloader.reload()
-    assert app.plans.now.guests["says"].linked is linked
+    assert app.plans.now.guests["says"].code.module is module
     assert app.plans.now.guests["says"].config.grants.args == ("a",)
 
 
@@ -407,11 +414,12 @@ def test_metrics_say_how_reloads_ended_and_count_on(app: Reloading, manifest: Pa
 
 
 def test_a_guest_is_loaded_once_for_a_module_that_is_known(app: Reloading, monkeypatch):
-    """Not linked again, not looked up in the cache."""
+    """Not looked up in the cache."""
     monkeypatch.setattr(app.plans.now.cache, "load", None)
     guest = app.plans.now.guests["says"]
-    again = load_guest(guest.config, app.plans.now.engine, app.plans.now.cache, guest.services, {guest.artefact: guest})
-    assert (again.linked, again.compiled) == (guest.linked, False)
+    known = {guest.code.artefact: guest.code}
+    again = load_code(guest.config, app.plans.now.engine, app.plans.now.cache, known)
+    assert (again.module, again.compiled) == (guest.code.module, False)
 
 
 def test_worker_processes_stay_where_nothing_of_them_has_changed(manifest: Path, tmp_path: Path, gate):
@@ -420,13 +428,13 @@ def test_worker_processes_stay_where_nothing_of_them_has_changed(manifest: Path,
     more += '[[invoke]]\nmethod = "other"\nguest = "other"\n'
     replace_file(manifest, (MANIFEST + more).replace('"command"\nlimits', '"command"\nisolation = "process"\nlimits'))
     with reloading(manifest) as app:
-        first = app.plans.now.pools
+        first = pools(app)
         pids = {name: set(pool.pids) for name, pool in first.items()}
         assert (app.ask(), app.ask("other")) == ("old", "other")
         replace_file(tmp_path / "says.wasm", says("new"))
         app.reloader.reload()
         assert (app.ask(), app.ask("other")) == ("new", "other")
-        second = app.plans.now.pools
+        second = pools(app)
         until(lambda: app.plans.alive == 1)
         assert second["other"] is first["other"]
         assert set(second["other"].pids) == pids["other"]

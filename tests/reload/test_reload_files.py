@@ -79,14 +79,14 @@ def test_unchanged_files_stay_in_memory_and_their_workers_at_work(tmp_path: Path
             assert two.files.contents["/f"] is one.files.contents["/f"]
         else:
             assert two.sealed is one.sealed
-            assert second.pools["cat"] is first.pools["cat"]
+            assert second.guests["cat"].runner is first.guests["cat"].runner
         replace_file(tmp_path / "f.txt", "new")
         app.reloader.reload()
         third = app.plans.now.guests["cat"].granted
         if isolation == "thread":
             assert third.files.contents["/d/x"] is one.files.contents["/d/x"]
         else:
-            assert app.plans.now.pools["cat"] is not first.pools["cat"]
+            assert app.plans.now.guests["cat"].runner is not first.guests["cat"].runner
         assert app.ask() == "new"
 
 

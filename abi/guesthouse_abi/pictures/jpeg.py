@@ -32,8 +32,9 @@ _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _END = b"\xff\xd9"
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
 
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")
-_AFTER_A_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+# The last of the bytes 0xff before a marker, and the marker. A pattern that takes all of them would begin anew at each.
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_AFTER_A_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 #: What libjpeg warns of and goes on. That a scan ends too early is not here: such a picture is refused.
 _WARNING = re.compile(
@@ -266,7 +267,7 @@ def _segments(data: bytes, deadline: Deadline) -> Iterator[tuple[int, int, int]]
 def _end_of_scan(data: bytes, at: int) -> int:
     """Where the pixels of a scan end that begin at `at`."""
     following = _AFTER_A_SCAN.search(data, at)
-    return len(data) if following is None else following.start()
+    return len(data) if following is None else at + len(data[at : following.start()].rstrip(b"\xff"))
 
 
 def _from_cmyk(picture: Bytes) -> Bytes:

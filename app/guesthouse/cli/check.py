@@ -75,7 +75,7 @@ def _unsendable(manifest: Manifest) -> Iterator[str]:
 def _guests(plan: Plan, digits: int) -> Iterator[Row]:
     for guest in plan.guests.values():
         modules: dict[str, int] = {}
-        for wanted in guest.module.imports:
+        for wanted in guest.code.module.imports:
             modules[wanted.module] = modules.get(wanted.module, 0) + 1
         yield {
             "guest": guest.name,
@@ -83,8 +83,8 @@ def _guests(plan: Plan, digits: int) -> Iterator[Row]:
             "function": guest.config.function or "_start",
             "models": sorted(guest.config.grants.models),
             "imports": [f"{name} ({count})" for name, count in sorted(modules.items())],
-            "exports": sorted(set(guest.module.exports) - {"memory"}),
-            "sha256": guest.sha256[:digits],
+            "exports": sorted(set(guest.code.module.exports) - {"memory"}),
+            "sha256": guest.code.sha256[:digits],
         }
 
 
@@ -126,7 +126,7 @@ def _hints(guest: Guest) -> Iterator[str]:
         "reply_file": bool(grants.reply_file),
     }
     keys = ", ".join(key for key, has in granted.items() if has)
-    opens = any(i.name == "path_open" and i.module.startswith("wasi_") for i in guest.module.imports)
+    opens = any(i.name == "path_open" and i.module.startswith("wasi_") for i in guest.code.module.imports)
     if keys and not opens:
         yield f"has {keys}, but its module opens no file (it does not import path_open): leave them out"
     if opens and not keys:

@@ -191,7 +191,7 @@ def _announce(plan: Plan, application: Application, probes: Probes | None, secon
         app=plan.manifest.app.name,
         guests=len(plan.guests),
         models=len(plan.manifest.models),
-        compiled=sum(guest.compiled for guest in plan.guests.values()),
+        compiled=sum(guest.code.compiled for guest in plan.guests.values()),
         seconds=round(seconds, 2),
         version=__version__,
         engine=version_of(plan.manifest.engine.name),

@@ -42,7 +42,7 @@ from guesthouse.dapr import convert, status
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.topics import Listing, Subscription
-from guesthouse.event import Event, Failure, Handler, Reason, Reply
+from guesthouse.event import Event, Failure, Handler, Reason, Reply, Room
 from guesthouse_abi.deadline import Deadline
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Events:
 
     def __init__(self, handler: Handler, tokens: Tokens, admission: Admission, message: int | None = None) -> None:
         """`message` is the largest message that can be sent, in bytes; None for any."""
-        self._room = None if message is None else message - AROUND
+        self._room = None if message is None else Room(message - AROUND)
         self._handler = handler
         self._tokens = tokens
         self._admission = admission
@@ -91,7 +91,7 @@ class Events:
             raise
         try:
             event = to_event(request, metadata)
-            event.room = self._room if replies else None
+            event.room = event.room or self._room if replies else None
             reply = self._handler.dispatch(event, deadline_of(context))
             event.check_room(reply)  # the host's own methods have replies too
             return reply

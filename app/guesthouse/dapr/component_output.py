@@ -23,7 +23,7 @@ from collections.abc import Iterable
 import grpc
 
 from guesthouse.dapr import convert, status
-from guesthouse.dapr.callback import Events
+from guesthouse.dapr.callback import AROUND, Events
 from guesthouse.dapr.component_service import LARGEST, instance_of, properties_of
 from guesthouse.dapr.proto import components_pb2_grpc
 from guesthouse.dapr.proto.components_pb2 import (
@@ -36,7 +36,7 @@ from guesthouse.dapr.proto.components_pb2 import (
     PingRequest,
     PingResponse,
 )
-from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.event import Event, Failure, Reason, Room, Trigger
 
 log = logging.getLogger(__name__)
 
@@ -92,20 +92,26 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
         return PingResponse()
 
     def _answer(self, request: InvokeRequest, given: dict[str, str], context: grpc.ServicerContext) -> InvokeResponse:
-        guest = self._guest(request.operation, given.pop("guest", ""), instance_of(context))
+        named = given.pop("guest", "")
 
         def to_event(request: InvokeRequest, metadata: convert.Metadata) -> Event:
-            body = decoded(request.data, given.pop("encoding", ""))
-            content_type = given.pop("contenttype", "")
+            guest, body, fault = request.operation, request.data, None
+            encoding, content_type = given.pop("encoding", ""), given.pop("contenttype", "")
+            try:
+                guest = self._guest(request.operation, named, instance_of(context))
+                body = decoded(request.data, encoding)
+            except Failure as failure:
+                fault = failure
             found = {**convert.headers(metadata), **given}
-            return Event(Trigger.OPERATION, guest, body, content_type, metadata=found)
+            room = Room(
+                LARGEST - AROUND - len(guest.encode()),
+                "a message from a component to its sidecar",
+                "lower limits.output",
+            )
+            return Event(Trigger.OPERATION, guest, body, content_type, metadata=found, room=room, fault=fault)
 
         reply = self._events.dispatch(to_event, request, context)
-        response = InvokeResponse(data=reply.body, content_type=reply.content_type, metadata={"guest": reply.guest})
-        if response.ByteSize() > LARGEST:
-            said = f"a reply of {len(reply.body)} bytes; a sidecar takes {LARGEST} from a component, all in all"
-            raise Failure(Reason.TOO_LARGE, said, guest)
-        return response
+        return InvokeResponse(data=reply.body, content_type=reply.content_type, metadata={"guest": reply.guest})
 
     def _guest(self, operation: str, named: str, instance: str) -> str:
         """The guest that an operation runs. Raises `Failure`."""

@@ -1,5 +1,8 @@
 """From the sidecar's protobuf messages to `Event`. No call is made and nothing is decided here.
 
+What cannot be converted is an event all the same: its `fault` says why, so that it is counted, logged and given up as
+any other that fails.
+
 An event's `metadata`, which a guest sees, has these keys, all lower case:
 
 - the call's gRPC metadata. The sidecar puts `dapr-` before the names of permanent HTTP headers (`dapr-accept`); here
@@ -120,7 +123,11 @@ def job_event(request: JobEventRequest, metadata: Metadata) -> Event:
     `StringValue` and `BytesValue` are unwrapped; anything else is handed on as it is, with its `type_url`.
     """
     found = headers(metadata)
-    body, content_type = _unpack(request.data, found)
+    fault = None
+    try:
+        body, content_type = _unpack(request.data, found)
+    except Failure as failure:
+        body, content_type, fault = request.data.value, "", failure
     # The sidecar repeats the type URL as the content type: that is no media type, and says nothing to a guest.
     if not content_type and request.content_type != request.data.type_url:
         content_type = request.content_type
@@ -132,15 +139,21 @@ def job_event(request: JobEventRequest, metadata: Metadata) -> Event:
         _VERBS.get(request.http_extension.verb, ""),
         request.http_extension.querystring,
         metadata=found,
+        fault=fault,
     )
 
 
 def _topic_event(
     pubsub: str, topic: str, path: str, event: TopicEventRequest | TopicEventCERequest, found: dict[str, str]
 ) -> Event:
+    fault = None
     for name, value in event.extensions.fields.items():
-        text = value.string_value if value.WhichOneof("kind") == "string_value" else _json(_plain(value))
-        found[f"ce_{name.lower()}"] = text
+        try:
+            text = value.string_value if value.WhichOneof("kind") == "string_value" else _json(_plain(value))
+        except Failure as failure:  # noqa: PERF203 (no cost where nothing is raised)
+            fault = failure
+        else:
+            found[f"ce_{name.lower()}"] = text
     found["ce_id"] = event.id
     found["ce_source"] = event.source
     found["ce_type"] = event.type
@@ -159,6 +172,7 @@ def _topic_event(
         path=path,
         id=event.id,
         metadata=found,
+        fault=fault,
     )
 
 

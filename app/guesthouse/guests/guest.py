@@ -1,7 +1,7 @@
-"""A guest as it was loaded: compiled, linked and checked, with its grants, limits and slots.
+"""A guest, ready for events: its code as it was loaded and checked, its settings, its slots, and how it runs.
 
-Loading runs no guest code and lists every fault of the module, not the first. How one event is answered is
-`sandbox.py`'s matter.
+Loading runs no guest code and lists every fault of the module, not the first. How one event is answered is the matter
+of the guest's runner: `sandbox.Sandbox` in this process, `process.pool.Pool` in others.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.declared import memory_minimums, table_minimums
+from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
@@ -22,6 +24,7 @@ from guesthouse.guests.slots import Slots
 from guesthouse_abi.calling import Convention
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.command import Command
+from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import FuncType, HostFunction
 from guesthouse_abi.imports import host_modules
@@ -68,59 +71,109 @@ class Shape:
         self.has_memory = any(kind.kind == "memory" for kind in module.exports.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A module as it was loaded for a guest: looked at, its imports resolved."""
+
+    module: Module
+    sha256: str
+    artefact: Path  # its compiled code
+    compiled: bool  # whether it had to be compiled now
+    functions: tuple[HostFunction, ...]  # those behind its imports
+    convention: Convention
+
+    def linked(self) -> Linked:
+        """The module with its imports. Raises `EngineError`."""
+        return self.module.link(self.functions)
+
+
+class Tally:
+    """A number that only grows, and outlives whoever counts. Its user holds a lock."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Runner(Protocol):
+    """How a guest's events are answered. One may serve guests of several plans, one after the other."""
+
+    replaced: Tally  # worker processes of the guest that ended before they were told to, since the server's start
+
+    def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
+        """Answer an event by `guest`, which has a slot for it. Raises `Failure`, with what the attempt cost."""
+
+    def wait(self) -> str:
+        """Wait until events can come; returns why they cannot, empty where they can."""
+
+    def retain(self) -> Runner:
+        """The same for one guest more, whose plan closes it as well."""
+
+    def close(self) -> None:
+        """For the last guest: let go of what it holds. Events under way need not be finished."""
+
+
 class Guest:
     """One guest, ready for events. Shared by all threads."""
 
     def __init__(
         self,
         config: GuestConfig,
-        linked: Linked | None,
-        convention: Convention,
+        code: Code,
+        runner: Runner,
         services: Services,
-        module: Module,
-        sha256: str,
-        compiled: bool,
-        artefact: Path | None = None,
         slots: Slots | None = None,
         granted: Granted = NOTHING,
     ) -> None:
+        """`slots` are those that it goes on with, `granted` are its files."""
         self.config = config
         self.name = config.name
-        self.limits = config.limits
-        self.linked = linked  # None where it runs in other processes than this
-        self.artefact = artefact  # its compiled code
-        self.convention = convention
+        self.limits = limits = config.limits
+        self.code = code
+        self.runner = runner
         self.services = services
-        self.module = module
-        self.sha256 = sha256
-        self.compiled = compiled  # whether it had to be compiled now
         self.granted = granted
-        limits = config.limits
         self.slots = slots or Slots(config.name, limits.concurrency, limits.queue, limits.queue_wait)
 
     @property
     def state(self) -> tuple[object, ...]:
         """What tells one state of a guest from another: its code, its settings, its files."""
-        return self.sha256, self.config, self.granted.digest
+        return state_of(self.config, self.code, self.granted)
+
+    def run(self, event: Event, deadline: Deadline) -> Reply:
+        """Answer one event, as soon as one of the slots is free. Raises `Failure`, with what the attempt cost."""
+        limits = self.limits
+        if len(event.body) > limits.input:
+            text = f"a body of {len(event.body)} bytes; the limit input is {limits.input}"
+            raise Failure(Reason.TOO_LARGE, text, self.name)
+        deadline.tighten(limits.queue_wait + limits.time)
+        queued = self.slots.acquire(deadline)
+        try:
+            reply = self.runner.run(self, event, deadline)
+        except Failure as failure:
+            if failure.cost is not None:
+                failure.cost.queued = queued
+            raise
+        finally:
+            self.slots.release()
+        reply.cost.queued = queued
+        return reply
 
     def take_limits(self) -> None:
         """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
         self.slots.resize(self.limits.concurrency, self.limits.queue, self.limits.queue_wait)
 
 
-def load_guest(
-    config: GuestConfig,
-    engine: Engine,
-    cache: CodeCache,
-    services: Services,
-    known: Mapping[Path | None, Guest] | None = None,
-    slots: Slots | None = None,
-    granted: Granted = NOTHING,
-) -> Guest:
-    """Compile (or map), link and check a guest. Raises `GuestFaults`.
+def state_of(config: GuestConfig, code: Code, granted: Granted) -> tuple[object, ...]:
+    """See `Guest.state`."""
+    return code.sha256, config, granted.digest
 
-    `known` are loaded guests by their artefacts: their code is taken where it fits. `slots` are those that the guest
-    goes on with, `granted` are its files.
+
+def load_code(config: GuestConfig, engine: Engine, cache: CodeCache, known: Mapping[Path, Code] | None = None) -> Code:
+    """Compile (or map) and check a guest's module. Raises `GuestFaults`.
+
+    `known` is loaded code by its artefacts: its module is taken where it fits.
     """
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
@@ -140,23 +193,22 @@ def load_guest(
         raise GuestFaults(
             _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise GuestFaults([f"its compiled code cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
     functions, convention, faults = _checked(config, module)
     faults += _over_limits(wasm, config.limits)
     if faults:
         raise GuestFaults(faults)
-    linked = None
-    if config.isolation == "thread":
-        linked = same.linked if same is not None and same.linked is not None else _linked(config, module, functions)
-    return Guest(config, linked, convention, services, module, sha256, compiled, artefact, slots, granted)
+    return Code(module, sha256, artefact, compiled, tuple(functions), convention)
 
 
-def in_worker(config: GuestConfig, module: Module, services: Services, granted: Granted) -> Guest:
-    """The guest again where it runs, in a worker process; `module` was looked at before. Raises `GuestFaults`."""
+def code_in_worker(config: GuestConfig, module: Module, sha256: str, artefact: Path) -> Code:
+    """The same code where it runs, in a worker process; the file was looked at before. Raises `GuestFaults`."""
     functions, convention, faults = _checked(config, module)
     if faults:
         raise GuestFaults(faults)
-    linked = _linked(config, module, functions)
-    return Guest(config, linked, convention, services, module, "", False, granted=granted)
+    return Code(module, sha256, artefact, False, tuple(functions), convention)
 
 
 def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Convention, list[str]]:
@@ -171,13 +223,6 @@ def _convention(config: GuestConfig) -> Convention:
     if config.calling == "command":
         return Command()
     return Bindgen(config.function, config.values == "json", config.parameters)
-
-
-def _linked(config: GuestConfig, module: Module, functions: Sequence[HostFunction]) -> Linked:
-    try:
-        return module.link(functions)
-    except EngineError as error:
-        raise GuestFaults([f"{config.module.name} cannot be linked: {error}"]) from error
 
 
 def read_module(path: Path) -> bytes:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Sequence
 from time import perf_counter
 
-from guesthouse.engine.base import Instance
+from guesthouse.engine.base import Instance, Linked
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
-from guesthouse.guests.guest import Guest
+from guesthouse.guests.guest import Guest, Tally
 from guesthouse_abi import errors
+from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.imports.wasi_preview1 import last_words
@@ -40,41 +41,59 @@ REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_R
 _NOT_A_NAME = re.compile(r"[^A-Z0-9_]")
 
 
-def run(guest: Guest, event: Event, deadline: Deadline, queued: float = 0.0) -> Reply:
-    """Answer `event` in a fresh instance of `guest`. Raises `Failure`, with what the attempt cost."""
-    config = guest.config
-    grants = config.grants
-    started = perf_counter()
-    deadline.tighten(guest.limits.time)
-    context = Context(
-        deadline,
-        grants,
-        guest.limits,
-        guest.services,
-        arguments=(guest.name, *grants.args),
-        variables=lambda: (*grants.env, *_facts(event)),
-        files=guest.granted.files,
-    )
-    linked, memory = guest.linked, 0
-    assert linked is not None  # it runs in this process
-    instance: Instance | None = None
+class Sandbox:
+    """A `guest.Runner` in this process: a fresh instance for each event. For any number of threads."""
 
-    def start() -> Instance:
-        nonlocal instance
-        instance = linked.instantiate(context)
-        return instance
+    def __init__(self, linked: Linked, convention: Convention, replaced: Tally | None = None) -> None:
+        self.linked = linked
+        self.replaced = replaced or Tally()
+        self._convention = convention
 
-    try:
+    def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
+        """See `guest.Runner.run`."""
+        config = guest.config
+        grants = config.grants
+        started = perf_counter()
+        deadline.tighten(guest.limits.time)
+        context = Context(
+            deadline,
+            grants,
+            guest.limits,
+            guest.services,
+            arguments=(guest.name, *grants.args),
+            variables=lambda: (*grants.env, *_facts(event)),
+            files=guest.granted.files,
+        )
+        linked, memory = self.linked, 0
+        instance: Instance | None = None
+
+        def start() -> Instance:
+            nonlocal instance
+            instance = linked.instantiate(context)
+            return instance
+
         try:
-            body = guest.convention.run(start, context, event.body)
-        finally:
-            if instance is not None:
-                memory = instance.memory.size if instance.memory is not None else 0
-                instance.close()
-    except (errors.CallError, errors.HostError) as error:
-        words = last_words(context)
-        raise _failure(error, words, guest, context, _cost(context, started, memory, queued)) from error
-    return Reply(body, config.reply_type, guest.name, _cost(context, started, memory, queued))
+            try:
+                body = self._convention.run(start, context, event.body)
+            finally:
+                if instance is not None:
+                    memory = instance.memory.size if instance.memory is not None else 0
+                    instance.close()
+        except (errors.CallError, errors.HostError) as error:
+            words = last_words(context)
+            raise _failure(error, words, guest, context, _cost(context, started, memory)) from error
+        return Reply(body, config.reply_type, guest.name, _cost(context, started, memory))
+
+    def wait(self) -> str:
+        """It is ready at once."""
+        return ""
+
+    def retain(self) -> Sandbox:
+        """It holds nothing between events."""
+        return self
+
+    def close(self) -> None:
+        """It holds nothing between events."""
 
 
 def _facts(event: Event) -> Sequence[tuple[str, str]]:
@@ -94,11 +113,10 @@ def _facts(event: Event) -> Sequence[tuple[str, str]]:
     return [(name, value.replace("\0", "")) for name, value in facts]
 
 
-def _cost(context: Context, began: float, memory: int, queued: float) -> Cost:
+def _cost(context: Context, began: float, memory: int) -> Cost:
     total = perf_counter() - began
     inference = context.inference_seconds
     return Cost(
-        queued=queued,
         guest=total - context.host_seconds,
         host=context.host_seconds - inference,
         inference=inference,

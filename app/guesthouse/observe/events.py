@@ -77,7 +77,7 @@ class EventLog:
 
     def failed(self, event: Event, failure: Failure) -> None:
         """A line with the reason; for a fault of our own, with its traceback."""
-        cause = failure.__cause__.__cause__ if failure.reason is Reason.INTERNAL and failure.__cause__ else None
+        cause = _origin(failure) if failure.reason is Reason.INTERNAL else None
         _log.warning(
             "failed",
             guest=failure.guest,
@@ -91,6 +91,14 @@ class EventLog:
             exc_info=cause,
             **(fields(failure.cost) if failure.cost is not None else {}),
         )
+
+
+def _origin(failure: Failure) -> BaseException | None:
+    """The exception that a failure began with; None where it began as one."""
+    error: BaseException = failure
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error if error is not failure else None
 
 
 def fields(cost: Cost) -> dict[str, float | int]:

@@ -118,14 +118,14 @@ class Metrics(Collector):
 
     def _begin(self, plan: Plan, before: Plan | None) -> None:
         """Count for another plan. What was counted stays, also of guests and models that are gone."""
-        loaded = {id(guest.module) for guest in before.guests.values()} if before is not None else set()
+        loaded = {id(guest.code.module) for guest in before.guests.values()} if before is not None else set()
         with self._lock:
             for pair in _routed(plan.manifest):
                 self._series.setdefault(pair, _Series())
             for guest in plan.guests.values():
                 self._guests_known.add(guest.name)
-                if id(guest.module) not in loaded:
-                    self._loads[guest.compiled] += 1
+                if id(guest.code.module) not in loaded:
+                    self._loads[guest.code.compiled] += 1
         for model in plan.models.models:
             model.observe = self._runs.setdefault(model.name, _Runs())
 
@@ -227,9 +227,8 @@ class Metrics(Collector):
             dropped.add_metric([name], log.dropped if isinstance(log, GuestLog) else 0)
         yield dropped
         ended = CounterMetricFamily("guesthouse_workers_ended", "Its processes that were replaced.", labels=["guest"])
-        for name in guests:
-            pool = self._plans.now.pools.get(name)
-            ended.add_metric([name], 0 if pool is None else pool.restarts)
+        for name, guest in guests.items():
+            ended.add_metric([name], guest.runner.replaced.count)
         yield ended
 
     def _models(self) -> Iterable[Metric]:

@@ -27,7 +27,8 @@ import structlog
 
 from guesthouse import children
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
-from guesthouse.guests.guest import Guest
+from guesthouse.guests.files import Granted
+from guesthouse.guests.guest import Guest, GuestConfig, Tally
 from guesthouse.guests.process import wire
 from guesthouse.guests.process.services import Requests
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
@@ -52,24 +53,25 @@ class WorkerFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """How a worker is started: the engine by its name, the file of compiled code, the Python that has the engine."""
+    """How a worker is started: the engine by its name, a module's compiled code, the Python that has the engine."""
 
     engine: str
     pooling: bool
     artefact: Path
+    sha256: str  # of the module
     interpreter: str
 
 
 class Worker:
     """One process. Used by one thread at a time, but `kill` by any."""
 
-    def __init__(self, guest: Guest, spec: Spec, artefact: int) -> None:
-        self._guest = guest
-        files = guest.granted.sealed
+    def __init__(self, config: GuestConfig, granted: Granted, spec: Spec, artefact: int) -> None:
+        self._config = config
+        self._files = files = granted.sealed
         self._number = 0
         self._how = ""  # how it ended
         self._said = b""  # on standard error
-        limits = guest.limits
+        limits = config.limits
         arena = Arena.create(max(limits.host_memory, limits.input, limits.output) + (1 << 16))
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -89,12 +91,12 @@ class Worker:
 
     def set_up(self, spec: Spec) -> None:
         """Wait until it is ready. Raises `WorkerFault`."""
-        files = self._guest.granted.sealed
         setup = {
             "engine": spec.engine,
             "pooling": spec.pooling,
-            "config": _config(self._guest),
-            "files": None if files is None else files.index,
+            "sha256": spec.sha256,
+            "config": _config(self._config),
+            "files": None if self._files is None else self._files.index,
         }
         try:
             self._channel.socket.settimeout(START)
@@ -117,7 +119,7 @@ class Worker:
         """Whether it can be given an event."""
         return self._process.poll() is None
 
-    def answer(self, guest: Guest, event: Event, deadline: Deadline, queued: float) -> Reply:
+    def answer(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
         """Have it answer one event, with the services of `guest`.
 
         Raises `Failure`; and `WireError`, when it must be ended.
@@ -129,13 +131,13 @@ class Worker:
         try:
             self._channel.send(Kind.EVENT, head, [event.body])
         except TooLong as error:
-            raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", self._guest.name) from None
+            raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", guest.name) from None
         requests = Requests(guest, self._channel, deadline)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
             while (frame := self._next(deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
                 requests.answer(frame)
-            return self._ending(frame, requests, began, queued)
+            return self._ending(frame, guest, requests, began)
         finally:
             forget()
             arena.clear()
@@ -156,9 +158,8 @@ class Worker:
                 return self._channel.receive()
             self._listen()
 
-    def _ending(self, frame: Frame, requests: Requests, began: float, queued: float) -> Reply:
-        cost = _cost(wire.member(frame.head, "cost"), requests, began, queued)
-        guest = self._guest
+    def _ending(self, frame: Frame, guest: Guest, requests: Requests, began: float) -> Reply:
+        cost = _cost(wire.member(frame.head, "cost"), requests, began)
         if frame.kind is Kind.REPLY:
             if frame.size > guest.limits.output:
                 raise WireError(f"a reply of {frame.size} bytes")
@@ -221,22 +222,21 @@ def _started(spec: Spec, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     return process
 
 
-def _config(guest: Guest) -> dict[str, Any]:
-    config = asdict(guest.config)
-    config["module"] = str(guest.config.module)
+def _config(given: GuestConfig) -> dict[str, Any]:
+    config = asdict(given)
+    config["module"] = str(given.module)
     config["signed"] = None  # looked at when it was loaded
     config["files"] = ()  # read then
-    config["grants"]["models"] = sorted(guest.config.grants.models)
+    config["grants"]["models"] = sorted(given.grants.models)
     return config
 
 
-def _cost(told: object, requests: Requests, began: float, queued: float) -> Cost:
+def _cost(told: object, requests: Requests, began: float) -> Cost:
     total = perf_counter() - began
     inference = requests.inference_seconds
     values = [wire.number(value) for value in wire.items(told, 4)]
     own, host, memory, host_memory = values if len(values) == 4 else (0.0, 0.0, 0, 0)
     return Cost(
-        queued=queued,
         guest=min(own, total),
         host=max(0.0, min(host, total - inference)),
         inference=inference,
@@ -254,10 +254,11 @@ class Pool:
     Starting begins at once; `wait` says when all are there.
     """
 
-    def __init__(self, guest: Guest, spec: Spec) -> None:
-        self._guest = guest
+    def __init__(self, config: GuestConfig, granted: Granted, spec: Spec, replaced: Tally | None = None) -> None:
+        self._config = config
+        self._granted = granted
         self._spec = spec
-        self._most = guest.limits.concurrency + _SPARE
+        self._most = config.limits.concurrency + _SPARE
         self._artefact = os.open(spec.artefact, os.O_RDONLY | os.O_CLOEXEC)
         self._changed = threading.Condition()
         self._idle: deque[Worker] = deque()
@@ -265,9 +266,9 @@ class Pool:
         self._holders = 1
         self._closed = False
         self._fault = ""  # why the last one did not start
-        self.restarts = 0  # workers that ended, since the start
+        self.replaced = replaced or Tally()
         # Of its own, and there to the end: a worker is killed when the thread that started it is gone (prctl(2)).
-        self._thread = threading.Thread(target=self._supply, name=f"workers-{guest.name}", daemon=True)
+        self._thread = threading.Thread(target=self._supply, name=f"workers-{config.name}", daemon=True)
         self._thread.start()
 
     def wait(self) -> str:
@@ -277,7 +278,7 @@ class Pool:
             if self._fault or len(self._idle) < self._most:
                 return self._fault or f"not ready within {START:g} s"
             landlock = all(worker.confined for worker in self._idle)
-        _log.info("worker processes are ready", guest=self._guest.name, count=self._most, landlock=landlock)
+        _log.info("worker processes are ready", guest=self._config.name, count=self._most, landlock=landlock)
         return ""
 
     @property
@@ -286,29 +287,25 @@ class Pool:
         with self._changed:
             return [worker.pid for worker in self._idle]
 
-    def held(self) -> Pool:
-        """The same workers for one holder more, who closes them as well."""
+    def retain(self) -> Pool:
+        """See `guest.Runner.retain`."""
         with self._changed:
             self._holders += 1
         return self
 
-    def run(self, event: Event, deadline: Deadline, queued: float = 0.0, guest: Guest | None = None) -> Reply:
-        """Answer `event` in a worker, with the services of `guest`, which a later plan may have made anew.
-
-        Raises `Failure`, with what the attempt cost where that is known.
-        """
-        guest = guest or self._guest
+    def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
+        """See `guest.Runner.run`: in a worker, with the services of `guest`, which a later plan may have made anew."""
         worker = self._take(deadline)
         deadline.tighten(guest.limits.time)  # not before: the wait for a process is none of the guest's time
         began = perf_counter()
         try:
-            reply = worker.answer(guest, event, deadline, queued)
+            reply = worker.answer(guest, event, deadline)
         except Failure:
             self._give_back(worker)
             raise
         except WireError as error:
             how = self._drop(worker)
-            cost = Cost(queued=queued, total=perf_counter() - began, began=began)
+            cost = Cost(total=perf_counter() - began, began=began)
             raise self._failure(error, how, deadline, cost) from None
         except BaseException:
             self._drop(worker)
@@ -317,11 +314,11 @@ class Pool:
         return reply
 
     def _failure(self, error: WireError, how: str, deadline: Deadline, cost: Cost) -> Failure:
-        name = self._guest.name
+        name = self._config.name
         if isinstance(error, Overdue):
             if deadline.cancelled:
                 return Failure(Reason.CANCELLED, "the caller hung up", name, cost)
-            text = f"stopped at its deadline (time limit {self._guest.limits.time:g} s)"
+            text = f"stopped at its deadline (time limit {self._config.limits.time:g} s)"
             return Failure(Reason.DEADLINE, text, name, cost)
         if isinstance(error, Ended):
             text = f"the process that the guest ran in ended during the event: {how}"
@@ -334,7 +331,7 @@ class Pool:
         try:
             while True:
                 with self._changed:
-                    wait = min(deadline.remaining(), self._guest.limits.queue_wait)
+                    wait = min(deadline.remaining(), self._config.limits.queue_wait)
                     self._changed.wait_for(lambda: self._idle or self._closed or deadline.cancelled, wait)
                     if not self._idle or self._closed or deadline.over:
                         raise self._gave_up(deadline)
@@ -350,7 +347,7 @@ class Pool:
             self._changed.notify_all()
 
     def _gave_up(self, deadline: Deadline) -> Failure:
-        name = self._guest.name
+        name = self._config.name
         if deadline.cancelled:
             return Failure(Reason.CANCELLED, "the caller hung up while it waited for a process", name)
         why = f" (the last did not start: {self._fault})" if self._fault else ""
@@ -370,10 +367,10 @@ class Pool:
         how = worker.end()
         with self._changed:
             self._count -= 1
-            self.restarts += 1
+            self.replaced.count += 1
             self._changed.notify_all()
         said = worker.last_words(how)
-        _log.warning("a worker process ended and is replaced", guest=self._guest.name, pid=worker.pid, how=said)
+        _log.warning("a worker process ended and is replaced", guest=self._config.name, pid=worker.pid, how=said)
         return how
 
     def _supply(self) -> None:
@@ -408,7 +405,7 @@ class Pool:
         faults: list[str] = []
         for _ in range(count):
             try:
-                begun.append(Worker(self._guest, self._spec, self._artefact))
+                begun.append(Worker(self._config, self._granted, self._spec, self._artefact))
             except OSError as error:  # noqa: PERF203 (no descriptor, no process, no memory)
                 faults.append(f"{error.strerror or error}")
         for worker in begun:
@@ -424,7 +421,7 @@ class Pool:
             self._fault = faults[0] if faults else ""
             self._changed.notify_all()
         if faults and not self._closed:
-            _log.error("a worker process does not start", guest=self._guest.name, error=faults[0])
+            _log.error("a worker process does not start", guest=self._config.name, error=faults[0])
         return len(faults)
 
     def close(self) -> None:

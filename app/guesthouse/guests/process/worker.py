@@ -30,12 +30,12 @@ from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
-from guesthouse.guests import sandbox
 from guesthouse.guests.files import NOTHING, Granted
-from guesthouse.guests.guest import Guest, GuestConfig, in_worker
+from guesthouse.guests.guest import Guest, GuestConfig, code_in_worker
 from guesthouse.guests.process import confine, sealed
 from guesthouse.guests.process.proxies import RemoteInference, RemoteLog
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong, unpacked
+from guesthouse.guests.sandbox import Sandbox
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.models import KNOWN
@@ -69,28 +69,27 @@ def _guest(setup: Mapping[str, Any], module: int, files: int | None, channel: Ch
     grants, limits = config["grants"], Limits(**config["limits"])
     granted = NOTHING if files is None else Granted(sealed.opened(files, setup["files"]))
     engine = open_engine(setup["engine"], EngineConfig(_INSTANCES, limits.memory, setup["pooling"]))
-    return in_worker(
-        GuestConfig(
-            **{
-                **config,
-                "module": Path(config["module"]),
-                "limits": limits,
-                "files": (),
-                "grants": Grants(
-                    **{
-                        **grants,
-                        "models": frozenset(grants["models"]),
-                        "aliases": tuple((alias, model) for alias, model in grants["aliases"]),
-                        "env": tuple((name, value) for name, value in grants["env"]),
-                        "args": tuple(grants["args"]),
-                    }
-                ),
-            }
-        ),
-        mapped(engine, Path(f"/proc/self/fd/{module}")),
-        Services(RemoteInference(channel), RemoteLog(channel)),
-        granted,
+    config = GuestConfig(
+        **{
+            **config,
+            "module": Path(config["module"]),
+            "limits": limits,
+            "files": (),
+            "grants": Grants(
+                **{
+                    **grants,
+                    "models": frozenset(grants["models"]),
+                    "aliases": tuple((alias, model) for alias, model in grants["aliases"]),
+                    "env": tuple((name, value) for name, value in grants["env"]),
+                    "args": tuple(grants["args"]),
+                }
+            ),
+        }
     )
+    artefact = Path(f"/proc/self/fd/{module}")
+    code = code_in_worker(config, mapped(engine, artefact), setup["sha256"], artefact)
+    services = Services(RemoteInference(channel), RemoteLog(channel))
+    return Guest(config, code, Sandbox(code.linked(), code.convention), services, granted=granted)
 
 
 def _warm_up() -> None:
@@ -110,7 +109,7 @@ def _cost(cost: Cost | None) -> list[float]:
 def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes) -> None:
     deadline = _SharedDeadline(head["at"], channel.arena, head["number"])
     try:
-        reply = sandbox.run(guest, unpacked(head["event"], body), deadline)
+        reply = guest.runner.run(guest, unpacked(head["event"], body), deadline)
         channel.send(Kind.REPLY, {"cost": _cost(reply.cost)}, [reply.body])
     except Failure as failure:
         channel.send(Kind.FAILURE, {"reason": failure.reason.value, "text": failure.text, "cost": _cost(failure.cost)})
