@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the servers that the tests of this folder start by themselves: Redis and Mosquitto, and curl. Debian; root or sudo.
+# Installs the servers that the tests of this folder start by themselves, Redis and Mosquitto, and curl. Debian; root or
+# sudo.
 set -eu
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 if command -v redis-server && command -v mosquitto && command -v mosquitto_pub && command -v curl; then exit; fi
