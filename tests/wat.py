@@ -15,7 +15,7 @@ from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.imports import host_modules
+from guesthouse_abi.imports import host_modules as host_modules
 from guesthouse_abi.services import Services
 
 

@@ -18,7 +18,6 @@ from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.values import MOST, TYPES, parameters, results
 from guesthouse_abi.errors import BadReply, DeadlineExceeded, GuestError, MalformedEvent, OutOfBounds
-from guesthouse_abi.imports import host_modules
 from guesthouse_abi.memory import Memory
 
 # The guest
@@ -28,7 +27,7 @@ from guesthouse_abi.memory import Memory
 def guest(engine, guests_folder):
     """Calls a function of guests/values: `guest(function, body, types)`."""
     module = wat.compiled(engine, (guests_folder / "values" / "values.wasm").read_bytes())
-    functions = [host_modules()[one.module].functions[one.name] for one in module.imports]
+    functions = [wat.host_modules()[one.module].functions[one.name] for one in module.imports]
     linked = module.link(functions)
 
     def call(function: str, body: str, *types: str) -> object:

@@ -361,12 +361,12 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
                     check_mqtt(results)
                 with step("a photo by pub/sub"):
                     check_topic(results)
-                with step("what docs/compose.md shows"):
-                    check_shown(project, "vision")
                 with step("privileges, limits, networks"):
                     check_privileges(project)
                 with step("bill of materials and licences"):
                     check_bill(project)
+                with step("what docs/compose.md shows"):
+                    check_shown(project, "vision")
                 with step("the guest host killed while a photo comes"):
                     check_crash(project, results)
             if stand_ins.python_310() is None:

@@ -1,16 +1,24 @@
-"""The guests that the README shows are those of the other pages.
-
-test_docs_commands.py builds the one in C and sends it a photo.
-"""
+"""The guest that the README shows in C compiles with its command and answers as the README says."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from guesthouse.cli.parts import opened
+from guesthouse.dispatcher import Dispatcher
+from guesthouse.event import Event, Trigger
+from guesthouse.manifest import load
+from guesthouse.plans import Plans
+
 ROOT = Path(__file__).resolve().parents[2]
+CLANG = shutil.which("clang") or shutil.which("clang-19")
 
 
 def block(page: str, language: str) -> str:
@@ -24,3 +32,28 @@ def block(page: str, language: str) -> str:
 def test_all_pages_show_the_same_guest(language: str) -> None:
     assert block("README.md", language) == block("guests/README.md", language)
     assert block("docs/guests.md", language) == block("guests/README.md", language)
+
+
+@pytest.mark.skipif(CLANG is None, reason="no clang here (guests/install-toolchain.sh installs one)")
+def test_the_guest_in_c_does_what_the_readme_says(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    command = re.search(r"^\$ clang (.*)$", readme, re.MULTILINE)
+    likeliest = re.search(r"^ +(\d+)\s+(0\.\d+)$", readme, re.MULTILINE)
+    assert command is not None
+    assert likeliest is not None
+    (tmp_path / "thumb.c").write_text(block("README.md", "c"))
+    arguments = shlex.split(command[1].replace("-Iguests/sdk", f"-I{ROOT / 'guests' / 'sdk'}"))
+    subprocess.run([str(CLANG), *arguments], cwd=tmp_path, check=True)
+    models = f'[app]\nname = "vision"\n[models.classifier]\npath = "{ROOT / "models" / "efficientnet-lite0.onnx"}"\n'
+    (tmp_path / "guesthouse.toml").write_text(models + block("README.md", "toml"))
+    photo = (ROOT / "tests" / "data" / "photos" / "coffee.png").read_bytes()
+    with opened(load(tmp_path / "guesthouse.toml", {"GUESTHOUSE_CACHE": str(tmp_path / "cache")})) as plan:
+        reply = Dispatcher(Plans(plan), _NoOutputs()).dispatch(Event(Trigger.INVOKE, "thumb", photo))
+    probabilities = np.frombuffer(reply.body, "<f4")
+    assert np.argmax(probabilities) + 1 == int(likeliest[1])
+    assert probabilities.max() == pytest.approx(float(likeliest[2]), abs=0.01)
+
+
+class _NoOutputs:
+    def deliver(self, *_: object) -> None:
+        raise AssertionError("the guest's route names no output")
