@@ -67,16 +67,18 @@ def one(kind: str, name: str = "vision") -> dict[str, Any]:
 
 
 def pod() -> dict[str, Any]:
-    return one("Deployment")["spec"]["template"]["spec"]
+    found: dict[str, Any] = one("Deployment")["spec"]["template"]["spec"]
+    return found
 
 
 def container() -> dict[str, Any]:
-    (found,) = pod()["containers"]
+    containers: list[dict[str, Any]] = pod()["containers"]
+    (found,) = containers
     return found
 
 
 def annotation(name: str) -> str:
-    return one("Deployment")["spec"]["template"]["metadata"]["annotations"][f"dapr.io/{name}"]
+    return str(one("Deployment")["spec"]["template"]["metadata"]["annotations"][f"dapr.io/{name}"])
 
 
 def metadata(component: str) -> dict[str, str]:
