@@ -41,6 +41,7 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy tests/dapr/conftest.py
 	$(VENV)/bin/lint-imports
 
 .PHONY: unit

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import wasmtime
 from wasmtime import _bindings as c
@@ -84,7 +85,7 @@ def public(engine: wasmtime.Engine, artefact: bytes, body: bytes) -> Callable[[]
         with wasmtime.Store(engine) as store:
             store.set_limits(memory_size=_MEMORY, instances=1)
             store.set_epoch_deadline(500)
-            exports = linked.instantiate(store).exports(store)
+            exports: Any = linked.instantiate(store).exports(store)  # a function, a memory: the names say which
             memory, allocate = exports["memory"], exports["allocate"]
             exports["_initialize"](store)
             table, parameter = allocate(store, 8), allocate(store, len(body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -133,7 +134,7 @@ def _host_calls(
             none = load.run(Job(server.address, nothing, 1, 20)).percentile(0.5)
         return (many - none) / CALLS * 1e6
 
-    found = take_turns({place: lambda s=server: cost(s) for place, server in running.items()}, options.rounds(9))
+    found = take_turns({place: functools.partial(cost, server) for place, server in running.items()}, options.rounds(9))
     base = found["wasmtime, thread"]
     rows = [
         [place, f"{Spread.of(costs).median:.2f}", f"{ratios(costs, base).median:.2f}x"]

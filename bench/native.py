@@ -109,8 +109,8 @@ def serve(servicer: Servicer, port: int) -> None:
     """Serve until the process is ended."""
     options = [("grpc.max_receive_message_length", MESSAGE), ("grpc.max_send_message_length", MESSAGE)]
     server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
-    appcallback_pb2_grpc.add_AppCallbackServicer_to_server(servicer, server)
-    appcallback_pb2_grpc.add_AppCallbackHealthCheckServicer_to_server(servicer, server)
+    appcallback_pb2_grpc.add_AppCallbackServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    appcallback_pb2_grpc.add_AppCallbackHealthCheckServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     server.wait_for_termination()
@@ -120,11 +120,11 @@ def serve_ext(port: int) -> None:
     """The echo as Dapr's own Python extension has it."""
     app = App()
 
-    @app.method("echo")
+    @app.method("echo")  # type: ignore[untyped-decorator]
     def echo(request: InvokeMethodRequest) -> InvokeMethodResponse:
         return InvokeMethodResponse(request.data, "application/octet-stream")
 
-    app.register_health_check(lambda: None)
+    app.register_health_check(lambda: None)  # type: ignore[no-untyped-call]
     app.run(port, listen_address="127.0.0.1")
 
 
@@ -151,7 +151,7 @@ class EchoBinding(components_pb2_grpc.OutputBindingServicer):
 def serve_component(folder: str) -> None:
     """The echo as a component, on a socket that sidecars find."""
     server = grpc.server(ThreadPoolExecutor(THREADS))
-    components_pb2_grpc.add_OutputBindingServicer_to_server(EchoBinding(), server)
+    components_pb2_grpc.add_OutputBindingServicer_to_server(EchoBinding(), server)  # type: ignore[no-untyped-call]
     names = [components_pb2.DESCRIPTOR.services_by_name["OutputBinding"].full_name, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server, pool=components_pb2.DESCRIPTOR.pool)
     server.add_insecure_port(f"unix://{folder}/bare.sock")

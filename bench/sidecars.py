@@ -7,6 +7,7 @@ compared is in `native`; events over gRPC without sidecars are in `over_grpc`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import statistics
 import subprocess
@@ -19,11 +20,13 @@ from pathlib import Path
 
 import wasmtime
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
-from tests.dapr_real.real_programs import App, Mosquitto, Program, Sidecar, free_port, resources, running
 
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.over_grpc import GRANT, PHOTOS
+
+sys.path.insert(0, str(servers.ROOT / "tests"))
+from dapr_real.real_programs import App, Mosquitto, Program, Sidecar, free_port, resources, running
 
 #: Standard input to standard output, 4 KiB at a time: what `bindings.wasm` and the calling convention "command" run.
 ECHO_COMMAND = """(module
@@ -120,12 +123,12 @@ def through(options: Options, folder: Path) -> Findings:
     native = Sidecar(theirs, "native", names=names, flags=flags, app_port=free_port())
     app = _app(ours, servers.CLASSIFIER + servers.guest("classify", "infer", more=GRANT), subject)
     by_hand = Native(theirs, "classify", str(native.app_port))
-    with running(app, by_hand, subject, native, caller):  # type: ignore[arg-type]
+    with running(app, by_hand, subject, native, caller):
         for callers, each in ((1, 20), (4, 10)):
             options.say(f"classify through two sidecars, {callers} callers")
             blocks = take_turns(
                 {
-                    app_id: _block(lambda app_id=app_id: caller.invoke_grpc(app_id, "classify", photo), callers, each)
+                    app_id: _block(functools.partial(caller.invoke_grpc, app_id, "classify", photo), callers, each)
                     for app_id in ("guesthouse", "native")
                 },
                 options.rounds(9),
@@ -163,7 +166,7 @@ def component(options: Options, folder: Path) -> Findings:
         )
         app = _app(place, manifest, sidecar, **environment)
         bare = Native(place, "component", sockets)
-        with running(app, bare):  # type: ignore[arg-type]
+        with running(app, bare):
             while not (Path(sockets) / "bare.sock").exists():
                 time.sleep(0.05)
             with running(sidecar):
@@ -242,9 +245,9 @@ def mqtt(options: Options, folder: Path) -> Findings:
 
         def publish(count: int, pause: float) -> None:
             """By several publishers: one waits for the broker's word of each photo. `count` is a multiple of them."""
-            each, pause = str(count // PUBLISHERS), f"{pause * PUBLISHERS:.6f}"
+            each, delay = str(count // PUBLISHERS), f"{pause * PUBLISHERS:.6f}"
             command = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", "camera/door"]
-            command += ["-f", str(PHOTOS / "coffee.png"), "--repeat", each, "--repeat-delay", pause]
+            command += ["-f", str(PHOTOS / "coffee.png"), "--repeat", each, "--repeat-delay", delay]
             publishers = [subprocess.Popen(command) for _ in range(PUBLISHERS)]
             codes = [publisher.wait(300) for publisher in publishers]
             if any(codes):

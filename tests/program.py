@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,14 +29,14 @@ class Served:
         self.lines: Iterator[str] = iter(self.process.stderr)
         self.passed: list[str] = []  # all lines that were read
 
-    def line(self, event: str) -> dict[str, str]:
+    def line(self, event: str) -> dict[str, Any]:
         """The next line of that name."""
         patience = threading.Timer(60, self.process.kill)
         patience.start()
         try:
             for text in self.lines:
                 self.passed.append(text)
-                found: dict[str, str] = json.loads(text)
+                found: dict[str, Any] = json.loads(text)
                 if found["event"] == event:
                     return found
             raise AssertionError(f"no line {event!r} came")

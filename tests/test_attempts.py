@@ -108,17 +108,22 @@ class Box:
         self.kept.append((destination.to, reply.body))
 
 
+class Failing(Dispatcher):
+    """Its guest fails for this reason; None: it answers."""
+
+    reason: Reason | None = Reason.TRAP
+
+
 @pytest.fixture
 def box() -> Box:
     return Box()
 
 
 @pytest.fixture
-def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iterator[Dispatcher]:
-    """A dispatcher whose guest fails as `dispatch.reason` says; None: it answers."""
+def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iterator[Failing]:
     (tmp_path / "guesthouse.toml").write_text(MANIFEST.replace("GUESTS", str(guests_folder)))
     with opened(load(tmp_path / "guesthouse.toml")) as plan:
-        made = Dispatcher(Plans(plan), box)
+        made = Failing(Plans(plan), box)
 
         def run(sandbox, guest, event, deadline):
             if made.reason is None:
@@ -126,7 +131,6 @@ def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iter
             raise Failure(made.reason, "no film in the camera", guest.name)
 
         monkeypatch.setattr(Sandbox, "run", run)
-        made.reason = Reason.TRAP
         yield made
 
 

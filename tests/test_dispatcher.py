@@ -160,7 +160,8 @@ def test_an_observer_that_fails_costs_neither_the_event_nor_the_other_observers(
         def answered(self, event, reply) -> None:
             raise RuntimeError("no more memory for a counter")
 
-        failed = answered
+        def failed(self, event, failure) -> None:
+            self.answered(event, failure)
 
     dispatcher = dispatcher_of(runner, Broken(), recorder)
     with capture_logs() as logs:

@@ -15,7 +15,7 @@ from guesthouse_abi.calling import Convention
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.imports import host_modules
+from guesthouse_abi.imports import host_modules as host_modules
 from guesthouse_abi.services import Services
 
 
@@ -50,9 +50,15 @@ def linked(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> L
 
 
 def context(seconds: float = 5.0, *, inference: Any = None, grants: Grants | None = None, **limits: Any) -> Context:
-    """A context with a log that keeps its lines (`context.services.log.lines`)."""
+    """A context with a log that keeps its lines (`lines`)."""
     services = Services(inference, Lines())
     return Context(Deadline.after(seconds), grants or Grants(), replace(Limits(), **limits), services)
+
+
+def lines(ctx: Context) -> list[tuple[str, str]]:
+    """What was logged in such a context: (stream, text) of each line."""
+    assert isinstance(ctx.services.log, Lines)
+    return ctx.services.log.lines
 
 
 def run(engine: Engine, wat: str, convention: Convention, body: bytes, ctx: Context | None = None) -> bytes:

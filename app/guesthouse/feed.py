@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 
 from guesthouse.event import Cost, Event, Failure, Reply, Trigger
 from guesthouse.tracecontext import trace_id

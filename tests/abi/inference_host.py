@@ -26,12 +26,12 @@ class Doubler:
     """Gives twice its input `x`, float32 [?,3], as `y`, and its sum as `sum`, float32 []. `k` is a scalar to add."""
 
     name = "doubler"
-    inputs = (
+    inputs: tuple[TensorInfo, ...] = (
         TensorInfo("x", np.dtype(np.float32), (None, 3)),
         TensorInfo("k", np.dtype(np.int32), ()),
         TensorInfo("flag:1", np.dtype(np.bool_), (2,)),
     )
-    outputs = (
+    outputs: tuple[TensorInfo, ...] = (
         TensorInfo("y", np.dtype(np.float32), (None, 3)),
         TensorInfo("sum", np.dtype(np.float32), ()),
     )
@@ -146,8 +146,9 @@ class Host:
         """Whether nothing was written beside the memory."""
         return self._block.raw[:GUARD] == _GUARD_BYTES == self._block.raw[-GUARD:]
 
-    def call(self, name: str, *values: int) -> Any:
-        return self._module.functions[name].invoke(self.context, *values)
+    def call(self, name: str, *values: int) -> int:
+        errno: int = self._module.functions[name].invoke(self.context, *values)
+        return errno
 
     def reader(self, name: str) -> Callable[..., tuple[int, int]]:
         """The function with its last parameter, a place for a u32, filled in: returns the error number and the u32."""

@@ -47,12 +47,13 @@ class Stb:
             pass
 
     def decode(self, data: bytes) -> Any:
-        assert self._child.stdin
-        assert self._child.stdout
+        into, out = self._child.stdin, self._child.stdout
+        assert into
+        assert out
         try:
-            self._child.stdin.write(struct.pack("<I", len(data)) + data)
-            self._child.stdin.flush()
-            head = self._child.stdout.read(12)
+            into.write(struct.pack("<I", len(data)) + data)
+            into.flush()
+            head = out.read(12)
         except BrokenPipeError:
             head = b""
         if len(head) < 12:  # it is no longer there: this picture ended it
@@ -62,7 +63,7 @@ class Stb:
         height, width, channels = struct.unpack("<3I", head)
         if not channels:
             return None
-        values = np.frombuffer(self._child.stdout.read(height * width * channels), np.uint8)
+        values = np.frombuffer(out.read(height * width * channels), np.uint8)
         values = values.reshape(height, width, channels)[..., : 1 if channels < 3 else 3]
         return np.repeat(values, 3, axis=2) if channels < 3 else values
 

@@ -81,7 +81,7 @@ def test_the_body_is_standard_input_and_standard_output_the_reply(engine, body):
 def test_a_program_that_ends_well_replies(engine, end):
     ctx = wat.context()
     assert run(engine, says(b"working\n", end, b"reply"), ctx=ctx) == b"reply"
-    assert ctx.services.log.lines == [("stderr", "working")]
+    assert wat.lines(ctx) == [("stderr", "working")]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_what_a_program_said_before_it_was_stopped_is_in_the_log(engine):
     ctx = wat.context()
     with pytest.raises(Trap, match="unreachable"):
         run(engine, says(b"about to fail", "unreachable"), ctx=ctx)
-    assert ctx.services.log.lines == [("stderr", "about to fail")]
+    assert wat.lines(ctx) == [("stderr", "about to fail")]
 
 
 @pytest.mark.parametrize("end", ["unreachable", "(call $exit (i32.const 2))", "(loop (br 0))"])
@@ -129,8 +129,8 @@ def test_the_end_of_what_a_failed_program_wrote_as_its_reply_is_in_the_log_once(
         run(engine, says(b"", end, b"x" * 2000 + b"\none\npanic: index out of range"), ctx=ctx)
     assert last_words(ctx) == "panic: index out of range"
     assert last_words(ctx) == "panic: index out of range"
-    assert [line for _, line in ctx.services.log.lines] == ["x" * 994, "one", "panic: index out of range"]
-    assert {stream for stream, _ in ctx.services.log.lines} == {"stdout"}
+    assert [line for _, line in wat.lines(ctx)] == ["x" * 994, "one", "panic: index out of range"]
+    assert {stream for stream, _ in wat.lines(ctx)} == {"stdout"}
 
 
 def test_an_error_has_the_end_of_standard_output_where_standard_error_is_empty(engine):
@@ -209,7 +209,7 @@ def test_a_rust_program_says_that_the_event_is_malformed(grayscale):
     ctx = wat.context()
     with pytest.raises(MalformedEvent, match=r"^the body is not a JPEG or PNG picture: "):
         run_module(grayscale, b"not a picture", ctx)
-    assert [stream for stream, _ in ctx.services.log.lines] == ["stderr"]
+    assert [stream for stream, _ in wat.lines(ctx)] == ["stderr"]
 
 
 # files
@@ -237,13 +237,13 @@ FILES = """(module
 def test_a_program_finds_the_body_in_a_file_and_replies_with_another(engine):
     ctx = wat.context(grants=Grants(body_file="/in/body", scratch=1 << 20, reply_file="/tmp/out"))
     assert run(engine, FILES, b"the body", ctx) == b"the body"
-    assert ctx.services.log.lines == [("stdout", "the body")]
+    assert wat.lines(ctx) == [("stdout", "the body")]
 
 
 def test_without_a_reply_file_standard_output_is_the_reply(engine):
     ctx = wat.context(grants=Grants(body_file="/in/body", scratch=1 << 20))
     assert run(engine, FILES, b"the body", ctx) == b"the body"
-    assert ctx.services.log.lines == []
+    assert wat.lines(ctx) == []
 
 
 def test_a_program_that_makes_no_reply_file_has_no_reply(engine):

@@ -346,7 +346,7 @@ def tga(kind: int, bits: int, pixels: bytes, *, how: int = 0x20, **palette: Any)
     entries, bits_of_one = palette.get("entries", b""), palette.get("bits_of_one", 0)
     count = len(entries) * 8 // (bits_of_one + 1 & ~7) if entries else 0
     head = (0, bool(entries), kind, 0, count, bits_of_one, 0, 0, 3, 2, bits, how)
-    return struct.pack("<BBBHHBHHHHBB", *head) + entries + pixels
+    return bytes(struct.pack("<BBBHHBHHHHBB", *head) + entries + pixels)
 
 
 def test_runs_of_a_tga_may_cross_rows():

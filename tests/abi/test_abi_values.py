@@ -192,7 +192,7 @@ def given_back(engine, *values: tuple[int, bytes], **limits: int) -> str:
         pieces.append((at, data))
         at += len(data)
     text = answer(record(0, 32, len(values)), (32, triples), *pieces)
-    return wat.run(engine, text, Bindgen("f", True), b"[]", wat.context(**limits)).decode()
+    return wat.run(engine, text, Bindgen("f", True), b"[]", wat.context(5.0, grants=None, **limits)).decode()
 
 
 @pytest.mark.parametrize(

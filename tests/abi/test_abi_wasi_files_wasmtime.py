@@ -107,7 +107,7 @@ def do(calls: Calls, step: Step) -> Any:
     if name == "stat of":
         return known(calls.fd_stat(values[0]))
     if name == "list":
-        errno, entries = calls.list(values[0])
+        errno, entries = calls.entries(values[0])
         return errno, sorted((entry[0], entry[1]) for entry in entries)
     if name in ("read", "write", "pread", "pwrite", "seek", "tell"):
         return getattr(calls, name)(*values)
@@ -124,10 +124,10 @@ def do(calls: Calls, step: Step) -> Any:
 def errno_in(step: Step, answer: Any) -> int:
     """The errno in an answer; a descriptor is none."""
     if step[0] == "open":
-        return max(0, -answer)
+        return max(0, -int(answer))
     if isinstance(answer, tuple):
         return answer[0] if isinstance(answer[0], int) else 0
-    return abs(answer)
+    return abs(int(answer))
 
 
 def excuse(step: Step, theirs: Any, ours: Any) -> str:

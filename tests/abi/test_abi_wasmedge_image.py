@@ -28,12 +28,12 @@ def host() -> Host:
 
 
 @pytest.fixture(scope="session")
-def coffee(photos) -> bytes:
+def coffee(photos: Path) -> bytes:
     return (photos / "coffee.png").read_bytes()
 
 
 @pytest.fixture(scope="session")
-def rocket(photos) -> bytes:
+def rocket(photos: Path) -> bytes:
     return (photos / "rocket.jpg").read_bytes()
 
 

@@ -307,7 +307,7 @@ V1 = "wasmedge_tensorflow_"
 
 
 def open_v1(host: Host) -> int:
-    session = host.call(V1 + "create_session", *host.put("guesthouse:model/doubler"))
+    session: int = host.call(V1 + "create_session", *host.put("guesthouse:model/doubler"))
     assert session > 0
     return session
 

@@ -125,7 +125,7 @@ V1 = "wasmedge_tensorflowlite_"
 
 
 def open_v1(host: Host) -> int:
-    session = host.call(V1 + "create_session", *host.put("guesthouse:model/fixed"))
+    session: int = host.call(V1 + "create_session", *host.put("guesthouse:model/fixed"))
     assert session > 0
     return session
 

@@ -125,7 +125,7 @@ class Calls:
         errno = self.call("fd_tell", fd, OUT)
         return errno, 0 if errno else self.u64()
 
-    def list(self, fd: int, room: int = ROOM, cookie: int = 0) -> tuple[int, list[tuple[bytes, str, int, int]]]:
+    def entries(self, fd: int, room: int = ROOM, cookie: int = 0) -> tuple[int, list[tuple[bytes, str, int, int]]]:
         """(name, type, inode, cookie) of each entry that is whole."""
         errno = self.call("fd_readdir", fd, DATA, room, cookie, OUT)
         entries = []
@@ -138,7 +138,7 @@ class Calls:
         return errno, entries
 
     def names(self, fd: int = ROOT) -> list[bytes]:
-        errno, entries = self.list(fd)
+        errno, entries = self.entries(fd)
         assert errno == SUCCESS
         return [name for name, *_ in entries]
 
@@ -181,6 +181,12 @@ class Calls:
         return errno, b"" if errno else self.get(DATA, self.u32())
 
 
+def facts(answer: dict[str, Any] | int) -> dict[str, Any]:
+    """What `stat` answers of what is there."""
+    assert isinstance(answer, dict)
+    return answer
+
+
 class Guest(Calls):
     """The functions of `guesthouse_abi`."""
 
@@ -221,7 +227,9 @@ class Wasmtime(Calls):
         linker = wasmtime.Linker(self._engine)
         linker.define_wasi()
         self._exports = linker.instantiate(self._store, Wasmtime._module).exports(self._store)
-        self._memory = self._exports["memory"]
+        memory = self._exports["memory"]
+        assert isinstance(memory, wasmtime.Memory)
+        self._memory = memory
 
     def put(self, at: int, data: bytes) -> None:
         base = ctypes.addressof(self._memory.data_ptr(self._store).contents)
@@ -231,7 +239,9 @@ class Wasmtime(Calls):
         return ctypes.string_at(ctypes.addressof(self._memory.data_ptr(self._store).contents) + at, length)
 
     def call(self, name: str, *values: int) -> int:
-        errno: int = self._exports[name](self._store, *map(_signed, values, _TYPES[name]))
+        function = self._exports[name]
+        assert isinstance(function, wasmtime.Func)
+        errno: int = function(self._store, *map(_signed, values, _TYPES[name]))
         return errno
 
 

@@ -14,15 +14,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from dapr_real.real_programs import ROOT, App, Program, Sidecar, free_port, listens, running, wait
 from guesthouse.dapr.client import Client
 
 SHOTS = ROOT / "out" / "page"
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 WAIT = 90_000  # milliseconds, on a machine that does much else
 
 expect.set_options(timeout=WAIT)
@@ -123,9 +125,9 @@ def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open
     def open_one(
         site: Site,
         *,
-        viewport: dict[str, int] = DESKTOP,
+        viewport: ViewportSize = DESKTOP,
         forgive: Callable[[str], bool] = lambda text: False,  # what a test expects; a poll may be late at any time
-        **options: object,
+        **options: Any,
     ) -> Page:
         page = browser.new_context(viewport=viewport, **options).new_page()
         said: list[str] = []

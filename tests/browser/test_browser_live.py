@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from browser.conftest import PHONE, OpenPage, Site, answered, example, is_http_error
 from guesthouse.event import Event, Failure, Trigger
@@ -74,7 +74,9 @@ def test_the_operator_sees_guests_models_failures_and_latencies(open_page: OpenP
     expect(page.locator("#models > li")).to_have_count(2)
     expect(page.locator("#versions")).to_contain_text("wasmtime")
     calls = page.locator("#tiles dd").first
-    before = int(re.match(r"\d+", calls.text_content() or "")[0])
+    number = re.match(r"\d+", calls.text_content() or "")
+    assert number is not None
+    before = int(number[0])
     example(page, "Cat").click()
     expect(calls).not_to_contain_text(re.compile(rf"^{before} "))
 
@@ -210,7 +212,7 @@ def test_a_chart_has_axes_and_says_its_values_under_the_pointer_and_by_keyboard(
 def test_a_guest_has_a_page_of_its_own(open_page: OpenPage, busy: Site):
     page = open_page(busy, forgive=is_http_error)
     page.get_by_label("Ask the guest behind").select_option("api/grayscale")
-    words = {"name": "x.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    words: FilePayload = {"name": "x.txt", "mimeType": "text/plain", "buffer": b"no picture"}
     page.locator("#file").set_input_files(words)
     expect(page.locator("#result").get_by_role("alert")).to_be_visible()
     guest = page.locator("#guests > li").filter(has=page.get_by_role("heading", name="grayscale", exact=True))

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -177,7 +178,7 @@ def test_a_page_that_the_host_does_not_name_has_photos_alone(open_page: OpenPage
 # ---- around the browser ----
 
 
-def ask(url: str, **options: object) -> tuple[int, bytes]:
+def ask(url: str, **options: Any) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=60) as response:
             return response.status, response.read()

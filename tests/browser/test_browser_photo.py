@@ -8,7 +8,7 @@ from pathlib import Path
 
 import wasmtime
 from PIL import Image
-from playwright.sync_api import Page, Request, Route, expect
+from playwright.sync_api import FilePayload, Page, Request, Route, expect
 
 from browser.conftest import OpenPage, Site, answered, example, is_http_error
 from dapr_real.real_programs import wait
@@ -378,7 +378,7 @@ def test_no_more_is_kept_than_is_said(open_page: OpenPage, site: Site):
     page = open_page(site)
     choose(page, "echo")
     for number in range(26):
-        words = {"name": f"{number}.txt", "mimeType": "text/plain", "buffer": f"word {number}".encode()}
+        words: FilePayload = {"name": f"{number}.txt", "mimeType": "text/plain", "buffer": f"word {number}".encode()}
         page.locator("#file").set_input_files(words)
         expect(page.locator("#sees")).to_have_text(f"word {number}")
     own = page.locator("#own > li")

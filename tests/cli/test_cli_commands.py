@@ -362,7 +362,7 @@ def test_a_refusal_to_start_is_a_line_of_the_log_where_that_is_json(tmp_path: Pa
         (["serve", "--log-format", "json"], {}),
         (["serve"], {"GUESTHOUSE_LOG_FORMAT": "json"}),
     ):
-        done = guesthouse(*arguments, cwd=tmp_path, **environment)
+        done = guesthouse(*arguments, cwd=tmp_path, stdin=b"", **environment)
         assert done.returncode == 1
         (line,) = [json.loads(line) for line in done.stderr.splitlines()]
         assert (line["event"], line["level"]) == ("refused", "error")

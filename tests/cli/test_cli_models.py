@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def test_leaves_the_manifest_whole_when_it_cannot_be_replaced(guesthouse, manife
     def full(source, goal):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     ran = guesthouse("models", "add", "person", manifest.parent / "embedded.tflite", "-m", manifest)
     assert ran.code == 1
     assert ran.err == (
@@ -213,7 +214,10 @@ def test_logs_notes_on_models_that_are_served(noted):
         plan.log_notes(plan)
     lines = [line for line in lines if "model" in line]
     assert [(line["log_level"], line["model"]) for line in lines] == [("warning", "person"), ("warning", "dog")]
-    assert all(line["note"] in plan.models.named(line["model"]).notes for line in lines)
+    for line in lines:
+        model = plan.models.named(line["model"])
+        assert model is not None
+        assert line["note"] in model.notes
 
 
 def test_counts_what_may_be_given_and_need_not(guesthouse, noted):

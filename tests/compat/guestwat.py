@@ -134,7 +134,8 @@ def _bytes(value: Any, places: Mapping[str, tuple[int, int]]) -> bytes:
         text, count = value["repeat"]
         return str(text).encode() * int(count)
     if "model" in value:
-        return models.MODELS[value["model"]].SerializeToString() + value.get("more", "").encode()
+        model: bytes = models.MODELS[value["model"]].SerializeToString()
+        return model + str(value.get("more", "")).encode()
     kind, mode, width, height, pixels = value["picture"]
     file = io.BytesIO()
     raw = bytes.fromhex(pixels)

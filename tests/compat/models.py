@@ -122,8 +122,8 @@ def endless() -> onnx.ModelProto:
 def voting() -> onnx.ModelProto:
     """votes, a sequence of maps, which no guest can be given; and y = x + x, float32 [1, 3]."""
     model = doubler(1)
-    labels = {"domain": "ai.onnx.ml", "classlabels_int64s": [10, 20, 30]}
-    model.graph.node.append(helper.make_node("ZipMap", ["y"], ["votes"], **labels))
+    zipped = helper.make_node("ZipMap", ["y"], ["votes"], domain="ai.onnx.ml", classlabels_int64s=[10, 20, 30])
+    model.graph.node.append(zipped)
     votes = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
     model.graph.output.insert(0, helper.make_value_info("votes", helper.make_sequence_type_proto(votes)))
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))

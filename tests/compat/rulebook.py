@@ -135,9 +135,8 @@ def _filled(template: Any, row: Mapping[str, Any]) -> Any:
 def _rule(group: str, written: dict[str, Any], guest: Mapping[str, Any]) -> Rule:
     raw = dict(written)
     calls = tuple(_calls(raw.pop("calls", "")))
-    reply: bytes | None = raw.pop("reply", None)
-    if isinstance(reply, str):
-        reply = reply.encode()
+    text: str | None = raw.pop("reply", None)
+    reply = None if text is None else text.encode()
     if "reply_hex" in raw:
         reply = bytes.fromhex(raw.pop("reply_hex"))
     fails = raw.pop("fails", None)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Debian packages that tests/compose/run.py needs: a container engine and what makes images without a registry.
 set -eu
-packages="docker.io docker-compose debootstrap iptables iproute2 mosquitto-clients"
+packages="curl docker.io docker-compose debootstrap iptables iproute2 mosquitto-clients"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

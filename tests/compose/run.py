@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -206,6 +207,25 @@ def check_topic(results: Listener) -> None:
     until("the result of the topic", lambda: len(results.labels()) == before + 1)
 
 
+def check_shown(project: Project, of: str) -> None:
+    """What docs/compose.md tells a reader to type for one of the applications, as it is written there."""
+    page = (ROOT / "docs" / "compose.md").read_text()
+    shutil.copy(PHOTOS / "coffee.png", project.folder / "photo.jpg")
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    commands = re.findall(r"`((?:curl|mosquitto_pub) [^`]+)`", page)
+    for command in [command for command in commands if ("vision-wasmer" in command) == (of == "vision-wasmer")]:
+        with Listener("results") as results:
+            done = subprocess.run(
+                ["sh", "-c", command], cwd=project.folder, env=environment, capture_output=True, timeout=60
+            )
+            assert done.returncode == 0, f"{command}: {done.stderr.decode(errors='replace')}"
+            if command.startswith("curl") and "/publish/" not in command:
+                assert best(done.stdout) == "espresso", f"{command}: {done.stdout[:200]!r}"
+            else:
+                until(command, results.labels)
+        print(f"           {command}", flush=True)
+
+
 def check_privileges(project: Project) -> None:
     for service in SERVICES:
         found = project.inspect(service)
@@ -240,6 +260,7 @@ def check_wasmer(project: Project) -> None:
     url = f"{SIDECAR}/invoke/vision-wasmer/method/api/image"
     assert best(until("the second guest host", lambda: request(url, photo, "image/png"))) == "espresso"
     assert '"engine": "wasmer 1.1.0"' in project.logs("vision-wasmer")
+    check_shown(project, "vision-wasmer")
     check_sidecar()
 
 
@@ -371,6 +392,8 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
                     check_privileges(project)
                 with step("bill of materials and licences"):
                     check_bill(project)
+                with step("what docs/compose.md shows"):
+                    check_shown(project, "vision")
                 with step("the guest host killed while a photo comes"):
                     check_crash(project, results)
             if stand_ins.python_310() is None:

@@ -63,7 +63,8 @@ class Sidecar:
 
     def invoke(self, operation: str, data: bytes = b"", timeout: float = 20.0, **metadata: str) -> pb.InvokeResponse:
         request = pb.InvokeRequest(operation=operation, data=data, metadata=metadata)
-        return self.output.Invoke(request, timeout=timeout, metadata=self.metadata)
+        answer: pb.InvokeResponse = self.output.Invoke(request, timeout=timeout, metadata=self.metadata)
+        return answer
 
     def read(self) -> Reading:
         return Reading(self)
@@ -77,7 +78,8 @@ class Reading:
         self.call = sidecar.input.Read(iter(self._acknowledgements.get, None), metadata=sidecar.metadata, timeout=60)
 
     def next(self) -> pb.ReadResponse:
-        return next(self.call)
+        message: pb.ReadResponse = next(self.call)
+        return message
 
     def acknowledge(self, message: pb.ReadResponse, error: str | None = None) -> None:
         request = pb.ReadRequest(message_id=message.message_id)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -31,7 +32,7 @@ def serve(handler: Script) -> Iterator[Serve]:
     """Starts servers over `handler`, and stops them after the test."""
     started: list[Server] = []
 
-    def start(listing: Listing = Listing(), **config: object) -> Server:  # noqa: B008
+    def start(listing: Listing = Listing(), **config: Any) -> Server:  # noqa: B008
         settings = replace(ServerConfig(port=0, threads=12, notice=0.0, limit=5.0), **config)
         server = Server(settings, handler, listing)
         started.append(server)
@@ -76,7 +77,7 @@ def component(handler: Script, sockets: Path) -> Iterator[Callable[..., Componen
     """Starts components over `handler`, and stops them after the test."""
     started: list[Component] = []
 
-    def start(replies: tuple[str, ...] = (), bounds: Bounds = Bounds(), **config: object) -> Component:  # noqa: B008
+    def start(replies: tuple[str, ...] = (), bounds: Bounds = Bounds(), **config: Any) -> Component:  # noqa: B008
         settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other"), limit=5.0), **config)
         hub = Replies(settings.name, replies, bounds)
         started.append(Component(settings, Published(handler, hub), hub))

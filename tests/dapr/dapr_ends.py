@@ -6,11 +6,24 @@ import threading
 from collections.abc import Callable
 
 import grpc
+from dapr.proto.common.v1.common_pb2 import InvokeRequest, InvokeResponse
+from dapr.proto.runtime.v1.appcallback_pb2 import (
+    BindingEventRequest,
+    BindingEventResponse,
+    HealthCheckResponse,
+    JobEventRequest,
+    JobEventResponse,
+    ListInputBindingsResponse,
+    ListTopicSubscriptionsResponse,
+    TopicEventRequest,
+    TopicEventResponse,
+)
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import (
     AppCallbackAlphaStub,
     AppCallbackHealthCheckStub,
     AppCallbackStub,
 )
+from google.protobuf.empty_pb2 import Empty
 
 from guesthouse.event import Event, Reply
 from guesthouse_abi.deadline import Deadline
@@ -64,6 +77,14 @@ class Blocked:
 
 class Application:
     """All three of the application's services, as a sidecar calls them."""
+
+    OnInvoke: grpc.UnaryUnaryMultiCallable[InvokeRequest, InvokeResponse]
+    OnTopicEvent: grpc.UnaryUnaryMultiCallable[TopicEventRequest, TopicEventResponse]
+    OnBindingEvent: grpc.UnaryUnaryMultiCallable[BindingEventRequest, BindingEventResponse]
+    OnJobEvent: grpc.UnaryUnaryMultiCallable[JobEventRequest, JobEventResponse]
+    ListTopicSubscriptions: grpc.UnaryUnaryMultiCallable[Empty, ListTopicSubscriptionsResponse]
+    ListInputBindings: grpc.UnaryUnaryMultiCallable[Empty, ListInputBindingsResponse]
+    HealthCheck: grpc.UnaryUnaryMultiCallable[Empty, HealthCheckResponse]
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel

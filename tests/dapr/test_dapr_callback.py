@@ -62,7 +62,7 @@ def test_a_reply_may_fill_a_message_and_no_more(serve, connect, handler: Script,
         with pytest.raises(grpc.RpcError) as caught:
             call()
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert caught.value.details().startswith(said)
+        assert str(caught.value.details()).startswith(said)
 
 
 def test_a_reply_that_is_not_sent_back_may_be_of_any_size(serve, connect, handler: Script):

@@ -27,13 +27,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def served(component) -> Component:
+def served(component: Callable[..., Component]) -> Component:
     """A component that publishes the replies of `echo`."""
     return component(replies=("echo",))
 
 
 @pytest.fixture
-def sidecar(served: Component, dial) -> Sidecar:
+def sidecar(served: Component, dial: Callable[..., Sidecar]) -> Sidecar:
     """With a reader."""
     found = dial(served)
     found.init_input()
@@ -190,8 +190,8 @@ def test_a_reply_that_no_sidecar_takes_is_not_published(sidecar: Sidecar, handle
 
 def test_a_guest_does_not_answer_its_own_replies_for_ever(sidecar: Sidecar, caplog):
     reading = sidecar.read()
-    sidecar.invoke("echo", b"1", **{VIA: "other,echo"})
-    sidecar.invoke("echo", b"2", **{VIA: "other"})
+    sidecar.invoke("echo", b"1", 20.0, **{VIA: "other,echo"})
+    sidecar.invoke("echo", b"2", 20.0, **{VIA: "other"})
     message = reading.next()
     assert (message.data, message.metadata[VIA]) == (b"2", "other,echo")
     assert "a reply of guest echo is not published: it answers what came from itself" in caplog.messages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -20,14 +21,14 @@ from guesthouse.event import Failure, Reason, Reply, Trigger
 
 
 @pytest.fixture
-def sidecar(component, dial) -> Sidecar:
+def sidecar(component, dial: Callable[..., Sidecar]) -> Sidecar:
     return dial(component())
 
 
 def refused(sidecar: Sidecar, operation: str, data: bytes = b"", **metadata: str) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as error:
-        sidecar.invoke(operation, data, **metadata)
-    return error.value.code(), error.value.details()
+        sidecar.invoke(operation, data, 20.0, **metadata)
+    return error.value.code(), str(error.value.details())
 
 
 # Operations

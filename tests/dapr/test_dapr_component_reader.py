@@ -137,15 +137,18 @@ def test_the_oldest_are_given_up_beyond_the_buffer(reader: Reader[str], caplog):
 
 
 def test_is_abandoned_when_no_stream_comes(reader: Reader[str], clock: Clock):
+    def abandoned() -> bool:
+        return reader.abandoned
+
     clock.now += 99
-    assert not reader.abandoned
+    assert not abandoned()
     clock.now += 2
-    assert reader.abandoned
+    assert abandoned()
     stream = reader.attach()
-    assert not reader.abandoned
+    assert not abandoned()
     clock.now += 1000
     reader.detach(stream)
-    assert not reader.abandoned
+    assert not abandoned()
 
 
 # Waiting
@@ -260,12 +263,14 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.stream)
     @rule()
     def detach(self) -> None:
+        assert self.stream is not None
         self.reader.detach(self.stream)
         self.stream = None
 
     @precondition(lambda self: self.stream)
     @rule()
     def take(self) -> None:
+        assert self.stream is not None
         id = self.reader.take(self.stream, seconds=0)
         now = self.clock.now
         self.sent = {sent: at for sent, at in self.sent.items() if now - at < BOUNDS.acknowledge}
@@ -283,6 +288,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.stream and self.sent)
     @rule(data=st.data(), error=st.sampled_from(["", "", "no film"]))
     def acknowledge(self, data: st.DataObject, error: str) -> None:
+        assert self.stream is not None
         id = data.draw(st.sampled_from(sorted(self.sent)))
         self.reader.acknowledge(self.stream, str(id), error)
         del self.sent[id]
@@ -292,6 +298,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.stream)
     @rule(id=st.integers(-5, 50), error=st.sampled_from(["", "x"]))
     def acknowledge_what_was_not_sent(self, id: int, error: str) -> None:
+        assert self.stream is not None
         if id not in self.sent:
             before = len(self.reader)
             self.reader.acknowledge(self.stream, str(id), error)

@@ -29,6 +29,8 @@ LATER_WHEEL = textwrap.dedent("""
 
 def test_they_are_up_to_date():
     spec = importlib.util.spec_from_file_location("generate_protos", FOLDER / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name, text in module.generated().items():

@@ -51,7 +51,8 @@ def channel():
 
 
 def answer(channel: grpc.Channel, method: str, data: bytes) -> grpc.StatusCode:
-    call = channel.unary_unary(f"/{SERVICE}.{method}").future(data, timeout=30)
+    ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}.{method}")
+    call = ask.future(data, timeout=30)
     call.exception()  # waits
     return call.code()
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import MutableMapping
 
 import grpc
 import pytest
@@ -29,7 +30,8 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 def standard_health(channel: grpc.Channel, service: str = "") -> int:
-    return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
+    request = health_pb2.HealthCheckRequest(service=service)
+    return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status)
 
 
 # Start
@@ -216,7 +218,8 @@ def test_a_drain_cancels_what_is_still_in_flight_at_its_limit(serve, connect, ha
     assert blocked.entered.acquire(timeout=10)
     assert server.drain() is False
     assert blocked.cancelled.wait(10)
-    assert call.exception(timeout=10).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    call.exception(timeout=10)  # waits
+    assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def test_no_call_is_lost_while_callers_hammer_a_server_that_drains(serve, connect, handler: Script):
@@ -265,11 +268,16 @@ PROGRAM = textwrap.dedent(
 )
 
 
+class Listening(subprocess.Popen[str]):
+    port = 0
+
+
 @pytest.fixture
 def process():
     """A server in a process of its own, started with warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", PROGRAM]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    with Listening(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
         running.port = int(running.stdout.readline())
         yield running
         running.kill()
@@ -299,7 +307,8 @@ def test_a_second_signal_ends_the_process_on_the_spot(process, connect):
     process.send_signal(15)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (128 + 15, "", "")
-    assert call.exception(timeout=10).code() is grpc.StatusCode.UNAVAILABLE
+    call.exception(timeout=10)  # waits
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_connection_that_says_nothing_is_not_logged(process):
@@ -355,7 +364,7 @@ def test_by_default_headers_of_12000_bytes_are_taken_every_time(serve, connect, 
 # What is said of it
 
 
-def hints(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+def hints(lines: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
     return [line for line in lines if line["event"] == "no sidecar has called yet"]
 
 

@@ -39,7 +39,8 @@ CALLS = [("OnInvoke", InvokeRequest()), ("OnJobEvent", JobEventRequest()), ("OnB
 
 
 def details(error: grpc.RpcError) -> Status:
-    return Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    metadata = {one.key: one.value for one in error.trailing_metadata()}
+    return Status.FromString(metadata["grpc-status-details-bin"])
 
 
 def unpack(status: Status, kind):

@@ -25,6 +25,7 @@ class Sidecar(DaprServicer):
         self.subscribed: list[str] = []
         self.asked = threading.Semaphore(0)
         self.refuse = False
+        self.port = 0
 
     def GetMetadata(self, request, context):
         self.asked.release()

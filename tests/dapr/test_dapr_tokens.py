@@ -43,7 +43,8 @@ def test_refuses_an_event_without_a_token(guarded: Application, handler: Script,
         "no dapr-api-token came with the call; give the sidecar the token of this application "
         "(APP_API_TOKEN in the environment of daprd, dapr.io/app-token-secret on Kubernetes)"
     )
-    assert b"DENIED" in dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+    details = {one.key: one.value for one in refused.value.trailing_metadata()}
+    assert b"DENIED" in bytes(details["grpc-status-details-bin"])
     assert not handler.events
     (line,) = lines
     assert (line["event"], line["reason"], line["error"]) == ("refused", "DENIED", refused.value.details())

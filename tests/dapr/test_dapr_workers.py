@@ -49,7 +49,8 @@ def test_short_calls_are_answered_by_as_few_threads_as_were_asked_for(make):
 
 
 def test_calls_begin_in_order_of_arrival(make):
-    workers, begun = make(1, 1), []
+    workers = make(1, 1)
+    begun: list[int] = []
     wait([workers.submit(begun.append, number) for number in range(100)], 20)
     assert begun == list(range(100))
 
@@ -106,7 +107,8 @@ def test_what_a_call_raises_is_its_own_matter(make):
 
 
 def test_a_call_that_was_cancelled_while_it_waited_is_not_begun(make):
-    workers, go, begun = make(1, 1), threading.Event(), []
+    workers, go = make(1, 1), threading.Event()
+    begun: list[int] = []
     workers.submit(go.wait)
     call: Future[None] = workers.submit(begun.append, 1)
     assert call.cancel()

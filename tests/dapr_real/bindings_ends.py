@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from real_programs import App, Mosquitto, Pair, Redis, wait
+from dapr_real.real_programs import App, Mosquitto, Pair, Redis, wait
 
 GUESTS = """
 [guests.echo]
@@ -61,7 +62,7 @@ def mended(pair: Pair, old: str, new: str) -> None:
     pair.app.start().ready()
 
 
-def settles(what: str, count, seconds: float = 2.0) -> int:
+def settles(what: str, count: Callable[[], int], seconds: float = 2.0) -> int:
     """A number that has not changed for a while."""
     last, since = count(), time.monotonic()
 

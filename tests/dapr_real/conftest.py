@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from real_guests import GUESTS
-from real_programs import ROOT, App, Mosquitto, Pair, Redis, Sidecar, Start, free_port, running, starting
+
+from dapr_real.real_guests import GUESTS
+from dapr_real.real_programs import ROOT, App, Mosquitto, Pair, Redis, Sidecar, Start, free_port, running, starting
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from real_programs import Program, free_port, listens
+from dapr_real.real_programs import Program, free_port, listens
 
 # Debian's own command insists on its user and folders; this is what it calls.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

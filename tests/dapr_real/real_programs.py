@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import psutil
@@ -44,7 +44,7 @@ def free_port() -> int:
     while True:
         with socket.socket() as trial:
             trial.bind(("127.0.0.1", 0))
-            port = trial.getsockname()[1]
+            port: int = trial.getsockname()[1]
         if port not in _GIVEN:
             _GIVEN.add(port)
             return port
@@ -302,7 +302,7 @@ class Sidecar(Program):
     @property
     def stub(self) -> DaprStub:
         """Its gRPC API."""
-        return DaprStub(self.channel)  # type: ignore[no-untyped-call]
+        return DaprStub(self.channel)
 
     @property
     def channel(self) -> grpc.Channel:
@@ -329,7 +329,8 @@ class Sidecar(Program):
             method=method, data=AnyMessage(value=body), content_type=content_type, http_extension=extension
         )
         request = InvokeServiceRequest(id=app_id, message=message)
-        return self.stub.InvokeService(request, timeout=seconds, metadata=metadata)
+        answer: InvokeResponse = self.stub.InvokeService(request, timeout=seconds, metadata=metadata)
+        return answer
 
     def stop(self) -> None:
         if self._channel is not None:
@@ -435,8 +436,16 @@ class Pair:
 Start = Callable[..., Pair]
 
 
+class Starts(Protocol):
+    """A program as `running` has it: an application, a sidecar, a page."""
+
+    def start(self) -> object: ...
+    def ready(self) -> object: ...
+    def stop(self) -> None: ...
+
+
 @contextlib.contextmanager
-def running(*programs: App | Sidecar) -> Iterator[None]:
+def running(*programs: Starts) -> Iterator[None]:
     """Start all, wait until each is ready; stop all at the end, the sidecars first."""
     try:
         for program in programs:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bindings_ends import GUESTS
-from real_programs import Pair, Start, variables, wait
+from dapr_real.bindings_ends import GUESTS
+from dapr_real.real_programs import Pair, Start, variables, wait
 
 MANIFEST = f"""{GUESTS}
 [[binding]]

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bindings_ends import GUESTS, Device, failures, heard, mended, settles, stored
-from real_programs import Mosquitto, Pair, Redis, Start, wait
+
+from dapr_real.bindings_ends import GUESTS, Device, failures, heard, mended, settles, stored
+from dapr_real.real_programs import Mosquitto, Pair, Redis, Start, wait
 
 CLASSIFY = """
 [models.classifier]

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bindings_ends import GUESTS, failures, mended, stored
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
-from rabbitmq import RabbitMQ
-from real_programs import Pair, Redis, Start, wait
+
+from dapr_real.bindings_ends import GUESTS, failures, mended, stored
+from dapr_real.rabbitmq import RabbitMQ
+from dapr_real.real_programs import Pair, Redis, Start, wait
 
 # Beside components/rabbitmq: a way to put photos into their queue, and to read what came into the others.
 ENDS = """

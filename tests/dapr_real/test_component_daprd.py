@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
-from real_programs import Answer, App, Pair, Sidecar, free_port, resources, running, wait
+
+from dapr_real.real_programs import Answer, App, Pair, Sidecar, free_port, resources, running, wait
 
 HOST = """
 [app]

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
-from real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, free_port, running, wait
-from real_programs import resources as copies
+
+from dapr_real.real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, free_port, running, wait
+from dapr_real.real_programs import resources as copies
 
 BASE = ROOT / "deploy" / "kubernetes" / "base"
 FLAGS = ("max-body-size", "app-health-probe-timeout", "app-health-threshold")  # `Sidecar` gives the others
@@ -56,7 +57,7 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 def setting(name: str) -> str:
     """Of the component `pubsub`."""
     items = next(yaml.safe_load_all((BASE / "dapr.yaml").read_text()))["spec"]["metadata"]
-    return next(item["value"] for item in items if item["name"] == name)
+    return str(next(item["value"] for item in items if item["name"] == name))
 
 
 def resources(folder: Path, redis: Redis, kinds: tuple[str, ...] = ("Component", "Resiliency")) -> Path:

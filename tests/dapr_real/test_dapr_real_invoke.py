@@ -12,7 +12,8 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from PIL import Image
-from real_programs import Pair, Sidecar, Start, of_kind, variables
+
+from dapr_real.real_programs import Pair, Sidecar, Start, of_kind, variables
 
 MiB = 1 << 20
 APIS = ["HTTP", "gRPC"]
@@ -69,7 +70,7 @@ def test_many_callers_at_once_all_get_their_own_answer(vision: Pair, caller: Sid
     def one(number: int) -> bool:
         sidecar, api = (vision.sidecar, caller)[number % 2], APIS[number // 2 % 2]
         if number % 5 == 0:
-            return json.loads(call(sidecar, api, "api/image", coffee)[0])[0]["label"] == "espresso"
+            return bool(json.loads(call(sidecar, api, "api/image", coffee)[0])[0]["label"] == "espresso")
         body = f"caller {number}".encode() * 50
         return call(sidecar, api, "echo", body)[0] == body
 
@@ -171,7 +172,7 @@ def test_a_failure_is_a_status_with_its_reason_and_text(
     with pytest.raises(grpc.RpcError) as caught:
         sidecar.invoke_grpc("ends", method, body)
     assert caught.value.code().name == code
-    assert text in caught.value.details()
+    assert text in str(caught.value.details())
     info = ErrorInfo()
     assert rpc_status.from_call(caught.value).details[0].Unpack(info)
     assert info.reason == reason

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from real_programs import Mosquitto, Pair, Redis, Start, wait
 
+from dapr_real.real_programs import Mosquitto, Pair, Redis, Start, wait
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 

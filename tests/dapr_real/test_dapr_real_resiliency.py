@@ -14,7 +14,8 @@ import grpc
 import pytest
 from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
-from real_programs import Pair, Sidecar, Start, resources, running
+
+from dapr_real.real_programs import Pair, Sidecar, Start, resources, running
 
 FRAIL = """
 [guests.echo]

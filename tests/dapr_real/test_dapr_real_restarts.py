@@ -7,7 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from real_programs import Answer, Pair, Sidecar, Start, listens, wait
+
+from dapr_real.real_programs import Answer, Pair, Sidecar, Start, listens, wait
 
 ECHO = """
 [server]

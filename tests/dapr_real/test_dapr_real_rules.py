@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
-from real_programs import Pair, Sidecar, Start, free_port, resources, wait
 
+from dapr_real.real_programs import Pair, Sidecar, Start, free_port, resources, wait
 from guesthouse.manifest import cel
 
 TOPIC = """
@@ -47,7 +48,7 @@ def test_a_sidecar_that_is_told_by_sighup_subscribes_to_what_a_reload_has_added(
     pair.sidecar.reload()
     for topic in ("first", "second"):
         assert publish(pair, topic) == 204
-        wait(f"{topic} is answered", lambda topic=topic: answered(pair, topic))
+        wait(f"{topic} is answered", partial(answered, pair, topic))
 
 
 def test_one_rule_that_the_sidecar_cannot_compile_takes_all_topics_away_and_is_told(start: Start):

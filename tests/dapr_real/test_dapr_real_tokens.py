@@ -7,7 +7,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from real_programs import Start, wait
+
+from dapr_real.real_programs import Start, wait
 
 ECHO = """
 [guests.echo]

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import pytest
-from real_programs import Pair, Redis, Start, variables, wait
+
+from dapr_real.real_programs import Pair, Redis, Start, variables, wait
 
 ENVIRONMENT = """
 [guests.environment]
@@ -111,7 +112,8 @@ def on_redis(start_for_module: Start, redis: Redis) -> Pair:
 
 @pytest.fixture(params=["in memory", "Redis streams"])
 def pair(request) -> Pair:
-    return request.getfixturevalue("photos_app" if request.param == "in memory" else "on_redis")
+    found: Pair = request.getfixturevalue("photos_app" if request.param == "in memory" else "on_redis")
+    return found
 
 
 def event(id: str, data: Any = None, type: str = "photo", **more: Any) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def publish(pair: Pair, topic: str, message: dict[str, Any]) -> None:
 
 def kept(pair: Pair, key: str) -> bytes:
     """What the state store has under a key, as soon as it has something."""
-    return wait(f"state {key}", lambda: pair.sidecar.http("GET", f"/v1.0/state/state/{key}").body, 30)
+    return bytes(wait(f"state {key}", lambda: pair.sidecar.http("GET", f"/v1.0/state/state/{key}").body, 30))
 
 
 def tries(pair: Pair, topic: str) -> int:

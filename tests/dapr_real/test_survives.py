@@ -6,6 +6,7 @@ where the promise itself is one (health within 100 ms, calls again within 5 s).
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import signal
@@ -18,13 +19,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
-from bindings_ends import GUESTS, Device, failures, heard
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackHealthCheckStub
 from google.protobuf.empty_pb2 import Empty
 from PIL import Image
-from real_programs import Mosquitto, Pair, Sidecar, Start, wait
 
+from dapr_real.bindings_ends import GUESTS, Device, failures, heard
+from dapr_real.real_programs import Mosquitto, Pair, Sidecar, Start, wait
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 
@@ -52,7 +54,7 @@ def photo(number: int) -> bytes:
 def number_of(png: bytes) -> int:
     """What `photo` was asked for, from the grey picture that became of it."""
     picture = Image.open(io.BytesIO(png)).convert("L")
-    left, right = (round((picture.getpixel((x, 16)) - 8) / 16) for x in (16, 48))
+    left, right = (round((int(np.asarray(picture)[16, x]) - 8) / 16) for x in (16, 48))
     return 16 * left + right
 
 
@@ -84,7 +86,7 @@ def test_every_photo_has_a_result_though_the_guest_host_is_killed_three_times(st
                 pair.app.kill()
         # From here on photos wait in the broker: each kill meets one that is in the middle of its way.
         for results in (0, 90, 140):
-            wait(f"{results} results", lambda results=results: len(seen()) >= results, 60, 0.001)
+            wait(f"{results} results", functools.partial(lambda least: len(seen()) >= least, results), 60, 0.001)
             if results:
                 pair.app.kill()
             pair.app.start().ready()
@@ -144,7 +146,7 @@ def test_health_is_answered_within_100_ms_while_every_slot_loops(start: Start):
     took = []
     with ThreadPoolExecutor(8) as pool, grpc.insecure_channel(f"127.0.0.1:{pair.app.port}") as channel:
         calls = [pool.submit(pair.sidecar.invoke, "loops", "loops") for _ in range(8)]
-        health = AppCallbackHealthCheckStub(channel)  # type: ignore[no-untyped-call]
+        health = AppCallbackHealthCheckStub(channel)
         health.HealthCheck(Empty(), timeout=5)
         time.sleep(0.5)
         for _ in range(20):
@@ -181,7 +183,11 @@ def test_calls_go_on_within_5_s_of_the_return_of_a_sidecar_that_was_killed_under
             pair.sidecar._wait("is healthy", lambda: pair.sidecar.http("GET", "/v1.0/healthz").status == 204)
             began, before = time.monotonic(), dict(answers)
             for name in sides:
-                wait(f"the {name} sidecar answers", lambda name=name: answers[name] > before[name] + 5, 5)
+                wait(
+                    f"the {name} sidecar answers",
+                    functools.partial(lambda name: answers[name] > before[name] + 5, name),
+                    5,
+                )
                 print(f"calls by the {name} sidecar went on {time.monotonic() - began:.2f} s after its return")
         finally:
             ended.set()

@@ -33,7 +33,7 @@ def program(path: Path, says: str) -> Path:
 
 
 def release() -> str:
-    return build.wanted(build.MODULE)
+    return str(build.wanted(build.MODULE))
 
 
 def test_go_mod_names_an_exact_version():

@@ -29,7 +29,7 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 MANIFEST = FOLDER / "base" / "guesthouse.toml"
 # From the first minor version whose API has all that is used (a pause before SIGTERM) to the newest with schemas.
 VERSIONS = ["1.30", "1.37"]
-DOCUMENTS = [
+DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
     (f"{file.relative_to(FOLDER)}-{document['kind']}", document)
     for file in sorted(FOLDER.rglob("*.yaml"))
     if file.name != "kustomization.yaml"
@@ -70,16 +70,18 @@ def one(kind: str, name: str = "vision") -> dict[str, Any]:
 
 
 def pod(name: str = "vision") -> dict[str, Any]:
-    return one("Deployment", name)["spec"]["template"]["spec"]
+    found: dict[str, Any] = one("Deployment", name)["spec"]["template"]["spec"]
+    return found
 
 
 def container(name: str = "vision") -> dict[str, Any]:
-    (found,) = pod(name)["containers"]
+    containers: list[dict[str, Any]] = pod(name)["containers"]
+    (found,) = containers
     return found
 
 
 def annotation(name: str, deployment: str = "vision") -> str:
-    return one("Deployment", deployment)["spec"]["template"]["metadata"]["annotations"][f"dapr.io/{name}"]
+    return str(one("Deployment", deployment)["spec"]["template"]["metadata"]["annotations"][f"dapr.io/{name}"])
 
 
 def metadata(component: str) -> dict[str, str]:
@@ -93,12 +95,16 @@ def manifest() -> Manifest:
 
 
 def seconds(text: str) -> float:
-    number, unit = re.fullmatch(r"(\d+)(ms|s|m)", text).groups()
+    found = re.fullmatch(r"(\d+)(ms|s|m)", text)
+    assert found is not None
+    number, unit = found.groups()
     return int(number) * {"ms": 0.001, "s": 1, "m": 60}[unit]
 
 
 def size(text: str) -> int:
-    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", text).groups()
+    found = re.fullmatch(r"(\d+)(Mi|Gi)", text)
+    assert found is not None
+    number, unit = found.groups()
     return int(number) * {"Mi": MIB, "Gi": 1024 * MIB}[unit]
 
 
@@ -156,6 +162,7 @@ def test_manifest_and_sidecar_agree():
     assert size(annotation("max-body-size")) >= max(guest.limits.input for guest in served.guests.values())
     (topic,) = served.topic
     assert topic.pubsub == one("Component", "pubsub")["metadata"]["name"]
+    assert topic.state is not None
     assert topic.state.store == one("Component", "state")["metadata"]["name"]
 
 
@@ -181,6 +188,7 @@ def test_a_pod_ends_in_order():
 def test_probes_ask_for_paths_and_the_port_that_there_are():
     served = manifest()
     (port,) = container()["ports"]
+    assert served.metrics is not None
     assert served.metrics.host == "0.0.0.0"
     assert port == {"name": "metrics", "containerPort": served.metrics.port}
     code = Path(probes.__file__).read_text()
@@ -236,7 +244,9 @@ def test_memory_is_enough_for_the_worst_that_the_limits_allow():
     limits = [guest.limits for guest in manifest().guests.values()]
     worst = sum(each.concurrency * (each.memory + each.host_memory + each.input + each.output) for each in limits)
     results = (ROOT / "bench" / "results.md").read_text()
-    resident = max(float(mib) for mib in re.findall(r"\d+\.\d\d", re.search(r"\| classify \| \d+ (\|.*)", results)[1]))
+    row = re.search(r"\| classify \| \d+ (\|.*)", results)
+    assert row is not None
+    resident = max(float(mib) for mib in re.findall(r"\d+\.\d\d", row[1]))
     in_memory = sum(size(v["emptyDir"]["sizeLimit"]) for v in pod()["volumes"] if "medium" in v.get("emptyDir", {}))
     resources = container()["resources"]
     assert size(resources["limits"]["memory"]) >= worst + resident * MIB + in_memory
@@ -338,7 +348,8 @@ def test_what_operations_tells_to_watch_are_metrics_that_alerts_and_dashboard_kn
 
 
 def run_file() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "dapr.yaml").read_text())
+    found: dict[str, Any] = yaml.safe_load((ROOT / "dapr.yaml").read_text())
+    return found
 
 
 def test_dapr_run_has_keys_that_the_cli_reads():

@@ -18,6 +18,7 @@ import yaml
 from guesthouse.dapr import status
 from guesthouse.event import EVENT_FAULTS, Reason
 from guesthouse.manifest import Manifest, parse
+from guesthouse.manifest.tables import Binding, Topic
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,7 +77,8 @@ def test_compose_has_the_components_that_its_manifest_names():
     served = read(COMPOSE / "guesthouse.toml")
     there = {each["metadata"]["name"] for each in documents(COMPOSE / "components") if each["kind"] == "Component"}
     wanted = {binding.name for binding in served.binding} | {topic.pubsub for topic in served.topic}
-    for route in (*served.binding, *served.topic):
+    routes: list[Binding | Topic] = [*served.binding, *served.topic]
+    for route in routes:
         wanted |= set(route.to) | ({route.state.store} if route.state else set())
     wanted |= {binding.dead_letter for binding in served.binding if binding.dead_letter}
     assert there == wanted
@@ -144,7 +146,8 @@ def numbers(codes: str) -> set[int]:
 
 def policies(file: Path) -> dict[str, Any]:
     found = [each for each in yaml.safe_load_all(file.read_text()) if each["kind"] == "Resiliency"]
-    (spec,) = (each["spec"] for each in found)
+    (each,) = found
+    spec: dict[str, Any] = each["spec"]
     return spec
 
 
@@ -174,7 +177,8 @@ def test_a_policy_for_calls_is_for_proxied_ones_alone_and_cuts_nobody_off(file: 
 
 
 def services() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return found
 
 
 def test_compose_builds_each_image_once_and_before_who_else_uses_it():

@@ -13,37 +13,26 @@ import pytest
 
 from guesthouse.cli import COMMANDS
 from guesthouse.manifest import parse
+from shown import FENCE, PAGES, ROOT, blocks
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(p for d in ("docs", "guests", "models", "bench", "components", "tests") for p in (ROOT / d).rglob("*.md")),
-    ]
-)
 _LINK = re.compile(r"\]\(([^)\s]+)\)|<img [^>]*src=\"([^\"]+)\"")
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: Path, language: str) -> Iterator[str]:
-    return (block for kind, block in _FENCE.findall(page.read_text()) if kind == language)
 
 
 def headings(page: Path) -> set[str]:
     """The anchors of a page, as GitHub makes them."""
-    text = _FENCE.sub("", page.read_text())
+    text = FENCE.sub("", page.read_text())
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for found in _LINK.findall(_FENCE.sub("", page.read_text())):
+    for found in _LINK.findall(FENCE.sub("", page.read_text())):
         target, _, anchor = (found[0] or found[1]).partition("#")
         if "://" in target or target.startswith("mailto:"):
             continue

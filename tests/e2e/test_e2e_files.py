@@ -65,7 +65,8 @@ def test_its_folder_may_be_granted_whole_and_by_other_names(serve, photos: Path)
     ids=["no file", "no body", "no model that it stands for", "no grant of the model"],
 )
 def test_without_a_grant_the_program_says_in_its_own_words_what_it_missed(serve, photos: Path, change, said: str):
-    client = serve(re.sub(*change, WASMEDGE))
+    pattern, instead = change
+    client = serve(re.sub(pattern, instead, WASMEDGE))
     with pytest.raises(Failure, match=re.escape(said)) as caught:
         invoke(client, "person", (photos / "astronaut.png").read_bytes())
     assert caught.value.reason is Reason.GUEST

@@ -27,7 +27,7 @@ def wasm() -> bytes:
 def answer(module) -> int:
     instance = module.link([]).instantiate(wat.context())
     try:
-        return instance.call("f")
+        return int(instance.call("f"))
     finally:
         instance.close()
 

@@ -64,7 +64,10 @@ def test_what_no_engine_takes_is_not_said_to_be_a_feature():
 )
 def test_memories_and_tables_are_bounded_in_the_module(text: str, memory, table):
     wasm = lowered.translate(bytes(wasmtime.wat2wasm(f'(module {text} (data (i32.const 0) "x") (func))')), str(MEMORY))
-    types = {one.name: one.type.limits for one in wasmtime.Module(wasmtime.Engine(), wasm).exports}
+    types = {}
+    for one in wasmtime.Module(wasmtime.Engine(), wasm).exports:
+        assert isinstance(one.type, wasmtime.MemoryType | wasmtime.TableType)
+        types[one.name] = one.type.limits
     assert (types["m"].min, types["m"].max) == memory
     assert (types["t"].min, types["t"].max) == table
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget import examples
+from guesthouse.guests import guest as guests
 from guesthouse.guests.guest import GuestConfig
 from guesthouse.guests.process import wire
 from guesthouse.guests.process.services import Requests
@@ -29,7 +31,7 @@ class Model:
 
     name = "m"
     inputs = outputs = (TensorInfo("x", np.dtype("f4"), (None,)),)
-    renames = ({}, {})
+    renames: tuple[dict[str, str], dict[str, str]] = ({}, {})
 
     def run(self, inputs: Any, outputs: Any, deadline: Deadline) -> list[Any]:
         if not inputs:
@@ -53,10 +55,11 @@ class Guest:
 
     name = "g"
     limits = Limits(host_memory=4096, log=200)
-    config = GuestConfig("g", None, "command", grants=Grants(models=frozenset({"m"})))
+    config = GuestConfig("g", Path("g.wasm"), "command", grants=Grants(models=frozenset({"m"})))
 
     def __init__(self) -> None:
-        self.services = Services(Models(), Lines())
+        self.log = Lines()
+        self.services = Services(Models(), self.log)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ heads = st.one_of(
 def test_any_question_is_answered_or_breaks_the_protocol(ends, kind, head, payload, size):
     channel, theirs = ends
     guest = Guest()
-    requests = Requests(guest, channel, Deadline.after(5))
+    requests = Requests(cast("guests.Guest", guest), channel, Deadline.after(5))
     text = json.dumps(head).encode()
     channel.arena.put(text, [payload])
     theirs.send(wire._FRAME.pack(wire.VERSION, kind, len(text), size))
@@ -120,7 +123,7 @@ def test_any_question_is_answered_or_breaks_the_protocol(ends, kind, head, paylo
     version, answered, _, _ = wire._FRAME.unpack(theirs.recv(100))
     assert version == wire.VERSION
     assert answered in (Kind.ANSWER, Kind.REFUSAL)
-    assert sum(len(line) for _, line in guest.services.log.lines) <= 600
+    assert sum(len(line) for _, line in guest.log.lines) <= 600
     if kind is Kind.RUN and answered == Kind.ANSWER:
         assert head["model"] == "m"  # the one that is granted
 

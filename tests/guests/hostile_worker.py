@@ -3,12 +3,14 @@
 What it does for an event is the event's body. Standard library alone, on purpose: nothing of the real one's checks.
 """
 
+import functools
 import json
 import mmap
 import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 FRAME = struct.Struct("<HHIQ")
 HEAD_AT, PAYLOAD_AT = 4096, 4096 + (1 << 20)
@@ -16,12 +18,12 @@ READY, EVENT, REPLY, FAILURE, MODEL, RUN, LOG, ANSWER, REFUSAL = 2, 4, 5, 6, 7, 
 
 channel = socket.socket(fileno=int(sys.argv[5]))
 channel.send(FRAME.pack(2, READY, 0, 0))
-_, (arena, *_), _, _ = socket.recv_fds(channel, FRAME.size, 3)
+arena = socket.recv_fds(channel, FRAME.size, 3)[1][0]
 size = os.fstat(arena).st_size
 memory = mmap.mmap(arena, size)
 
 
-EVENTS = []  # sizes of head and payload of the frames that came
+EVENTS: list[tuple[int, int]] = []  # sizes of head and payload of the frames that came
 
 
 def send(kind, head, payload=b"", *, version=2, claims=None):
@@ -103,7 +105,12 @@ RUNS = {
     "run nothing": ([], b""),
 }
 
-DOES = {
+
+def ask_for_run(head, payload):
+    reply(json.dumps(ask(RUN, head, payload)[:2]).encode())
+
+
+DOES: dict[str, Callable[[], object]] = {
     "garbage": lambda: channel.send(b"\0" * 5),
     "much": lambda: channel.send(b"\0" * 60000),
     "another version": lambda: send(REPLY, {}, version=1),
@@ -129,10 +136,7 @@ DOES = {
     "flood": flood,
     "a model that is not granted": lambda: reply(json.dumps(ask(MODEL, {"bytes": True}, b"model")[:2]).encode()),
     "a name that is none": lambda: send(MODEL, {"name": 5}),
-    **{
-        what: lambda head=head, payload=payload: reply(json.dumps(ask(RUN, head, payload)[:2]).encode())
-        for what, (head, payload) in RUNS.items()
-    },
+    **{what: functools.partial(ask_for_run, head, payload) for what, (head, payload) in RUNS.items()},
 }
 
 LACKING = [os.environ["LACKING"]] if "LACKING" in os.environ else []

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+import wat
 from budget import examples
 from guesthouse.guests import files
 from guesthouse.guests.files import NOTHING, FileFaults, FileGrant, Granted, Shelf, digest_of, pin_of, watched
@@ -281,7 +282,8 @@ def test_body_reply_and_scratch_have_paths_of_their_own(data: Path, beside, foun
         assert faults(("/d", data), **beside) == [f"{one}: choose another path" for one in found]
     else:
         files_and_body = granted(("/d", data), **beside).files
-        Tree(Context(Deadline.after(5), Grants(**beside), Limits(), None, files=files_and_body))  # as an event makes it
+        services = wat.context().services
+        Tree(Context(Deadline.after(5), Grants(**beside), Limits(), services, files=files_and_body))  # as for an event
 
 
 def test_body_and_reply_are_looked_at_without_files_too():
@@ -311,7 +313,12 @@ def test_equal_contents_are_in_memory_once_for_all_guests_and_plans(data: Path, 
 
 def test_each_file_is_read_once_for_all_guests_of_a_plan(data: Path, monkeypatch):
     read, paths = files._read, []
-    monkeypatch.setattr(files, "_read", lambda path, *more: (paths.append(path), read(path, *more))[1])
+
+    def told(path, *more):
+        paths.append(path)
+        return read(path, *more)
+
+    monkeypatch.setattr(files, "_read", told)
     shelf = Shelf()
     for at in ("/a", "/b"):
         granted((at, data), shelf=shelf)
@@ -349,7 +356,7 @@ def test_a_worker_finds_in_it_what_was_granted(data: Path):
         "/d/empty": b"",
     }
     assert found.sealed.index[0] == 10  # equal contents are there once
-    assert all(content.readonly for content in theirs.contents.values())
+    assert all(memoryview(content).readonly for content in theirs.contents.values())
 
 
 _CHARACTERS = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/")

@@ -106,7 +106,7 @@ def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pat
 @pytest.fixture
 def plan(loaded: Plan) -> Plan:
     """The plan with all its workers there, whatever the test before did to them."""
-    until(lambda: all(complete(guest.runner) for guest in loaded.guests.values()))
+    until(lambda: all(complete(pool_of(guest)) for guest in loaded.guests.values()))
     return loaded
 
 
@@ -130,6 +130,12 @@ def kill(pool: Pool) -> None:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
+def pool_of(guest: Guest) -> Pool:
+    """The worker processes of a guest that has them."""
+    assert isinstance(guest.runner, Pool)
+    return guest.runner
+
+
 def complete(pool: Pool) -> bool:
     return len(pool.pids) == 2
 
@@ -141,7 +147,7 @@ def complete(pool: Pool) -> bool:
 def test_granted_files_are_one_memory_for_all_workers_and_count_for_none(plan: Plan):
     """Which is why one has less room for data than the files are large, and still reads them."""
     mapped = set()
-    for pid in plan.guests["files"].runner.pids:
+    for pid in pool_of(plan.guests["files"]).pids:
         process = Path(f"/proc/{pid}")
         (line,) = [line for line in process.joinpath("maps").read_text().splitlines() if "guesthouse-files" in line]
         area, rights, _, _, inode, *_ = line.split()
@@ -150,7 +156,9 @@ def test_granted_files_are_one_memory_for_all_workers_and_count_for_none(plan: P
         assert end - begin > LARGE
         mapped.add(inode)
         bounds = process.joinpath("limits").read_text()
-        assert int(re.search(r"Max data size +(\d+)", bounds)[1]) < LARGE
+        largest = re.search(r"Max data size +(\d+)", bounds)
+        assert largest is not None
+        assert int(largest[1]) < LARGE
         opened = [os.readlink(fd) for fd in process.joinpath("fd").iterdir()]
         assert sum("guesthouse-files" in name for name in opened) <= 1  # Python's own, for the mapping
     assert len(mapped) == 1
@@ -167,7 +175,7 @@ def test_the_server_itself_keeps_no_copy_of_what_it_has_sealed(plan: Plan):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a worker: it is not dumpable")
 def test_a_worker_has_nothing_of_the_servers(plan: Plan, monkeypatch):
     monkeypatch.setenv("SECRET", "of the server's")
-    for pid in plan.guests["echo"].runner.pids:
+    for pid in pool_of(plan.guests["echo"]).pids:
         process = Path(f"/proc/{pid}")
         assert process.joinpath("environ").read_bytes() == b""
         files = [os.readlink(fd) for fd in process.joinpath("fd").iterdir()]
@@ -186,7 +194,7 @@ def test_a_worker_has_nothing_of_the_servers(plan: Plan, monkeypatch):
 
 
 def test_a_worker_is_bounded_by_the_system_too(plan: Plan):
-    for pid in plan.guests["echo"].runner.pids:
+    for pid in pool_of(plan.guests["echo"]).pids:
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         bounds = {line[:26].strip(): line[26:].split()[0] for line in limits}
         assert bounds["Max core file size"] == bounds["Max file size"] == "0"
@@ -278,9 +286,9 @@ thread.start()
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_filter_is_a_program_whose_jumps_all_end_in_it(machine):
     """Read as the kernel does: refused is what is not on the list, and another architecture ends the process."""
-    code = [
-        struct.unpack_from("<HBBI", syscalls.program(machine), at) for at in range(0, len(syscalls.program(machine)), 8)
-    ]
+    filters = syscalls.program(machine)
+    assert filters is not None
+    code = list(struct.iter_unpack("<HBBI", filters))
     architecture, column = syscalls._ARCHITECTURES[machine]
 
     def verdict(arch: int, number: int) -> int:
@@ -288,7 +296,7 @@ def test_the_filter_is_a_program_whose_jumps_all_end_in_it(machine):
         while True:
             step, true, false, value = code[at]
             if step == 0x06:
-                return value
+                return int(value)
             if step == 0x20:
                 loaded = {0: number, 4: arch}[value]
                 at += 1
@@ -320,7 +328,7 @@ def test_what_a_kernel_lacks_is_named(monkeypatch, filtered, landlock, lacks):
 
 
 def test_where_confinement_is_required_a_worker_that_lacks_some_is_a_fault(hostile: Plan, tmp_path: Path, loaded: Plan):
-    python = hostile.guests["echo"].runner._stock._spec.interpreter
+    python = pool_of(hostile.guests["echo"])._stock._spec.interpreter
     lacking = tmp_path / "python"
     lacking.write_text(Path(python).read_text().replace("exec ", 'LACKING="no filter of system calls" exec '))
     lacking.chmod(0o755)
@@ -354,21 +362,21 @@ except confine.Orphaned:
 
 
 def test_a_worker_that_is_killed_while_it_waits_costs_no_event(plan: Plan):
-    pool = plan.guests["echo"].runner
+    pool = pool_of(plan.guests["echo"])
     kill(pool)
     assert run(plan, "echo", b"next") == b"next"
     until(lambda: complete(pool))
 
 
 def test_workers_that_are_killed_while_they_wait_are_replaced_without_an_event(plan: Plan):
-    pool = plan.guests["echo"].runner
+    pool = pool_of(plan.guests["echo"])
     before = set(pool.pids)
     kill(pool)
     until(lambda: complete(pool) and not before & set(pool.pids))
 
 
 def test_a_worker_that_is_killed_in_an_event_is_that_events_failure_and_is_replaced(plan: Plan):
-    pool = plan.guests["loop"].runner
+    pool = pool_of(plan.guests["loop"])
     victim, before = pool.pids[0], pool.replaced.count
     threading.Timer(0.1, os.kill, (victim, signal.SIGKILL)).start()
     with structlog.testing.capture_logs() as logs:
@@ -391,17 +399,18 @@ def interruptible(plan: Plan) -> bool:
 
 def stayed(plan: Plan, guest: str, before: list[int]) -> bool:
     """Whether the workers of a loop are those of before, or all but the one that had to be killed."""
-    return len(set(plan.guests[guest].runner.pids) & set(before)) == (2 if interruptible(plan) else 1)
+    return len(set(pool_of(plan.guests[guest]).pids) & set(before)) == (2 if interruptible(plan) else 1)
 
 
 def test_a_loop_ends_at_its_deadline_and_its_worker_goes_on_where_the_engine_can_end_it(plan: Plan):
     def overrun() -> bool:
-        before = plan.guests["loop"].runner.pids
+        before = pool_of(plan.guests["loop"]).pids
         failed = failure(plan, "loop")
         assert (failed.reason, failed.text) == (Reason.DEADLINE, "stopped at its deadline (time limit 0.3 s)")
+        assert failed.cost is not None
         assert failed.cost.total > 0.2
         there = stayed(plan, "loop", before)
-        until(lambda: complete(plan.guests["loop"].runner))
+        until(lambda: complete(pool_of(plan.guests["loop"])))
         return there
 
     # As below: a busy machine may have one killed.
@@ -409,7 +418,7 @@ def test_a_loop_ends_at_its_deadline_and_its_worker_goes_on_where_the_engine_can
 
 
 def test_a_worker_that_hangs_is_killed_at_its_events_deadline(plan: Plan):
-    pool = plan.guests["loop"].runner
+    pool = pool_of(plan.guests["loop"])
     first = pool.pids[0]
     os.kill(first, signal.SIGSTOP)
     failed = failure(plan, "loop")
@@ -420,14 +429,14 @@ def test_a_worker_that_hangs_is_killed_at_its_events_deadline(plan: Plan):
 
 def test_a_caller_that_hangs_up_ends_the_guest(plan: Plan):
     def hang_up() -> bool:
-        before = plan.guests["patient"].runner.pids
+        before = pool_of(plan.guests["patient"]).pids
         deadline = Deadline.after(60)
         threading.Timer(0.2, deadline.cancel).start()
         with pytest.raises(Failure) as caught:
             plan.guests["patient"].run(Event(Trigger.INVOKE, "m"), deadline)
         assert caught.value.reason is Reason.CANCELLED
         there = stayed(plan, "patient", before)
-        until(lambda: complete(plan.guests["patient"].runner))
+        until(lambda: complete(pool_of(plan.guests["patient"])))
         return there
 
     # A worker that a busy machine keeps from the processor for 0.2 s is killed, rightly: it has several tries.
@@ -435,7 +444,7 @@ def test_a_caller_that_hangs_up_ends_the_guest(plan: Plan):
 
 
 def test_many_workers_that_end_leave_nothing_behind(plan: Plan):
-    pool = plan.guests["echo"].runner
+    pool = pool_of(plan.guests["echo"])
 
     def left() -> tuple[int, int]:
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -474,7 +483,7 @@ def test_workers_end_with_their_server(tmp_path: Path, plan: Plan):
 
 
 def test_without_descriptors_events_are_refused_and_come_right_when_there_are_some(plan: Plan):
-    pool = plan.guests["echo"].runner
+    pool = pool_of(plan.guests["echo"])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # first: no other worker may be begun between
     try:
@@ -509,10 +518,10 @@ def test_workers_that_do_not_start_are_a_fault_before_the_port_opens(plan: Plan,
 
 def test_a_guest_that_no_worker_can_load_is_a_fault_before_the_port_opens(plan: Plan, tmp_path: Path):
     """And costs no other guest: one worker tries all."""
-    echo, loop = plan.guests["echo"], plan.guests["loop"]
+    echo = plan.guests["echo"]
     (tmp_path / "not.cwasm").write_bytes(b"no code")
     broken = Setup(echo.config, "", Artefact(tmp_path / "not.cwasm"), echo.granted)
-    faults = plan.host.stock.try_out({"echo": broken, "loop": loop.runner.setup, "again": broken})
+    faults = plan.host.stock.try_out({"echo": broken, "loop": pool_of(plan.guests["loop"]).setup, "again": broken})
     assert list(faults) == ["echo", "again"]
     assert all(fault.startswith("EngineError: ") or "Error" in fault for fault in faults.values())
 

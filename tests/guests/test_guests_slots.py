@@ -94,7 +94,8 @@ def test_a_wait_past_the_deadline_is_a_deadline():
 def test_a_caller_that_hangs_up_gives_its_place_back():
     slots = Slots("g", 1, 1, 60)
     slots.acquire(Deadline.after(60))
-    deadline, done = Deadline.after(60), []
+    deadline = Deadline.after(60)
+    done: list[object] = []
     thread = waiting(slots, deadline, done)
     deadline.cancel()
     thread.join()

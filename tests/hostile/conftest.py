@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from attacks import ATTACKS, FILES, GRANTED, caller
 
 from guesthouse.cli.parts import opened
 from guesthouse.dispatcher import Dispatcher
@@ -15,6 +14,7 @@ from guesthouse.event import Reason
 from guesthouse.manifest import load
 from guesthouse.plan import Plan
 from guesthouse.plans import Plans
+from hostile.attacks import ATTACKS, FILES, GRANTED, caller
 from places import PLACES, engine_table, isolation_of
 from wat import cat
 

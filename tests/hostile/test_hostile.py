@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
 from PIL import Image
 
 from guesthouse.cli.load import Usage
 from guesthouse.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.plan import Plan
+from hostile.attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
 
 #: How a guest may end that calls imports with anything. INTERNAL would be a fault of the host's own.
 GUESTS_OWN = {Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST, Reason.DEADLINE, Reason.MALFORMED, Reason.TRY_AGAIN}
@@ -44,7 +44,8 @@ class Healthy(threading.Thread):
 
     def __init__(self, dispatch: Dispatcher) -> None:
         super().__init__()
-        self.answers, self.wrong, self.over = 0, [], threading.Event()
+        self.answers, self.over = 0, threading.Event()
+        self.wrong: list[object] = []
         self._dispatch = dispatch
 
     def run(self) -> None:

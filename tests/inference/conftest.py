@@ -5,11 +5,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-import tiny_models
 
 from guesthouse.inference.cores import Traffic
 from guesthouse.inference.onnx import ModelConfig, OnnxModel
 from guesthouse.inference.watch import Watch
+from inference import tiny_models
 
 
 @pytest.fixture(scope="session")

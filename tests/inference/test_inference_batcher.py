@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import tiny_models
 from PIL import Image
 
 from guesthouse.inference.batcher import Batcher
@@ -18,6 +17,7 @@ from guesthouse.inference.onnx import OnnxModel
 from guesthouse.inference.session import Session
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
+from inference import tiny_models
 
 NEVER = 3600.0  # seconds of `delay` that no test could wait
 

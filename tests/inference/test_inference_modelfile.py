@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guesthouse.inference.modelfile import ModelFault, external_locations, read_model
+from inference import tiny_models
 
 
 def fault(path: Path, sha256: str | None = None, **kwargs) -> str:
@@ -85,7 +86,8 @@ def test_finds_external_data_wherever_a_model_has_tensors(place):
     ],
 )
 def test_walks_every_way_from_a_model_to_a_tensor(path):
-    model = here = onnx.ModelProto()
+    model = onnx.ModelProto()
+    here: Any = model
     for step in path.split("."):
         here = getattr(here, step.removesuffix("[]"))
         if step.endswith("[]"):

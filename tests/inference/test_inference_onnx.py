@@ -12,12 +12,10 @@ import time
 
 import numpy as np
 import pytest
-import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
-from tiny_models import FLOAT
 
 from guesthouse.inference import session
 from guesthouse.inference.cores import CALM, Traffic
@@ -28,6 +26,8 @@ from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from guesthouse_abi.services import TensorInfo
+from inference import tiny_models
+from inference.tiny_models import FLOAT
 
 
 def soon() -> Deadline:
@@ -474,7 +474,7 @@ def test_a_request_with_a_value_of_the_models_own_runs_beside_no_other(load):
     """It would run on that value too."""
     model = load(tiny_models.weighted(), batch=(8, 0.2))
     x, w = np.ones((1, 2), np.float32), np.array([5, 6], np.float32)
-    answers: list[object] = []
+    answers: list[tuple[int, list[list[float]]]] = []
 
     def ask(**given: np.ndarray) -> None:
         answers.append((len(given), model.run(given, ["y"], soon())[0].tolist()))
@@ -495,13 +495,13 @@ def test_refuses_tensors_without_elements_where_they_would_end_the_process(load,
         made = tiny_models.model(
             nodes, [("x", FLOAT, ["N", 1, "H", 2])], [("y", FLOAT, None)], [("w", np.ones((1, 1, 2, 2), np.float32))]
         )
-        empty, one = (0, 1, 2, 2), (1, 1, 1, 2)
+        empty, one = [0, 1, 2, 2], [1, 1, 1, 2]
     else:
         gates = {"GRU": 3, "LSTM": 4}[kind]
         weights = [(name, np.ones((1, 4 * gates, 4), np.float32)) for name in "wr"]
         nodes = [helper.make_node(kind, ["x", "w", "r"], ["y"], hidden_size=4)]
         made = tiny_models.model(nodes, [("x", FLOAT, ["T", "N", 4])], [("y", FLOAT, None)], weights)
-        empty, one = (2, 0, 4), (2, 1, 4)
+        empty, one = [2, 0, 4], [2, 1, 4]
     model = load(made)
     assert refusal(model, {"x": np.zeros(empty, np.float32)}) == (
         f"a tensor without elements came, on which ONNX Runtime may end the process ({kind} is in the model): "

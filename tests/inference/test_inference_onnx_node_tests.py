@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import tiny_models
 from onnx import numpy_helper
 
 from guesthouse.inference.cores import Traffic
@@ -23,6 +22,7 @@ from guesthouse.inference.onnx import ModelConfig, OnnxModel
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
+from inference import tiny_models
 
 #: What is not served, by the words that say so, and why that is right.
 REFUSED = {
@@ -58,7 +58,8 @@ def bare(made: onnx.ModelProto, given: dict[str, np.ndarray], wanted: list[str])
     options.log_severity_level = 4
     session = ort.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
     try:
-        return session.run(wanted, given)
+        found: list[np.ndarray] = session.run(wanted, given)
+        return found
     except Exception:
         return None
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import resource
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import tiny_models
 
 from guesthouse.inference import registry as registry_module
+from guesthouse.inference.modelfile import external_locations
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from guesthouse_abi.services import Inference
+from inference import tiny_models
 
 TFLITE = "459a5c728732a1022fbe625f66cad5f626a67b1e4a17fad819cd23cdf78cb3a1"
 
@@ -40,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def guests() -> Registry:
+def guests() -> Iterator[Registry]:
     """A registry that has only what guests bring."""
     made = Registry.open([])
     yield made
@@ -215,10 +217,13 @@ def test_does_not_wait_for_anothers_loading_past_the_deadline(guests):
 def test_ends_the_loading_of_a_guests_model_at_the_deadline(guests, monkeypatch):
     """The deadline passes just as ONNX Runtime begins."""
     deadline = soon()
-    located = registry_module.external_locations
-    monkeypatch.setattr(
-        registry_module, "external_locations", lambda data, check: (located(data, check), deadline.cancel())[0]
-    )
+
+    def late(data: bytes, check: Callable[[], None]) -> list[str]:
+        found = external_locations(data, check)
+        deadline.cancel()
+        return found
+
+    monkeypatch.setattr(registry_module, "external_locations", late)
     with pytest.raises(Cancelled):
         guests.open_bytes(tiny_models.doubling().SerializeToString(), deadline)
     assert not guests._guest_models

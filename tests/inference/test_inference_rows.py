@@ -7,29 +7,31 @@ import re
 import numpy as np
 import onnx
 import pytest
-import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from tiny_models import BOOL, FLOAT, INT64
 
 from guesthouse.inference.graph import TooLarge, read_graph
 from guesthouse.inference.modelfile import ModelFault
 from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.rows import mixing
+from inference import tiny_models
+from inference.tiny_models import BOOL, FLOAT, INT64
 
 N4 = [("x", FLOAT, ["N", 4])]
 Y4 = [("y", FLOAT, ["N", 4])]
 
 
-def one(kind: str, *inputs: str, constants=(), opset=17, shape=("N", 4), out=None, nodes=(), **attributes):
+def one(
+    kind: str, *inputs: str, constants=(), opset=17, shape=("N", 4), out=None, nodes=(), **attributes
+) -> onnx.ModelProto:
     """y = one operator on x float32 `shape` and constants, after `nodes`."""
     node = helper.make_node(kind, list(inputs or ["x"]), ["y"], name="culprit", **attributes)
     y = [("y", FLOAT, list(out or shape))]
     return tiny_models.model([*nodes, node], [("x", FLOAT, list(shape))], y, constants, opset)
 
 
-def chain(*nodes, constants=(), opset=17, x=N4, y=Y4):
+def chain(*nodes, constants=(), opset=17, x=N4, y=Y4) -> onnx.ModelProto:
     made = [helper.make_node(kind, inputs, outputs, **attributes) for kind, inputs, outputs, attributes in nodes]
     return tiny_models.model(made, x, y, constants, opset)
 
@@ -117,7 +119,7 @@ def recurrent(kind: str, gates: int, batch_first: bool) -> onnx.ModelProto:
     x = [("x", FLOAT, ["N", 3, 4])]
     y = [("y", FLOAT, ["N", 3, 4])]
     layer = (kind, ["t" if batch_first else "x", "w", "r"], ["h"], {"hidden_size": 4, "name": "layer"})
-    squeezed = ("Squeeze", ["h", "one"], ["s"], {})
+    squeezed: tuple[object, ...] = ("Squeeze", ["h", "one"], ["s"], {})
     constants = [*weights, ("one", np.array([1]))]
     if not batch_first:
         return chain(layer, ("Squeeze", ["h", "one"], ["y"], {}), constants=constants, x=x, y=y)

@@ -56,7 +56,8 @@ def test_keeps_nothing_of_what_ended(watch):
 
 def test_has_no_thread_before_the_first_entry_and_none_after_closing():
     watch = Watch()
-    assert watch._thread is None
+    before = watch._thread
+    assert before is None
     stopped = threading.Event()
     with watch.until(Deadline.after(0.05), stopped.set):
         thread = watch._thread

@@ -116,7 +116,7 @@ def outside(location: str, where="initializer") -> onnx.ModelProto:
     return made
 
 
-def save(folder: Path, made: onnx.ModelProto, name="tiny.onnx") -> Path:
+def save(folder: Path, made: onnx.ModelProto, name: str = "tiny.onnx") -> Path:
     path = folder / name
     path.write_bytes(made.SerializeToString())
     return path

@@ -51,8 +51,11 @@ def test_a_manifest_without_the_table_has_no_operations(read):
 
 
 def test_the_command_line_names_the_component(read):
-    assert with_component(read(""), "guests").component.name == "guests"
+    named = with_component(read(""), "guests").component
+    assert named is not None
+    assert named.name == "guests"
     manifest = with_component(read('[component]\nname = "a"\nreplies = ["echo"]\n'), "b")
+    assert manifest.component is not None
     assert (manifest.component.name, manifest.component.replies) == ("b", ("echo",))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from watched import Collector, Watched, watched
+
+from observe.watched import Collector, Watched, watched
 
 ROOT = Path(__file__).resolve().parents[2]
 

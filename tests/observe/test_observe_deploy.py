@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from watched import Samples, Watched
+
+from observe.watched import Samples, Watched
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 # What the scrape itself adds, and what is no series of an application's.
@@ -23,7 +25,7 @@ def alerts() -> list[str]:
     return re.findall(r"^        expr: (.+)$", (DEPLOY / "alerts.yaml").read_text(), re.MULTILINE)
 
 
-def panels() -> Iterator[dict[str, object]]:
+def panels() -> Iterator[dict[str, Any]]:
     yield from json.loads((DEPLOY / "grafana-dashboard.json").read_text())["panels"]
 
 
@@ -99,8 +101,9 @@ def test_legends_and_summaries_name_labels_that_their_queries_keep():
             assert named <= kept, target
     text = (DEPLOY / "alerts.yaml").read_text()
     for rule in text.split("- alert: ")[1:]:
-        expr = re.search(r"expr: (.+)", rule)[1]
-        kept = {label.strip() for group in re.findall(r"by \(([^)]*)\)", expr) for label in group.split(",")}
+        expr = re.search(r"expr: (.+)", rule)
+        assert expr is not None
+        kept = {label.strip() for group in re.findall(r"by \(([^)]*)\)", expr[1]) for label in group.split(",")}
         if not kept:
             kept = {"guest", "instance"}  # nothing is summed: the series' own
         assert set(re.findall(r"\$labels\.(\w+)", rule)) <= kept, rule

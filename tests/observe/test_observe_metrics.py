@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.core import HistogramMetricFamily
-from watched import Watched
 
 from guesthouse import __version__
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe.metrics import Histogram, Metrics
 from guesthouse.plans import Plans
+from observe.watched import Watched
 
 PARTS = ("event", "event_queued", "event_guest", "event_host", "event_inference")
 

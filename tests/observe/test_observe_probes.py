@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from watched import Collector, Watched
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.observe.probes import Probes, ProbesError
+from observe.watched import Collector, Watched
 from program import Served
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from reloading import MANIFEST, Reloading, reloading, says
 from structlog.testing import capture_logs
 
 from guesthouse.observe.guestlog import GuestLog
+from reload.reloading import MANIFEST, Reloading, reloading, says
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def app(manifest: Path) -> Iterator[Reloading]:
 
 
 @pytest.fixture
-def log() -> Iterator[list[dict[str, object]]]:
+def log() -> Iterator[list[MutableMapping[str, Any]]]:
     with capture_logs() as lines:
         yield lines
 

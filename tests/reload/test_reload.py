@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import load_code
+from guesthouse.guests.process.pool import Pool
+from guesthouse.inference.registry import Registry
 from guesthouse.plan import build
 from guesthouse.reload import Outcome
 from inference import tiny_models
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 
-def named(log: list[dict[str, object]], event: str) -> list[dict[str, object]]:
+def sessions(models: Registry, name: str) -> object:
+    """Those of a model; none when it is closed."""
+    model = models.named(name)
+    assert model is not None
+    return model._sessions
+
+
+def pools(app: Reloading) -> dict[str, Pool]:
+    """The worker processes of each guest that has them."""
+    runners = {name: guest.runner for name, guest in app.plans.now.guests.items()}
+    return {name: runner for name, runner in runners.items() if isinstance(runner, Pool)}
+
+
+def named(log: list[MutableMapping[str, Any]], event: str) -> list[MutableMapping[str, Any]]:
     return [line for line in log if line["event"] == event]
 
 
@@ -115,7 +132,8 @@ def test_a_switched_off_topic_is_told_to_keep_its_messages(manifest: Path):
     with reloading(manifest) as app:
         with pytest.raises(Failure, match="the topic 'p/t' is switched off"):
             app.client.send(Event(Trigger.TOPIC, "p/t", b"{}"), timeout=60)
-        told = app.application.server._callback.ListTopicSubscriptions(None, None)
+        callback: Any = app.application.server._callback
+        told = callback.ListTopicSubscriptions(None, None)
         assert [one.topic for one in told.subscriptions] == ["t"]
 
 
@@ -243,7 +261,7 @@ def test_sidecars_that_run_have_not_heard_of_other_topics_and_bindings_and_those
     app.reloader.reload()
     (line,) = [line for line in log if "kill -HUP daprd" in str(line["event"])]
     assert (line["log_level"], line["topics"], line["bindings"]) == ("warning", ["p/t"], ["camera"])
-    callback = app.application.server._callback
+    callback: Any = app.application.server._callback
     assert [one.topic for one in callback.ListTopicSubscriptions(None, None).subscriptions] == ["t"]
     assert list(callback.ListInputBindings(None, None).bindings) == ["camera"]
     log.clear()
@@ -286,20 +304,20 @@ def test_sessions_of_unchanged_models_are_the_same(with_models: Path, tmp_path: 
         assert second.named("kept") is first.named("kept")
         assert second.named("changed") is not first.named("changed")
         until(lambda: app.plans.alive == 1)
-        assert first.named("changed")._sessions == ()
-        assert second.named("kept")._sessions
-        assert second.named("changed")._sessions
+        assert sessions(first, "changed") == ()
+        assert sessions(second, "kept")
+        assert sessions(second, "changed")
         app.reloader.reload()
         until(lambda: app.plans.alive == 1)
-        assert app.plans.now.models.named("kept")._sessions
-    assert not second.named("kept")._sessions
+        assert sessions(app.plans.now.models, "kept")
+    assert not sessions(second, "kept")
 
 
 def test_a_refused_reload_leaves_the_models_open_that_it_had_shared(with_models: Path, tmp_path: Path, log):
     with reloading(with_models) as app:
         (tmp_path / "says.wasm").unlink()
         assert "cannot be read" in refused(app, log)
-        assert app.plans.now.models.named("kept")._sessions
+        assert sessions(app.plans.now.models, "kept")
 
 
 def test_a_model_with_another_configuration_is_loaded_anew(with_models: Path):
@@ -367,8 +385,10 @@ def test_slots_are_a_guests_own_across_reloads_so_it_never_answers_more_at_once(
 
 
 def test_metrics_say_how_reloads_ended_and_count_on(app: Reloading, manifest: Path, tmp_path: Path):
-    def value(name: str, **labels: str) -> float | None:
-        return app.metrics.registry().get_sample_value(name, labels)
+    def value(name: str, **labels: str) -> float:
+        found = app.metrics.registry().get_sample_value(name, labels)
+        assert found is not None
+        return found
 
     assert (value("guesthouse_reloads_total", outcome="done"), value("guesthouse_reload_last_successful")) == (0, 1)
     started = value("guesthouse_reload_last_success_timestamp_seconds")
@@ -407,13 +427,13 @@ def test_worker_processes_stay_where_nothing_of_them_has_changed(manifest: Path,
     more += '[[invoke]]\nmethod = "other"\nguest = "other"\n'
     replace_file(manifest, (MANIFEST + more).replace('"command"\nlimits', '"command"\nisolation = "process"\nlimits'))
     with reloading(manifest) as app:
-        first = {name: guest.runner for name, guest in app.plans.now.guests.items()}
+        first = pools(app)
         assert (app.ask(), app.ask("other")) == ("old", "other")
         pids = {name: set(pool.pids) for name, pool in first.items()}
         replace_file(tmp_path / "says.wasm", says("new"))
         app.reloader.reload()
         assert (app.ask(), app.ask("other")) == ("new", "other")
-        second = {name: guest.runner for name, guest in app.plans.now.guests.items()}
+        second = pools(app)
         until(lambda: app.plans.alive == 1)
         assert second["other"] is first["other"]
         assert set(second["other"].pids) == pids["other"]

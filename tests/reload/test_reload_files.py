@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from reloading import Reloading, reloading, replace_file, until
 
 from guesthouse.reload import Outcome
+from reload.reloading import Reloading, reloading, replace_file, until
 from wat import cat
 
 MANIFEST = """

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
-from reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 from guesthouse.event import Event, Trigger
 from guesthouse.reload import Outcome
 from inference import tiny_models
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 CALLERS = 6  # three for each of its slots
 RELOADS = 40

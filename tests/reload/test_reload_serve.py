@@ -10,11 +10,11 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
-from reloading import MANIFEST, replace_file, says, until
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Trigger
 from program import Served
+from reload.reloading import MANIFEST, replace_file, says, until
 
 Serve = Callable[..., Served]
 

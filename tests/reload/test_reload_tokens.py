@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from reloading import MANIFEST, Reloading, reloading, replace_file, until
 
 from guesthouse.cli.parts import opened
 from guesthouse.dapr.client import Client
@@ -19,6 +18,7 @@ from guesthouse.manifest import load
 from guesthouse.plan import PlanFaults
 from guesthouse.reload import Outcome
 from program import Served
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, until
 
 OLD, NEW = "old-horse", "new-horse"
 FILE = MANIFEST + '[server]\ntoken_file = "tokens"\n'

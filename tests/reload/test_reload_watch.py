@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 from guesthouse.files import stamp
 from guesthouse.plan import build
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 
 def in_place(path: Path, data: bytes) -> None:

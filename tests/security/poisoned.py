@@ -105,8 +105,8 @@ class _NothingToShrink(ort.RunOptions):  # type: ignore[misc]
 
 def prepare() -> None:
     """Put the allocators in place that cannot be had by the environment."""
-    session.ort.SessionOptions = _WithoutArena
-    session.ort.RunOptions = _NothingToShrink
+    ort.SessionOptions = _WithoutArena
+    ort.RunOptions = _NothingToShrink
     session._share_guest_arena = lambda: None  # type: ignore[assignment]
     popen: Any = subprocess.Popen
     environment = {name: os.environ[name] for name in ALLOCATORS}
@@ -323,7 +323,7 @@ def served(folder: Path, log: io.StringIO) -> Iterator[tuple[Client, Callable[[]
 
         def reload() -> None:
             path.write_text(path.read_text() + '\n[guests.another]\nmodule = "cat.wasm"\ncalling = "command"\n')
-            plans.switch(build(load(path), plan.host.engine, plan.host.cache, plans.now))
+            plans.switch(build(load(path), plan.host, plans.now))
 
         try:
             with Client(f"127.0.0.1:{application.server.port}", token="") as client:

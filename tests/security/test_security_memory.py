@@ -66,7 +66,7 @@ def both(program: str, folder: Path, *arguments: str) -> tuple[Any, Any]:
     """What a program finds under either poison, at the same time."""
     processes = []
     for poison in POISON:
-        command = [sys.executable, HERE / program, folder / f"{poison}.out", *arguments]
+        command = [sys.executable, str(HERE / program), str(folder / f"{poison}.out"), *arguments]
         processes.append(subprocess.Popen(command, env=poisoned(poison), cwd=folder, stderr=subprocess.PIPE, text=True))
     for process in processes:
         _, said = process.communicate()

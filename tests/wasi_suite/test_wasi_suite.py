@@ -42,15 +42,14 @@ def run(engine: Engine, program: Program) -> tuple[int, str, str]:
     context.arguments = (program.name, *program.args)
     context.variables = lambda: list(program.env.items())
     context.files = Files(program.files())
-    log: wat.Lines = context.services.log
     code = 0
     try:
         wat.called(wat.linked(engine, program.wasm.read_bytes()), Command(), b"", context)
     except CallError as error:
-        log.line("end", str(error))
+        context.services.log.line("end", str(error))
         ended = re.match(r"exit code (\d+)", str(error))
         code = int(ended[1]) if ended else -1
-    return code, bytes(context.stdout or b"").decode(), "\n".join(text for _, text in log.lines)
+    return code, bytes(context.stdout or b"").decode(), "\n".join(text for _, text in wat.lines(context))
 
 
 def judge(engine: Engine, program: Program) -> None:

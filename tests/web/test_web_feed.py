@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,8 +41,23 @@ def feed(clock: Time) -> Feed:
     return Feed(clock=clock, wall=lambda: 1234.5)
 
 
+# What a feed says is JSON, which the page takes apart by its names, and so do the tests.
+
+
+def after(feed: Feed, cursor: str) -> Any:
+    return feed.after(cursor)
+
+
+def counts(feed: Feed, guest: str) -> Any:
+    return feed.counts(guest)
+
+
+def details(feed: Feed, guest: str) -> Any:
+    return feed.details(guest)
+
+
 def reply(total: float = 0.01, body: bytes = b"{}", *, memory: int = 0, host_memory: int = 0, **parts: float) -> Reply:
-    cost = Cost(total=total, memory=memory, host_memory=host_memory, **parts)
+    cost = replace(Cost(total=total, memory=memory, host_memory=host_memory), **dict[str, Any](parts))
     return Reply(body, "application/json", "classify", cost)
 
 
@@ -52,7 +69,7 @@ def png(size: tuple[int, int]) -> bytes:
 
 def test_an_arrival_has_what_the_page_shows_of_it(feed: Feed):
     feed.answered(PHOTO, reply(0.04, b'[{"label":"cup"}]', guest=0.01, inference=0.02, queued=0.005))
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     assert event == {
         "number": 1,
         "at": 1234.5,
@@ -78,37 +95,37 @@ def test_an_arrival_has_what_the_page_shows_of_it(feed: Feed):
 
 def test_a_failed_arrival_says_why(feed: Feed):
     feed.failed(PHOTO, Failure(Reason.GUEST, "no photo", "classify"))
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     assert event["failure"] == {"reason": "GUEST", "text": "no photo"}
     assert (event["guest"], event["cost"]) == ("classify", None)
 
 
 def test_invocations_are_counted_but_never_shown(feed: Feed):
     feed.answered(Event(Trigger.INVOKE, "api/image", b"private"), reply())
-    assert feed.after("")["events"] == []
-    assert feed.counts("classify")["calls"] == 1
+    assert after(feed, "")["events"] == []
+    assert counts(feed, "classify")["calls"] == 1
 
 
 def test_a_cursor_leads_to_what_came_after_it(feed: Feed):
     feed.answered(PHOTO, reply())
-    cursor = feed.after("")["cursor"]
-    assert feed.after(cursor) == {"cursor": cursor, "missed": 0, "events": []}
+    cursor = after(feed, "")["cursor"]
+    assert after(feed, cursor) == {"cursor": cursor, "missed": 0, "events": []}
     feed.answered(PHOTO, reply())
-    assert [event["number"] for event in feed.after(cursor)["events"]] == [2]
+    assert [event["number"] for event in after(feed, cursor)["events"]] == [2]
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "-", "ffffffff-1", "1-1-1", "-5", "\u0663-\u0663"])
 def test_a_cursor_of_another_life_leads_to_all_that_is_kept(feed: Feed, cursor: str):
     feed.answered(PHOTO, reply())
-    assert [event["number"] for event in feed.after(cursor)["events"]] == [1]
+    assert [event["number"] for event in after(feed, cursor)["events"]] == [1]
 
 
 def test_it_keeps_so_many_arrivals_and_says_how_many_were_missed(feed: Feed):
     feed.answered(PHOTO, reply())
-    cursor = feed.after("")["cursor"]
+    cursor = after(feed, "")["cursor"]
     for _ in range(ARRIVALS + 20):
         feed.answered(PHOTO, reply())
-    news = feed.after(cursor)
+    news = after(feed, cursor)
     assert len(news["events"]) == AT_ONCE
     assert news["missed"] == ARRIVALS + 20 - AT_ONCE
     assert news["events"][-1]["number"] == ARRIVALS + 21
@@ -116,7 +133,7 @@ def test_it_keeps_so_many_arrivals_and_says_how_many_were_missed(feed: Feed):
 
 def test_a_long_reply_is_cut(feed: Feed):
     feed.answered(PHOTO, reply(body=b"x" * 5000))
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     assert (len(event["reply"]), event["cut"]) == (module.TEXT_BYTES, True)
 
 
@@ -133,7 +150,7 @@ def test_a_long_reply_is_cut(feed: Feed):
 )
 def test_what_came_and_what_was_replied_are_text_where_they_are(feed: Feed, body: bytes, text: str | None):
     feed.answered(Event(Trigger.TOPIC, "pubsub/words", body), reply(body=body))
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     assert (event["text"], event["reply"]) == (text, text)
     assert (event["bytes"], event["reply_bytes"]) == (len(body), len(body))
     assert event["text_cut"] is event["cut"] is (len(body) > module.TEXT_BYTES)
@@ -141,13 +158,13 @@ def test_what_came_and_what_was_replied_are_text_where_they_are(feed: Feed, body
 
 def test_names_from_outside_are_cut(feed: Feed):
     feed.answered(Event(Trigger.TOPIC, "n" * 9000, b"", "t" * 9000, id="i" * 9000), reply())
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     assert {len(event[key]) for key in ("name", "type", "id")} == {module.NAME}
 
 
 def test_a_picture_can_be_had_larger(feed: Feed):
     feed.answered(Event(Trigger.BINDING, "camera", png((3200, 2400))), reply())
-    id = feed.after("")["events"][0]["picture"]
+    id = after(feed, "")["events"][0]["picture"]
     small, large = feed.picture(id), feed.picture(id, large=True)
     assert small is not None
     assert large is not None
@@ -158,7 +175,7 @@ def test_a_picture_can_be_had_larger(feed: Feed):
 
 def test_a_picture_is_made_small_when_it_is_asked_for(feed: Feed, photos: Path):
     feed.answered(Event(Trigger.BINDING, "camera", (photos / "coffee.png").read_bytes()), reply())
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     small = feed.picture(event["picture"])
     assert small is not None
     picture = Image.open(io.BytesIO(small))
@@ -168,16 +185,18 @@ def test_a_picture_is_made_small_when_it_is_asked_for(feed: Feed, photos: Path):
 
 def test_a_reply_that_is_a_picture_is_kept_as_one(feed: Feed):
     feed.answered(PHOTO, Reply(png((30, 20)), "image/png", "grayscale"))
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     assert (event["picture"], event["reply"]) == (None, "")
-    picture = Image.open(io.BytesIO(feed.picture(event["reply_picture"])))
+    made = feed.picture(event["reply_picture"])
+    assert made is not None
+    picture = Image.open(io.BytesIO(made))
     assert picture.size == (30, 20)
 
 
 @pytest.mark.parametrize("bad", [b"\xff\xd8\xffno more", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a", b"\xff\xd8\xff" * 999])
 def test_a_picture_that_cannot_be_decoded_is_none(feed: Feed, bad: bytes):
     feed.answered(Event(Trigger.BINDING, "camera", bad), reply())
-    (event,) = feed.after("")["events"]
+    (event,) = after(feed, "")["events"]
     assert feed.picture(event["picture"]) is None
     assert feed.picture(event["picture"]) is None
     assert feed._held == 0
@@ -186,17 +205,17 @@ def test_a_picture_that_cannot_be_decoded_is_none(feed: Feed, bad: bytes):
 def test_a_picture_over_the_pixel_limit_is_not_decoded(feed: Feed, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "LARGEST_PICTURE", 100)
     feed.answered(Event(Trigger.BINDING, "camera", png((11, 10))), reply())
-    assert feed.picture(feed.after("")["events"][0]["picture"]) is None
+    assert feed.picture(after(feed, "")["events"][0]["picture"]) is None
 
 
 def test_pictures_are_bounded_in_bytes_the_oldest_going_first(feed: Feed, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "PICTURE_BYTES", 1000)
     for _ in range(4):
         feed.answered(Event(Trigger.BINDING, "camera", b"BM" + bytes(398)), reply())
-    shown = [event["picture"] is not None for event in feed.after("")["events"]]
+    shown = [event["picture"] is not None for event in after(feed, "")["events"]]
     assert shown == [False, False, True, True]
     feed.answered(Event(Trigger.BINDING, "camera", b"BM" + bytes(2000)), reply())
-    assert feed.after("")["events"][-1]["picture"] is None
+    assert after(feed, "")["events"][-1]["picture"] is None
     assert feed._held == 800
 
 
@@ -223,7 +242,7 @@ def test_counts_have_the_window_and_the_last_failure(feed: Feed, clock: Time):
         feed.answered(Event(Trigger.INVOKE, "m"), reply(total, guest=0.002, inference=total - 0.004))
     clock.now += 2 * STEP
     feed.failed(Event(Trigger.INVOKE, "m"), Failure(Reason.FULL, "busy", "classify"))
-    found = feed.counts("classify")
+    found = counts(feed, "classify")
     assert (found["calls"], found["failures"], found["reasons"]) == (5, 1, {"FULL": 1})
     assert found["last_failure"] == {"reason": "FULL", "text": "busy", "at": 1234.5}
     assert (found["window"]["calls"], found["window"]["failures"]) == (5, 1)
@@ -242,7 +261,7 @@ def test_failures_are_kept_by_reason_with_the_last_of_each_and_the_most_memory(f
     for text in ("x" * 9000, "no photo"):
         feed.failed(event, Failure(Reason.GUEST, text, "classify", Cost(memory=7)))
     feed.failed(event, Failure(Reason.FULL, "x" * 9000, "classify"))
-    found = feed.details("classify")
+    found = details(feed, "classify")
     assert found["peak"] == {"memory": 7, "host_memory": 9}
     guest, full = found["failed"]
     assert guest == {"reason": "GUEST", "count": 2, "text": "no photo", "at": 1234.5}
@@ -252,7 +271,7 @@ def test_failures_are_kept_by_reason_with_the_last_of_each_and_the_most_memory(f
 def test_what_is_older_than_the_window_counts_no_more(feed: Feed, clock: Time):
     feed.answered(Event(Trigger.INVOKE, "m"), reply())
     clock.now += STEP * STEPS
-    found = feed.counts("classify")
+    found = counts(feed, "classify")
     assert found["calls"] == 1
     assert (found["window"]["calls"], found["window"]["latency"]["p50"]) == (0, None)
     assert sum(found["series"]["calls"]) == 0
@@ -282,12 +301,12 @@ def test_many_threads_may_tell_and_ask(feed: Feed):
     def tell() -> None:
         for _ in range(200):
             feed.answered(Event(Trigger.BINDING, "camera", b"BM" + bytes(98)), reply())
-            feed.picture(feed.after("")["events"][-1]["picture"] or "")
+            feed.picture(after(feed, "")["events"][-1]["picture"] or "")
 
     threads = [threading.Thread(target=tell) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert feed.counts("classify")["calls"] == 800
+    assert counts(feed, "classify")["calls"] == 800
     assert feed._held == sum(picture.size for picture in feed._pictures.values())

@@ -28,7 +28,7 @@ from guesthouse.hostmethods import HostMethods
 from guesthouse.manifest import load
 from guesthouse.manifest.read import ManifestError
 from guesthouse.observe import logs
-from guesthouse.observe.guestlog import KEPT, KEPT_TEXT
+from guesthouse.observe.guestlog import KEPT, KEPT_TEXT, GuestLog
 from guesthouse.plan import build
 from guesthouse.plans import Plans
 from guesthouse.reload import Hears, Reloader, Reloads, Source
@@ -129,7 +129,9 @@ def test_no_secret_is_in_the_lines(client: Client, monkeypatch: pytest.MonkeyPat
 def test_where_there_is_no_page_no_line_is_kept(tmp_path: Path):
     with serving(write(tmp_path, "")) as (client, plan):
         client.send(Event(Trigger.BINDING, "camera", b"a line\n"))
-        assert plan.guests["echo"].services.log.last() == []
+        log = plan.guests["echo"].services.log
+        assert isinstance(log, GuestLog)
+        assert log.last() == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
         assert asked("guests/echo")["loaded"] == began
         assert asked("status")["loaded"] > began
         path.write_text(path.read_text().replace('reply_type = "text/plain"', 'reply_type = "text/html"'))
-        plans.switch(build(load(path), plan.host.engine, plan.host.cache, plans.now))
+        plans.switch(build(load(path), plan.host, plans.now))
         assert asked("guests/echo")["loaded"] > began
 
 

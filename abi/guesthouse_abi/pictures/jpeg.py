@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 from PIL import JpegImagePlugin
 
 from guesthouse_abi.deadline import Deadline

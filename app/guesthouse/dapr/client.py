@@ -25,8 +25,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.wrappers_pb2 import BytesValue
-from google.rpc import status_pb2  # type: ignore[import-untyped]
-from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untyped]
+from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import ErrorInfo
 
 from guesthouse.dapr import status
 from guesthouse.dapr.convert import PERMANENT_HEADERS

@@ -9,8 +9,8 @@ from dapr.proto.runtime.v1 import appcallback_pb2_grpc
 from dapr.proto.runtime.v1.appcallback_pb2 import DESCRIPTOR, HealthCheckResponse
 from google.protobuf.empty_pb2 import Empty
 from grpc import Server, ServicerContext
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_health.v1.health import OVERALL_HEALTH, SERVICE_NAME, HealthServicer  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import OVERALL_HEALTH, SERVICE_NAME, HealthServicer
 
 from guesthouse.dapr import status
 from guesthouse.event import Failure, Reason

@@ -20,7 +20,7 @@ from typing import Protocol
 
 import grpc
 import structlog
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Callback, Events, Fetched

@@ -12,8 +12,8 @@ import grpc
 from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventResponse
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import status_pb2  # type: ignore[import-untyped]
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo  # type: ignore[import-untyped]
+from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from guesthouse.event import EVENT_FAULTS, Failure, Reason
 

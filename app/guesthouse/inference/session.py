@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort  # type: ignore[import-untyped]
+import onnxruntime as ort
 
 from guesthouse.inference.graph import TooLarge, nodes_of, read_graph, without_shape
 from guesthouse.inference.protobuf import Malformed

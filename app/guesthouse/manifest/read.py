@@ -23,7 +23,7 @@ from guesthouse.text import fault
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+    import tomli as tomllib
 
 LARGEST = 4 << 20  # bytes of a manifest; nobody writes more by hand
 _FROM_ENVIRONMENT = {
