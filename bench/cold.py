@@ -17,13 +17,13 @@ from typing import Any
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target
 from bench.over_grpc import GRANT, PHOTOS, invoke
-from guesthouse.cli.parts import opened
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.assembly import opened
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.manifest import load
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
 
 MORE = 20  # events after the first
 

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from guesthouse.cli.parts import application_for, opened
+from guesthouse.assembly import application_for, opened
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.manifest import Manifest, load
-from guesthouse.plan import Plan
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan
 from places import engine_of
 
 

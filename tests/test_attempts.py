@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from guesthouse.attempts import Attempts
-from guesthouse.cli.parts import opened
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.assembly import opened
+from guesthouse.dispatch.attempts import Attempts
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.manifest import load
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
 
 PHOTO = Event(Trigger.BINDING, "camera", b"photo")
 OTHER = Event(Trigger.BINDING, "camera", b"other")

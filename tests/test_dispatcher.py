@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Room, Trigger
 from guesthouse.guests.guest import Guest, GuestConfig
 from guesthouse.manifest import Manifest
-from guesthouse.plan import Routes
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
+from guesthouse.plan.routes import Routes
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Limits
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 
 ARENAS = """
 import ctypes, threading
-from guesthouse import malloc
+from guesthouse.system import malloc
 {first}
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -33,7 +33,7 @@ libc.fflush(None)
 # Prints the MiB that are resident still after 16 of SIZE each were taken and freed.
 PAGES = """
 import ctypes, mmap
-from guesthouse import malloc
+from guesthouse.system import malloc
 {first}
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.cli.parts import listing
+from guesthouse.assembly import listing
 from guesthouse.dapr.topics import Bulk, Rule, Subscription
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import Manifest, load
-from guesthouse.plan import Route, Routes
+from guesthouse.plan.routes import Route, Routes
 
 MANIFEST = """
 [app]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from guesthouse import threads
+from guesthouse.system import threads
 
 
 def test_an_exception_does_not_end_a_lasting_thread(monkeypatch, caplog):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from guesthouse.assembly import opened
 from guesthouse.cli import models
-from guesthouse.cli.parts import opened
 from guesthouse.manifest import load
 from inference import tiny_models
 

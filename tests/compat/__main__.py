@@ -19,7 +19,7 @@ from dataclasses import replace
 from guesthouse.engine.base import EngineError
 from guesthouse.engine.cache import CacheError
 from guesthouse.manifest import ManifestError
-from guesthouse.plan import PlanFaults
+from guesthouse.plan.plan import PlanFaults
 
 from . import kit
 from .guestwat import module_of

@@ -17,12 +17,12 @@ from typing import Any
 import wasmtime
 from structlog.testing import capture_logs
 
-from guesthouse.cli.parts import opened
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.assembly import opened
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Destination, Event, Failure, Reply, Trigger
 from guesthouse.manifest import parse
-from guesthouse.plan import PlanFaults
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import PlanFaults
 from guesthouse_abi.deadline import Deadline
 
 from . import models

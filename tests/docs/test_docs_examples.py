@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guesthouse.cli.parts import opened
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.assembly import opened
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
 
 ROOT = Path(__file__).resolve().parents[2]
 CLANG = shutil.which("clang") or shutil.which("clang-19")

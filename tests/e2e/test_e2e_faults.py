@@ -15,11 +15,11 @@ import pytest
 import structlog
 import wasmtime
 
-from guesthouse.cli.parts import opened
+from guesthouse.assembly import opened
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
-from guesthouse.plan import PlanFaults
+from guesthouse.plan.plan import PlanFaults
 from served import serving
 
 ALLOCATOR = """(global $at (mut i32) (i32.const 1024))

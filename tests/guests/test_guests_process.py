@@ -26,7 +26,7 @@ import pytest
 import structlog
 import wasmtime
 
-from guesthouse.cli.parts import opened
+from guesthouse.assembly import opened
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process import confine, syscalls
@@ -35,7 +35,8 @@ from guesthouse.guests.process.remote import Artefact, Setup, Spec
 from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.process.wire import Arena, WireError
 from guesthouse.manifest import load
-from guesthouse.plan import Host, Plan, PlanFaults, build
+from guesthouse.plan.build import build
+from guesthouse.plan.plan import Host, Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
 from wat import cat
@@ -578,7 +579,7 @@ def test_a_plan_that_is_not_finished_leaves_no_process_and_no_model_open(plan: P
 
     closed: list[object] = []
     monkeypatch.setattr(Pool, "wait", wait)
-    monkeypatch.setattr("guesthouse.plan.Registry.close", lambda registry: closed.append(registry))
+    monkeypatch.setattr("guesthouse.plan.build.Registry.close", lambda registry: closed.append(registry))
     with pytest.raises(RuntimeError, match="a bug"), opened(plan.manifest):
         pass
     assert [pool.pids for pool in begun] == [[]]

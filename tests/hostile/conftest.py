@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from guesthouse.cli.parts import opened
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.assembly import opened
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Reason
 from guesthouse.manifest import load
-from guesthouse.plan import Plan
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan
 from hostile.attacks import ATTACKS, FILES, GRANTED, caller
 from places import PLACES, engine_table, isolation_of
 from wat import cat

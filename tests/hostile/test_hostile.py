@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from guesthouse.cli.load import Usage
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
-from guesthouse.plan import Plan
+from guesthouse.plan.plan import Plan
 from hostile.attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
 
 #: How a guest may end that calls imports with anything. INTERNAL would be a fault of the host's own.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.cli.parts import with_component
+from guesthouse.assembly import with_component
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import Manifest, ManifestError, load
-from guesthouse.plan import Routes
+from guesthouse.plan.routes import Routes
 
 GUESTS = "".join(f'[guests.{name}]\nmodule = "{name}.wasm"\nfunction = "f"\n' for name in ("echo", "count"))
 

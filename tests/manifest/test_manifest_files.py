@@ -8,7 +8,7 @@ import pytest
 
 from guesthouse.guests.files import FileGrant
 from guesthouse.manifest import Manifest, ManifestError, load
-from guesthouse.plan import guest_config
+from guesthouse.plan.build import guest_config
 from guesthouse.text import fault
 
 MiB = 1 << 20

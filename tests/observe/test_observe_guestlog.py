@@ -11,8 +11,8 @@ import pytest
 import structlog
 
 from guesthouse.event import Event, Reply, Trigger
+from guesthouse.guests.log import BURST, LINE, RATE, GuestLog
 from guesthouse.observe import logs
-from guesthouse.observe.guestlog import BURST, LINE, RATE, GuestLog
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACED = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}

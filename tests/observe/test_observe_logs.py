@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from guesthouse import masking
 from guesthouse.observe import logs
 
 
@@ -18,7 +19,7 @@ from guesthouse.observe import logs
 def _own_log(monkeypatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    monkeypatch.setattr(logs, "_HIDDEN", ())
+    monkeypatch.setattr(masking, "_HIDDEN", ())
     monkeypatch.setattr(logs, "in_use", logs.Format.TEXT)
     yield
     root.handlers[:], root.level = handlers, level
@@ -111,7 +112,7 @@ def test_keeps_a_guests_text_on_its_line(stream):
 
 @pytest.mark.parametrize("format", logs.Format)
 def test_never_writes_a_secret(stream, format):
-    logs.hide(['hun"ter2', ""])
+    masking.hide(['hun"ter2', ""])
     logs.configure(format, stream=stream)
     guest().info('token hun"ter2', header={"x": 'hun"ter2'}, token="other", Authorization="Bearer x")
     try:
@@ -130,7 +131,7 @@ def test_never_writes_a_secret(stream, format):
 def test_a_secret_that_another_one_begins_with_is_hidden_whole(stream, format):
     secrets = [f"secret{'-of-the-rotation' * count}" for count in range(20)] + ["tab\tnew\nline", "ümlaut"]
     for secret in secrets:
-        logs.hide([secret])
+        masking.hide([secret])
     logs.configure(format, stream=stream)
     for secret in secrets:
         guest().info(f"<{secret}>")
@@ -144,12 +145,12 @@ def test_a_secret_may_be_added_while_a_line_is_written(stream, monkeypatch):
 
     class Line(str):
         def replace(self, old: str, new: str) -> Line:  # type: ignore[override]
-            logs.hide([f"{old} and more"])
+            masking.hide([f"{old} and more"])
             return Line(str.replace(self, old, new))
 
     monkeypatch.setattr(structlog.stdlib.ProcessorFormatter, "format", lambda *_: Line("a secret in a line"))
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    logs.hide(["a secret", "another"])
+    masking.hide(["a secret", "another"])
     logs.configure(stream=stream)
     guest().info("a line")
     assert stream.getvalue() == "*** in a line\n"
@@ -157,7 +158,7 @@ def test_a_secret_may_be_added_while_a_line_is_written(stream, monkeypatch):
 
 @pytest.mark.parametrize("token", ["guest", "0", "level", '"', "{", "info", "event"])
 def test_a_secret_that_is_a_word_of_the_line_does_not_break_its_json(stream, token):
-    logs.hide([token])
+    masking.hide([token])
     logs.configure(logs.Format.JSON, stream=stream)
     guest().info(f"<{token}>", count=10, more=[{token: f"<{token}>"}])
     line = json.loads(stream.getvalue())

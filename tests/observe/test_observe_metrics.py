@@ -15,7 +15,7 @@ from prometheus_client.core import HistogramMetricFamily
 from guesthouse import __version__
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe.metrics import Histogram, Metrics
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
 from observe.watched import Watched
 
 PARTS = ("event", "event_queued", "event_guest", "event_host", "event_inference")

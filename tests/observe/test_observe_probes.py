@@ -152,7 +152,8 @@ def test_what_is_not_asked_for_is_not_imported(tmp_path: Path, environment):
     (tmp_path / "guesthouse.toml").write_text('[app]\nname = "t"\n')
     program = f"""
 import os, signal, sys, threading
-from guesthouse.cli import main, serve
+from guesthouse.cli import main
+from guesthouse.cli import serve
 def announced(plan, application, probes, seconds):
     print(probes, [name for name in sys.modules if name.startswith("opentelemetry")], flush=True)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from guesthouse.assembly import application_for, opened
 from guesthouse.cli.observed import probes_for
-from guesthouse.cli.parts import application_for, opened
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
@@ -22,8 +22,8 @@ from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
 from guesthouse.observe.traces import Traces
-from guesthouse.plan import Plan
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan
 
 _LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')

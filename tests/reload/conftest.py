@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from guesthouse.observe.guestlog import GuestLog
+from guesthouse.guests.log import GuestLog
 from reload.reloading import MANIFEST, Reloading, reloading, says
 
 

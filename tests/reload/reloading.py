@@ -12,16 +12,16 @@ from pathlib import Path
 
 import wasmtime
 
-from guesthouse.cli.parts import application_for, opened, room_for, take_in
+from guesthouse.assembly import application_for, opened, room_for, take_in
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.event import Event, Trigger
-from guesthouse.files import stamps
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
-from guesthouse.plans import Plans
-from guesthouse.reload import Hears, Reloader, Source, files_of
+from guesthouse.plan.current import Plans
+from guesthouse.plan.reload import Hears, Reloader, Source, files_of
+from guesthouse.system.stamps import stamps
 
 MANIFEST = """
 [app]

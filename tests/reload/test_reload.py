@@ -16,8 +16,8 @@ from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import load_code
 from guesthouse.guests.process.pool import Pool
 from guesthouse.inference.registry import Registry
-from guesthouse.plan import build
-from guesthouse.reload import Outcome
+from guesthouse.plan.build import build
+from guesthouse.plan.reload import Outcome
 from inference import tiny_models
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 

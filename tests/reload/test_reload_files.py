@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.reload import Outcome
+from guesthouse.plan.reload import Outcome
 from reload.reloading import Reloading, reloading, replace_file, until
 from wat import cat
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from guesthouse.event import Event, Trigger
-from guesthouse.reload import Outcome
+from guesthouse.plan.reload import Outcome
 from inference import tiny_models
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 

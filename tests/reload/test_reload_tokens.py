@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.cli.parts import opened
+from guesthouse.assembly import opened
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
-from guesthouse.plan import PlanFaults
-from guesthouse.reload import Outcome
+from guesthouse.plan.plan import PlanFaults
+from guesthouse.plan.reload import Outcome
 from program import Served
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file, until
 

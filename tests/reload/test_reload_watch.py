@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.files import stamp
-from guesthouse.plan import build
+from guesthouse.plan.build import build
+from guesthouse.system.stamps import stamp
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
 
 
@@ -105,7 +105,7 @@ def test_a_file_that_is_being_written_is_left_alone(manifest: Path, tmp_path: Pa
         return stamp(path)
 
     writing = False
-    monkeypatch.setattr("guesthouse.files.stamp", looked)
+    monkeypatch.setattr("guesthouse.system.stamps.stamp", looked)
     with reloading(manifest, watch=True) as app:
         writing = True
         until(lambda: looks > 10)

@@ -36,15 +36,15 @@ import numpy as np
 import onnxruntime as ort
 from poisoned_events import batched, inference, odd_calls, picture_script, pictures, program, written
 
-from guesthouse.cli.parts import application_for, opened
+from guesthouse.assembly import application_for, opened
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.inference import session
 from guesthouse.manifest import load
 from guesthouse.observe import logs
-from guesthouse.plan import build
-from guesthouse.plans import Plans
+from guesthouse.plan.build import build
+from guesthouse.plan.current import Plans
 from guesthouse_abi import memory
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.imports import wasmedge_image

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from guesthouse.assembly import opened
 from guesthouse.cli import app
-from guesthouse.cli.parts import opened
 from guesthouse.manifest import ManifestError, load
-from guesthouse.plan import PlanFaults
+from guesthouse.plan.plan import PlanFaults
 from inference import tiny_models
 
 HEAD = '[app]\nname = "t"\n'

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from guesthouse import feed as module
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
-from guesthouse.feed import ARRIVALS, AT_ONCE, LONGEST_SIDE, STEP, STEPS, Feed, percentile
+from guesthouse.page import feed as module
+from guesthouse.page.feed import ARRIVALS, AT_ONCE, LONGEST_SIDE, STEP, STEPS, Feed, percentile
 
 TRACED = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 PHOTO = Event(Trigger.BINDING, "camera", b"no picture", "text/plain", id="7", metadata=TRACED)

@@ -18,20 +18,20 @@ from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from guesthouse.cli.parts import opened, room_for
+from guesthouse import masking
+from guesthouse.assembly import opened, room_for
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
-from guesthouse.feed import Feed
-from guesthouse.hostmethods import HostMethods
+from guesthouse.guests.log import KEPT, KEPT_TEXT, GuestLog
 from guesthouse.manifest import load
 from guesthouse.manifest.read import ManifestError
-from guesthouse.observe import logs
-from guesthouse.observe.guestlog import KEPT, KEPT_TEXT, GuestLog
-from guesthouse.plan import build
-from guesthouse.plans import Plans
-from guesthouse.reload import Hears, Reloader, Reloads, Source
+from guesthouse.page.feed import Feed
+from guesthouse.page.methods import HostMethods
+from guesthouse.plan.build import build
+from guesthouse.plan.current import Plans
+from guesthouse.plan.reload import Hears, Reloader, Reloads, Source
 from places import PLACES, engine_table, isolation_of
 from served import serving
 
@@ -121,7 +121,7 @@ def test_a_guests_last_lines_are_kept_and_cut(client: Client):
 
 
 def test_no_secret_is_in_the_lines(client: Client, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(logs, "_HIDDEN", {"the-token"})
+    monkeypatch.setattr(masking, "_HIDDEN", {"the-token"})
     client.send(Event(Trigger.BINDING, "camera", b"asked with the-token, twice\n"))
     assert json.loads(ask(client, "_guesthouse/guests/echo"))["log"][-1]["text"] == "asked with ***, twice"
 
@@ -245,7 +245,7 @@ def test_a_call_is_not_known_by_any_name(client: Client):
 
 
 def test_the_status_says_how_the_last_reload_ended_without_folders_and_secrets(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(logs, "_HIDDEN", ("horse",))
+    monkeypatch.setattr(masking, "_HIDDEN", ("horse",))
     path = write(tmp_path, PAGE)
     with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
         reloads = Reloads()

@@ -25,8 +25,8 @@ from guesthouse.cli.output import fail, note, print_json, print_table, progress
 from guesthouse.dapr.client import Client
 from guesthouse.event import Failure
 from guesthouse.manifest import load
+from guesthouse.plan.tokens import TokenFault, tokens_of
 from guesthouse.text import fault
-from guesthouse.tokens import TokenFault, tokens_of
 
 app = new_app()
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import typer
 
+from guesthouse.assembly import opened
 from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, number, print_json, print_table
-from guesthouse.cli.parts import opened
 from guesthouse.dapr.callback import AROUND
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
 from guesthouse.manifest.tables import Binding, Invoke, Job, Topic
 from guesthouse.manifest.text import format_size
-from guesthouse.plan import Plan
+from guesthouse.plan.plan import Plan
 
 app = new_app()
 

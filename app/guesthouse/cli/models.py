@@ -49,7 +49,7 @@ def inspect(
 ) -> None:
     """Load models as a server would, and say what goes in and out, whether runs can be batched, and the cost."""
     from guesthouse.inference.registry import Registry  # here: ONNX Runtime takes a while to import
-    from guesthouse.plan import model_config
+    from guesthouse.plan.build import model_config
 
     loaded = load(manifest)
     unknown = [name for name in names or () if name not in loaded.models]

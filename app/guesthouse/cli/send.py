@@ -15,7 +15,7 @@ from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, Manife
 from guesthouse.cli.output import fail, note
 from guesthouse.event import Cost, Destination, Event, Failure, Reply
 from guesthouse.manifest import load
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
 from guesthouse.text import fault
 from guesthouse_abi.deadline import Deadline
 
@@ -73,8 +73,8 @@ def send(
 
 def _here(event: Event, manifest: Path, verbose: bool) -> Reply:
     """Answer the event in this process. Only the guest that answers is loaded, with the models that it may use."""
-    from guesthouse.cli.parts import needed, opened
-    from guesthouse.dispatcher import Dispatcher
+    from guesthouse.assembly import needed, opened
+    from guesthouse.dispatch.dispatcher import Dispatcher
 
     loaded = needed(load(manifest), event)
     with opened(loaded) as plan:

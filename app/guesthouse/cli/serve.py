@@ -15,27 +15,27 @@ from typing import Annotated
 import structlog
 import typer
 
-from guesthouse import __version__, malloc
+from guesthouse import __version__, masking
+from guesthouse.assembly import application_for, opened, room_for, take_in, with_component
 from guesthouse.cli.observed import probes_for, traces_for
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
-from guesthouse.cli.parts import application_for, opened, room_for, take_in, with_component
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.server import ServeError, run_until_signal
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
-from guesthouse.files import stamps
 from guesthouse.inference import session
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.tables import COMPONENT_NAME
-from guesthouse.observe import logs
 from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
-from guesthouse.plan import Plan
-from guesthouse.plans import Plans
-from guesthouse.reload import Hears, Reloader, Reloads, Source, files_of
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan
+from guesthouse.plan.reload import Hears, Reloader, Reloads, Source, files_of
+from guesthouse.system import malloc
+from guesthouse.system.stamps import stamps
 
 app = new_app()
 
@@ -163,7 +163,7 @@ def _read(path: Path, component: str | None) -> Manifest:
     if component is not None:
         manifest = with_component(manifest, component)
     tokens = (*manifest.server.token, *(manifest.metrics.token if manifest.metrics is not None else ()))
-    logs.hide(token.get_secret_value() for token in tokens)
+    masking.hide(token.get_secret_value() for token in tokens)
     return manifest
 
 

@@ -11,10 +11,10 @@ import structlog
 import typer
 import uvicorn
 
+from guesthouse import masking
 from guesthouse.cli.options import LogFormat, LogLevel, example_text, new_app
 from guesthouse.cli.output import fail
 from guesthouse.manifest.rules import is_loopback
-from guesthouse.observe import logs
 from guesthouse.text import fault
 from guesthouse.web.server import LOOPBACK, application
 from guesthouse.web.sidecar import Sidecar, url_from_environment
@@ -43,7 +43,7 @@ def web(
     GUESTHOUSE_PAGE_TOKEN, the page asks its visitors for that, as the password of any name.
     """
     token, asked = os.environ.get("DAPR_API_TOKEN", ""), os.environ.get("GUESTHOUSE_PAGE_TOKEN", "")
-    logs.hide([token, asked])
+    masking.hide([token, asked])
     for library in ("httpx2", "httpcore2"):  # they have lines of their own for each question to the sidecar
         logging.getLogger(library).setLevel(logging.WARNING)
     sidecar = Sidecar(url_from_environment(), app, token)

@@ -21,7 +21,7 @@ from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 from guesthouse.dapr.sidecar import Endpoint
 from guesthouse.dapr.topics import Listing
 from guesthouse.event import Event, Failure, Reply, Trigger
-from guesthouse.threads import lasting
+from guesthouse.system.threads import lasting
 
 FIRST = 5.0  # seconds after the sidecar fetched the list: it subscribes one topic after the other
 AGAIN = 60.0  # seconds between two questions, while topics are missing

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
-from guesthouse.threads import lasting
+from guesthouse.system.threads import lasting
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from guesthouse import children
 from guesthouse.engine.base import Refused, Step
+from guesthouse.system import children
 
 TIME = 120.0  # seconds, wall clock
 MEMORY = 2 << 30  # bytes, resident

@@ -26,7 +26,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from guesthouse import children
 from guesthouse.engine.base import (
     EngineConfig,
     EngineError,
@@ -40,6 +39,7 @@ from guesthouse.engine.base import (
     number_of,
 )
 from guesthouse.engine.declared import START
+from guesthouse.system import children
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Trap
 from guesthouse_abi.host import I32, I64, U32, U64, FuncType, HostFunction, ValType

@@ -35,7 +35,7 @@ from guesthouse.engine.base import (
     fingerprint,
     number_of,
 )
-from guesthouse.threads import lasting
+from guesthouse.system.threads import lasting
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, Trap

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from guesthouse.threads import lasting
+from guesthouse.system.threads import lasting
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, InferenceError
 from guesthouse_abi.services import Tensor

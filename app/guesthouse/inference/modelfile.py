@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guesthouse.files import Stamp, digest_of, stamp
 from guesthouse.inference.protobuf import BYTES, Malformed, fields
+from guesthouse.system.stamps import Stamp, digest_of, stamp
 
 LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message
 

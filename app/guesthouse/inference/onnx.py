@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from guesthouse.files import Stamp, stamp
 from guesthouse.inference.batcher import Batcher
 from guesthouse.inference.cores import Traffic, cores
 from guesthouse.inference.graph import TooLarge, read_graph
@@ -27,6 +26,7 @@ from guesthouse.inference.session import Session
 from guesthouse.inference.tensors import check_inputs, check_outputs, describe, filled
 from guesthouse.inference.trials import Dependent, try_rows
 from guesthouse.inference.watch import Watch
+from guesthouse.system.stamps import Stamp, stamp
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.services import Tensor, TensorInfo

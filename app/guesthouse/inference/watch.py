@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from guesthouse.threads import lasting
+from guesthouse.system.threads import lasting
 from guesthouse_abi.deadline import Deadline
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from guesthouse.attempts import digest
+from guesthouse.dispatch.attempts import digest
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
 
 TIMES = ("queued", "guest", "host", "inference", "total")

@@ -2,18 +2,16 @@
 
 Everything goes through one handler: our own events, guests' lines (logger `guesthouse.guest`, with `guest` and
 `stream`) and what libraries log. What is logged while an event is handled says its trigger and trace. Nothing that was
-given to `hide` leaves it.
+given to `masking.hide` leaves it.
 """
 
 from __future__ import annotations
 
 import enum
-import json
 import logging
 import os
 import sys
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -21,15 +19,13 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from guesthouse.event import Event, Handler, Reply
+from guesthouse.masking import MARK, masked
 from guesthouse.text import escaped
 from guesthouse.tracecontext import trace_id
 from guesthouse_abi.deadline import Deadline
 
 _EVENT: ContextVar[Event] = ContextVar("event")
-_HIDDEN: tuple[str, ...] = ()  # the longest first: one secret may be the beginning of another
-_HIDING = threading.Lock()
 _SECRET_KEYS = frozenset({"token", "tokens", "password", "authorization", "dapr-api-token"})
-_MARK = "***"
 _OUR_WORDS = frozenset({"level", "logger", "time", "trigger"})  # keys whose values nobody else writes
 
 
@@ -51,14 +47,6 @@ class Level(str, enum.Enum):
 
 #: What `configure` was last told.
 in_use = Format.TEXT
-
-
-def hide(secrets: Iterable[str]) -> None:
-    """Replace these texts wherever they would appear in the log from now on, escaped as lines have them too."""
-    global _HIDDEN
-    forms = {form for secret in secrets if secret for form in (secret, json.dumps(secret)[1:-1], escaped(secret))}
-    with _HIDING:  # other threads go through the one before meanwhile, so it is never changed
-        _HIDDEN = tuple(sorted(forms.union(_HIDDEN), key=len, reverse=True))
 
 
 def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: TextIO | None = None) -> None:
@@ -112,13 +100,6 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         return line if in_use is Format.JSON else masked(line)
 
 
-def masked(text: str) -> str:
-    """The text without what was given to `hide`."""
-    for secret in _HIDDEN:
-        text = text.replace(secret, _MARK)
-    return text
-
-
 def _hidden(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Hide secrets in values alone: a token may be a word of the line's own, and must not break its JSON."""
     return {key: _without_secrets_in(value) if key not in _OUR_WORDS else value for key, value in line.items()}
@@ -160,7 +141,7 @@ def _of_event(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 
 def _without_secret_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {key: _MARK if key.lower() in _SECRET_KEYS else value for key, value in event.items()}
+    return {key: MARK if key.lower() in _SECRET_KEYS else value for key, value in event.items()}
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

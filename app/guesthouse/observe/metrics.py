@@ -21,12 +21,12 @@ from guesthouse import __version__
 from guesthouse.engine import version_of
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.guest import Guest
+from guesthouse.guests.log import GuestLog
 from guesthouse.inference import session
 from guesthouse.manifest import Manifest
-from guesthouse.observe.guestlog import GuestLog
-from guesthouse.plan import Plan
-from guesthouse.plans import Plans
-from guesthouse.reload import Outcome
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan
+from guesthouse.plan.reload import Outcome
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BYTES = tuple(65536.0 * 4**power for power in range(9))  # 64 KiB to 4 GiB

@@ -18,7 +18,6 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TypeVar
 
-from guesthouse import children
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
 from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Guest, GuestConfig
@@ -26,6 +25,7 @@ from guesthouse.guests.process import wire
 from guesthouse.guests.process.services import Requests
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
+from guesthouse.system import children
 from guesthouse_abi.deadline import Deadline
 
 T = TypeVar("T")

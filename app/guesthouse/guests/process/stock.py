@@ -16,7 +16,7 @@ import structlog
 from guesthouse.event import Failure, Reason
 from guesthouse.guests.process.remote import START, Setup, Spec, Worker, WorkerFault
 from guesthouse.guests.sandbox import TEXT
-from guesthouse.threads import lasting
+from guesthouse.system.threads import lasting
 from guesthouse_abi.deadline import Deadline
 
 _LONGEST_PAUSE = 5.0  # seconds between two tries to start a worker

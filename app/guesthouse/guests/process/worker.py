@@ -32,7 +32,6 @@ from typing import Any
 
 from PIL import Image
 
-from guesthouse import malloc
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import PAGE, EngineConfig
 from guesthouse.engine.cache import mapped
@@ -52,6 +51,7 @@ from guesthouse.guests.process.wire import (
     unpacked,
 )
 from guesthouse.guests.sandbox import Sandbox
+from guesthouse.system import malloc
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.models import KNOWN

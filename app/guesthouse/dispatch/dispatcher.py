@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import structlog
 
-from guesthouse.attempts import Attempts, digest
+from guesthouse.dispatch.attempts import Attempts, digest
 from guesthouse.event import EVENT_FAULTS, Event, Failure, Observer, Outputs, Reason, Reply, failure_of
-from guesthouse.plan import Plan, Route
-from guesthouse.plans import Plans
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan
+from guesthouse.plan.routes import Route
 from guesthouse_abi.deadline import Deadline
 
 #: What the guest or the event can be at fault for: here a route's `on_error = "drop"` holds.

@@ -16,19 +16,18 @@ import re
 import time
 from urllib.parse import parse_qs
 
-from guesthouse import __version__
+from guesthouse import __version__, masking
 from guesthouse.engine import version_of
 from guesthouse.event import Event, Failure, Handler, Headers, Reason, Reply, Trigger
-from guesthouse.feed import STEP, STEPS, Feed, Json, milliseconds
 from guesthouse.guests.guest import Guest
+from guesthouse.guests.log import GuestLog
 from guesthouse.inference import session
 from guesthouse.manifest import tables
 from guesthouse.manifest.tables import RESERVED
-from guesthouse.observe import logs
-from guesthouse.observe.guestlog import GuestLog
-from guesthouse.plan import Plan
-from guesthouse.plans import Plans
-from guesthouse.reload import Reloads
+from guesthouse.page.feed import STEP, STEPS, Feed, Json, milliseconds
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan
+from guesthouse.plan.reload import Reloads
 from guesthouse_abi.deadline import Deadline
 
 CALLER = "dapr-caller-app-id"
@@ -112,7 +111,7 @@ class HostMethods:
         if last is None:
             return None
         # Where the operator's files are is nobody's business on a page.
-        why = logs.masked(_FOLDERS.sub("", last.why))[:WHY]
+        why = masking.masked(_FOLDERS.sub("", last.why))[:WHY]
         return {"at": round(last.at, 3), "outcome": last.outcome.value, "why": why}
 
     def status(self) -> dict[str, Json]:
@@ -173,7 +172,7 @@ class HostMethods:
             "limits": dataclasses.asdict(guest.limits),
             **self._feed.details(name),
             "log": [
-                {"at": round(line.at, 3), "stream": line.stream, "text": logs.masked(line.text), "cut": line.cut}
+                {"at": round(line.at, 3), "stream": line.stream, "text": masking.masked(line.text), "cut": line.cut}
                 for line in (log.last() if isinstance(log, GuestLog) else ())
             ],
             "log_dropped": log.dropped if isinstance(log, GuestLog) else 0,

@@ -1,25 +1,19 @@
-"""All that one manifest loads: guests, models, routes. Built and checked as a whole, immutable afterwards.
+"""Making a plan of a manifest: everything is opened, loaded and checked as a whole.
 
 Building opens no port and runs no guest code; it lists every fault of the manifest's guests and models, not the first.
-Which plan events are answered with, and when one ends, is the matter of `plans`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import structlog
-
-from guesthouse.engine.base import Engine, EngineError
-from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Failure, Reason, Trigger
-from guesthouse.files import digest_of
+from guesthouse.engine.base import EngineError
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
+from guesthouse.guests.log import KEPT, GuestLog
 from guesthouse.guests.process.pool import Pool
-from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
@@ -27,149 +21,11 @@ from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
-from guesthouse.observe.guestlog import KEPT, GuestLog
-from guesthouse.tokens import TokenFault, tokens_of
+from guesthouse.plan.plan import Host, Plan, PlanFaults
+from guesthouse.plan.routes import Routes
+from guesthouse.plan.tokens import TokenFault, tokens_of
+from guesthouse.system.stamps import digest_of
 from guesthouse_abi.services import Services
-
-_logger = structlog.get_logger("guesthouse")
-
-
-class PlanFaults(Exception):
-    """A manifest that cannot be served; `faults` has every reason."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Which guest answers, and where its reply goes besides the caller."""
-
-    guest: str
-    to: tuple[str, ...] = ()
-    state: tuple[str, str] | None = None  # (store, key)
-    drop: bool = False  # a guest's own failure is not worth sending the event again
-    attempts: int = 0  # an event that failed so often is given up; 0: never
-    dead_letter: str = ""  # the output binding that it goes to then
-    enabled: bool = True
-
-
-class Routes:
-    """The manifest's routes, by what an event carries."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._off = frozenset(name for name, guest in manifest.guests.items() if not guest.enabled)
-        self._methods: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
-        self._topics: dict[str, dict[str | None, Route]] = {}
-        self._others: dict[tuple[Trigger, str], Route] = {}
-        for entry in manifest.routes():
-            table, route = entry.table, _route(entry)
-            if isinstance(table, written.Invoke):
-                self._methods.setdefault(entry.name, []).append((table.verbs, route))
-            elif isinstance(table, written.Topic):
-                # A topic's events that no rule of the manifest's names by path go to the table without a match.
-                path = table.route.path if table.route is not None and table.route.match else None
-                self._topics.setdefault(entry.name, {})[path] = route
-            else:
-                self._others[entry.trigger, entry.name] = route
-
-    def find(self, event: Event) -> Route:
-        """The route of an event. Raises `Failure` (`NOT_FOUND`, `OFF`)."""
-        route = self._find(event)
-        if not route.enabled:
-            raise Failure(Reason.OFF, f"the {event.trigger.value} {event.name!r} is switched off", route.guest)
-        if route.guest in self._off:
-            raise Failure(Reason.OFF, f"guest {route.guest!r} is switched off", route.guest)
-        return route
-
-    def _find(self, event: Event) -> Route:
-        if event.trigger is Trigger.INVOKE:
-            return self._method(event)
-        if event.trigger is Trigger.TOPIC:
-            paths = self._topics.get(event.name, {})
-            route = paths.get(event.path) or paths.get(None)
-        else:
-            route = self._others.get((event.trigger, event.name))
-        if route is None:
-            path = f" with the path {event.path!r}" if event.path else ""
-            raise Failure(Reason.NOT_FOUND, f"no guest answers the {event.trigger.value} {event.name!r}{path}")
-        return route
-
-    def _method(self, event: Event) -> Route:
-        choices = self._methods.get(event.name.strip("/"), [])
-        for verbs, route in choices:
-            if _answers(verbs, event.verb):
-                return route
-        if choices:
-            named = ", ".join(v for verbs, _ in choices for v in verbs)
-            only = f"only {named}" if named else "for none of its tables names it in verbs"
-            raise Failure(Reason.NOT_FOUND, f"the method {event.name!r} is not answered for {event.verb}, {only}")
-        raise Failure(Reason.NOT_FOUND, f"no guest answers the method {event.name!r}")
-
-
-def _answers(verbs: tuple[str, ...], verb: str) -> bool:
-    """Whether a table with these verbs is for a call with that one, which is empty where there was none."""
-    return (not verb or verb in verbs) if verbs else verb not in written.ASKING_VERBS
-
-
-def _route(entry: written.RouteEntry) -> Route:
-    """What a table of the manifest says of a route; of what it cannot say, nothing."""
-    table, route = entry.table, Route(entry.guest, enabled=entry.enabled)
-    if isinstance(table, (written.Binding, written.Topic)):
-        state = (table.state.store, table.state.key) if table.state is not None else None
-        route = replace(route, to=table.to, state=state, drop=table.on_error == "drop")
-    if isinstance(table, written.Binding):
-        route = replace(route, attempts=table.attempts or 0, dead_letter=table.dead_letter or "")
-    return route
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What plans are built on, and what lives as long as the process: the engine, its compiled code, its workers."""
-
-    engine: Engine
-    cache: CodeCache
-    stock: Stock
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What events are answered with.
-
-    `slots` are those of its guests, and of guests of plans before it that may still be at work: a guest that is
-    changed, or taken out and put back, goes on with the same.
-    """
-
-    manifest: Manifest
-    models: Registry
-    guests: Mapping[str, Guest]
-    routes: Routes
-    host: Host
-    slots: Mapping[str, Slots]
-    warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
-    tokens: tuple[str, ...] = field(default=(), repr=False)  # of which a sidecar has to send one; none: no check
-
-    def route(self, event: Event) -> Route:
-        """See `Routes.find`."""
-        return self.routes.find(event)
-
-    def log_notes(self, before: Plan | None = None) -> None:
-        """Log what is perhaps not meant, and what an operator should know of models that the plan `before` had not."""
-        for warning in self.warnings:
-            _logger.warning("perhaps not meant", warning=warning)
-        for model in self.models.models:
-            if before is None or before.models.named(model.name) is not model:
-                for text in model.notes:
-                    _logger.warning("a note on a model", model=model.name, note=text)
-
-    def close(self) -> None:
-        """Let go of the runners and models that no other plan holds. Closing twice is no error."""
-        if self.models.closed:
-            return
-        for guest in self.guests.values():
-            guest.runner.close()
-        self.models.close()
 
 
 def model_config(name: str, model: written.Model) -> ModelConfig:

@@ -10,9 +10,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from guesthouse import malloc
-from guesthouse.plan import Plan
-from guesthouse.threads import lasting
+from guesthouse.plan.plan import Plan
+from guesthouse.system import malloc
+from guesthouse.system.threads import lasting
 
 _PATIENCE = 5.0  # seconds, at the end of the process, for events that were told to end
 

@@ -16,24 +16,27 @@ from guesthouse.dapr.component_reader import Bounds
 from guesthouse.dapr.component_socket import socket_folder
 from guesthouse.dapr.server import SPARE_THREADS, Server, ServerConfig
 from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
-from guesthouse.dispatcher import Dispatcher
+from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Handler, Observer, Outputs
-from guesthouse.feed import Feed
 from guesthouse.guests.process.remote import Spec
 from guesthouse.guests.process.stock import Stock
-from guesthouse.hostmethods import HostMethods
 from guesthouse.inference.cores import cores
 from guesthouse.manifest import Manifest
 from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
 from guesthouse.observe.logs import InLog
-from guesthouse.plan import Host, Plan, Routes, build
-from guesthouse.plans import Plans
-from guesthouse.reload import Reloads, Size, size_of
+from guesthouse.page.feed import Feed
+from guesthouse.page.methods import HostMethods
+from guesthouse.plan.build import build
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Host, Plan
+from guesthouse.plan.reload import Reloads
+from guesthouse.plan.routes import Routes
+from guesthouse.plan.sizing import Size, size_of
 
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces

@@ -19,11 +19,13 @@ from typing import NamedTuple
 import structlog
 from pydantic import BaseModel
 
-from guesthouse.files import Stamp, stamps
 from guesthouse.guests.files import watched
 from guesthouse.manifest import Manifest, ManifestError
-from guesthouse.plan import Plan, PlanFaults, build
-from guesthouse.plans import Plans
+from guesthouse.plan.build import build
+from guesthouse.plan.current import Plans
+from guesthouse.plan.plan import Plan, PlanFaults
+from guesthouse.plan.sizing import Size, size_of
+from guesthouse.system.stamps import Stamp, stamps
 
 LOOK = 1.0  # seconds between looks at the files
 FIXED = ("app", "engine", "process", "outputs", "server", "page", "component", "metrics", "traces")
@@ -41,22 +43,6 @@ class Outcome(enum.Enum):
 
     DONE = "done"
     REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What guests need together: instances at once, the largest memory in bytes, events inside with those that wait."""
-
-    instances: int
-    memory: int
-    places: int
-
-
-def size_of(manifest: Manifest) -> Size:
-    """What a manifest's guests need, also those that are switched off: they may be switched on."""
-    limits = [guest.limits for guest in manifest.guests.values()]
-    instances = sum(one.concurrency for one in limits)
-    return Size(instances, max((one.memory for one in limits), default=0), instances + sum(one.queue for one in limits))
 
 
 @dataclass(frozen=True, slots=True)

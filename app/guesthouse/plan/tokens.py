@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from guesthouse import masking
 from guesthouse.manifest.tables import Server
-from guesthouse.observe import logs
 from guesthouse.text import fault
 
 LARGEST = 1 << 16  # bytes of the file
@@ -26,7 +26,7 @@ def tokens_of(server: Server) -> tuple[str, ...]:
     tokens = [token.get_secret_value() for token in server.token]
     if server.token_file is not None:
         tokens += _listed(server.token_file)
-    logs.hide(tokens)
+    masking.hide(tokens)
     return tuple(dict.fromkeys(tokens))
 
 
