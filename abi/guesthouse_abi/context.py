@@ -130,6 +130,12 @@ class Context:
         if len(self.runs) < RUNS:
             self.runs.append((model, began, ended))
 
+    def log_refusal(self, function: str, error: HostError) -> None:
+        """A line that says why the host refused what a function was asked for; a limit is kept for the event's error."""
+        self.log("host", f"{function}: {error}")
+        if isinstance(error, TooMuch):
+            self.refused = str(error)
+
     def log(self, stream: str, text: str) -> None:
         """A line of the guest's, or (stream "host") of the host's about it; dropped beyond the limit `log`."""
         left = self.limits.log - self._logged

@@ -93,6 +93,7 @@ def fd_prestat_dir_name(context: Context, fd: U32, path: U32, path_length: U32) 
     name = _preopened(context, fd, BADF)
     if path_length < len(name):
         return NAMETOOLONG
+    context.memory.check(path, path_length)
     context.memory.write(path, name)
     return SUCCESS
 
@@ -260,6 +261,7 @@ def path_readlink(
     if not isinstance(node, Link):
         return INVAL
     context.memory.check(used, 4)
+    context.memory.check(buffer, buffer_length)
     text = node.target[:buffer_length]
     context.memory.write(buffer, text)
     context.memory.set_u32(used, len(text))

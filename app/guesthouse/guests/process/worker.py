@@ -38,7 +38,7 @@ from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong,
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.models import KNOWN
+from guesthouse_abi.sessions.model_lookup import KNOWN
 from guesthouse_abi.pictures import ANY
 from guesthouse_abi.services import Services
 
