@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 
 import pytest
@@ -157,6 +158,17 @@ def test_the_oldest_blobs_go_when_there_are_too_many_or_too_many_bytes():
     assert [recalled(small, host, place) for place in (one, two, three)] == [None, "2", "3"]
     small.remember(MODEL, "large", bytes(251))
     assert recalled(small, host, two) == "2"
+
+
+def test_bytes_are_forgotten_with_the_model_that_they_stood_for():
+    known, host = KnownBlobs(), Host(MODULE)
+    host.inference.stand_for("doubler", FILE)
+    place = host.put(FILE)
+    resolved(host, *place, known)
+    assert (recalled(known, host, place), known.held) == (hashlib.sha256(FILE).hexdigest(), len(FILE))
+    host.inference.models.clear()  # a reload, by which no plan has it any more
+    gc.collect()
+    assert (recalled(known, host, place), known.held) == (None, 0)
 
 
 def test_what_is_remembered_is_bounded_and_can_be_bounded_further():

@@ -1,5 +1,5 @@
 """The wasmedge-bindgen calling convention, in all its eras: one function, whose parameter is the body (`String` or
-`Vec<u8>`), or, in eras B and C, whose parameters and results are JSON (`values.py`).
+`Vec<u8>`), or, in eras B and C, whose parameters and results are JSON (`bindgen_values.py`).
 
 Eras, told apart from the module itself (names as in the convention's own history):
 
@@ -21,13 +21,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from guesthouse_abi.calling import Instance, Shape, Start, values
-from guesthouse_abi.calling.values import Parameter, check_output, read_results
+from guesthouse_abi import bindgen_values
+from guesthouse_abi.bindgen_values import Parameter, check_output, read_results
+from guesthouse_abi.calling import Instance, Shape, Start
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, OutOfBounds, TryAgain
 from guesthouse_abi.host import FuncType, ValType
+from guesthouse_abi.imports.bindgen_results import BindgenResult, read_error
 from guesthouse_abi.imports.wasi_preview1 import flush, give_body, read_reply
-from guesthouse_abi.lastwords import ERROR_TEXT
 
 _PAIR = struct.Struct("<II")
 _RECORD = struct.Struct("<BII")
@@ -39,20 +40,6 @@ _OUTCOMES: dict[str, type[CallError]] = {"guesthouse:malformed:": MalformedEvent
 
 _I32 = ValType.I32
 _TAKES = (_I32, _I32)
-
-
-class BindgenResult:
-    """What era B's imports were given during a call."""
-
-    def __init__(self) -> None:
-        self.json = False  # whether triples become JSON
-        self.reply: bytes | None = None
-        self.error: str | None = None
-
-
-def read_error(context: Context, pointer: int, length: int) -> str:
-    """The text of the guest's own error, cut."""
-    return context.memory.read(pointer, min(length, ERROR_TEXT)).decode("utf-8", "replace")
 
 
 def failure(text: str) -> CallError:
@@ -143,7 +130,7 @@ class Bindgen:
             flag, pointer, count = memory.unpack(_RECORD, record)
             if flag:
                 raise failure(read_error(context, pointer, count))
-            return (values.results if self._json else read_results)(context, pointer, count)
+            return (bindgen_values.results if self._json else read_results)(context, pointer, count)
         except OutOfBounds as error:
             raise BadReply(f"the guest broke its calling convention: {error}") from None
         finally:
@@ -153,7 +140,7 @@ class Bindgen:
         if not self._json:
             return [(body, len(body))]
         context.state(BindgenResult).json = True
-        return values.parameters(context, body, self._types)
+        return bindgen_values.parameters(context, body, self._types)
 
     def _called(self, instance: Instance, context: Context, parameters: Sequence[Parameter]) -> int:
         """Hand the parameters over and call the function."""

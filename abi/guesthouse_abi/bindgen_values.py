@@ -14,7 +14,7 @@ true, false                      bool
 whole numbers from 0 to 255      a `Vec<u8>`
 ===============================  =====================================================================================
 
-How they get into the guest and out of it is the business of `bindgen.py`.
+How values get into the guest and out of it is not here, but in `calling/bindgen.py` and `imports/bindgen_results.py`.
 """
 
 from __future__ import annotations
