@@ -26,8 +26,8 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import I32, HostModule
-from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
 from guesthouse_abi.services import Services
+from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
 
 ALLOCATORS = {"pooling": True, "on demand": False}
 

@@ -61,7 +61,7 @@ TYPES = (*_LAYOUTS, "bool", "char", "String", *(f"Vec<{name}>" for name in _WHOL
 
 _DIGITS, _FRACTION = 20, 400  # characters of a number in JSON
 _LOOK = 1 << 16  # numbers between two looks at the deadline
-_VALUE = 64  # bytes that Python has for a value, about
+_VALUE = 64  # bytes that Python needs for one value of JSON, about
 _SHOWN = 40
 
 
@@ -170,13 +170,13 @@ Parameter = tuple[bytes, int]
 
 
 def parameters(context: Context, body: bytes, types: Sequence[str]) -> list[Parameter]:
-    """The parameters that a body has; `types` are what the manifest says of them, none where it says nothing.
+    """The parameters that a body has; `types` are those that the manifest names, none where it names none.
 
     Raises `MalformedEvent`, with the element that is wrong.
     """
     if not body.strip():
         return _parameters(context, [], types)
-    # Before anything is made of it: its texts, and what Python has for each value.
+    # Accounted for before it is parsed: its texts, and Python's objects for its values.
     values = body.count(b",") + body.count(b"[") + body.count(b"{")
     size = len(body) * (4 if body.isascii() else 12) + _VALUE * values
     try:

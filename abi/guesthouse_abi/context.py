@@ -131,7 +131,7 @@ class Context:
             self.runs.append((model, began, ended))
 
     def log_refusal(self, function: str, error: HostError) -> None:
-        """A line that says why the host refused what a function was asked for; a limit is kept for the event's error."""
+        """Log why a function refused what it was asked for; a limit that was reached is kept for the event's error."""
         self.log("host", f"{function}: {error}")
         if isinstance(error, TooMuch):
             self.refused = str(error)

@@ -38,8 +38,8 @@ class LastWords:
         self._message_follows = False
         self._causes = False
 
-    def hear(self, line: str) -> None:
-        """A line that is not blank, without its end."""
+    def add(self, line: str) -> None:
+        """Look at the next line: one that is not blank, without its end."""
         if self._message_follows:
             self._message_follows = False
             self.panic = f"{self.panic} {line.strip()}"

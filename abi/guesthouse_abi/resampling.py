@@ -82,8 +82,8 @@ def bilinear(picture: Bytes, width: int, height: int, order: tuple[int, int, int
             (lower, left, near_x, far_y),
             (lower, right, far_x, far_y),
         ):
-            # All indexes are inside: "clip" only spares numpy the looking. To doubles in a step of its own, which is
-            # half the time of a product of bytes and doubles.
+            # All indexes are inside: with "clip" numpy does not check them. The bytes become doubles in a step of their
+            # own, which takes half the time of a product of bytes and doubles.
             product[...] = lines.take(index, axis=1, mode="clip")
             np.multiply(x, y, out=weight)
             product *= weight

@@ -15,8 +15,8 @@ from test_abi_bindgen import PRELUDE, answer, record, triple
 import wat
 from budget import examples
 from guesthouse.guests.guest import Shape
-from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.bindgen_values import MOST, TYPES, parameters, results
+from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.errors import BadReply, DeadlineExceeded, GuestError, MalformedEvent, OutOfBounds
 from guesthouse_abi.memory import Memory
 

@@ -35,7 +35,7 @@ _RECORD = struct.Struct("<BII")
 
 _RETURN_AT = 8  # where era A's hosts had the result's {pointer, length} written
 
-#: How an error begins that says more than that the function failed; what follows is its text.
+#: How the text of an error may begin to say what is to become of the event; the rest is its text.
 _OUTCOMES: dict[str, type[CallError]] = {"guesthouse:malformed:": MalformedEvent, "guesthouse:try-again:": TryAgain}
 
 _I32 = ValType.I32
@@ -43,7 +43,11 @@ _TAKES = (_I32, _I32)
 
 
 def failure(text: str) -> CallError:
-    """What a function's own error is: the event's fault or one of now, where it begins so, else the guest's."""
+    """The exception for a function's own error.
+
+    By how its text begins, the event is at fault (`MalformedEvent`) or may succeed later (`TryAgain`); any other is the
+    guest's own (`GuestError`).
+    """
     for beginning, outcome in _OUTCOMES.items():
         if text.startswith(beginning):
             return outcome(text[len(beginning) :].strip() or "the guest gives no reason")
@@ -63,7 +67,7 @@ class Bindgen:
         self._era = "C"
         self._initialize = False
         self._returns: tuple[ValType, ...] = ()
-        self._by_pointer = False
+        self._by_pointer = False  # era A: the result comes back at an address that the host passes
 
     def problems(self, shape: Shape) -> list[str]:
         """See `Convention.problems`; also decides the era."""
@@ -123,9 +127,9 @@ class Bindgen:
                 instance.call("_initialize")
             if self._era == "A":
                 return self._run_a(instance, context, body)
-            record = self._called(instance, context, parameters)
+            record = self._call_function(instance, context, parameters)
             if self._era == "B":
-                return self._returned(context)
+                return self._handed_over(context)
             memory = context.memory
             flag, pointer, count = memory.unpack(_RECORD, record)
             if flag:
@@ -142,7 +146,7 @@ class Bindgen:
         context.state(BindgenResult).json = True
         return bindgen_values.parameters(context, body, self._types)
 
-    def _called(self, instance: Instance, context: Context, parameters: Sequence[Parameter]) -> int:
+    def _call_function(self, instance: Instance, context: Context, parameters: Sequence[Parameter]) -> int:
         """Hand the parameters over and call the function."""
         table = instance.call("allocate", _PAIR.size * len(parameters))
         pairs = []
@@ -165,7 +169,8 @@ class Bindgen:
         check_output(context, length)
         return memory.read(pointer, length)
 
-    def _returned(self, context: Context) -> bytes:
+    def _handed_over(self, context: Context) -> bytes:
+        """What the guest has passed to the imports of era B."""
         result = context.state(BindgenResult)
         if result.error is not None:
             raise failure(result.error)

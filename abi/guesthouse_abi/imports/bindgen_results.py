@@ -1,9 +1,9 @@
 """The imports by which older wasmedge-bindgen guests hand their result over (era B of `calling/bindgen.py`).
 
-The module `env` (tags 0.1.3 to 0.1.10, see `env.py`) passes raw bytes. The module `wasmedge-bindgen` passes raw bytes in
-0.1.11 and triples from 0.1.12 to 0.3.0, under the same types: which of the two came is seen from the memory. The guest
-may use that memory again when the import returns, so the result is copied here, into a `BindgenResult`, from which the
-calling convention takes it. Each function is described in docs/abi.md.
+The module `env` (tags 0.1.3 to 0.1.10, see `env.py`) passes raw bytes. The module `wasmedge-bindgen` passes raw bytes
+in 0.1.11 and triples from 0.1.12 to 0.3.0, under the same types: which of the two came is seen from the memory. The
+guest may use that memory again when the import returns, so the result is copied here, into a `BindgenResult`, from
+which the calling convention takes it. Each function is described in docs/abi.md.
 """
 
 from __future__ import annotations

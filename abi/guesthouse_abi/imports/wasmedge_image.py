@@ -2,8 +2,9 @@
 
 v1 (WasmEdge 0.8 to 0.12) has a function for each format and layout, and trusts the guest's buffer to be large enough;
 v2 (from 0.13) says the buffer's length. v1 decodes as WasmEdge 0.14 did and v2 as 0.15, unless the manifest names one
-for the guest (`image`). As there, up to 0.14 a function decodes its own format only, from 0.15 any. Everything that is
-wrong is error number 1, with the reason in the log. How it is done is in `pictures`.
+for the guest (`image`). As in WasmEdge, up to 0.14 a function decodes its own format only, from 0.15 any. Everything
+that is wrong is error number 1, with the reason in the log. Each function is described in docs/abi.md, under the
+module's name; how pictures are decoded and resized is in `pictures`.
 """
 
 from __future__ import annotations

@@ -28,9 +28,7 @@ from guesthouse_abi.sessions.session import Side
 from guesthouse_abi.sessions.tensorflow import WasmEdgeSession
 
 
-def v1_function(
-    module: HostModule, name: str, faults: dict[type[HostError], int] | None = None
-) -> Callable[..., Any]:
+def v1_function(module: HostModule, name: str, faults: dict[type[HostError], int] | None = None) -> Callable[..., Any]:
     """Registers a function of v1, whose name begins with the module's."""
     return module.function(f"{module.name}_{name}", faults=faults)
 

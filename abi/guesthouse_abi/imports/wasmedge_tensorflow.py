@@ -17,7 +17,7 @@ from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.host import U32, U64, HostModule
 from guesthouse_abi.imports.tensors import read_shape
 from guesthouse_abi.imports.wasmedge_numbers import FAULTS, NO_HANDLE, SUCCESS, dtype_of
-from guesthouse_abi.imports.wasmedge_sessions import define_v1, define_v2, deferring_errors, v1_function
+from guesthouse_abi.imports.wasmedge_sessions import deferring_errors, define_v1, define_v2, v1_function
 from guesthouse_abi.sessions.handles import Handles
 from guesthouse_abi.sessions.model_lookup import granted, named
 from guesthouse_abi.sessions.tensorflow import OutputName, TensorflowSession

@@ -1,8 +1,8 @@
 """The import module `wasmedge_tensorflowlite`: models that a guest believes to be TensorFlow Lite files, in both
 generations.
 
-What generations are, and how v1 reports what is wrong, is in `wasmedge_sessions`, with the functions that TensorFlow has
-too. Each function is described in docs/abi.md, under the module's name.
+What generations are, and how v1 reports what is wrong, is in `wasmedge_sessions`, with the functions that TensorFlow
+has too. Each function is described in docs/abi.md, under the module's name.
 
 A guest hands over bytes only: types and shapes are the model's. A session has all outputs of its model from the start.
 In v2 a tensor's number is the index of the output in the model; in v1 it is a handle, which ends with `delete_session`.
@@ -13,7 +13,7 @@ from __future__ import annotations
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import U32, U64, HostModule
 from guesthouse_abi.imports.wasmedge_numbers import FAULTS, NO_HANDLE, SUCCESS
-from guesthouse_abi.imports.wasmedge_sessions import define_v1, define_v2, deferring_errors, v1_function
+from guesthouse_abi.imports.wasmedge_sessions import deferring_errors, define_v1, define_v2, v1_function
 from guesthouse_abi.sessions.handles import Handles
 from guesthouse_abi.sessions.tensorflow import TensorflowLiteSession
 

@@ -82,8 +82,8 @@ def size_of(data: bytes, formats: frozenset[str]) -> tuple[int, int]:
     return source.width, source.height
 
 
-def _nobody(text: str) -> None:
-    """Nobody wants to know."""
+def _ignored(text: str) -> None:
+    """For a caller that wants no notes."""
 
 
 def decode_and_resize(
@@ -98,15 +98,15 @@ def decode_and_resize(
     budget: Budget,
     deadline: Deadline,
     scale: bool = False,
-    note: Note = _nobody,
+    note: Note = _ignored,
 ) -> NDArray[Any]:
     """The picture in `data`, resized to `width` x `height`: a C-contiguous array (height, width, 3) of `layout.dtype`.
 
     Floats are value / 255 in `Era.GIL`; in `Era.STB` they are linear light, (value / 255) ** 2.2, resized as such and
     not clamped. `formats` names what may be decoded, `pixels` is the most that a picture may have before and after.
     With `scale` a JPEG may be decoded at a half, a quarter or an eighth, not below the target's size: faster, and
-    smoother. `note` is told of a picture that is damaged and decoded all the same. Raises `HostError` (nothing that can
-    be decoded), `TooMuch` and what `Deadline.check` does.
+    smoother. `note` is called with what is wrong with a picture that is damaged and decoded all the same. Raises
+    `HostError` (nothing that can be decoded), `TooMuch` and what `Deadline.check` does.
     """
     deadline.check()
     _check_size("a target", width, height, pixels)

@@ -18,7 +18,7 @@ from guesthouse_abi.resampling import Bytes
 _FILE = 14  # bytes before the header that has its own size
 _BITFIELDS = 3
 _MASKS_OF_NONE = {16: (31 << 10, 31 << 5, 31, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
-#: By how many a value of so many bits is multiplied, and how far that is shifted, to fill eight bits.
+#: For a colour of so many bits (the index): the factor and the shift to the right that spread it over eight bits.
 _TO_EIGHT_BITS = ((0, 0), (0xFF, 0), (0x55, 0), (0x49, 1), (0x11, 0), (0x21, 2), (0x41, 4), (0x81, 6), (0x01, 0))
 
 

@@ -1,10 +1,9 @@
 """GIF pictures: the first one of an animation, as stb_image puts it on its canvas.
 
 Transparent pixels are black. So is the canvas around a smaller picture, unless (in `Era.STB`) the header names a
-background other than the palette's first colour: then it is that colour with red and blue exchanged, for stb_image
-does so. Only the
-blocks are read here; Pillow inflates the pixels (LZW), as numbers in a palette.
-Format: GIF89a (CompuServe), sections 17 to 25.
+background other than the palette's first colour: then it is that colour with red and blue exchanged, as stb_image has
+it. Only the blocks are read here; Pillow inflates the pixels (LZW), as numbers in a palette. Format: GIF89a
+(CompuServe), sections 17 to 25.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.resampling import Bytes
 
 Note = Callable[[str], None]
-"""Is told what is wrong with a picture that is decoded all the same."""
+"""Called with what is wrong with a picture that is decoded all the same."""
 
 
 class Era(enum.Enum):
@@ -27,7 +27,7 @@ class Era(enum.Enum):
 
 
 class Source(Protocol):
-    """A picture whose header was read; whoever makes one raises `HostError` where there is none.
+    """A picture whose header was read. Making one raises `HostError` for bytes that are no such picture.
 
     `overhead`: bytes that decoding takes besides the picture's own bytes and its pixels as RGB.
     """

@@ -110,9 +110,7 @@ class KnownBlobs:
 KNOWN = KnownBlobs()
 
 
-def resolve(
-    context: Context, data: GuestBytes, known: KnownBlobs = KNOWN, *, allow_own_model: bool = True
-) -> Model:
+def resolve(context: Context, data: GuestBytes, known: KnownBlobs = KNOWN, *, allow_own_model: bool = True) -> Model:
     """The model that these bytes mean to this guest.
 
     They are `guesthouse:model/NAME`, or a file that a model of the manifest stands for, or (with the grant
@@ -135,7 +133,7 @@ def resolve(
 
 
 def resolve_parts(context: Context, parts: Sequence[GuestBytes], known: KnownBlobs = KNOWN) -> Model:
-    """As `resolve`, for one model in several pieces, by the digest of all in a row; never a model of the guest's own."""
+    """As `resolve`, for one model in several pieces, which are one behind the other. It is never the guest's own."""
     total = sum(map(len, parts))
     context.hold(total)
     try:

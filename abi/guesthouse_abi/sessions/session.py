@@ -33,8 +33,8 @@ class Output:
 class Session:
     """A model, the inputs of the next run by the model's own names, and the outputs by the guest's.
 
-    `interface` and `noun` name such a session in errors. `faults` says why a run must fail, where the function that went
-    wrong before it cannot say so itself.
+    `interface` and `noun` name such a session in errors. `faults` says why a run must fail, where the function that
+    went wrong before it cannot say so itself.
     """
 
     interface: ClassVar[str]

@@ -38,9 +38,9 @@ from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong,
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.sessions.model_lookup import KNOWN
 from guesthouse_abi.pictures import ANY
 from guesthouse_abi.services import Services
+from guesthouse_abi.sessions.model_lookup import KNOWN
 
 _INSTANCES = 2  # of the engine: one at work, and one on its way out
 _KNOWN = 64 << 20  # bytes of model files that a guest embeds, remembered from one event to the next
