@@ -20,7 +20,7 @@ from guesthouse_abi.imports.wasmedge_numbers import FAULTS, NO_HANDLE, SUCCESS, 
 from guesthouse_abi.imports.wasmedge_sessions import deferring_errors, define_v1, define_v2, v1_function
 from guesthouse_abi.sessions.handles import Handles
 from guesthouse_abi.sessions.model_lookup import granted, named
-from guesthouse_abi.sessions.tensorflow import OutputName, TensorflowSession
+from guesthouse_abi.sessions.tensorflow import TensorflowSession, full_name
 
 #: What functions of v2 answer; those of v1 have numbers of their own.
 MODULE = HostModule("wasmedge_tensorflow", FAULTS)
@@ -38,7 +38,7 @@ def _session(context: Context, handle: int) -> TensorflowSession:
 def _append_input(
     context: Context,
     session: TensorflowSession,
-    name: OutputName,
+    name: str,
     dimensions: tuple[int, int],
     code: int,
     data: tuple[int, int],
@@ -82,7 +82,7 @@ def append_input(
     size: U32,
 ) -> U32:
     found = _session(context, session)
-    asked = OutputName.parsed(context.memory.text(name, name_length))
+    asked = full_name(context.memory.text(name, name_length))
     _append_input(context, found, asked, (dimensions, rank), dtype, (data, size))
     return SUCCESS
 
@@ -90,7 +90,7 @@ def append_input(
 @MODULE.function()
 def append_output(context: Context, session: U32, name: U32, name_length: U32) -> U32:
     found = _session(context, session)
-    found.append_output(OutputName.parsed(context.memory.text(name, name_length)))
+    found.append_output(full_name(context.memory.text(name, name_length)))
     return SUCCESS
 
 
@@ -113,7 +113,7 @@ def clear_output(context: Context, session: U32) -> U32:
 def v1_get_output_tensor(context: Context, session: U64, name: U32, name_length: U32, index: U32) -> U64:
     handles = context.state(Handles)
     found = handles.session(session, TensorflowSession)
-    output = found.output(OutputName(context.memory.text(name, name_length), index))
+    output = found.output(f"{context.memory.text(name, name_length)}:{index}")
     return U64(0 if output.value is None else handles.tensor_handle(found, output))
 
 
@@ -131,7 +131,7 @@ def v1_append_input(
     size: U32,
 ) -> None:
     def append(found: TensorflowSession) -> None:
-        asked = OutputName(context.memory.text(name, name_length), index)
+        asked = f"{context.memory.text(name, name_length)}:{index}"
         _append_input(context, found, asked, (dimensions, rank), dtype, (data, size))
 
     deferring_errors(context, "wasmedge_tensorflow_append_input", TensorflowSession, session, "inputs", append)
@@ -140,7 +140,7 @@ def v1_append_input(
 @v1_function(MODULE, "append_output")
 def v1_append_output(context: Context, session: U64, name: U32, name_length: U32, index: U32) -> None:
     def append(found: TensorflowSession) -> None:
-        found.append_output(OutputName(context.memory.text(name, name_length), index))
+        found.append_output(f"{context.memory.text(name, name_length)}:{index}")
 
     deferring_errors(context, "wasmedge_tensorflow_append_output", TensorflowSession, session, "outputs", append)
 

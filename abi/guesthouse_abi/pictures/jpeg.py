@@ -85,7 +85,7 @@ class Jpeg:
     def decode(self, deadline: Deadline, note: Note) -> Bytes:
         if self._any_sampling:
             return self._decode_any_sampling(self._essential(deadline, note)[0], deadline)
-        # Memory that was not cleared is some 5 % faster. Where libjpeg has no complaint, it has written every row of it.
+        # Memory that was not cleared is some 5% faster. Where libjpeg has no complaint, it has written every row of it.
         picture, trouble = self._decode(self._data, np.empty)
         if not trouble:
             return picture

@@ -7,6 +7,7 @@ made from `Session` (`tensorflow`, `wasi_nn`).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -36,6 +37,8 @@ class Session:
     `interface` and `noun` name such a session in errors. `faults` says why a run must fail, where the function that
     went wrong before it cannot say so itself.
     """
+
+    __slots__ = ("faults", "handle", "inputs", "model", "outputs")
 
     interface: ClassVar[str]
     noun: ClassVar[str] = "session"
@@ -83,7 +86,7 @@ class Session:
         outputs = [output for output in self.outputs.values() if output.info.dtype is not None]
         if self.outputs and not outputs:
             check_can_be_given(next(iter(self.outputs.values())).info)
-        values = self._values(context, list({output.info.name: output.info for output in outputs}.values()))
+        values = self._values(context, {output.info.name: output.info for output in outputs})
         for output in outputs:
             value = values[output.info.name]
             if value.dtype.kind not in "biuf":
@@ -91,16 +94,18 @@ class Session:
             context.hold(value.nbytes)
             output.value = value
 
-    def _values(self, context: Context, wanted: list[TensorInfo]) -> dict[str, Tensor]:
-        """The outputs of a run by their names.
+    def _values(self, context: Context, wanted: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+        """The outputs of a run by the model's own names, which are those of `wanted`.
 
         Outputs whose size the model says are accounted for before it runs, so a run whose results may not be kept is
         refused and not made. The size of any other output is known only when ONNX Runtime has made it: it exists before
         `run` counts it. How much that can be, `max_elements` and `max_batch` of the model bound, not `host_memory`.
         """
-        expected = sum(static_size(info) for info in wanted if info.shape is not None and None not in info.shape)
+        names, expected = list(wanted), 0
+        for info in wanted.values():
+            if info.shape is not None and None not in info.shape:
+                expected += static_size(info)
         context.hold(expected)
-        names = [info.name for info in wanted]
         started = time.perf_counter()
         try:
             results = self.model.run(self.inputs, names, context.deadline)

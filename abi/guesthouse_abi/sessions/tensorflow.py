@@ -7,7 +7,7 @@ shape, and in when an output has a length and a value. Each function is describe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadHandle, InferenceError
@@ -23,6 +23,8 @@ class WasmEdgeSession(Session, ABC):
 
     `v1_run_ends_tensors`: whether a run by a function of v1 ends the numbers of tensors.
     """
+
+    __slots__ = ()
 
     v1_run_ends_tensors: ClassVar[bool]
 
@@ -51,43 +53,35 @@ class WasmEdgeSession(Session, ABC):
         """What a function of v2 writes, cut to the `room` that the guest has for it. Raises `InferenceError`."""
 
 
-class OutputName(NamedTuple):
-    """An operation of a TensorFlow graph, and which of its outputs: `name:2`."""
+def full_name(text: str) -> str:
+    """An operation of a TensorFlow graph and which of its outputs, `name:2`; output 0 where the text has none."""
+    operation, colon, output = text.rpartition(":")
+    if colon and output.isascii() and output.isdecimal():
+        return f"{operation}:{int(output)}"
+    return f"{text}:0"
 
-    operation: str
-    output: int
 
-    @classmethod
-    def parsed(cls, text: str) -> OutputName:
-        """Output 0 where the text names none."""
-        operation, colon, index = text.rpartition(":")
-        if colon and index.isascii() and index.isdecimal():
-            return cls(operation, int(index))
-        return cls(text, 0)
-
-    @property
-    def forms(self) -> list[str]:
-        """What a model is asked for, in this order."""
-        return [str(self), self.operation] if self.output == 0 else [str(self)]
-
-    def __str__(self) -> str:
-        return f"{self.operation}:{self.output}"
+def _forms(name: str) -> list[str]:
+    """What a model is asked for: the full name, and for output 0 also the operation alone."""
+    return [name, name[:-2]] if name.endswith(":0") else [name]
 
 
 class TensorflowSession(WasmEdgeSession):
-    """A session of `wasmedge_tensorflow`. It has the outputs that were appended."""
+    """A session of `wasmedge_tensorflow`. It has the outputs that were appended. Names are full ones (`full_name`)."""
+
+    __slots__ = ()
 
     interface = "wasmedge_tensorflow"
     v1_run_ends_tensors = True
 
-    def input(self, name: OutputName) -> TensorInfo:
+    def input(self, name: str) -> TensorInfo:
         """The model's input of that name. Raises `InferenceError`."""
-        return find_by_name(self.model, "input", name.forms)
+        return find_by_name(self.model, "input", _forms(name))
 
-    def append_output(self, name: OutputName) -> None:
+    def append_output(self, name: str) -> None:
         """Ask for an output; again is no error. Raises `InferenceError`."""
-        info = find_by_name(self.model, "output", name.forms)
-        self.outputs.setdefault(str(name), Output(info))
+        info = find_by_name(self.model, "output", _forms(name))
+        self.outputs.setdefault(name, Output(info))
 
     def clear_outputs(self, context: Context) -> None:
         """Forget the outputs, the numbers of their tensors, and what went wrong when they were appended."""
@@ -96,16 +90,16 @@ class TensorflowSession(WasmEdgeSession):
         self.outputs.clear()
         self.faults.pop("outputs", None)
 
-    def output(self, name: OutputName) -> Output:
+    def output(self, name: str) -> Output:
         """The output that was appended by that name. Raises `InferenceError`."""
-        output = self.outputs.get(str(name))
+        output = self.outputs.get(name)
         if output is None:
             raise InferenceError(f"the output {name} was not appended before")
         check_can_be_given(output.info)
         return output
 
     def output_by_text(self, name: str) -> Output:
-        return self.output(OutputName.parsed(name))
+        return self.output(full_name(name))
 
     def number_of(self, handles: Handles, output: Output) -> int:
         return handles.tensor_handle(self, output)
@@ -128,6 +122,8 @@ class TensorflowSession(WasmEdgeSession):
 
 class TensorflowLiteSession(WasmEdgeSession):
     """A session of `wasmedge_tensorflowlite`. It has all outputs of its model from the start."""
+
+    __slots__ = ()
 
     interface = "wasmedge_tensorflowlite"
     v1_run_ends_tensors = False

@@ -23,8 +23,9 @@ _LARGEST_EMPTY = 1 << 31
 
 def copied(context: Context, dtype: np.dtype[Any], shape: tuple[int, ...], data: GuestBytes) -> Tensor:
     """A copy of the guest's tensor, accounted for before it is made. Raises `InferenceError`, `TooMuch`."""
-    check_size(dtype, shape, len(data))
-    context.hold(len(data))
+    size = len(data)
+    check_size(dtype, shape, size)
+    context.hold(size)
     # A guest may have any byte in a bool; numpy knows only 0 and 1.
     stored = np.dtype(np.uint8) if dtype == np.bool_ else dtype
     return data.array(stored).astype(dtype, copy=False).reshape(shape)

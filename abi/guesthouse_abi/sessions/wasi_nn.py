@@ -66,6 +66,8 @@ class Target(enum.Enum):
 class ExecutionContext(Session):
     """A session of wasi-nn. It has all outputs of its model from the start."""
 
+    __slots__ = ()
+
     interface = "wasi-nn"
     noun = "execution context"
 
