@@ -8,12 +8,15 @@ import hashlib
 import pytest
 from inference_host import Doubler, Host
 
+from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.registry import Registry
 from guesthouse_abi.errors import DeadlineExceeded, Denied, InferenceError, OutOfBounds, TooMuch
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.imports.wasmedge_tensorflow import MODULE
 from guesthouse_abi.memory import Memory
-from guesthouse_abi.services import Model
+from guesthouse_abi.services import Model, Services
 from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
+from inference import tiny_models
 
 FILE = bytes(range(256)) * 8
 MODEL = Doubler()
@@ -169,6 +172,28 @@ def test_bytes_are_forgotten_with_the_model_that_they_stood_for():
     host.inference.models.clear()  # a reload, by which no plan has it any more
     gc.collect()
     assert (recalled(known, host, place), known.held) == (None, 0)
+
+
+def test_bytes_outlive_a_reload_that_keeps_their_model_and_no_other(tmp_path):
+    path = tiny_models.save(tmp_path, tiny_models.doubling())
+    known, host = KnownBlobs(), Host(MODULE, models=frozenset({"doubler"}))
+    config = ModelConfig(name="doubler", path=path, stands_for=(hashlib.sha256(FILE).hexdigest(),))
+    first = Registry.open([config])
+    host.context.services = Services(first, host.log)
+    resolved(host, *host.put(FILE), known)
+    second = Registry.open([config], first)
+    first.close()
+    host.context.services = Services(second, host.log)
+    del first
+    gc.collect()
+    assert known.held == len(FILE)
+    third = Registry.open([], second)
+    second.close()
+    host.context.services = Services(third, host.log)
+    del second
+    gc.collect()
+    assert known.held == 0
+    third.close()
 
 
 def test_what_is_remembered_is_bounded_and_can_be_bounded_further():
