@@ -68,6 +68,7 @@ class Memory:
     def text(self, pointer: int, length: int, most: int = 4096) -> str:
         """A UTF-8 string of at most `most` bytes. Raises `BadText`."""
         if length > most:
+            self.check(pointer, length)
             raise BadText(f"a string of {length} bytes; at most {most} are read here")
         try:
             return self.read(pointer, length).decode()

@@ -26,6 +26,7 @@ from guesthouse_abi.sessions.tensorflow import TensorflowSession, full_name
 MODULE = HostModule("wasmedge_tensorflow", FAULTS)
 
 _DIMENSION = np.dtype(np.int64)
+_TAG = 8  # bytes of a record {u32 pointer, u32 length}; what the tags say has no meaning here
 
 define_v2(MODULE, TensorflowSession)
 define_v1(MODULE, TensorflowSession)
@@ -58,6 +59,7 @@ def create_session_saved_model(
     context: Context, path: U32, path_length: U32, tags: U32, tag_count: U32, session_out: U32
 ) -> U32:
     context.memory.check(session_out, 4)
+    context.memory.check(tags, tag_count * _TAG)
     wanted = context.memory.text(path, path_length)
     if not granted(context, wanted):
         raise InferenceError(
