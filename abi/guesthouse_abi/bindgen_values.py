@@ -33,7 +33,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, MalformedEvent, TooMuch
 
 #: Parameters or results of one function.
-MOST = 64
+MOST_VALUES = 64
 
 TRIPLE = struct.Struct("<III")
 
@@ -100,7 +100,7 @@ def _scalar(tag: int, data: bytes) -> str:
     return str(np.frombuffer(data, _SCALARS[tag][1])[0])
 
 
-def read_results(context: Context, pointer: int, count: int) -> bytes:
+def result_as_bytes(context: Context, pointer: int, count: int) -> bytes:
     """`count` triples as the body of a reply: one value, or none for an empty body. Raises `BadReply`."""
     if count == 0:
         return b""
@@ -114,10 +114,10 @@ def read_results(context: Context, pointer: int, count: int) -> bytes:
 # ---- results as JSON ----
 
 
-def results(context: Context, pointer: int, count: int) -> bytes:
+def results_as_json(context: Context, pointer: int, count: int) -> bytes:
     """`count` triples as a JSON array. Raises `BadReply`."""
-    if count > MOST:
-        raise BadReply(f"{count} results; a function may have {MOST}")
+    if count > MOST_VALUES:
+        raise BadReply(f"{count} results; a function may have {MOST_VALUES}")
     triples = list(TRIPLE.iter_unpack(context.memory.read(pointer, count * TRIPLE.size)))
     check_output(context, sum(length for _, _, length in triples))
     reply = bytearray(b"[")
@@ -169,7 +169,7 @@ def _add_numbers(context: Context, reply: bytearray, data: bytes, layout: np.dty
 Parameter = tuple[bytes, int]
 
 
-def parameters(context: Context, body: bytes, types: Sequence[str]) -> list[Parameter]:
+def parameters_from_json(context: Context, body: bytes, types: Sequence[str]) -> list[Parameter]:
     """The parameters that a body has; `types` are those that the manifest names, none where it names none.
 
     Raises `MalformedEvent`, with the element that is wrong.
@@ -192,8 +192,8 @@ def parameters(context: Context, body: bytes, types: Sequence[str]) -> list[Para
 def _parameters(context: Context, elements: Sequence[object], types: Sequence[str]) -> list[Parameter]:
     if types and len(types) != len(elements):
         raise MalformedEvent(f"the body has {len(elements)} elements; the function has {len(types)} parameters")
-    if len(elements) > MOST:
-        raise MalformedEvent(f"the body has {len(elements)} elements; a function may have {MOST} parameters")
+    if len(elements) > MOST_VALUES:
+        raise MalformedEvent(f"the body has {len(elements)} elements; a function may have {MOST_VALUES} parameters")
     found = []
     for index, element in enumerate(elements):
         context.deadline.check()

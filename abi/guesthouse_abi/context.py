@@ -124,7 +124,7 @@ class Context:
         """Give back what `hold` took."""
         self.held -= count
 
-    def ran(self, model: str, began: float, ended: float) -> None:
+    def add_run(self, model: str, began: float, ended: float) -> None:
         """Account for a run of a model."""
         self.inference_seconds += ended - began
         if len(self.runs) < RUNS:

@@ -22,7 +22,7 @@ import struct
 from collections.abc import Sequence
 
 from guesthouse_abi import bindgen_values
-from guesthouse_abi.bindgen_values import Parameter, check_output, read_results
+from guesthouse_abi.bindgen_values import Parameter, check_output, result_as_bytes
 from guesthouse_abi.calling import Instance, Shape, Start
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, OutOfBounds, TryAgain
@@ -134,7 +134,7 @@ class Bindgen:
             flag, pointer, count = memory.unpack(_RECORD, record)
             if flag:
                 raise failure(read_error(context, pointer, count))
-            return (bindgen_values.results if self._json else read_results)(context, pointer, count)
+            return (bindgen_values.results_as_json if self._json else result_as_bytes)(context, pointer, count)
         except OutOfBounds as error:
             raise BadReply(f"the guest broke its calling convention: {error}") from None
         finally:
@@ -144,7 +144,7 @@ class Bindgen:
         if not self._json:
             return [(body, len(body))]
         context.state(BindgenResult).json = True
-        return bindgen_values.parameters(context, body, self._types)
+        return bindgen_values.parameters_from_json(context, body, self._types)
 
     def _call_function(self, instance: Instance, context: Context, parameters: Sequence[Parameter]) -> int:
         """Hand the parameters over and call the function."""

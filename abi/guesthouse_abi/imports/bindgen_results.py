@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator
 
 from guesthouse_abi import bindgen_values
-from guesthouse_abi.bindgen_values import TRIPLE, check_output, known_value, read_results
+from guesthouse_abi.bindgen_values import TRIPLE, check_output, known_value, result_as_bytes
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, OutOfBounds
 from guesthouse_abi.host import U32, HostModule
@@ -20,7 +20,7 @@ from guesthouse_abi.lastwords import ERROR_TEXT
 
 MODULE = HostModule("wasmedge-bindgen")
 
-_MOST_TRIPLES = bindgen_values.MOST
+_MOST_TRIPLES = bindgen_values.MOST_VALUES
 
 
 class BindgenResult:
@@ -59,7 +59,7 @@ def return_triples(context: Context, pointer: U32, count: U32) -> None:
     """Keep the reply: triples where the memory holds `count` sound ones, else `count` raw bytes."""
     result = context.state(BindgenResult)
     if _are_triples(context, pointer, count):
-        result.reply = (bindgen_values.results if result.json else read_results)(context, pointer, count)
+        result.reply = (bindgen_values.results_as_json if result.json else result_as_bytes)(context, pointer, count)
     elif result.json:
         raise BadReply(
             'the guest returned raw bytes, without their type: values = "json" needs wasmedge-bindgen 0.1.12'

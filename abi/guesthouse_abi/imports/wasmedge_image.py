@@ -14,14 +14,14 @@ from collections.abc import Callable
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.host import U32, HostModule
-from guesthouse_abi.pictures import ANY, JPEG, PNG, Era, Layout, decode_and_resize
+from guesthouse_abi.pictures import ALL_FORMATS, JPEG, PNG, Era, Layout, decode_and_resize
 
 SUCCESS, FAIL = 0, 1
 
 MODULE = HostModule("wasmedge_image", {HostError: FAIL})
 
 _LAYOUTS = frozenset(int(layout) for layout in Layout)
-_FORMATS = {"jpg": JPEG, "png": PNG, "image": ANY}
+_FORMATS = {"jpg": JPEG, "png": PNG, "image": ALL_FORMATS}
 
 
 def _load(
@@ -40,7 +40,7 @@ def _load(
         *size,
         layout,
         era,
-        formats=ANY if era is Era.STB else formats,
+        formats=ALL_FORMATS if era is Era.WASMEDGE_0_15 else formats,
         pixels=context.limits.pixels,
         budget=context,
         deadline=context.deadline,
@@ -70,7 +70,7 @@ def _v2(name: str) -> Callable[..., U32]:
         needed = _bytes(width, height, Layout(layout))
         if size < needed:
             raise HostError(f"{width}x{height} pixels of type {layout} have {needed} bytes; the buffer has {size}")
-        era = _era(context, Era.STB)
+        era = _era(context, Era.WASMEDGE_0_15)
         function = f"load_{name}"
         return _load(context, function, (data, length), (width, height), Layout(layout), output, era, _FORMATS[name])
 
@@ -83,7 +83,7 @@ def _v1(name: str, layout: Layout) -> Callable[..., U32]:
     def load(context: Context, data: U32, length: U32, width: U32, height: U32, output: U32) -> U32:
         context.memory.check(data, length)
         context.memory.check(output, _bytes(width, height, layout))
-        era = _era(context, Era.GIL)
+        era = _era(context, Era.WASMEDGE_0_14)
         return _load(context, function, (data, length), (width, height), layout, output, era, _FORMATS[name])
 
     return load

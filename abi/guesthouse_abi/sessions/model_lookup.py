@@ -107,10 +107,12 @@ class KnownBlobs:
 
 
 #: Of this process. Only bytes that stand for a model of the host are kept.
-KNOWN = KnownBlobs()
+KNOWN_BLOBS = KnownBlobs()
 
 
-def resolve(context: Context, data: GuestBytes, known: KnownBlobs = KNOWN, *, allow_own_model: bool = True) -> Model:
+def resolve(
+    context: Context, data: GuestBytes, known: KnownBlobs = KNOWN_BLOBS, *, allow_own_model: bool = True
+) -> Model:
     """The model that these bytes mean to this guest.
 
     They are `guesthouse:model/NAME`, or a file that a model of the manifest stands for, or (with the grant
@@ -132,7 +134,7 @@ def resolve(context: Context, data: GuestBytes, known: KnownBlobs = KNOWN, *, al
         context.release(len(data))
 
 
-def resolve_parts(context: Context, parts: Sequence[GuestBytes], known: KnownBlobs = KNOWN) -> Model:
+def resolve_parts(context: Context, parts: Sequence[GuestBytes], known: KnownBlobs = KNOWN_BLOBS) -> Model:
     """As `resolve`, for one model in several pieces, which are one behind the other. It is never the guest's own."""
     total = sum(map(len, parts))
     context.hold(total)

@@ -38,9 +38,9 @@ from guesthouse.guests.process.wire import Arena, Channel, Ended, Kind, TooLong,
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.pictures import ANY
+from guesthouse_abi.pictures import ALL_FORMATS
 from guesthouse_abi.services import Services
-from guesthouse_abi.sessions.model_lookup import KNOWN
+from guesthouse_abi.sessions.model_lookup import KNOWN_BLOBS
 
 _INSTANCES = 2  # of the engine: one at work, and one on its way out
 _KNOWN = 64 << 20  # bytes of model files that a guest embeds, remembered from one event to the next
@@ -94,7 +94,7 @@ def _guest(setup: Mapping[str, Any], module: int, files: int | None, channel: Ch
 
 def _warm_up() -> None:
     """Have all loaded that is loaded when it is first used: no file can be opened later."""
-    for kind in ANY:
+    for kind in ALL_FORMATS:
         picture = io.BytesIO()
         if kind in Image.SAVE:
             Image.new("RGB", (8, 8)).save(picture, kind)
@@ -127,7 +127,7 @@ def serve(channel: Channel, module: int, files: int | None = None) -> None:
             os.close(files)
         _warm_up()
         limits = guest.limits
-        KNOWN.keep_at_most(_KNOWN)
+        KNOWN_BLOBS.keep_at_most(_KNOWN)
         events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
         confined = confine.when_loaded(events + _KNOWN)
     except Exception as error:
