@@ -2,8 +2,9 @@
 
 Transparent pixels are black. So is the canvas around a smaller picture, unless (in `Era.WASMEDGE_0_15`) the header
 names a background other than the palette's first colour: then it is that colour with red and blue exchanged, as
-stb_image has it. Only the blocks are read here; Pillow inflates the pixels (LZW), as numbers in a palette. Format:
-GIF89a (CompuServe), sections 17 to 25.
+stb_image has it. Only the blocks are read here; Pillow inflates the pixels (LZW), as numbers in a palette.
+
+Format: GIF89a (CompuServe), sections 17 to 25.
 """
 
 from __future__ import annotations
