@@ -1,8 +1,8 @@
 """Values of functions: the results of wasmedge-bindgen as bytes of a reply, and both parameters and results as JSON.
 
 As JSON (`values = "json"` in the guest's table) the body is an array with an element for each parameter, and the reply
-one with an element for each result. A parameter's type is not told by its module. What the manifest's `parameters` says
-is checked; without it each element's kind decides:
+one with an element for each result. A module does not say what types its parameters have. What the manifest's
+`parameters` says is checked; without it each element's kind decides:
 
 ===============================  =====================================================================================
 element                          what the function gets
@@ -216,7 +216,7 @@ def _parsed(context: Context, body: bytes) -> list[object]:
 
 
 class _Numbers:
-    """Makes numbers of JSON's. The parser by itself would take any number of digits, and look at no deadline."""
+    """Makes numbers of JSON's. Left alone, the parser would take any number of digits, and look at no deadline."""
 
     def __init__(self, context: Context) -> None:
         self._deadline = context.deadline

@@ -107,7 +107,7 @@ class Context:
         return found
 
     def state_if_made(self, kind: type[S]) -> S | None:
-        """As `state`, but None when nobody has asked for it yet."""
+        """As `state`, but None when it was not asked for yet."""
         return self._states.get(kind)
 
     def hold(self, count: int) -> None:

@@ -23,7 +23,7 @@ _TRACE = re.compile(
     r"|note: |stack backtrace:|stack traceback:|Stack trace:|CallStack \(from |runtime stack:|(Re-r|R)aised (at|by) "
     r"|Called from |Caused by: |\.\.\.additional frames elided\.\.\.|\s+\w+, called at "
 )
-#: Heads the indented lines in which Rust's error crates tell where an error came from.
+#: The line before the indented lines in which Rust's error crates say where an error came from.
 _CAUSES = "Caused by:"
 
 

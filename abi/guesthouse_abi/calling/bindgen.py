@@ -1,7 +1,7 @@
 """The wasmedge-bindgen calling convention, in all its eras: one function, whose parameter is the body (`String` or
 `Vec<u8>`), or, in eras B and C, whose parameters and results are JSON (`bindgen_values.py`).
 
-Eras, told apart from the module itself (names as in the convention's own history):
+The module shows which era it is of (the eras are named as in the convention's own history):
 
 ====  ==================================  ===========================================================================
 era   recognised by                       how the result comes back

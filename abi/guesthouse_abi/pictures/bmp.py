@@ -98,7 +98,7 @@ class Bmp:
         for index, mask in enumerate(masks):
             picture[..., index] = _eight_bits(values, mask)
         if len(masks) == 4 and not picture[..., 3].any():
-            picture = picture[..., :3]  # opacity that nobody has written
+            picture = picture[..., :3]  # no opacity: these bits are 0 in all pixels
         return coloured(picture, self._era)
 
 

@@ -96,7 +96,7 @@ class Jpeg:
         if not trouble:
             return picture
         warning = _WARNING.match(trouble)
-        # libjpeg tells of its first warning only. In a picture without an end that one could hide a scan that was cut.
+        # libjpeg reports its first warning only. Without an end, it could hide a scan that was cut.
         hidden = not ended and not (warning and warning["before"] == "0xd9")
         if warning is None or hidden or not covered or (self._era is Era.WASMEDGE_0_15 and _BAD_CODE.match(trouble)):
             raise HostError(f"a JPEG picture that cannot be decoded: {trouble}")

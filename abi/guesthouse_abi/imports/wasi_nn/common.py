@@ -59,7 +59,7 @@ def write_output(context: Context, buffer: int, room: int, output: Tensor) -> in
 
 
 def too_large(size: int, room: int, unit: str = "bytes") -> NnError:
-    """What a guest is told whose buffer is too small, besides the size that is needed."""
+    """The refusal for a buffer that is too small. The size that is needed is written beside it."""
     return NnError(NnErrorKind.TOO_LARGE, f"the output has {size} {unit}; the buffer has {room}")
 
 

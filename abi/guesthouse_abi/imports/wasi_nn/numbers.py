@@ -1,7 +1,7 @@
 """How wasi-nn numbers errors, tensor types, encodings and targets in its versions.
 
 Nothing that a guest sends says which version it was built for. So errors have their newest numbers, unless the manifest
-names an older version; and a tensor's type is told by the bytes of an element where its number has two meanings:
+names an older version; and where a type's number has two meanings, the bytes of the tensor's elements decide:
 
 =====  ============================  =======================================
 type   until 2023-08 (crate 0.5)     since (crate 0.6, wasmedge-wasi-nn 0.7)

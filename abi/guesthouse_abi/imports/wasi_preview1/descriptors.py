@@ -251,7 +251,7 @@ def fd_fdstat_get(context: Context, fd: U32, stat: U32) -> I32:
     elif isinstance(found, OpenDirectory):
         record = FDSTAT.pack(DIRECTORY, found.flags, found.rights, found.inheriting)
     else:
-        # The rights to seek and tell are there, though a pipe answers SPIPE: a C library takes a character device
+        # The rights to seek are there, though a pipe answers SPIPE: a C library takes a character device
         # without them for a terminal, and would send binary output line by line and in colour.
         rights = RIGHT_SEEK | RIGHT_TELL | RIGHT_SET_FLAGS | RIGHT_FILESTAT | RIGHT_POLL
         rights |= RIGHT_READ if found == STDIN else RIGHT_WRITE

@@ -156,7 +156,7 @@ def fd_pwrite(context: Context, fd: U32, iovs: U32, count: U32, offset: U64, wri
 
 @MODULE.function()
 def fd_seek(context: Context, fd: U32, offset: I64, whence: U32, position: U32) -> I32:
-    # Asking for the position needs no more than the right to tell.
+    # Asking for the position needs no more than the right `fd_tell`.
     asks = whence == SEEK_CUR and offset == 0
     file = file_at(context, fd, RIGHT_TELL if asks else RIGHT_SEEK, stream=SPIPE)
     context.memory.check(position, 8)
