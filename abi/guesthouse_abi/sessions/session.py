@@ -80,8 +80,8 @@ class Session:
         Raises `InferenceError`, `TooMuch`, `DeadlineExceeded`, `Cancelled`.
         """
         self.clear_results(context)
-        for fault in self.faults.values():
-            raise InferenceError(f"not run: {fault}")
+        if self.faults:
+            raise InferenceError(f"not run: {'; '.join(self.faults.values())}")
         context.deadline.check()
         outputs = [output for output in self.outputs.values() if output.info.dtype is not None]
         if self.outputs and not outputs:
