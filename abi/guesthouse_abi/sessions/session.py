@@ -99,7 +99,8 @@ class Session:
 
         Outputs whose size the model says are accounted for before it runs, so a run whose results may not be kept is
         refused and not made. The size of any other output is known only when ONNX Runtime has made it: it exists before
-        `run` counts it. How much that can be, `max_elements` and `max_batch` of the model bound, not `host_memory`.
+        `run` counts it. Not `host_memory` bounds it, but what the model makes of its inputs, which `max_batch` and
+        `max_elements` bound.
         """
         names, expected = list(wanted), 0
         for info in wanted.values():
