@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+from typing import Any
 
 import pytest
 from inference_host import Doubler, Host
@@ -19,7 +20,7 @@ from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
 from inference import tiny_models
 
 FILE = bytes(range(256)) * 8
-MODEL = Doubler()
+MODEL: Any = Doubler()  # a model by its identity
 
 
 def resolved(host: Host, pointer: int, length: int, known: KnownBlobs | None = None) -> Model:
