@@ -27,8 +27,8 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import I32, HostModule
-from guesthouse_abi.models import KnownBlobs, resolve
 from guesthouse_abi.services import Services
+from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
 
 ALLOCATORS = {"pooling": True, "on demand": False}
 
@@ -294,10 +294,11 @@ class _Inference:
 
     def __init__(self, digest: str) -> None:
         self._digest = digest
+        self._model = _Model()
 
     def standing_for(self, sha256: str) -> _Model | None:
         """See `services.Inference`."""
-        return _Model() if sha256 == self._digest else None
+        return self._model if sha256 == self._digest else None
 
 
 def _leb(value: int) -> bytes:
@@ -344,7 +345,7 @@ def embedded(options: Options, folder: Path) -> Findings:
                     if touched:
                         context.memory.equals(0, data)
                     started = perf_counter()
-                    resolve(context, 0, SIZE, known or KnownBlobs())
+                    resolve(context, context.memory.bytes_at(0, SIZE), known or KnownBlobs())
                     took = perf_counter() - started
                     instance.close()
                     return took * 1000

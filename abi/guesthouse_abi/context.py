@@ -107,7 +107,7 @@ class Context:
         return found
 
     def state_if_made(self, kind: type[S]) -> S | None:
-        """As `state`, but None when nobody has asked for it yet."""
+        """As `state`, but None when it was not asked for yet."""
         return self._states.get(kind)
 
     def hold(self, count: int) -> None:
@@ -124,11 +124,17 @@ class Context:
         """Give back what `hold` took."""
         self.held -= count
 
-    def ran(self, model: str, began: float, ended: float) -> None:
+    def add_run(self, model: str, began: float, ended: float) -> None:
         """Account for a run of a model."""
         self.inference_seconds += ended - began
         if len(self.runs) < RUNS:
             self.runs.append((model, began, ended))
+
+    def log_refusal(self, function: str, error: HostError) -> None:
+        """Log why a function refused what it was asked for; a limit that was reached is kept for the event's error."""
+        self.log("host", f"{function}: {error}")
+        if isinstance(error, TooMuch):
+            self.refused = str(error)
 
     def log(self, stream: str, text: str) -> None:
         """A line of the guest's, or (stream "host") of the host's about it; dropped beyond the limit `log`."""

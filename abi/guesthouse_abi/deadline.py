@@ -1,4 +1,4 @@
-"""The one deadline of an event. Everything that may take over a millisecond is handed it."""
+"""The one deadline of an event. Everything that may take longer than a millisecond gets it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Deadline:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to work for."""
+        """Whether the time has passed, or the caller is gone."""
         return self.cancelled or time.monotonic() >= self.at
 
     def check(self) -> None:
@@ -47,10 +47,10 @@ class Deadline:
             raise DeadlineExceeded("the time limit was reached")
 
     def cancel(self) -> None:
-        """The caller hung up: end the event's work at the next opportunity."""
+        """Say that the caller hung up: the event's work ends as soon as it looks at the deadline."""
         self.cancelled = True
-        # Without a lock, which each event would have to make: who takes a callback out of the list calls it, so it is
-        # called once, also when `on_cancel` finds at the same time that the event is cancelled.
+        # There is no lock, for every event would have to make one. Whichever thread pops a callback from the list calls
+        # it. So each is called once, also when `on_cancel` sees the cancellation at the same time.
         callbacks = self._callbacks
         while callbacks:
             try:

@@ -67,7 +67,7 @@ class HostError(Exception):
 
 
 class Refused(HostError):
-    """A refusal with its own error number, which the guest is told without a line in its log: it may well expect it."""
+    """A refusal with its own error number. It is no line in the guest's log, for the guest may well expect it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"error number {number}")

@@ -1,8 +1,8 @@
 """The files that a guest may be granted: names and contents, checked once at load and shared by all its events.
 
-Here are also the nodes that a tree of files is made of. What one event sees, its scratch directory included, is
-`imports/wasi_preview1/tree.py`. Where contents come from is the embedder's matter: no file of the host is opened here,
-and no name that a guest gives ever reaches the host's own files.
+Here are also the nodes that a tree of files is made of. The tree that one event sees, with its scratch directory, is in
+`imports/wasi_preview1/tree.py`. The embedder reads the contents: no file of the host is opened here, and no name that a
+guest gives ever reaches the host's own files.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Grants:
     `models` are names of the manifest; `aliases` are pairs of a name that the guest uses and the one that is meant.
     `image` is the WasmEdge version whose picture decoding is wanted ("0.14" or "0.15"); None: by the generation of
     the import (v1: 0.14, v2: 0.15). `wasi_nn` is the version of wasi-nn's guest crate whose numbers are meant ("0.1",
-    "0.2" to 0.4, "0.5", "0.6"); None: the newest, and what tensors' sizes tell.
+    "0.2" to 0.4, "0.5", "0.6"); None: the newest errors, and the types that tensors' sizes fit.
 
     Of files, beside those of `files.Files`: `body_file` is the path of a file with the event's body, `scratch` how
     many bytes the guest may write below `scratch_path`, which may be `/` (0: nothing), `reply_file` the path of the

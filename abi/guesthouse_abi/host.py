@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NewType
 
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import HostError, Refused, TooMuch, Trap
+from guesthouse_abi.errors import HostError, Refused, Trap
 
 
 class ValType(enum.Enum):
@@ -79,9 +79,7 @@ class HostFunction:
         except Refused as refusal:
             return refusal.number
         except HostError as error:
-            context.log("host", f"{self.module}.{self.name}: {error}")
-            if isinstance(error, TooMuch):
-                context.refused = str(error)
+            context.log_refusal(f"{self.module}.{self.name}", error)
             if self.faults is not None:
                 for kind in type(error).__mro__:
                     number = self.faults.get(kind)

@@ -23,7 +23,7 @@ _TRACE = re.compile(
     r"|note: |stack backtrace:|stack traceback:|Stack trace:|CallStack \(from |runtime stack:|(Re-r|R)aised (at|by) "
     r"|Called from |Caused by: |\.\.\.additional frames elided\.\.\.|\s+\w+, called at "
 )
-#: Heads the indented lines in which Rust's error crates tell where an error came from.
+#: The line before the indented lines in which Rust's error crates say where an error came from.
 _CAUSES = "Caused by:"
 
 
@@ -38,8 +38,8 @@ class LastWords:
         self._message_follows = False
         self._causes = False
 
-    def hear(self, line: str) -> None:
-        """A line that is not blank, without its end."""
+    def add(self, line: str) -> None:
+        """Look at the next line: one that is not blank, without its end."""
         if self._message_follows:
             self._message_follows = False
             self.panic = f"{self.panic} {line.strip()}"

@@ -68,11 +68,16 @@ class Memory:
     def text(self, pointer: int, length: int, most: int = 4096) -> str:
         """A UTF-8 string of at most `most` bytes. Raises `BadText`."""
         if length > most:
+            self.check(pointer, length)
             raise BadText(f"a string of {length} bytes; at most {most} are read here")
         try:
             return self.read(pointer, length).decode()
         except UnicodeDecodeError:
             raise BadText("a string that is not UTF-8") from None
+
+    def bytes_at(self, pointer: int, length: int) -> GuestBytes:
+        """The guest's bytes there, as a value that is read later."""
+        return GuestBytes(self, pointer, length)
 
     def unpack(self, layout: struct.Struct, pointer: int) -> tuple[Any, ...]:
         """The fields of a record at `pointer`."""
@@ -115,3 +120,38 @@ class Memory:
         if pointer < 0 or pointer + length > size:
             raise OutOfBounds(pointer, length, size)
         return bool(_memcmp(base + pointer, data, length) == 0)
+
+
+class GuestBytes:
+    """Bytes of a guest that are not copied yet: what an import module makes of a pointer and a length.
+
+    That they lie inside the memory is looked at when this is made, and again at each access. A large argument is
+    compared in place, or copied once its size is accounted for; who does so sees no pointer. Raises `OutOfBounds`.
+    """
+
+    __slots__ = ("_length", "_memory", "_pointer")
+
+    def __init__(self, memory: Memory, pointer: int, length: int) -> None:
+        memory.check(pointer, length)
+        self._memory = memory
+        self._pointer = pointer
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def copy(self) -> bytes:
+        """All of them."""
+        return self._memory.read(self._pointer, self._length)
+
+    def text(self, most: int) -> str:
+        """All of them as UTF-8, of which there may be at most `most`. Raises `BadText`."""
+        return self._memory.text(self._pointer, self._length, most)
+
+    def array(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """All of them as the elements of a fresh one-dimensional array; a rest that is no element is left out."""
+        return self._memory.array(self._pointer, self._length // dtype.itemsize, dtype)
+
+    def has_at(self, place: int, data: bytes) -> bool:
+        """Whether `data` stands at `place` in them, compared without a copy."""
+        return place + len(data) <= self._length and self._memory.equals(self._pointer + place, data)

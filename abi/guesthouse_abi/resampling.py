@@ -37,7 +37,7 @@ class _Taps:
 
 @lru_cache(maxsize=64)
 def _taps(source: int, target: int) -> _Taps:
-    # GIL maps by a product of matrices of doubles: move the target's centre to 0, scale, move to the source's centre.
+    # Boost.GIL maps by a product of matrices of doubles: move the target's centre to 0, scale, move to the source's.
     # The order of these steps decides the last bit, which truncation makes visible.
     span = float(max(source - 1, 1))
     scale = span / float(max(target - 1, 1))
@@ -57,10 +57,10 @@ _BAND = 1 << 15
 
 
 def bilinear(picture: Bytes, width: int, height: int, order: tuple[int, int, int]) -> Bytes:
-    """`picture` resized as GIL does it: four neighbours, weights and sums in double precision, truncated.
+    """`picture` resized as Boost.GIL does it: four neighbours, weights and sums in double precision, truncated.
 
-    `order` names the source channel of each target channel. A source of one row or column is repeated (GIL leaves the
-    last target row unwritten there). Returns (height, width, 3).
+    `order` names the source channel of each target channel. A source of one row or column is repeated (Boost.GIL leaves
+    the last target row unwritten there). Returns (height, width, 3).
     """
     rows, columns = picture.shape[:2]
     down, across = _taps(rows, height), _taps(columns, width)
@@ -82,8 +82,8 @@ def bilinear(picture: Bytes, width: int, height: int, order: tuple[int, int, int
             (lower, left, near_x, far_y),
             (lower, right, far_x, far_y),
         ):
-            # All indexes are inside: "clip" only spares numpy the looking. To doubles in a step of its own, which is
-            # half the time of a product of bytes and doubles.
+            # All indexes are inside: with "clip" numpy does not check them. The bytes become doubles in a step of their
+            # own, which takes half the time of a product of bytes and doubles.
             product[...] = lines.take(index, axis=1, mode="clip")
             np.multiply(x, y, out=weight)
             product *= weight

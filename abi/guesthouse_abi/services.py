@@ -48,7 +48,7 @@ class TensorInfo:
 
 
 class Model(Protocol):
-    """A model that the host serves. Shared by all guests, safe for any number of threads."""
+    """A model that the host serves. Shared by all guests, safe for any number of threads, hashed by its identity."""
 
     @property
     def name(self) -> str:

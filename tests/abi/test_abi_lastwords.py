@@ -14,7 +14,7 @@ def heard(text: str) -> LastWords:
     words = LastWords()
     for line in text.splitlines():
         if line.strip():
-            words.hear(line)
+            words.add(line)
     return words
 
 

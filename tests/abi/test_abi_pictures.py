@@ -16,10 +16,10 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, HostError, TooMuch
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.pictures import ANY, JPEG, PNG, Era, Layout, decode_and_resize
+from guesthouse_abi.pictures import ALL_FORMATS, JPEG, PNG, Era, Layout, decode_and_resize
 from guesthouse_abi.resampling import bilinear, cubic
 
-GIL, STB = Era.GIL, Era.STB
+GIL, STB = Era.WASMEDGE_0_14, Era.WASMEDGE_0_15
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
 
 
@@ -30,7 +30,7 @@ def budget(host_memory: int = 1 << 28) -> Context:
 
 def load(data: bytes, width: int, height: int, layout: Layout = Layout.RGB8, era: Era = GIL, **options: Any) -> Any:
     options = {
-        "formats": ANY,
+        "formats": ALL_FORMATS,
         "pixels": 1_000_000,
         "budget": budget(),
         "deadline": Deadline.after(60),

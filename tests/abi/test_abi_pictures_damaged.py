@@ -22,10 +22,10 @@ from PIL import Image
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, HostError, TooMuch
-from guesthouse_abi.pictures import ANY, Era, Layout, decode_and_resize, size_of
+from guesthouse_abi.pictures import ALL_FORMATS, Era, Layout, decode_and_resize, size_of
 from guesthouse_abi.pictures.jpeg import Jpeg
 
-GIL, STB = Era.GIL, Era.STB
+GIL, STB = Era.WASMEDGE_0_14, Era.WASMEDGE_0_15
 WIDTH, HEIGHT = 18, 14
 
 
@@ -38,7 +38,7 @@ class Free:
 def load(data: bytes, era: Era = STB, size: tuple[int, int] = (WIDTH, HEIGHT), **options: Any) -> Any:
     """The picture in its own size: resizing to that changes nothing."""
     options = {"pixels": 100_000, "deadline": Deadline.after(60), **options}
-    return decode_and_resize(data, *size, Layout.RGB8, era, formats=ANY, budget=Free(), **options)
+    return decode_and_resize(data, *size, Layout.RGB8, era, formats=ALL_FORMATS, budget=Free(), **options)
 
 
 def error_of(data: bytes, era: Era = STB, **options: Any) -> str:
@@ -425,7 +425,7 @@ STRICTER = {
 
 
 def own_size(data: bytes) -> Any:
-    width, height = size_of(data, ANY)
+    width, height = size_of(data, ALL_FORMATS)
     return load(data, size=(width, height), pixels=1_000_000)
 
 

@@ -15,7 +15,7 @@ _DECODE_ALL = r"""
 import itertools, sys, time
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import HostError
-from guesthouse_abi.pictures import ANY, Era, Layout, decode_and_resize, size_of
+from guesthouse_abi.pictures import ALL_FORMATS, Era, Layout, decode_and_resize, size_of
 
 class Budget:
     def hold(self, count): pass
@@ -36,12 +36,12 @@ for beginning, filling in itertools.product(BEGINNINGS, FILLINGS):
     print(beginning, filling, flush=True)
     for era in Era:
         try:
-            decode_and_resize(data, 8, 8, Layout.RGB8, era, formats=ANY, pixels=2**20, budget=Budget(),
+            decode_and_resize(data, 8, 8, Layout.RGB8, era, formats=ALL_FORMATS, pixels=2**20, budget=Budget(),
                               deadline=Deadline.after(3600))
         except HostError:
             pass
     try:
-        size_of(data, ANY)
+        size_of(data, ALL_FORMATS)
     except HostError:
         pass
 print("all")

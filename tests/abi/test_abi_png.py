@@ -38,7 +38,7 @@ def chunk(kind: bytes, contents: bytes) -> bytes:
 
 
 def stored(data: bytes, deadline: Deadline | None = None) -> bytes:
-    return Png(data, Era.GIL).with_pixels_stored(deadline or Deadline.after(60))
+    return Png(data, Era.WASMEDGE_0_14).with_pixels_stored(deadline or Deadline.after(60))
 
 
 def decoded(data: bytes) -> tuple[str, bytes]:

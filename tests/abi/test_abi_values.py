@@ -15,8 +15,8 @@ from test_abi_bindgen import PRELUDE, answer, record, triple
 import wat
 from budget import examples
 from guesthouse.guests.guest import Shape
+from guesthouse_abi.bindgen_values import MOST_VALUES, TYPES, parameters_from_json, results_as_json
 from guesthouse_abi.calling.bindgen import Bindgen
-from guesthouse_abi.calling.values import MOST, TYPES, parameters, results
 from guesthouse_abi.errors import BadReply, DeadlineExceeded, GuestError, MalformedEvent, OutOfBounds, TryAgain
 from guesthouse_abi.memory import Memory
 
@@ -106,7 +106,7 @@ def test_lists_go_in_and_come_out_bytes_as_base64(guest):
         (b'{"a": 1}', (), r"^the body is JSON and no array"),
         (b"[1]", ("u8", "u8"), r"^the body has 1 elements; the function has 2 parameters$"),
         (b"", ("u8",), r"^the body has 0 elements; the function has 1 parameters$"),
-        (b"[" + b"1," * MOST + b"1]", (), r"^the body has 65 elements; a function may have 64 parameters$"),
+        (b"[" + b"1," * MOST_VALUES + b"1]", (), r"^the body has 65 elements; a function may have 64 parameters$"),
         (b"[1, null]", (), r"^element 1 of the body is null, which no parameter can be$"),
         (b"[[], {}]", (), r"^element 1 of the body is an object, which no parameter can be$"),
         (b"[-9223372036854775809]", (), r"^element 0 of the body is -9223372036854775809; i64 goes from"),
@@ -138,14 +138,14 @@ def test_lists_go_in_and_come_out_bytes_as_base64(guest):
 def test_an_element_that_does_not_fit_is_named(body, types, said):
     ctx = wat.context(host_memory=1 << 21)
     with pytest.raises(MalformedEvent, match=said):
-        parameters(ctx, body, types)
+        parameters_from_json(ctx, body, types)
     assert ctx.held == 0
 
 
 def test_numbers_without_end_end_at_the_deadline():
     body = b"[[" + b"1," * 200_000 + b"1]]"
     with pytest.raises(DeadlineExceeded):
-        parameters(wat.context(0), body, ("Vec<u8>",))
+        parameters_from_json(wat.context(0), body, ("Vec<u8>",))
 
 
 json_values = st.recursive(
@@ -164,7 +164,10 @@ def test_any_body_is_parameters_or_a_told_error(values, types, broken):
     ctx = wat.context()
     body = json.dumps(values).encode() + broken
     with contextlib.suppress(MalformedEvent):
-        assert all(isinstance(data, bytes) and 0 <= count <= len(data) for data, count in parameters(ctx, body, types))
+        assert all(
+            isinstance(data, bytes) and 0 <= count <= len(data)
+            for data, count in parameters_from_json(ctx, body, types)
+        )
     assert ctx.held == 0
 
 
@@ -174,7 +177,7 @@ def test_what_is_checked_against_a_type_is_that_number(kind, data):
     layout = np.dtype({"u": "<u", "i": "<i"}[kind[0]] + str(int(kind[1:]) // 8))
     number = data.draw(st.integers(-(2**64), 2**65))
     try:
-        ((raw, count),) = parameters(wat.context(), json.dumps([number]).encode(), [kind])
+        ((raw, count),) = parameters_from_json(wat.context(), json.dumps([number]).encode(), [kind])
     except MalformedEvent:
         assert not np.iinfo(layout).min <= number <= np.iinfo(layout).max
     else:
@@ -230,7 +233,7 @@ def test_each_type_of_result_is_an_element(engine, tag, data, said):
         ([(12, b"\x00\xd8\x00\x00")], "a char of 0xd800"),
         ([(31, b"\xff")], "a String that is not UTF-8"),
         ([(25, b"123456")], "a Vec of 6 bytes, whose elements have 4"),
-        ([(31, b"x")] * (MOST + 1), "65 results; a function may have 64"),
+        ([(31, b"x")] * (MOST_VALUES + 1), "65 results; a function may have 64"),
         ([(31, b"x" * 600)] * 2, "a reply of 1200 bytes; the limit output is 1000"),
         ([(31, b"\x01" * 500)], "a reply of 3003 bytes; the limit output is 1000"),
         ([(21, b"x" * 900)], "a reply of 1203 bytes; the limit output is 1000"),
@@ -250,11 +253,11 @@ def test_many_numbers_stop_at_the_limit_and_at_the_deadline():
     ctx = wat.context(600, output=5 << 20)
     ctx.memory = Memory(lambda: (at, len(block)))
     with pytest.raises(BadReply, match=r"^a reply of 53\d\d\d\d\d bytes; the limit output is 5242880$"):
-        results(ctx, 0, 1)
+        results_as_json(ctx, 0, 1)
     late = wat.context(0, output=64 << 20)
     late.memory = ctx.memory
     with pytest.raises(DeadlineExceeded):
-        results(late, 0, 1)
+        results_as_json(late, 0, 1)
 
 
 @settings(max_examples=examples(200), deadline=None)
@@ -265,7 +268,7 @@ def test_any_triples_are_json_or_a_told_error(memory, pointer, count):
     ctx = wat.context()
     ctx.memory = Memory(lambda: (at, len(block)))
     try:
-        json.loads(results(ctx, pointer, count))
+        json.loads(results_as_json(ctx, pointer, count))
     except (BadReply, OutOfBounds):
         pass
 

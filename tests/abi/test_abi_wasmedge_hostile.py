@@ -18,7 +18,7 @@ from guesthouse_abi.errors import HostError, Trap
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.host import U64, HostFunction, HostModule
 from guesthouse_abi.imports import wasmedge_image, wasmedge_tensorflow, wasmedge_tensorflowlite
-from guesthouse_abi.pictures import ANY, Era, Layout, decode_and_resize
+from guesthouse_abi.pictures import ALL_FORMATS, Era, Layout, decode_and_resize
 
 MODULES = (wasmedge_image.MODULE, wasmedge_tensorflow.MODULE, wasmedge_tensorflowlite.MODULE)
 SIZE = 1 << 16
@@ -50,9 +50,9 @@ def prepare(module: Any) -> tuple[Host, list[int]]:
     return host, [number for place in places for number in place]
 
 
-KNOWN = prepare(wasmedge_image.MODULE)[1]
+KNOWN_BLOBS = prepare(wasmedge_image.MODULE)[1]
 EDGES = [0, 1, 2, 3, 4, 7, 8, 12, 16, 64, SIZE - 4, SIZE - 1, SIZE, 1 << 31, (1 << 32) - 1]
-numbers = st.one_of(st.sampled_from([*range(8), *KNOWN, *EDGES]), st.integers(0, (1 << 32) - 1))
+numbers = st.one_of(st.sampled_from([*range(8), *KNOWN_BLOBS, *EDGES]), st.integers(0, (1 << 32) - 1))
 handles = st.one_of(st.integers(0, 6), st.sampled_from([1 << 32, 1 << 63, (1 << 64) - 1]))
 
 
@@ -74,7 +74,7 @@ def test_any_numbers_get_an_answer(module, data):
     # Some sessions, so that small handles mean something.
     for name in ("create_session", f"{module.name}_create_session"):
         if name in module.functions:
-            host.call(name, *KNOWN[:2], 16) if name == "create_session" else host.call(name, *KNOWN[:2])
+            host.call(name, *KNOWN_BLOBS[:2], 16) if name == "create_session" else host.call(name, *KNOWN_BLOBS[:2])
     for function, values in data.draw(calls(module)):
         if not function.signature.results:
             try:
@@ -112,7 +112,7 @@ def test_a_damaged_picture_is_decoded_or_refused(kind, data):
                 3,
                 Layout.RGB8,
                 data.draw(st.sampled_from(Era)),
-                formats=ANY,
+                formats=ALL_FORMATS,
                 pixels=2_000,
                 budget=Free(),
                 deadline=host.context.deadline,

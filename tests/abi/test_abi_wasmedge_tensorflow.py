@@ -414,6 +414,40 @@ def test_v1_clear_output_and_clear_input_leave_nothing_held(host):
     assert host.context.held == 0
 
 
+def test_v1_clear_output_forgets_a_name_that_could_not_be_appended(host):
+    session = open_v1(host)
+    append_v1(host, session)
+    host.call(V1 + "append_output", session, *host.put(b"\xff"), 0)
+    assert host.call(V1 + "run_session", session) == 1
+    host.call(V1 + "clear_input", session)
+    append_v1(host, session)
+    assert host.call(V1 + "run_session", session) == 1  # the name was an output's
+    host.call(V1 + "clear_output", session)
+    host.call(V1 + "append_output", session, *host.put("y"), 0)
+    assert host.call(V1 + "run_session", session) == 0
+
+
+def test_a_run_whose_outputs_may_not_be_kept_is_not_made_where_their_size_is_known():
+    host = Host(MODULE, limits=Limits(host_memory=23))
+    session = open_session(host, "fixed")
+    append(host, session)
+    assert host.call("append_output", session, *host.put("y")) == OK
+    assert host.call("run_session", session) == BUSY
+    assert host.said("24 bytes of host memory for one event")
+    assert host.inference.models["fixed"].ran == []
+    assert host.context.held == 12  # the input
+
+
+def test_an_output_of_a_size_that_only_the_run_tells_is_counted_after_it():
+    host = Host(MODULE, limits=Limits(host_memory=23))
+    session = open_session(host)
+    append(host, session)
+    assert host.call("append_output", session, *host.put("y")) == OK
+    assert host.call("run_session", session) == BUSY
+    assert len(host.inference.models["doubler"].ran) == 1
+    assert host.context.held == 12
+
+
 def test_an_output_that_cannot_be_given_fails_alone(host):
     session = open_session(host, "voting")
     append(host, session)

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from . import models
-from .rulebook import FOLDER, Call, Group, Rule, documented
+from .rulebook import FOLDER, Call, Group, Rule, documented, import_of
 
 PAGE = 65536
 _FIRST = 1024  # address of the first data; below it frames keep their records
@@ -170,14 +170,15 @@ def _code(group: Group, call: Call, places: Mapping[str, tuple[int, int]]) -> st
         return _substituted(call.arguments[0], places)
     if call.name in WORDS:
         return WORDS[call.name].format(*(_argument("i32", text, places) for text in call.arguments))
-    module = next((m for m in group.modules if call.name in documented()[m]), None)
-    if module is None:
+    found = import_of(group, call.name)
+    if found is None:
         raise ValueError(f"docs/abi.md has no function {call.name} in {group.modules}")
-    params, results = documented()[module][call.name]
+    module, name = found
+    params, results = documented()[module][name]
     if len(params) != len(call.arguments):
         raise ValueError(f"{call.name} has {len(params)} parameters: {call.arguments}")
     arguments = " ".join(_argument(kind, text, places) for kind, text in zip(params, call.arguments, strict=True))
-    code = f"(call ${module}.{call.name} {arguments})"
+    code = f"(call ${module}.{name} {arguments})"
     if not results:
         return code
     if call.answer is None:

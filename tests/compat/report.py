@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .kit import Column, columns
-from .rulebook import Group, Rule, all_groups, documented
+from .rulebook import Group, Rule, all_groups, documented, import_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,18 +66,19 @@ def _answers(group: Group, rule: Rule) -> Iterator[str]:
     yield from rule.covers
     pages = documented()
     for index, call in enumerate(rule.calls):
-        module = next((m for m in group.modules if call.name in pages[m]), None)
-        if module is None:
+        found = import_of(group, call.name)
+        if found is None:
             continue
-        name = f"{module}.{call.name}"
+        module, function = found
+        name = f"{module}.{function}"
         if rule.fails is not None:
             if index == len(rule.calls) - 1:
                 yield f"{name} {rule.fails[0].lower()}"
-        elif pages[module][call.name][1]:
+        elif pages[module][function][1]:
             if call.answer is not None:
                 yield f"{name} {call.answer}"
                 if call.answer != "0":
                     yield f"{name} ok"
         else:
-            refused = any(line.startswith(f"{call.name}: ") for line in rule.log)
+            refused = any(line.startswith(f"{function}: ") for line in rule.log)
             yield f"{name} {'log' if refused else 'done'}"

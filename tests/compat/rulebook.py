@@ -19,6 +19,7 @@ event, `times` how often it is sent. `[[each]]` makes a rule for every row: `<ke
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -97,6 +98,19 @@ def read(path: Path) -> Group:
         raw.get("data", {}),
         tuple(rules),
     )
+
+
+def import_of(group: Group, name: str) -> tuple[str, str] | None:
+    """Module and name of the import that a line of `calls` means, None for a word of another kind.
+
+    A name that several of the group's modules have is the first one's, unless it is written `module.name`.
+    """
+    pages = documented()
+    for module in group.modules:
+        own = name.removeprefix(f"{module}.")
+        if own in pages[module]:
+            return module, own
+    return None
 
 
 def all_groups() -> tuple[Group, ...]:
@@ -183,6 +197,7 @@ _ROW = re.compile(r"\| `([\w.]+)\([^)`]*\)` \| `\(([^)]*)\)->\(([^)]*)\)` \|")
 _HEADING = re.compile(r"#+ (.*)")
 
 
+@functools.lru_cache(maxsize=1)
 def documented() -> dict[str, dict[str, tuple[list[str], list[str]]]]:
     """By module, every import that docs/abi.md has: its parameters' and results' types. Guests are written to that."""
     found: dict[str, dict[str, tuple[list[str], list[str]]]] = {}

@@ -325,19 +325,19 @@ def _wasi_nn(fill: bytes, kind: str) -> bytes:
     record = script.pack("<IIBxxxII", dims, len(shape), code, *tensor)
     script.call(f"{nn}load_by_name", script.put(kind.encode()), OUT_AT)
     script.call(f"{nn}init_execution_context", 1, OUT_AT + 4)
-    script.call(f"{nn}get_output", 1, 0, OUT_AT + 0x100, 4096, OUT_AT + 8)
-    script.call(f"{nn}compute", 1)
-    script.call(f"{nn}set_input", 1, 0, record)
-    script.call(f"{nn}get_output", 1, 0, OUT_AT + 0x2000, 4096, OUT_AT + 12)
+    script.call(f"{nn}get_output", 2, 0, OUT_AT + 0x100, 4096, OUT_AT + 8)
+    script.call(f"{nn}compute", 2)
+    script.call(f"{nn}set_input", 2, 0, record)
+    script.call(f"{nn}get_output", 2, 0, OUT_AT + 0x2000, 4096, OUT_AT + 12)
     for number in range(2):
-        script.call(f"{nn}compute", 1)
+        script.call(f"{nn}compute", 2)
         for size in (0, 8, 256, 4096):
             out = OUT_AT + 0x4000 * (number + 1) + size * 2
-            script.call(f"{nn}get_output", 1, 0, out + 16, size, out)
+            script.call(f"{nn}get_output", 2, 0, out + 16, size, out)
     script.call(f"{nn}init_execution_context", 1, OUT_AT + 16)
-    script.call(f"{nn}get_output", 2, 0, OUT_AT + 0x10000, 4096, OUT_AT + 20)
-    script.call(f"{nn}finalize_execution_context", 1)
-    script.call(f"{nn}get_output", 1, 0, OUT_AT + 0x12000, 4096, OUT_AT + 24)
+    script.call(f"{nn}get_output", 3, 0, OUT_AT + 0x10000, 4096, OUT_AT + 20)
+    script.call(f"{nn}finalize_execution_context", 2)
+    script.call(f"{nn}get_output", 2, 0, OUT_AT + 0x12000, 4096, OUT_AT + 24)
     return script.body()
 
 
@@ -348,11 +348,11 @@ def _wasi_nn_legacy(fill: bytes, kind: str) -> bytes:
     record = script.pack("<III", dims, code, script.put(data).at)
     script.call(f"{nn}load_by_name", script.put(kind.encode()), OUT_AT)
     script.call(f"{nn}init_execution_context", 1, OUT_AT + 4)
-    script.call(f"{nn}set_input", 1, 0, record)
-    script.call(f"{nn}compute", 1)
+    script.call(f"{nn}set_input", 2, 0, record)
+    script.call(f"{nn}compute", 2)
     for size in (0, 2, 64, 1024):
         inout = script.pack("<I", size)
-        script.call(f"{nn}get_output", 1, 0, OUT_AT + 0x1000 + size * 8, inout)
+        script.call(f"{nn}get_output", 2, 0, OUT_AT + 0x1000 + size * 8, inout)
     return script.body()
 
 

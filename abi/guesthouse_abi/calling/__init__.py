@@ -1,6 +1,7 @@
 """Calling conventions: how an event's body gets into a guest and its reply out of it.
 
-A convention knows exports, memory and records; it knows nothing of engines (any `Instance` will do) or of events.
+A convention knows exports, memory and records. It knows nothing of engines (any `Instance` will do), and nothing of
+events but their body. What guest authors must know of each is in docs/abi.md, under "How a guest is called".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The wasmedge-bindgen calling convention, in all its eras: one function, whose parameter is the body (`String` or
-`Vec<u8>`), or, in eras B and C, whose parameters and results are JSON (`values.py`).
+`Vec<u8>`), or, in eras B and C, whose parameters and results are JSON (`bindgen_values.py`).
 
-Eras, told apart from the module itself (names as in the convention's own history):
+The module shows which era it is of (the eras are named as in the convention's own history):
 
 ====  ==================================  ===========================================================================
 era   recognised by                       how the result comes back
@@ -21,42 +21,33 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from guesthouse_abi.calling import Instance, Shape, Start, values
-from guesthouse_abi.calling.values import Parameter, check_output, read_results
+from guesthouse_abi import bindgen_values
+from guesthouse_abi.bindgen_values import Parameter, check_output, result_as_bytes
+from guesthouse_abi.calling import Instance, Shape, Start
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, OutOfBounds, TryAgain
 from guesthouse_abi.host import FuncType, ValType
+from guesthouse_abi.imports.bindgen_results import BindgenResult, read_error
 from guesthouse_abi.imports.wasi_preview1 import flush, give_body, read_reply
-from guesthouse_abi.lastwords import ERROR_TEXT
 
 _PAIR = struct.Struct("<II")
 _RECORD = struct.Struct("<BII")
 
 _RETURN_AT = 8  # where era A's hosts had the result's {pointer, length} written
 
-#: How an error begins that says more than that the function failed; what follows is its text.
+#: How the text of an error may begin to say what is to become of the event; the rest is its text.
 _OUTCOMES: dict[str, type[CallError]] = {"guesthouse:malformed:": MalformedEvent, "guesthouse:try-again:": TryAgain}
 
 _I32 = ValType.I32
 _TAKES = (_I32, _I32)
 
 
-class BindgenResult:
-    """What era B's imports were given during a call."""
-
-    def __init__(self) -> None:
-        self.json = False  # whether triples become JSON
-        self.reply: bytes | None = None
-        self.error: str | None = None
-
-
-def read_error(context: Context, pointer: int, length: int) -> str:
-    """The text of the guest's own error, cut."""
-    return context.memory.read(pointer, min(length, ERROR_TEXT)).decode("utf-8", "replace")
-
-
 def failure(text: str) -> CallError:
-    """What a function's own error is: the event's fault or one of now, where it begins so, else the guest's."""
+    """The exception for a function's own error.
+
+    By how its text begins, the event is at fault (`MalformedEvent`) or may succeed later (`TryAgain`); any other is the
+    guest's own (`GuestError`).
+    """
     for beginning, outcome in _OUTCOMES.items():
         if text.startswith(beginning):
             return outcome(text[len(beginning) :].strip() or "the guest gives no reason")
@@ -76,7 +67,7 @@ class Bindgen:
         self._era = "C"
         self._initialize = False
         self._returns: tuple[ValType, ...] = ()
-        self._by_pointer = False
+        self._by_pointer = False  # era A: the result comes back at an address that the host passes
 
     def problems(self, shape: Shape) -> list[str]:
         """See `Convention.problems`; also decides the era."""
@@ -136,14 +127,14 @@ class Bindgen:
                 instance.call("_initialize")
             if self._era == "A":
                 return self._run_a(instance, context, body)
-            record = self._called(instance, context, parameters)
+            record = self._call_function(instance, context, parameters)
             if self._era == "B":
-                return self._returned(context)
+                return self._handed_over(context)
             memory = context.memory
             flag, pointer, count = memory.unpack(_RECORD, record)
             if flag:
                 raise failure(read_error(context, pointer, count))
-            return (values.results if self._json else read_results)(context, pointer, count)
+            return (bindgen_values.results_as_json if self._json else result_as_bytes)(context, pointer, count)
         except OutOfBounds as error:
             raise BadReply(f"the guest broke its calling convention: {error}") from None
         finally:
@@ -153,9 +144,9 @@ class Bindgen:
         if not self._json:
             return [(body, len(body))]
         context.state(BindgenResult).json = True
-        return values.parameters(context, body, self._types)
+        return bindgen_values.parameters_from_json(context, body, self._types)
 
-    def _called(self, instance: Instance, context: Context, parameters: Sequence[Parameter]) -> int:
+    def _call_function(self, instance: Instance, context: Context, parameters: Sequence[Parameter]) -> int:
         """Hand the parameters over and call the function."""
         table = instance.call("allocate", _PAIR.size * len(parameters))
         pairs = []
@@ -178,7 +169,8 @@ class Bindgen:
         check_output(context, length)
         return memory.read(pointer, length)
 
-    def _returned(self, context: Context) -> bytes:
+    def _handed_over(self, context: Context) -> bytes:
+        """What the guest has passed to the imports of era B."""
         result = context.state(BindgenResult)
         if result.error is not None:
             raise failure(result.error)

@@ -1,4 +1,8 @@
-"""What a guest may import: one file a module."""
+"""What a guest may import: one file a module. Each function is described in docs/abi.md.
+
+An import module turns a guest's pointers and numbers into values, has the work done, and turns what comes of it into
+bytes and error numbers. What its functions mean is elsewhere where several modules share it: `sessions` and `pictures`.
+"""
 
 from __future__ import annotations
 

@@ -44,8 +44,9 @@ def _string(context: Context, pointer: int, most: int = LOG_CHUNK) -> str:
     """A string of the guest's runtime, cut: UTF-16, with the length in bytes before it."""
     if pointer < 4:
         return ""
-    length = min(context.memory.u32(pointer - 4), most) & ~1
-    return _decode(context.memory.read(pointer, length), "replace")[0]
+    length = context.memory.u32(pointer - 4)
+    context.memory.check(pointer, length)
+    return _decode(context.memory.read(pointer, min(length, most) & ~1), "replace")[0]
 
 
 @MODULE.function()

@@ -1,7 +1,8 @@
-"""The import modules `ssvm_tensorflow`, `ssvm_tensorflowlite` and `ssvm_image`: the first names of WasmEdge's, which
-was called SSVM until 2021-05.
+"""The import modules `ssvm_tensorflow`, `ssvm_tensorflowlite` and `ssvm_image`: what WasmEdge's modules were called
+while WasmEdge was called SSVM, until 2021-05.
 
-They are the v1 functions of `wasmedge_tensorflow` and its sisters, in modules and under names that begin with ssvm.
+They have the v1 functions of `wasmedge_tensorflow`, `wasmedge_tensorflowlite` and `wasmedge_image`, with ssvm in place
+of wasmedge in every name (docs/abi.md, under "SSVM").
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """WASI of 2019 (`wasi_unstable`): the functions of preview 1, with the numbers and records that were other ones then.
 
-A program that was built before 2020 imports these. What they do is in `wasi_preview1`, and what is the same there is
-the same function here; of the rest, only the layouts are here. `sock_accept` came later.
+A program that was built before 2020 imports these. A function that preview 1 has unchanged is the same function here.
+The others differ in their numbers and records, which are here, and share their work with `wasi_preview1`. `sock_accept`
+came later. What differs is in docs/abi.md, under "WASI of 2019".
 
 Numbers and layouts are those of `phases/old/snapshot_0/witx` in the repository WebAssembly/WASI.
 """

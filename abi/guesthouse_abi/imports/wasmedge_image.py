@@ -2,8 +2,9 @@
 
 v1 (WasmEdge 0.8 to 0.12) has a function for each format and layout, and trusts the guest's buffer to be large enough;
 v2 (from 0.13) says the buffer's length. v1 decodes as WasmEdge 0.14 did and v2 as 0.15, unless the manifest names one
-for the guest (`image`). As there, up to 0.14 a function decodes its own format only, from 0.15 any. Everything that is
-wrong is error number 1, with the reason in the log. How it is done is in `pictures`.
+for the guest (`image`). As in WasmEdge, up to 0.14 a function decodes its own format only, from 0.15 any. Everything
+that is wrong is error number 1, with the reason in the log. Each function is described in docs/abi.md, under the
+module's name; how pictures are decoded and resized is in `pictures`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections.abc import Callable
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.host import U32, HostModule
-from guesthouse_abi.pictures import ANY, JPEG, PNG, Era, Layout, decode_and_resize
+from guesthouse_abi.pictures import ALL_FORMATS, JPEG, PNG, Era, Layout, decode_and_resize
 
 SUCCESS, FAIL = 0, 1
 
 MODULE = HostModule("wasmedge_image", {HostError: FAIL})
 
 _LAYOUTS = frozenset(int(layout) for layout in Layout)
-_FORMATS = {"jpg": JPEG, "png": PNG, "image": ANY}
+_FORMATS = {"jpg": JPEG, "png": PNG, "image": ALL_FORMATS}
 
 
 def _load(
@@ -39,7 +40,7 @@ def _load(
         *size,
         layout,
         era,
-        formats=ANY if era is Era.STB else formats,
+        formats=ALL_FORMATS if era is Era.WASMEDGE_0_15 else formats,
         pixels=context.limits.pixels,
         budget=context,
         deadline=context.deadline,
@@ -69,7 +70,7 @@ def _v2(name: str) -> Callable[..., U32]:
         needed = _bytes(width, height, Layout(layout))
         if size < needed:
             raise HostError(f"{width}x{height} pixels of type {layout} have {needed} bytes; the buffer has {size}")
-        era = _era(context, Era.STB)
+        era = _era(context, Era.WASMEDGE_0_15)
         function = f"load_{name}"
         return _load(context, function, (data, length), (width, height), Layout(layout), output, era, _FORMATS[name])
 
@@ -82,7 +83,7 @@ def _v1(name: str, layout: Layout) -> Callable[..., U32]:
     def load(context: Context, data: U32, length: U32, width: U32, height: U32, output: U32) -> U32:
         context.memory.check(data, length)
         context.memory.check(output, _bytes(width, height, layout))
-        era = _era(context, Era.GIL)
+        era = _era(context, Era.WASMEDGE_0_14)
         return _load(context, function, (data, length), (width, height), layout, output, era, _FORMATS[name])
 
     return load

@@ -1,116 +1,57 @@
 """The import module `wasmedge_tensorflow`: models that a guest believes to be TensorFlow graphs, in both generations.
 
-v1 (WasmEdge 0.8 to 0.12, guest crate 0.2) has fields that begin with the module's name, handles of 64 bits and no
-error numbers; v2 (from 0.13, crate 0.3) has bare fields and returns one from each. Both live here and share one table
-of handles. Which model is meant is decided in `models`, sessions and tensors are kept by `sessions`.
+What generations are, and how v1 reports what is wrong, is in `wasmedge_sessions`, with the functions that TensorFlow
+Lite has too. Each function is described in docs/abi.md, under the module's name.
 
-Names: a guest says `name`, `name:0` or `name:2` (the operation and its output, as graphs have them); the model is
-asked for the full form first and, for output 0, for the bare name. Where a converted model has other names, the
-manifest renames them.
-
-In v1 a function that returns a handle answers 0, one that returns a code 1, when something is wrong. Where a function
-returns nothing, a pointer outside the memory stops the guest; anything else (an unknown handle, an unknown name, a
-tensor that does not fit) is logged, does nothing, and makes the session's next `run_session` answer 1. An input that
-is appended twice counts once, with its last value. Handles of tensors are dead after `run_session`, `clear_output`
-and `delete_session`; in v2, where they name an output and not a result, only after the last two.
+A guest names an input or output `name`, `name:0` or `name:2` (the operation of a graph and its output); v1 has two
+parameters for that. The number of a tensor ends with `delete_session` and `clear_output`; in v1, where it stands for a
+result and not for an output, also with `run_session`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import numpy as np
 
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import BadHandle, HostError, InferenceError
+from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.host import U32, U64, HostModule
-from guesthouse_abi.models import granted, named, resolve
-from guesthouse_abi.services import Tensor
-from guesthouse_abi.sessions import (
-    DTYPES,
-    FAILED,
-    FAULTS,
-    NO_HANDLE,
-    RUN_FAULTS,
-    SUCCESS,
-    Output,
-    Session,
-    Sessions,
-    check_given,
-    check_size,
-    choose,
-    quietly,
-    read_shape,
-    read_tensor,
-    write_tensor,
-)
+from guesthouse_abi.imports.tensors import read_shape
+from guesthouse_abi.imports.wasmedge_numbers import FAULTS, NO_HANDLE, SUCCESS, dtype_of
+from guesthouse_abi.imports.wasmedge_sessions import deferring_errors, define_v1, define_v2, v1_function
+from guesthouse_abi.sessions.handles import Handles
+from guesthouse_abi.sessions.model_lookup import granted, named
+from guesthouse_abi.sessions.tensorflow import TensorflowSession, full_name
 
-#: v2's; v1 has some of its own.
+#: What functions of v2 answer; those of v1 have numbers of their own.
 MODULE = HostModule("wasmedge_tensorflow", FAULTS)
 
+_DIMENSION = np.dtype(np.int64)
+_TAG = 8  # bytes of a record {u32 pointer, u32 length}; what the tags say has no meaning here
 
-class _State(Sessions):
-    """The sessions of this module."""
-
-
-def _split(name: str) -> tuple[str, int]:
-    """`name:2` as its two parts; output 0 where none is given."""
-    operation, colon, index = name.rpartition(":")
-    if colon and index.isascii() and index.isdecimal():
-        return operation, int(index)
-    return name, 0
+define_v2(MODULE, TensorflowSession)
+define_v1(MODULE, TensorflowSession)
 
 
-def _forms(operation: str, index: int) -> list[str]:
-    return [f"{operation}:{index}", operation] if index == 0 else [f"{operation}:{index}"]
+def _session(context: Context, handle: int) -> TensorflowSession:
+    return context.state(Handles).session(handle, TensorflowSession)
 
 
 def _append_input(
     context: Context,
-    session: Session,
-    name: tuple[str, int],
+    session: TensorflowSession,
+    name: str,
     dimensions: tuple[int, int],
     code: int,
     data: tuple[int, int],
 ) -> None:
-    info = choose(session.model, "input", _forms(*name))
-    dtype = DTYPES.get(code)
-    if dtype is None:
-        known = ", ".join(f"{number} {kind}" for number, kind in DTYPES.items())
-        raise InferenceError(f"the data type {code} of the input {info.name} is not one of {known}")
-    shape = read_shape(context, *dimensions)
-    pointer, size = data
-    check_size(dtype, shape, size)
-    session.append_input(context, info.name, read_tensor(context, dtype, shape, pointer))
+    """Copy a tensor. `dimensions` are pointer and rank, `data` pointer and length."""
+    info = session.input(name)
+    dtype = dtype_of(code, info.name)
+    shape = read_shape(context, *dimensions, _DIMENSION)
+    session.take_input(context, info, dtype, shape, context.memory.bytes_at(*data))
 
 
-def _append_output(session: Session, name: tuple[str, int]) -> None:
-    info = choose(session.model, "output", _forms(*name))
-    session.outputs.setdefault("{}:{}".format(*name), Output(info))
-
-
-def _clear_outputs(context: Context, session: Session) -> None:
-    context.state(_State).drop_tensors(session)
-    session.clear_results(context)
-    session.outputs.clear()
-
-
-def _appended(session: Session, name: tuple[str, int]) -> Output:
-    output = session.outputs.get("{}:{}".format(*name))
-    if output is None:
-        raise InferenceError("the output {}:{} was not appended before".format(*name))
-    check_given(output.info)
-    return output
-
-
-# ---- v2: every function returns an error number ----
-
-
-@MODULE.function()
-def create_session(context: Context, model: U32, length: U32, session_out: U32) -> U32:
-    context.memory.check(session_out, 4)
-    handle, _ = context.state(_State).open(resolve(context, model, length))
-    context.memory.set_u32(session_out, handle)
-    return U32(SUCCESS)
+# ---- v2 ----
 
 
 @MODULE.function()
@@ -118,65 +59,16 @@ def create_session_saved_model(
     context: Context, path: U32, path_length: U32, tags: U32, tag_count: U32, session_out: U32
 ) -> U32:
     context.memory.check(session_out, 4)
+    context.memory.check(tags, tag_count * _TAG)
     wanted = context.memory.text(path, path_length)
     if not granted(context, wanted):
         raise InferenceError(
             f"a saved model is a folder, and none is read here: give the guest a model of the name {wanted!r} "
             '(docs/manifest.md), or use create_session with the model\'s bytes or "guesthouse:model/NAME"'
         )
-    handle, _ = context.state(_State).open(named(context, wanted))
-    context.memory.set_u32(session_out, handle)
-    return U32(SUCCESS)
-
-
-@MODULE.function()
-def delete_session(context: Context, session: U32) -> U32:
-    try:
-        context.state(_State).close(context, session)
-    except BadHandle:
-        pass  # as WasmEdge has it: unknown sessions are deleted already
-    return U32(SUCCESS)
-
-
-@MODULE.function(faults=RUN_FAULTS)
-def run_session(context: Context, session: U32) -> U32:
-    context.state(_State).find(session).run(context)
-    return U32(SUCCESS)
-
-
-@MODULE.function()
-def get_output_tensor(context: Context, session: U32, name: U32, name_length: U32, tensor_out: U32) -> U32:
-    state = context.state(_State)
-    found = state.find(session)
-    context.memory.check(tensor_out, 4)
-    output = _appended(found, _split(context.memory.text(name, name_length)))
-    context.memory.set_u32(tensor_out, state.tensor(found, output))
-    return U32(SUCCESS)
-
-
-def _result(context: Context, session: int, tensor: int) -> Tensor | None:
-    state = context.state(_State)
-    owner, output = state.find_tensor(tensor)
-    if owner is not state.find(session):
-        raise BadHandle(f"the tensor {tensor} is not of session {session}")
-    return output.value
-
-
-@MODULE.function()
-def get_tensor_len(context: Context, session: U32, tensor: U32, length_out: U32) -> U32:
-    value = _result(context, session, tensor)
-    context.memory.set_u32(length_out, 0 if value is None else value.nbytes)
-    return U32(SUCCESS)
-
-
-@MODULE.function()
-def get_tensor_data(context: Context, session: U32, tensor: U32, data: U32, size: U32, written_out: U32) -> U32:
-    value = _result(context, session, tensor)
-    context.memory.check(data, size)
-    context.memory.check(written_out, 4)
-    written = 0 if value is None else write_tensor(context, data, value, size)
-    context.memory.set_u32(written_out, written)
-    return U32(SUCCESS)
+    session = TensorflowSession(named(context, wanted))
+    context.memory.set_u32(session_out, context.state(Handles).add_session(session))
+    return SUCCESS
 
 
 @MODULE.function()
@@ -191,90 +83,43 @@ def append_input(
     data: U32,
     size: U32,
 ) -> U32:
-    found = context.state(_State).find(session)
-    asked = _split(context.memory.text(name, name_length))
+    found = _session(context, session)
+    asked = full_name(context.memory.text(name, name_length))
     _append_input(context, found, asked, (dimensions, rank), dtype, (data, size))
-    return U32(SUCCESS)
+    return SUCCESS
 
 
 @MODULE.function()
 def append_output(context: Context, session: U32, name: U32, name_length: U32) -> U32:
-    found = context.state(_State).find(session)
-    _append_output(found, _split(context.memory.text(name, name_length)))
-    return U32(SUCCESS)
+    found = _session(context, session)
+    found.append_output(full_name(context.memory.text(name, name_length)))
+    return SUCCESS
 
 
 @MODULE.function()
 def clear_input(context: Context, session: U32) -> U32:
-    context.state(_State).find(session).clear_inputs(context)
-    return U32(SUCCESS)
+    _session(context, session).clear_inputs(context)
+    return SUCCESS
 
 
 @MODULE.function()
 def clear_output(context: Context, session: U32) -> U32:
-    _clear_outputs(context, context.state(_State).find(session))
-    return U32(SUCCESS)
+    _session(context, session).clear_outputs(context)
+    return SUCCESS
 
 
-# ---- v1: handles of 64 bits, no error numbers ----
+# ---- v1 ----
 
 
-def _v1(name: str, faults: dict[type[HostError], int] | None = None) -> Callable[..., Any]:
-    return MODULE.function(f"wasmedge_tensorflow_{name}", faults=faults)
-
-
-@_v1("create_session", NO_HANDLE)
-def v1_create_session(context: Context, model: U32, length: U32) -> U64:
-    handle, _ = context.state(_State).open(resolve(context, model, length))
-    return U64(handle)
-
-
-@_v1("delete_session")
-def v1_delete_session(context: Context, session: U64) -> None:
-    try:
-        context.state(_State).close(context, session)
-    except BadHandle as error:
-        if session:
-            context.log("host", f"wasmedge_tensorflow_delete_session: {error}")
-
-
-@_v1("run_session", FAILED)
-def v1_run_session(context: Context, session: U64) -> U32:
-    state = context.state(_State)
-    found = state.find(session)
-    state.drop_tensors(found)
-    found.run(context)
-    return U32(0)
-
-
-@_v1("get_output_tensor", NO_HANDLE)
+@v1_function(MODULE, "get_output_tensor", NO_HANDLE)
 def v1_get_output_tensor(context: Context, session: U64, name: U32, name_length: U32, index: U32) -> U64:
-    state = context.state(_State)
-    found = state.find(session)
-    output = _appended(found, (context.memory.text(name, name_length), index))
-    return U64(0 if output.value is None else state.tensor(found, output))
+    handles = context.state(Handles)
+    found = handles.session(session, TensorflowSession)
+    output = found.output(f"{context.memory.text(name, name_length)}:{index}")
+    return U64(0 if output.value is None else handles.tensor_handle(found, output))
 
 
-@_v1("get_tensor_len", NO_HANDLE)
-def v1_get_tensor_len(context: Context, tensor: U64) -> U32:
-    if tensor == 0:
-        return U32(0)
-    value = context.state(_State).find_tensor(tensor)[1].value
-    return U32(0 if value is None else value.nbytes)
-
-
-@_v1("get_tensor_data")
-def v1_get_tensor_data(context: Context, tensor: U64, data: U32) -> None:
-    try:
-        value = context.state(_State).find_tensor(tensor)[1].value
-    except BadHandle as error:
-        context.log("host", f"wasmedge_tensorflow_get_tensor_data: {error}")
-        return
-    if value is not None:
-        write_tensor(context, data, value, value.nbytes)
-
-
-@_v1("append_input")
+@v1_function(MODULE, "append_input")
 def v1_append_input(
     context: Context,
     session: U64,
@@ -287,32 +132,32 @@ def v1_append_input(
     data: U32,
     size: U32,
 ) -> None:
-    def append(found: Session) -> None:
-        asked = (context.memory.text(name, name_length), index)
+    def append(found: TensorflowSession) -> None:
+        asked = f"{context.memory.text(name, name_length)}:{index}"
         _append_input(context, found, asked, (dimensions, rank), dtype, (data, size))
 
-    quietly("wasmedge_tensorflow_append_input", context, context.state(_State), session, append)
+    deferring_errors(context, "wasmedge_tensorflow_append_input", TensorflowSession, session, "inputs", append)
 
 
-@_v1("append_output")
+@v1_function(MODULE, "append_output")
 def v1_append_output(context: Context, session: U64, name: U32, name_length: U32, index: U32) -> None:
-    def append(found: Session) -> None:
-        _append_output(found, (context.memory.text(name, name_length), index))
+    def append(found: TensorflowSession) -> None:
+        found.append_output(f"{context.memory.text(name, name_length)}:{index}")
 
-    quietly("wasmedge_tensorflow_append_output", context, context.state(_State), session, append)
+    deferring_errors(context, "wasmedge_tensorflow_append_output", TensorflowSession, session, "outputs", append)
 
 
-@_v1("clear_input")
+@v1_function(MODULE, "clear_input")
 def v1_clear_input(context: Context, session: U64) -> None:
-    def clear(found: Session) -> None:
+    def clear(found: TensorflowSession) -> None:
         found.clear_inputs(context)
 
-    quietly("wasmedge_tensorflow_clear_input", context, context.state(_State), session, clear)
+    deferring_errors(context, "wasmedge_tensorflow_clear_input", TensorflowSession, session, "inputs", clear)
 
 
-@_v1("clear_output")
+@v1_function(MODULE, "clear_output")
 def v1_clear_output(context: Context, session: U64) -> None:
-    def clear(found: Session) -> None:
-        _clear_outputs(context, found)
+    def clear(found: TensorflowSession) -> None:
+        found.clear_outputs(context)
 
-    quietly("wasmedge_tensorflow_clear_output", context, context.state(_State), session, clear)
+    deferring_errors(context, "wasmedge_tensorflow_clear_output", TensorflowSession, session, "outputs", clear)

@@ -5,7 +5,8 @@ this folder are ever tried, and whatever is wrong becomes a `HostError`. One fil
 `source`. How pixels are resized is in `resampling`, what guests call is in `imports/wasmedge_image`.
 
 Colours: grey becomes three equal channels, palettes and CMYK become RGB, of 16 bits the upper 8 are kept. Opacity is
-dropped in `Era.STB`; in `Era.GIL` colours are multiplied by it (transparent is black), as Boost.GIL does.
+dropped in `Era.WASMEDGE_0_15`; in `Era.WASMEDGE_0_14` colours are multiplied by it (transparent is black), as Boost.GIL
+does.
 
 What is damaged is decoded where browsers, libjpeg and stb_image show the picture that was meant, and refused where it
 would be another one: docs/abi.md has the rule for each format. No byte is handed out that was not written for it:
@@ -32,7 +33,7 @@ from guesthouse_abi.pictures.source import Era, Note, Source
 from guesthouse_abi.pictures.tga import Tga
 from guesthouse_abi.resampling import Bytes, Floats, bilinear, cubic
 
-__all__ = ["ANY", "JPEG", "PNG", "Budget", "Era", "Layout", "decode_and_resize", "size_of"]
+__all__ = ["ALL_FORMATS", "JPEG", "PNG", "Budget", "Era", "Layout", "decode_and_resize", "size_of"]
 
 
 class Layout(enum.IntEnum):
@@ -63,7 +64,7 @@ class Budget(Protocol):
 JPEG = frozenset({"JPEG"})
 PNG = frozenset({"PNG"})
 #: All formats that are decoded here. TGA has no signature: it is tried last.
-ANY = frozenset({"JPEG", "PNG", "BMP", "GIF", "PNM", "TGA"})
+ALL_FORMATS = frozenset({"JPEG", "PNG", "BMP", "GIF", "PNM", "TGA"})
 
 _LONGEST_SIDE = 65535  # JPEG's own bound; it also bounds the tables of weights
 _HEADER_SECONDS = 5.0  # that a header alone may take to be found
@@ -78,12 +79,12 @@ _SIGNATURES = (
 
 def size_of(data: bytes, formats: frozenset[str]) -> tuple[int, int]:
     """Width and height of a picture, from its header alone. Raises `HostError`."""
-    source = _open(data, formats, Era.STB, (0, 0), Deadline.after(_HEADER_SECONDS))
+    source = _open(data, formats, Era.WASMEDGE_0_15, (0, 0), Deadline.after(_HEADER_SECONDS))
     return source.width, source.height
 
 
-def _nobody(text: str) -> None:
-    """Nobody wants to know."""
+def _ignored(text: str) -> None:
+    """For a caller that wants no notes."""
 
 
 def decode_and_resize(
@@ -98,15 +99,15 @@ def decode_and_resize(
     budget: Budget,
     deadline: Deadline,
     scale: bool = False,
-    note: Note = _nobody,
+    note: Note = _ignored,
 ) -> NDArray[Any]:
     """The picture in `data`, resized to `width` x `height`: a C-contiguous array (height, width, 3) of `layout.dtype`.
 
-    Floats are value / 255 in `Era.GIL`; in `Era.STB` they are linear light, (value / 255) ** 2.2, resized as such and
-    not clamped. `formats` names what may be decoded, `pixels` is the most that a picture may have before and after.
-    With `scale` a JPEG may be decoded at a half, a quarter or an eighth, not below the target's size: faster, and
-    smoother. `note` is told of a picture that is damaged and decoded all the same. Raises `HostError` (nothing that can
-    be decoded), `TooMuch` and what `Deadline.check` does.
+    Floats are value / 255 in `Era.WASMEDGE_0_14`; in `Era.WASMEDGE_0_15` they are linear light, (value / 255) ** 2.2,
+    resized as such and not clamped. `formats` names what may be decoded, `pixels` is the most that a picture may have
+    before and after. With `scale` a JPEG may be decoded at a half, a quarter or an eighth, not below the target's size:
+    faster, and smoother. `note` is called with what is wrong with a picture that is damaged and decoded all the same.
+    Raises `HostError` (nothing that can be decoded), `TooMuch` and what `Deadline.check` does.
     """
     deadline.check()
     _check_size("a target", width, height, pixels)
@@ -153,7 +154,7 @@ def _as_linear_light(values: Bytes) -> Floats:
 
 def _resize(picture: Bytes, width: int, height: int, layout: Layout, era: Era) -> NDArray[Any]:
     floats = layout.dtype == np.float32
-    if era is Era.GIL:
+    if era is Era.WASMEDGE_0_14:
         small = bilinear(picture, width, height, layout.order)
         return (small / 255.0).astype(np.float32) if floats else small
     if floats:

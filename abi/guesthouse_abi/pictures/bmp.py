@@ -18,7 +18,7 @@ from guesthouse_abi.resampling import Bytes
 _FILE = 14  # bytes before the header that has its own size
 _BITFIELDS = 3
 _MASKS_OF_NONE = {16: (31 << 10, 31 << 5, 31, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
-#: By how many a value of so many bits is multiplied, and how far that is shifted, to fill eight bits.
+#: For a colour of so many bits (the index): the factor and the shift to the right that spread it over eight bits.
 _TO_EIGHT_BITS = ((0, 0), (0xFF, 0), (0x55, 0), (0x49, 1), (0x11, 0), (0x21, 2), (0x41, 4), (0x81, 6), (0x01, 0))
 
 
@@ -98,7 +98,7 @@ class Bmp:
         for index, mask in enumerate(masks):
             picture[..., index] = _eight_bits(values, mask)
         if len(masks) == 4 and not picture[..., 3].any():
-            picture = picture[..., :3]  # opacity that nobody has written
+            picture = picture[..., :3]  # no opacity: these bits are 0 in all pixels
         return coloured(picture, self._era)
 
 

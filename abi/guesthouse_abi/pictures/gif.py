@@ -1,9 +1,9 @@
 """GIF pictures: the first one of an animation, as stb_image puts it on its canvas.
 
-Transparent pixels are black. So is the canvas around a smaller picture, unless (in `Era.STB`) the header names a
-background other than the palette's first colour: then it is that colour with red and blue exchanged, for stb_image
-does so. Only the
-blocks are read here; Pillow inflates the pixels (LZW), as numbers in a palette.
+Transparent pixels are black. So is the canvas around a smaller picture, unless (in `Era.WASMEDGE_0_15`) the header
+names a background other than the palette's first colour: then it is that colour with red and blue exchanged, as
+stb_image has it. Only the blocks are read here; Pillow inflates the pixels (LZW), as numbers in a palette.
+
 Format: GIF89a (CompuServe), sections 17 to 25.
 """
 
@@ -53,7 +53,7 @@ class Gif:
         if colours is None:
             raise _refused("it has no palette")
         canvas = np.zeros((self.height, self.width, 3), np.uint8)
-        if self._era is Era.STB and self._background and palette is not None:
+        if self._era is Era.WASMEDGE_0_15 and self._background and palette is not None:
             canvas[...] = palette[self._background, ::-1]
         if width and height:
             numbers, written = self._numbers(at, width, height, flags, deadline)

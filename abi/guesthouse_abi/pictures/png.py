@@ -64,7 +64,7 @@ class Png:
         if self._colour == _PALETTE:
             # Colours that are missing are black, as libpng has it.
             parts.append(_chunk(b"PLTE", palette.ljust(3 << self._depth, b"\0")[: 3 << self._depth]))
-            if opacity and self._era is Era.GIL:
+            if opacity and self._era is Era.WASMEDGE_0_14:
                 parts.append(_chunk(b"tRNS", opacity[: 1 << self._depth]))
         parts += (_chunk(b"IDAT", _stored(raw)), _chunk(b"IEND", b""))
         return b"".join(parts)

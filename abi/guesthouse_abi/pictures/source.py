@@ -16,18 +16,18 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.resampling import Bytes
 
 Note = Callable[[str], None]
-"""Is told what is wrong with a picture that is decoded all the same."""
+"""Called with what is wrong with a picture that is decoded all the same."""
 
 
 class Era(enum.Enum):
     """Whose decoding and resizing: WasmEdge's up to 0.14 (Boost.GIL), or from 0.15 on (stb)."""
 
-    GIL = "0.14"
-    STB = "0.15"
+    WASMEDGE_0_14 = "0.14"
+    WASMEDGE_0_15 = "0.15"
 
 
 class Source(Protocol):
-    """A picture whose header was read; whoever makes one raises `HostError` where there is none.
+    """A picture whose header was read. Making one raises `HostError` for bytes that are no such picture.
 
     `overhead`: bytes that decoding takes besides the picture's own bytes and its pixels as RGB.
     """
@@ -44,8 +44,10 @@ class Source(Protocol):
 
 
 def rgb(image: Image.Image, era: Era) -> Bytes:
-    """A decoded picture of Pillow's as RGB. Its opacity is dropped, or multiplied in (`Era.GIL`)."""
-    if era is Era.GIL and (image.mode in ("RGBA", "LA") or (image.mode == "P" and "transparency" in image.info)):
+    """A decoded picture of Pillow's as RGB. Its opacity is dropped, or multiplied in (`Era.WASMEDGE_0_14`)."""
+    if era is Era.WASMEDGE_0_14 and (
+        image.mode in ("RGBA", "LA") or (image.mode == "P" and "transparency" in image.info)
+    ):
         return np.ascontiguousarray(np.asarray(image.convert("RGBA").convert("RGBa"))[..., :3])
     image.info.pop("transparency", None)
     if image.mode.startswith("I"):
@@ -56,7 +58,7 @@ def rgb(image: Image.Image, era: Era) -> Bytes:
 
 def coloured(values: Bytes, era: Era) -> Bytes:
     """RGB of what a decoder has written as (height, width, 1 to 4): grey, grey and opacity, RGB, RGB and opacity."""
-    if values.shape[2] in (2, 4) and era is Era.GIL:
+    if values.shape[2] in (2, 4) and era is Era.WASMEDGE_0_14:
         mode = "LA" if values.shape[2] == 2 else "RGBA"
         size = (values.shape[1], values.shape[0])
         return rgb(Image.frombuffer(mode, size, np.ascontiguousarray(values), "raw", mode, 0, 1), era)

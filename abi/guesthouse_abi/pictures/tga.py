@@ -1,4 +1,4 @@
-"""TGA pictures, as stb_image reads them. The format has no signature: whatever else is no picture is tried as one."""
+"""TGA pictures, as stb_image reads them. They have no signature: bytes that are no other picture are tried as one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from guesthouse_abi.pictures.source import Era, Note, coloured
 from guesthouse_abi.resampling import Bytes
 
 _HEADER = struct.Struct("<BBBHHBHHHHBB")
-_GREY_WITH_OPACITY = {3, 11}  # kinds of which 16 bits are that, and not RGB
+_GREY_WITH_OPACITY = {3, 11}  # kinds of picture whose 16 bits are grey and opacity, and not RGB
 
 
 class Tga:

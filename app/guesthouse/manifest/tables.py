@@ -22,7 +22,7 @@ from guesthouse.event import Trigger
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
-from guesthouse_abi.calling.values import TYPES
+from guesthouse_abi.bindgen_values import TYPES
 from guesthouse_abi.files import path_problem
 
 MiB = 1 << 20

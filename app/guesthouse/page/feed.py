@@ -205,7 +205,7 @@ def _jpeg(data: bytes, side: int) -> bytes:
             max(1, round(width * scale)),
             max(1, round(height * scale)),
             Layout.RGB8,
-            Era.STB,
+            Era.WASMEDGE_0_15,
             formats=_FORMATS,
             pixels=LARGEST_PICTURE,
             budget=_Unbounded(),

@@ -1,8 +1,8 @@
 """The import module `wasi_ephemeral_nn`: wasi-nn as its witx file has it, and what WasmEdge and WAMR added to it.
 
-Every function returns an errno (`core`). A tensor is a record of 20 bytes: {u32 dimensions, u32 rank, u8 type, 3 bytes
-of anything, u32 data, u32 bytes}. Of the additions, a configuration by JSON is read and not used, and what computes one
-token at a time is for language models alone: it is refused.
+Every function returns an errno, and is described in docs/abi.md under the module's name. A tensor is a record of 20
+bytes: {u32 dimensions, u32 rank, u8 type, 3 bytes of anything, u32 data, u32 bytes}. Of the additions, a configuration
+by JSON is read and not used, and what computes one token at a time is for language models alone: it is refused.
 """
 
 from __future__ import annotations
@@ -12,105 +12,100 @@ import struct
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import U32, HostModule
-from guesthouse_abi.imports.wasi_nn import core
-from guesthouse_abi.imports.wasi_nn.core import Errno, NnError, numbered
+from guesthouse_abi.imports.wasi_nn.common import (
+    define_common,
+    dimensions_at,
+    execution_context,
+    load_from,
+    too_large,
+    write_output,
+)
+from guesthouse_abi.imports.wasi_nn.numbers import returns_errno, type_of
+from guesthouse_abi.sessions import wasi_nn
+from guesthouse_abi.sessions.handles import Handles
+from guesthouse_abi.sessions.model_lookup import LONGEST_NAME
+from guesthouse_abi.sessions.wasi_nn import ExecutionContext, NnError, NnErrorKind
 
 MODULE = HostModule("wasi_ephemeral_nn")
 _TENSOR = struct.Struct("<IIBxxxII")
 _LONGEST_CONFIGURATION = 65536
 
-
-class _State(core.Graphs):
-    """The handles of this module."""
+define_common(MODULE)
 
 
 @MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def load(context: Context, builders: U32, count: U32, encoding: U32, target: U32, graph_out: U32) -> None:
-    core.load(context, context.state(_State), (builders, count), encoding, target, graph_out)
+    load_from(context, builders, count, encoding, target, graph_out)
 
 
 @MODULE.function()
-@numbered
-def load_by_name(context: Context, name: U32, length: U32, graph_out: U32) -> None:
-    core.load_by_name(context, context.state(_State), (name, length), graph_out)
-
-
-@MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def load_by_name_with_config(
     context: Context, name: U32, length: U32, config: U32, config_length: U32, graph_out: U32
 ) -> None:
-    text = context.memory.text(config, config_length, most=_LONGEST_CONFIGURATION)
+    configuration = context.memory.text(config, config_length, most=_LONGEST_CONFIGURATION)
     try:
-        json.loads(text or "{}")
+        json.loads(configuration or "{}")
     except (ValueError, RecursionError):
-        raise NnError(Errno.INVALID_ARGUMENT, "the configuration is not JSON") from None
-    core.load_by_name(context, context.state(_State), (name, length), graph_out)
+        raise NnError(NnErrorKind.INVALID_ARGUMENT, "the configuration is not JSON") from None
+    context.memory.check(graph_out, 4)
+    text = context.memory.text(name, length, most=LONGEST_NAME)
+    context.memory.set_u32(graph_out, wasi_nn.load_by_name(context, text))
 
 
 @MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def unload(context: Context, graph: U32) -> None:
-    context.state(_State).drop(graph)
+    wasi_nn.unload(context, graph)
 
 
 @MODULE.function()
-@numbered
-def init_execution_context(context: Context, graph: U32, context_out: U32) -> None:
-    core.init_execution_context(context, context.state(_State), graph, context_out)
-
-
-@MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def finalize_execution_context(context: Context, execution: U32) -> None:
-    context.state(_State).contexts.close(context, execution)
+    context.state(Handles).close_session(context, execution, ExecutionContext)
 
 
 @MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def set_input(context: Context, execution: U32, index: U32, tensor: U32) -> None:
-    session = context.state(_State).contexts.find(execution)
+    found = execution_context(context, execution)
     dimensions, rank, code, data, size = context.memory.unpack(_TENSOR, tensor)
-    core.set_input(context, session, index, core.read_dimensions(context, dimensions, rank), code, data, size)
+    shape = dimensions_at(context, dimensions, rank)
+    dtype = type_of(context, code, shape, size)
+    found.set_input(context, index, dtype, shape, context.memory.bytes_at(data, size))
 
 
 @MODULE.function()
-@numbered
-def compute(context: Context, execution: U32) -> None:
-    core.compute(context, context.state(_State).contexts.find(execution))
-
-
-@MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def get_output(context: Context, execution: U32, index: U32, buffer: U32, most: U32, written_out: U32) -> None:
-    session = context.state(_State).contexts.find(execution)
-    size = core.get_output(context, session, index, buffer, most, written_out)
+    output = execution_context(context, execution).output(index)
+    context.memory.check(written_out, 4)
+    size = write_output(context, buffer, most, output)
     context.memory.set_u32(written_out, size)  # also where it is too much: what the guest needs
     if size > most:
-        raise core.too_large(size, most)
+        raise too_large(size, most)
 
 
-def _token_by_token() -> NnError:
-    return NnError(Errno.UNSUPPORTED_OPERATION, "computing one token at a time is for language models; use compute")
+def _refuse_single_tokens(context: Context, execution: int) -> None:
+    execution_context(context, execution)
+    text = "computing one token at a time is for language models; use compute"
+    raise NnError(NnErrorKind.UNSUPPORTED_OPERATION, text)
 
 
 @MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def compute_single(context: Context, execution: U32) -> None:
-    context.state(_State).contexts.find(execution)
-    raise _token_by_token()
+    _refuse_single_tokens(context, execution)
 
 
 @MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def get_output_single(context: Context, execution: U32, index: U32, buffer: U32, most: U32, written_out: U32) -> None:
-    context.state(_State).contexts.find(execution)
-    raise _token_by_token()
+    _refuse_single_tokens(context, execution)
 
 
 @MODULE.function()
-@numbered
+@returns_errno(MODULE)
 def fini_single(context: Context, execution: U32) -> None:
-    context.state(_State).contexts.find(execution)
-    raise _token_by_token()
+    _refuse_single_tokens(context, execution)

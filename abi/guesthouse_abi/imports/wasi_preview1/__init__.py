@@ -1,9 +1,9 @@
-"""WASI preview 1 (`wasi_snapshot_preview1`): all 46 functions, over what one event may see.
+"""WASI preview 1 (`wasi_snapshot_preview1`): all 46 functions. Each is described in docs/abi.md, "WASI preview 1".
 
-A guest has its arguments, its environment, clocks, random bytes, three standard streams and the files that it is
-granted. Without such a grant there is no directory, and sockets there are never: those functions link, and answer as
-they do for a descriptor that does not exist. The functions live in the modules beside this one; what a guest's exit
-code means is the calling convention's business.
+A guest has its arguments, its environment, clocks, random bytes, three standard streams, and the files that it is
+granted. A guest that is granted no files has no directory, and no guest has a socket: the functions for these link all
+the same, and answer that the descriptor is none of that kind. The functions live in the modules beside this one. What a
+guest's exit code means is decided by the calling convention.
 
 Signatures, numbers and layouts are those of `legacy/preview1/witx` in the repository WebAssembly/WASI.
 """

@@ -40,8 +40,10 @@ _LONGEST_WAIT = 3600.0
 
 
 class CpuClock:
-    """The CPU time of the thread that the guest runs on, from 0 when first asked for: what other guests used on the
-    same thread is nobody's business."""
+    """The CPU time of the guest's thread, counted from 0 when first asked for.
+
+    So a guest does not see what others used before on the same thread.
+    """
 
     def __init__(self) -> None:
         self._start = time.thread_time_ns()
@@ -119,7 +121,7 @@ def poll(context: Context, layout: struct.Struct, subscriptions: int, events: in
 
 
 def _due(clock: int, timeout: int, flags: int) -> int | None:
-    """When an alarm rings, in monotonic nanoseconds; None for what cannot be waited for."""
+    """When an alarm is due, in monotonic nanoseconds; None for a clock or flags that cannot be waited for."""
     if clock not in (REALTIME, MONOTONIC) or flags & ~ABSOLUTE:
         return None
     now = time.monotonic_ns()

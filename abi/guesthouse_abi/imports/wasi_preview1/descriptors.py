@@ -1,6 +1,6 @@
 """The table of a guest's descriptors: its three streams, and the files and directories that it opens.
 
-What each kind does is in `streams.py`, `files.py` and `directories.py`; here is what all have in common.
+What each kind does is in `streams.py`, `files.py` and `paths.py`; here is what all have in common.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Descriptors:
         self.words = {STDOUT: LastWords(), STDERR: LastWords()}
 
     def add(self, descriptor: OpenFile | OpenDirectory) -> int:
-        """Give it the lowest free number. That there are not too many, `path_open` sees before it makes a file."""
+        """Give it the lowest free number. `path_open` makes sure, before it makes a file, that one is left."""
         fd = heapq.heappop(self.free) if self.free else self.next
         self.next = max(self.next, fd + 1)
         self.open[fd] = descriptor
@@ -140,7 +140,7 @@ def descriptors(context: Context) -> Descriptors:
 
 
 def tree_of(context: Context) -> Tree:
-    """This event's files: to be asked only by who has a descriptor of one."""
+    """This event's files. Only for callers that have a descriptor of a file or directory: then there is a tree."""
     tree = descriptors(context).tree
     assert tree is not None
     return tree
@@ -155,7 +155,7 @@ def descriptor(context: Context, fd: int) -> int | OpenFile | OpenDirectory:
 
 
 def give_body(context: Context, body: bytes) -> None:
-    """The event's body, for the file `body_file`. Every calling convention says it before the guest is called."""
+    """Keep the event's body for the file `body_file`. Every calling convention does so before it calls the guest."""
     context.body = body
     table = context.state_if_made(Descriptors)
     if table is not None and table.tree is not None:
@@ -163,7 +163,7 @@ def give_body(context: Context, body: bytes) -> None:
 
 
 def read_reply(context: Context) -> bytes:
-    """The content of the file `reply_file`, when the guest has ended. Raises `BadReply`."""
+    """The content of the file `reply_file`, after the guest has ended. Raises `BadReply`."""
     path, limit = context.grants.reply_file, context.limits.output
     found = tree_of(context).at(path)
     if not isinstance(found, File):
@@ -174,20 +174,23 @@ def read_reply(context: Context) -> bytes:
 
 
 def file_at(context: Context, fd: int, right: int, *, stream: int, directory: int = BADF) -> OpenFile:
-    """The file behind a descriptor that has a right; `stream` and `directory` are the numbers that those answer."""
+    """The file behind a descriptor that has a right.
+
+    `stream` and `directory` are the error numbers for a descriptor of one of those. Raises `Refused`.
+    """
     found = descriptor(context, fd)
     if isinstance(found, int):
         raise Refused(stream)
     if isinstance(found, OpenDirectory):
         raise Refused(directory)
     if right & ~found.rights:
-        # To read and to write is what a file is opened for; the others are capabilities of WASI's own.
+        # A file that was not opened for reading or writing is BADF, as in POSIX. The other rights are WASI's own.
         raise Refused(BADF if right & (RIGHT_READ | RIGHT_WRITE) else NOTCAPABLE)
     return found
 
 
 def directory_at(context: Context, fd: int, right: int) -> OpenDirectory:
-    """The directory behind a descriptor that has a right."""
+    """The directory behind a descriptor that has a right. Raises `Refused`."""
     found = descriptor(context, fd)
     if not isinstance(found, OpenDirectory):
         raise Refused(NOTDIR)
@@ -216,7 +219,7 @@ def _close(context: Context, table: Descriptors, fd: int) -> None:
     closed = table.open.pop(fd)
     if isinstance(closed, OpenFile) and isinstance(closed.file.content, bytearray):
         closed.file.opened -= 1
-        tree_of(context).let_go(context, closed.file)
+        tree_of(context).free_if_unreachable(context, closed.file)
 
 
 @MODULE.function()
@@ -248,7 +251,7 @@ def fd_fdstat_get(context: Context, fd: U32, stat: U32) -> I32:
     elif isinstance(found, OpenDirectory):
         record = FDSTAT.pack(DIRECTORY, found.flags, found.rights, found.inheriting)
     else:
-        # The rights to seek and tell are there, though a pipe answers SPIPE: a C library takes a character device
+        # The rights to seek are there, though a pipe answers SPIPE: a C library takes a character device
         # without them for a terminal, and would send binary output line by line and in colour.
         rights = RIGHT_SEEK | RIGHT_TELL | RIGHT_SET_FLAGS | RIGHT_FILESTAT | RIGHT_POLL
         rights |= RIGHT_READ if found == STDIN else RIGHT_WRITE
@@ -267,7 +270,7 @@ def fd_fdstat_set_flags(context: Context, fd: U32, flags: U32) -> I32:
         return SUCCESS
     file = file_at(context, fd, RIGHT_SET_FLAGS, stream=BADF)
     if (flags ^ file.flags) & SYNCHRONISED:
-        return INVAL  # as with F_SETFL, only the others change
+        return INVAL  # these three never change, as with F_SETFL
     file.flags = flags
     return SUCCESS
 
@@ -292,7 +295,7 @@ def stat_at(context: Context, fd: int) -> tuple[int, ...]:
     """The fields of a `filestat` of what a number stands for."""
     found = descriptor(context, fd)
     if isinstance(found, int):
-        # The inode tells the streams apart: programs compare it to see whether input and output are one file.
+        # Each stream has an inode of its own: programs compare them to see whether input and output are one file.
         return 0, found, CHARACTER_DEVICE, 1, 0, 0, 0, 0
     if RIGHT_FILESTAT & ~found.rights:
         raise Refused(NOTCAPABLE)

@@ -1,4 +1,7 @@
-"""What is done with an open file: `fd_read`, `fd_write`, `fd_seek` and the like. What a stream does: `streams.py`."""
+"""The functions for open files: `fd_read`, `fd_write`, `fd_seek` and the like. What streams do is in `streams.py`.
+
+What each function answers is in docs/abi.md, under "Files".
+"""
 
 from __future__ import annotations
 
@@ -153,7 +156,7 @@ def fd_pwrite(context: Context, fd: U32, iovs: U32, count: U32, offset: U64, wri
 
 @MODULE.function()
 def fd_seek(context: Context, fd: U32, offset: I64, whence: U32, position: U32) -> I32:
-    # To ask where one is wants no more than the right to tell.
+    # Asking for the position needs no more than the right `fd_tell`.
     asks = whence == SEEK_CUR and offset == 0
     file = file_at(context, fd, RIGHT_TELL if asks else RIGHT_SEEK, stream=SPIPE)
     context.memory.check(position, 8)
@@ -233,7 +236,7 @@ def set_times(node: Node, accessed: int, modified: int, flags: int) -> None:
     node.changed = now
 
 
-# Everything is in memory: what was written is there.
+# Everything is in memory, so there is nothing to synchronise.
 
 
 @MODULE.function()

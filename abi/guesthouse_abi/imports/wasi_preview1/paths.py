@@ -1,4 +1,7 @@
-"""The `path_` functions, and what is listed of a directory. Where a path leads is decided in `tree.py`."""
+"""The `path_` functions, the directories that are open from the start, and the listing of a directory.
+
+Where a path leads is decided in `tree.py`. What each function answers is in docs/abi.md, under "Files".
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ def _preopened(context: Context, fd: int, refusal: int) -> bytes:
 
 @MODULE.function()
 def fd_prestat_get(context: Context, fd: U32, prestat: U32) -> I32:
-    # A C library asks for 3, 4, 5 … until this answer is BADF, and then knows all its directories.
+    # A C library asks for 3, 4, 5 … until the answer is BADF; then it knows all directories.
     name = _preopened(context, fd, BADF)
     context.memory.write(prestat, PRESTAT.pack(0, len(name)))
     return SUCCESS
@@ -93,6 +96,7 @@ def fd_prestat_dir_name(context: Context, fd: U32, path: U32, path_length: U32) 
     name = _preopened(context, fd, BADF)
     if path_length < len(name):
         return NAMETOOLONG
+    context.memory.check(path, path_length)
     context.memory.write(path, name)
     return SUCCESS
 
@@ -131,13 +135,13 @@ def _entry(after: int, name: bytes, inode: int, kind: int) -> bytes:
 
 
 def _place(context: Context, fd: int, right: int, path: int, path_length: int, *, follow: bool) -> Place:
-    """What a path leads to, for who asks about it."""
+    """What a path leads to, for a function that asks about it or opens it."""
     opened = directory_at(context, fd, right)
     return tree_of(context).walk(opened.directory, path_of(context, path, path_length), follow=follow)
 
 
 def _entry_at(context: Context, fd: int, right: int, path: int, path_length: int) -> Place:
-    """The name that a path leads to, for who makes, removes or moves it."""
+    """The name that a path leads to, for a function that makes, removes or moves it."""
     opened = directory_at(context, fd, right)
     return tree_of(context).walk(opened.directory, path_of(context, path, path_length), follow=False, entry=True)
 
@@ -226,7 +230,7 @@ def path_link(
     old = _entry_at(context, old_fd, RIGHT_LINK_SOURCE, old_path, old_path_length)
     new = _entry_at(context, new_fd, RIGHT_LINK_TARGET, new_path, new_path_length)
     if old_flags:
-        return INVAL  # a symbolic link is given another name as it is, or not at all
+        return INVAL  # to follow a symbolic link is not offered here: the link itself gets the second name
     if old.node is None:
         return NOENT
     if old.slash and not isinstance(old.node, Directory):
@@ -244,7 +248,7 @@ def path_symlink(
     if not target:
         return NOENT
     if target.startswith(b"/"):
-        return PERM  # no descriptor's directory leads there
+        return PERM  # an absolute path leads nowhere
     place = _entry_at(context, fd, RIGHT_SYMLINK, new_path, new_path_length)
     tree_of(context).make_link(context, place, target)
     return SUCCESS
@@ -260,6 +264,7 @@ def path_readlink(
     if not isinstance(node, Link):
         return INVAL
     context.memory.check(used, 4)
+    context.memory.check(buffer, buffer_length)
     text = node.target[:buffer_length]
     context.memory.write(buffer, text)
     context.memory.set_u32(used, len(text))
@@ -292,10 +297,10 @@ def path_open(
     table = descriptors(context)
     if len(table.open) >= MOST_DESCRIPTORS:
         return MFILE
-    alone = open_flags & CREATE and open_flags & EXCLUSIVE
-    place = _place(context, fd, RIGHT_OPEN, path, path_length, follow=bool(lookup & FOLLOW) and not alone)
+    exclusive = open_flags & CREATE and open_flags & EXCLUSIVE
+    place = _place(context, fd, RIGHT_OPEN, path, path_length, follow=bool(lookup & FOLLOW) and not exclusive)
     node = place.node
-    if node is not None and alone:
+    if node is not None and exclusive:
         return EXIST
     if place.slash and open_flags & CREATE:
         return ISDIR
@@ -313,7 +318,7 @@ def path_open(
         return SUCCESS
     if open_flags & MUST_BE_DIRECTORY:
         return NOTDIR
-    # Rights that mean nothing for a file are dropped, as the interface allows; the others are given or refused.
+    # Rights that mean nothing for a file are dropped, as the interface allows. The others are all given, or refused.
     wanted = rights & FILE_RIGHTS
     if wanted & ~parent.inheriting:
         return NOTCAPABLE

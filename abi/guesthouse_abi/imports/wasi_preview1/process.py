@@ -1,4 +1,4 @@
-"""What a guest knows of itself as a program: arguments, environment, random bytes, and its end."""
+"""Arguments, environment, random bytes, and how a program ends. Each function is described in docs/abi.md."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ RANDOM_CHUNK = 1 << 18
 
 
 class Strings:
-    """Arguments and environment as C strings, made when first asked for: a guest asks for sizes, then for contents,
-    and both must agree."""
+    """Arguments and environment as C strings, made when first asked for and then kept: a guest asks for the sizes first
+    and for the contents later, and both must agree."""
 
     def __init__(self) -> None:
         self.arguments: list[bytes] | None = None

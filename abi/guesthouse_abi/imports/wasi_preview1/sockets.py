@@ -1,4 +1,4 @@
-"""What a guest does not have: sockets. The functions link, and answer as they do for what is none."""
+"""The functions for sockets, which no guest has: they link, and answer that the descriptor is no socket."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Standard input, output and error.
 
 Standard input is the event's body. Standard output is collected where a command's reply is wanted, and log lines
-elsewhere; standard error is log lines. They are pipes: no position, no size, nothing to synchronise.
+elsewhere; standard error is log lines. They are pipes: no position, no size, nothing to synchronise. What each function
+answers for a stream is in docs/abi.md, under "WASI preview 1".
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from guesthouse_abi.errors import BadReply
 from guesthouse_abi.imports.wasi_preview1.descriptors import STDERR, STDOUT, Descriptors, descriptors
 from guesthouse_abi.lastwords import why
 
-#: Bytes of log lines taken by one call. A guest that offers more is told how many were taken, and calls again: so no
-#: single call keeps the host at work for long.
+#: Bytes of log lines that one call takes. A guest that offers more sees how many were taken, and calls again. So no
+#: single call takes the host long.
 LOG_CHUNK = 8192
 #: Bytes of a line without an end that are kept; beyond, it is logged in pieces.
 LOG_LINE = 4096
@@ -58,7 +59,7 @@ def _log(context: Context, table: Descriptors, stream: int, line: bytes) -> None
     text = line.decode(errors="replace").rstrip().translate(_CONTROL)
     if not text:
         return
-    table.words[stream].hear(text)
+    table.words[stream].add(text)
     context.log("stderr" if stream == STDERR else "stdout", text)
 
 

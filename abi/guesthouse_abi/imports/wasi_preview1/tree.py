@@ -2,7 +2,8 @@
 
 Paths are resolved here, part by part, from the directory of a descriptor; none leads above it, and none to the host's
 own files. All that a guest makes is in memory, bounded by the grant `scratch` and counted as memory of the host.
-Descriptors and rights are not known here; numbers of errors are.
+Descriptors and rights are not known here, but WASI's error numbers are. The rules for guests are in docs/abi.md, under
+"Files".
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ class Tree:
         self.nodes = 0
         self._inode = context.files.inodes
         self._directories: dict[int, Directory] = {}  # those of this event alone, by inode
-        self._told = False
+        self._full_logged = False
         self._body: File | None = None
         if grants.body_file or grants.scratch or grants.reply_file:
-            self.root = self._over(context.files.root, context.files.root.inode)
+            self.root = self._overlay(context.files.root, context.files.root.inode)
         if grants.scratch and grants.scratch_path != "/":
             above, name = self._grafted(grants.scratch_path)
             self._graft_directory(above, name).writable = True
@@ -90,15 +91,17 @@ class Tree:
         if self._body is not None:
             self._body.content = body
 
-    # what the manifest puts beside granted files
+    # what the manifest adds to the granted files
 
-    def _over(self, below: Directory, above: int) -> Directory:
+    def _overlay(self, below: Directory, above: int) -> Directory:
+        """This event's own directory over a granted one: it shows the same entries, and those that the event adds."""
         directory = Directory(below.inode, above, below=below, fixed=True)
         directory.links = below.links
         self._directories[directory.inode] = directory
         return directory
 
     def _grafted(self, path: str) -> tuple[Directory, bytes]:
+        """This event's own directory that `path` lies in, made where it is missing, and the last name of the path."""
         *above, name = path[1:].encode().split(b"/")
         directory = self.root
         for part in above:
@@ -106,9 +109,10 @@ class Tree:
         return directory, name
 
     def _graft_directory(self, above: Directory, name: bytes) -> Directory:
+        """This event's own directory `name` in `above`, over a granted one of that name where there is one."""
         own = above.entries.get(name)
         if own is not None:
-            assert isinstance(own[1], Directory)  # the manifest was looked at
+            assert isinstance(own[1], Directory)  # `layout_problems` refuses anything else at load
             return own[1]
         granted = above.find(name)
         if granted is None:
@@ -117,7 +121,7 @@ class Tree:
             above.links += 1
         else:
             assert isinstance(granted, Directory)
-            directory = self._over(granted, above.inode)
+            directory = self._overlay(granted, above.inode)
         directory.writable = above.writable
         above.add(name, directory)
         return directory
@@ -185,7 +189,7 @@ class Tree:
     def take(self, context: Context, count: int) -> None:
         """Account for `count` more bytes. Raises `Refused` when they are more than the guest was granted."""
         if self.used + count > self.limit:
-            self._say_full(context)
+            self._log_full(context)
             raise Refused(NOSPC)
         context.hold(count)
         self.used += count
@@ -198,9 +202,9 @@ class Tree:
         """Bytes that may still be written."""
         return max(0, min(self.limit - self.used, context.limits.host_memory - context.held))
 
-    def _say_full(self, context: Context) -> None:
-        if not self._told:
-            self._told = True
+    def _log_full(self, context: Context) -> None:
+        if not self._full_logged:
+            self._full_logged = True
             bound = "scratch" if context.grants.scratch else "limits.output"
             context.log(
                 "host",
@@ -213,26 +217,26 @@ class Tree:
             raise Refused(ROFS)
 
     def _enter(self, context: Context, place: Place, extra: int = 0) -> None:
-        """Account for a new name, where one may be made."""
+        """Account for a new name. Raises `Refused` where none may be made."""
         if not place.directory.links:
             raise Refused(NOENT)  # the directory itself was removed
         self._may_change(place.directory, place.name)
         if self.nodes >= MOST_NODES:
-            self._say_full(context)
+            self._log_full(context)
             raise Refused(NOSPC)
         self.take(context, NODE_COST + extra)
         self.nodes += 1
 
     def _leave(self, context: Context, node: Node) -> None:
-        """A name of `node` is gone; with the last, what it holds."""
+        """Account for a name of `node` that is gone, and with its last name for its content."""
         self.nodes -= 1
         self.give_back(context, NODE_COST + (len(node.target) if isinstance(node, Link) else 0))
         node.links -= 1
         node.changed = time.time_ns()
         if isinstance(node, File):
-            self.let_go(context, node)
+            self.free_if_unreachable(context, node)
 
-    def let_go(self, context: Context, file: File) -> None:
+    def free_if_unreachable(self, context: Context, file: File) -> None:
         """Free a file's content when no name and no descriptor leads to it any more."""
         if not file.links and not file.opened and isinstance(file.content, bytearray):
             self.give_back(context, len(file.content))
@@ -404,7 +408,7 @@ class Tree:
         fits = len(content) + self.room(context) - at  # bytes from `at` on that the file can have
         total = min(total, fits)
         if total <= 0:
-            self._say_full(context)
+            self._log_full(context)
             raise Refused(NOSPC)
         if at > len(content):
             self.resize(context, file, at)

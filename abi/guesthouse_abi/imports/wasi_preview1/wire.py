@@ -1,5 +1,7 @@
 """The numbers and record layouts of WASI preview 1, and the module that its functions register with.
 
+docs/abi.md has the table of error numbers, and says what each function answers.
+
 From `typenames.witx` in the repository WebAssembly/WASI; every layout is little-endian with C's padding.
 """
 
@@ -36,7 +38,7 @@ SPIPE = I32(70)  # a position in something that has none
 XDEV = I32(75)
 NOTCAPABLE = I32(76)  # a right that the descriptor does not have
 
-# What is refused by exception: pointers out of range, a guest without memory, more output than the host may hold.
+# Refusals that are raised and not returned: a pointer outside the memory, a guest without a memory, too much output.
 FAULTS = {HostError: FAULT, TooMuch: NOMEM}
 MODULE = HostModule("wasi_snapshot_preview1", faults=FAULTS)
 

@@ -54,9 +54,9 @@ from guesthouse.guests.sandbox import Sandbox
 from guesthouse.system import malloc
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.models import KNOWN
-from guesthouse_abi.pictures import ANY
+from guesthouse_abi.pictures import ALL_FORMATS
 from guesthouse_abi.services import Services
+from guesthouse_abi.sessions.model_lookup import KNOWN_BLOBS
 
 _INSTANCES = 2  # of the engine: one at work, and one on its way out
 _KNOWN = 64 << 20  # bytes of model files that a guest embeds, remembered from one event to the next
@@ -121,7 +121,7 @@ def _guest(
 def _warm_up(engine: str, pooling: bool) -> None:
     """Have all loaded that is loaded when it is first used: no file can be opened later."""
     open_engine(engine, EngineConfig(1, PAGE, pooling)).close()
-    for kind in ANY:
+    for kind in ALL_FORMATS:
         picture = io.BytesIO()
         if kind in Image.SAVE:
             Image.new("RGB", (8, 8)).save(picture, kind)
@@ -173,7 +173,7 @@ def serve(end: socket.socket, engine: str, pooling: bool) -> None:
 def _answer_all(guest: Guest, channel: Channel) -> None:
     """Confine the process, then answer events. Raises `Ended`."""
     limits = guest.limits
-    KNOWN.keep_at_most(_KNOWN)
+    KNOWN_BLOBS.keep_at_most(_KNOWN)
     events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
     channel.send(Kind.READY, {"lacking": confine.when_loaded(events + _KNOWN)})
     while True:

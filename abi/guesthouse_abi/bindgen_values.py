@@ -1,8 +1,8 @@
 """Values of functions: the results of wasmedge-bindgen as bytes of a reply, and both parameters and results as JSON.
 
 As JSON (`values = "json"` in the guest's table) the body is an array with an element for each parameter, and the reply
-one with an element for each result. A parameter's type is not told by its module. What the manifest's `parameters` says
-is checked; without it each element's kind decides:
+one with an element for each result. A module does not say what types its parameters have. What the manifest's
+`parameters` says is checked; without it each element's kind decides:
 
 ===============================  =====================================================================================
 element                          what the function gets
@@ -14,7 +14,7 @@ true, false                      bool
 whole numbers from 0 to 255      a `Vec<u8>`
 ===============================  =====================================================================================
 
-How they get into the guest and out of it is the business of `bindgen.py`.
+How values get into the guest and out of it is not here, but in `calling/bindgen.py` and `imports/bindgen_results.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, MalformedEvent, TooMuch
 
 #: Parameters or results of one function.
-MOST = 64
+MOST_VALUES = 64
 
 TRIPLE = struct.Struct("<III")
 
@@ -61,7 +61,7 @@ TYPES = (*_LAYOUTS, "bool", "char", "String", *(f"Vec<{name}>" for name in _WHOL
 
 _DIGITS, _FRACTION = 20, 400  # characters of a number in JSON
 _LOOK = 1 << 16  # numbers between two looks at the deadline
-_VALUE = 64  # bytes that Python has for a value, about
+_VALUE = 64  # bytes that Python needs for one value of JSON, about
 _SHOWN = 40
 
 
@@ -100,7 +100,7 @@ def _scalar(tag: int, data: bytes) -> str:
     return str(np.frombuffer(data, _SCALARS[tag][1])[0])
 
 
-def read_results(context: Context, pointer: int, count: int) -> bytes:
+def result_as_bytes(context: Context, pointer: int, count: int) -> bytes:
     """`count` triples as the body of a reply: one value, or none for an empty body. Raises `BadReply`."""
     if count == 0:
         return b""
@@ -114,10 +114,10 @@ def read_results(context: Context, pointer: int, count: int) -> bytes:
 # ---- results as JSON ----
 
 
-def results(context: Context, pointer: int, count: int) -> bytes:
+def results_as_json(context: Context, pointer: int, count: int) -> bytes:
     """`count` triples as a JSON array. Raises `BadReply`."""
-    if count > MOST:
-        raise BadReply(f"{count} results; a function may have {MOST}")
+    if count > MOST_VALUES:
+        raise BadReply(f"{count} results; a function may have {MOST_VALUES}")
     triples = list(TRIPLE.iter_unpack(context.memory.read(pointer, count * TRIPLE.size)))
     check_output(context, sum(length for _, _, length in triples))
     reply = bytearray(b"[")
@@ -169,14 +169,14 @@ def _add_numbers(context: Context, reply: bytearray, data: bytes, layout: np.dty
 Parameter = tuple[bytes, int]
 
 
-def parameters(context: Context, body: bytes, types: Sequence[str]) -> list[Parameter]:
-    """The parameters that a body has; `types` are what the manifest says of them, none where it says nothing.
+def parameters_from_json(context: Context, body: bytes, types: Sequence[str]) -> list[Parameter]:
+    """The parameters that a body has; `types` are those that the manifest names, none where it names none.
 
     Raises `MalformedEvent`, with the element that is wrong.
     """
     if not body.strip():
         return _parameters(context, [], types)
-    # Before anything is made of it: its texts, and what Python has for each value.
+    # Accounted for before it is parsed: its texts, and Python's objects for its values.
     values = body.count(b",") + body.count(b"[") + body.count(b"{")
     size = len(body) * (4 if body.isascii() else 12) + _VALUE * values
     try:
@@ -192,8 +192,8 @@ def parameters(context: Context, body: bytes, types: Sequence[str]) -> list[Para
 def _parameters(context: Context, elements: Sequence[object], types: Sequence[str]) -> list[Parameter]:
     if types and len(types) != len(elements):
         raise MalformedEvent(f"the body has {len(elements)} elements; the function has {len(types)} parameters")
-    if len(elements) > MOST:
-        raise MalformedEvent(f"the body has {len(elements)} elements; a function may have {MOST} parameters")
+    if len(elements) > MOST_VALUES:
+        raise MalformedEvent(f"the body has {len(elements)} elements; a function may have {MOST_VALUES} parameters")
     found = []
     for index, element in enumerate(elements):
         context.deadline.check()
@@ -216,7 +216,7 @@ def _parsed(context: Context, body: bytes) -> list[object]:
 
 
 class _Numbers:
-    """Makes numbers of JSON's. The parser by itself would take any number of digits, and look at no deadline."""
+    """Makes numbers of JSON's. Left alone, the parser would take any number of digits, and look at no deadline."""
 
     def __init__(self, context: Context) -> None:
         self._deadline = context.deadline
