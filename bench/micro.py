@@ -23,6 +23,7 @@ from guesthouse.event import Event, Trigger
 from guesthouse.guests.files import NOTHING, FileGrant, Granted, Shelf
 from guesthouse.guests.guest import Guest, GuestConfig, load_code
 from guesthouse.guests.sandbox import Sandbox
+from guesthouse_abi.calling import Request
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
@@ -79,7 +80,7 @@ def echo_guest(engine: WasmtimeEngine, folder: Path) -> Guest:
 def guest_of(config: GuestConfig, engine: WasmtimeEngine, cache: CodeCache, granted: Granted = NOTHING) -> Guest:
     """A guest that runs in this process."""
     code = load_code(config, engine, cache)
-    return Guest(config, code, Sandbox(code.linked(), code.convention), SERVICES, granted=granted)
+    return Guest(config, code, Sandbox(code.linked(), code.caller), SERVICES, granted=granted)
 
 
 def cycle(options: Options, folder: Path) -> Findings:
@@ -98,7 +99,7 @@ def cycle(options: Options, folder: Path) -> Findings:
                 context = Context(Deadline.after(5), Grants(), guest.limits, SERVICES)
                 instance = linked.instantiate(context)
                 try:
-                    return guest.code.convention.run(lambda: instance, context, body)
+                    return guest.code.caller.run(lambda: instance, context, Request(body)).body
                 finally:
                     instance.close()
 

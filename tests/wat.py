@@ -11,7 +11,7 @@ import wasmtime
 
 from guesthouse.engine.base import Engine, Instance, Linked, Module
 from guesthouse.guests.guest import Shape
-from guesthouse_abi.calling import Convention
+from guesthouse_abi.calling import Caller, Convention, Request, Unfit
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
@@ -63,13 +63,20 @@ def lines(ctx: Context) -> list[tuple[str, str]]:
 
 def run(engine: Engine, wat: str, convention: Convention, body: bytes, ctx: Context | None = None) -> bytes:
     """Call a WAT guest by a convention, in a fresh instance."""
-    problems = convention.problems(Shape(compiled(engine, wat)))
-    assert not problems, problems
-    return called(linked(engine, wat), convention, body, ctx or context())
+    return called(linked(engine, wat), convention.bind(Shape(compiled(engine, wat))), body, ctx or context())
 
 
-def called(module: Linked, convention: Convention, body: bytes, ctx: Context) -> bytes:
-    """Call a linked guest by a convention, in a fresh instance."""
+def problems(engine: Engine, wat: str, convention: Convention) -> list[str]:
+    """What keeps a WAT guest from being called by a convention."""
+    try:
+        convention.bind(Shape(compiled(engine, wat)))
+    except Unfit as unfit:
+        return unfit.problems
+    return []
+
+
+def called(module: Linked, caller: Caller, body: bytes, ctx: Context) -> bytes:
+    """Call a linked guest, in a fresh instance."""
     with contextlib.ExitStack() as stack:
 
         def start() -> Instance:
@@ -77,7 +84,7 @@ def called(module: Linked, convention: Convention, body: bytes, ctx: Context) ->
             stack.callback(instance.close)
             return instance
 
-        return convention.run(start, ctx, body)
+        return caller.run(start, ctx, Request(body)).body
 
 
 def cat(path: str, most: int = 1024, between: str = "") -> bytes:

@@ -34,6 +34,10 @@ class MalformedEvent(CallError):
     """The guest says that the event itself is at fault (a command's exit code 64 or 65)."""
 
 
+class NotFound(CallError):
+    """The guest says that there is nothing by the name that it was asked for."""
+
+
 class TryAgain(CallError):
     """The guest asks for the same event later (a command's exit code 75)."""
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import wat
 from budget import examples
-from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.errors import BadReply, Exit, GuestError, MalformedEvent, Trap, TryAgain
 
@@ -230,7 +229,7 @@ def test_era_a_returns_by_pointer_by_number_and_nothing(engine):
     ],
 )
 def test_what_is_missing_is_told_at_load(engine, text, said):
-    assert Bindgen("f").problems(Shape(wat.compiled(engine, text))) == said
+    assert wat.problems(engine, text, Bindgen("f")) == said
 
 
 def test_a_panic_and_an_exit_pass_as_what_they_are(engine):

@@ -54,9 +54,8 @@ def exits(code: int) -> str:
 
 
 def run(engine, text: str, body: bytes = b"", ctx=None) -> bytes:
-    module = wat.compiled(engine, text)
-    assert Command().problems(Shape(module)) == []
-    return run_module(module, body, ctx)
+    assert wat.problems(engine, text, Command()) == []
+    return run_module(wat.compiled(engine, text), body, ctx)
 
 
 def run_module(module, body: bytes, ctx=None) -> bytes:
@@ -180,7 +179,7 @@ def test_a_sleeping_program_ends_at_the_deadline(engine):
     ],
 )
 def test_names_what_keeps_a_module_from_being_a_program(engine, text, problems):
-    assert Command().problems(Shape(wat.compiled(engine, text))) == problems
+    assert wat.problems(engine, text, Command()) == problems
 
 
 # A real program
@@ -192,7 +191,7 @@ def grayscale(engine, guests_folder):
 
 
 def test_a_rust_program_imports_what_we_have(grayscale):
-    assert Command().problems(Shape(grayscale)) == []
+    Command().bind(Shape(grayscale))
     for wanted in grayscale.imports:
         assert wanted.module == MODULE.name
         assert MODULE.functions[wanted.name].signature == wanted.type.function, wanted.name

@@ -31,9 +31,8 @@ def guest(engine, guests_folder):
     linked = module.link(functions)
 
     def call(function: str, body: str, *types: str) -> object:
-        convention = Bindgen(function, True, types)
-        assert convention.problems(Shape(module)) == []
-        return json.loads(wat.called(linked, convention, body.encode(), wat.context()))
+        caller = Bindgen(function, True, types).bind(Shape(module))
+        return json.loads(wat.called(linked, caller, body.encode(), wat.context()))
 
     return call
 
@@ -295,14 +294,13 @@ def test_era_b_has_several_values_where_it_gives_triples(engine):
 
 
 def test_eras_that_do_not_tell_types_are_refused_at_load(engine):
-    raw = wat.compiled(engine, ERA_B.replace("MODULE", "env"))
-    assert Bindgen("two", True).problems(Shape(raw)) == [
+    assert wat.problems(engine, ERA_B.replace("MODULE", "env"), Bindgen("two", True)) == [
         'hands raw bytes to env.return_result, without their type, so values = "json" cannot be served'
     ]
     era_a = (
         '(module (memory (export "memory") 1) (func (export "__wbindgen_malloc") (param i32) (result i32) i32.const 9)'
     )
-    old = wat.compiled(engine, f'{era_a} (func (export "f") (param i32 i32)))')
-    assert Bindgen("f", True).problems(Shape(old)) == [
+    old = f'{era_a} (func (export "f") (param i32 i32)))'
+    assert wat.problems(engine, old, Bindgen("f", True)) == [
         'is of era A, whose functions do not tell their types: values = "json" is for eras B and C'
     ]

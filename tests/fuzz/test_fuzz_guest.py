@@ -15,10 +15,12 @@ from guesthouse.engine.base import EngineConfig, Linked
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import Registry
 from guesthouse_abi import errors
-from guesthouse_abi.calling.bindgen import Bindgen
+from guesthouse_abi.calling import Request
+from guesthouse_abi.calling.bindgen import Bindgen, BoundFunction
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.services import Services
 from hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
 from places import ENGINES
@@ -62,12 +64,11 @@ def test_every_call_is_answered_and_what_ends_a_guest_is_its_own(guest: Linked, 
     log, limits = Lines(), Limits(memory=MEMORY, host_memory=1 << 20, pixels=10_000, log=2000)
     grants = Grants(models=frozenset({"person"}), env=(("A", "b"),), allow_guest_models=True)
     context = Context(Deadline.after(0.5), grants, limits, Services(models, log), arguments=("guest",))
-    convention = Bindgen("f")
-    convention._era = "B"
+    caller = BoundFunction(Bindgen("f"), "B", False, FuncType((ValType.I32, ValType.I32)))
     try:
         instance = guest.instantiate(context)
         try:
-            convention.run(lambda: instance, context, body)
+            caller.run(lambda: instance, context, Request(body))
         finally:
             instance.close()
     except errors.HostFault as fault:

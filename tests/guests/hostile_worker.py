@@ -48,7 +48,7 @@ def ask(kind, head, payload=b""):
 
 
 def reply(body):
-    send(REPLY, {"cost": [0, 0, 0, 0]}, body)
+    send(REPLY, {"cost": [0, 0, 0, 0], "type": "", "headers": []}, body)
 
 
 def resize():
@@ -121,7 +121,13 @@ DOES: dict[str, Callable[[], object]] = {
     "deep json": lambda: send(REPLY, b"[" * 500_000),
     "no cost": lambda: send(REPLY, {}),
     "a cost that is none": lambda: send(REPLY, {"cost": [float("nan"), 0, 0, -1]}),
-    "a long reply": lambda: send(REPLY, {"cost": []}, b"x" * 2000),
+    "a long reply": lambda: send(REPLY, {"cost": [], "type": "", "headers": []}, b"x" * 2000),
+    "no type": lambda: send(REPLY, {"cost": [], "headers": []}),
+    "a header of gRPC's": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["grpc-status", "0"]]}),
+    "a header with a line in it": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["a", "b\r\nc: d"]]}),
+    "a header that is none": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["a"]]}),
+    "a header of numbers": lambda: send(REPLY, {"cost": [], "type": "", "headers": [[1, 2]]}),
+    "many headers": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["a", "b"]] * 2000}),
     "an unknown reason": lambda: send(FAILURE, {"reason": "OK", "text": "", "cost": []}),
     "a long text": lambda: send(FAILURE, {"reason": "TRAP", "text": "x" * 2000, "cost": []}),
     "an event": lambda: send(EVENT, {}),

@@ -243,7 +243,7 @@ def test_a_confined_process_reaches_no_file_and_no_port():
 if closed:
     sys.exit(print("lacking"))
 for what in (lambda: open("/etc/hostname"), lambda: os.listdir("/"), lambda: os.mkdir("/tmp/x"),
-             lambda: socket.create_connection(("127.0.0.1", 9)), lambda: open("/proc/self/environ")):
+             lambda: socket.socket(socket.AF_INET).connect(("127.0.0.1", 9)), lambda: open("/proc/self/environ")):
     try:
         what()
     except PermissionError:
@@ -343,7 +343,7 @@ def test_where_confinement_is_required_a_worker_that_lacks_some_is_a_fault(hosti
         contextlib.closing(Stock(Spec("any", False, str(lacking)), 1)) as stock,
         structlog.testing.capture_logs() as logs,
     ):
-        assert stock.try_out({"echo": setup, "again": setup}) == {}
+        assert [stock.try_out({"echo": setup}) for _ in range(2)] == [{}, {}]
     (line,) = [log for log in logs if log["event"] == "worker processes are not closed wholly"]
     assert (line["lacking"], line["log_level"]) == (["no filter of system calls"], "warning")
 

@@ -421,9 +421,17 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 "reuse",
                 (
                     "the keys here are: allow_guest_models, args, body_file, calling, enabled, env, files, function, "
-                    "idle, image, isolation, least, limits, models, module, parameters, reply_file, reply_type, "
+                    "idle, image, isolation, least, limits, models, module, parameters, reply, reply_file, reply_type, "
                     "scale, scratch, scratch_path, sha256, signature, takes, values, wasi_nn"
                 ),
+            ),
+        ),
+        (
+            "reply = 'cgi'",
+            (
+                '"cgi" does not go with calling = "bindgen"',
+                "reply",
+                "headers before the reply are for commands: leave it out",
             ),
         ),
         (

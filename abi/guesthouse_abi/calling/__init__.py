@@ -1,4 +1,4 @@
-"""Calling conventions: how an event's body gets into a guest and its reply out of it.
+"""Calling conventions: how an event gets into a guest and its answer out of it. All of them are in `conventions`.
 
 A convention knows exports, memory and records. It knows nothing of engines (any `Instance` will do), and nothing of
 events but their body. What guest authors must know of each is in docs/abi.md, under "How a guest is called".
@@ -7,6 +7,7 @@ events but their body. What guest authors must know of each is in docs/abi.md, u
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from guesthouse_abi.context import Context
@@ -40,11 +41,52 @@ class Shape(Protocol):
         """Whether a memory is exported."""
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a manifest says of how a guest is called, besides the convention's name."""
+
+    function: str = ""  # bindgen: the export
+    json: bool = False  # bindgen: parameters and results are JSON arrays
+    types: tuple[str, ...] = ()  # bindgen, with `json`: those of the parameters, where the manifest names them
+    cgi: bool = False  # command: the reply begins with a block of headers
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An event, as far as a convention hands it to a guest."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A guest's answer. `content_type` is None where the guest did not say."""
+
+    body: bytes
+    content_type: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # names in lower case, values of printable ASCII
+
+
+class Unfit(Exception):
+    """A module that cannot be called so; `problems` says why, in words for its author."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
+
+
+class Caller(Protocol):
+    """Calls one module's guests. Used for each event, from many threads."""
+
+    def run(self, start: Start, context: Context, request: Request) -> Response:
+        """One event, in an instance that `start` makes when the context is ready for it.
+
+        Raises `CallError`: `MalformedEvent` where the event is at fault, `TryAgain` where it may succeed later.
+        """
+
+
 class Convention(Protocol):
-    """One way to call a guest. Made once per guest; `run` is called for each event, from many threads."""
+    """One way to call guests."""
 
-    def problems(self, shape: Shape) -> list[str]:
-        """What keeps this module from being called so, in words for the guest's author; empty when all is well."""
-
-    def run(self, start: Start, context: Context, body: bytes) -> bytes:
-        """One event, in an instance that `start` makes when the context is ready for it. Raises `CallError`."""
+    def bind(self, shape: Shape) -> Caller:
+        """What calls a module of this shape. Raises `Unfit`; changes nothing."""

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from guesthouse_abi import bindgen_values
 from guesthouse_abi.bindgen_values import Parameter, check_output, result_as_bytes
-from guesthouse_abi.calling import Instance, Shape, Start
+from guesthouse_abi.calling import Instance, Request, Response, Shape, Start, Unfit
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, OutOfBounds, TryAgain
 from guesthouse_abi.host import FuncType, ValType
@@ -62,62 +62,73 @@ class Bindgen:
 
     def __init__(self, function: str, json: bool = False, types: Sequence[str] = ()) -> None:
         self.function = function
-        self._json = json
-        self._types = types
-        self._era = "C"
-        self._initialize = False
-        self._returns: tuple[ValType, ...] = ()
-        self._by_pointer = False  # era A: the result comes back at an address that the host passes
+        self.json = json
+        self.types = types
 
-    def problems(self, shape: Shape) -> list[str]:
-        """See `Convention.problems`; also decides the era."""
-        exports, found = shape.functions, []
-        self._initialize = exports.get("_initialize") == FuncType()
+    def bind(self, shape: Shape) -> BoundFunction:
+        """See `Convention.bind`; decides the era."""
+        exports, found, era = shape.functions, [], _era(shape)
         if not shape.has_memory:
             found.append("exports no memory")
-        if "__wbindgen_malloc" in exports:
-            self._era = "A"
-        elif any(name == "return_result" and module in ("env", "wasmedge-bindgen") for module, name in shape.imported):
-            self._era = "B"
-        else:
-            self._era = "C"
-        if self._json and self._era == "A":
+        if self.json and era == "A":
             found.append('is of era A, whose functions do not tell their types: values = "json" is for eras B and C')
-        if self._json and ("env", "return_result") in shape.imported:
+        if self.json and ("env", "return_result") in shape.imported:
             found.append(
                 'hands raw bytes to env.return_result, without their type, so values = "json" cannot be served'
             )
-        allocate = "__wbindgen_malloc" if self._era == "A" else "allocate"
+        allocate = "__wbindgen_malloc" if era == "A" else "allocate"
         if allocate not in exports:
             found.append(f"exports no {allocate!r}, which a wasmedge-bindgen guest has")
         elif exports[allocate] != FuncType((_I32,), (_I32,)):
             found.append(f"export {allocate!r} is {exports[allocate] or 'of another type'}, not (i32)->(i32)")
-        found += self._function_problems(shape)
-        return found
+        found += self._function_problems(shape, era)
+        signature = exports.get(self.function)
+        if found or signature is None:
+            raise Unfit(found)
+        return BoundFunction(self, era, exports.get("_initialize") == FuncType(), signature)
 
-    def _function_problems(self, shape: Shape) -> list[str]:
+    def _function_problems(self, shape: Shape, era: str) -> list[str]:
         exports = shape.functions
         if self.function not in exports:
             others = ", ".join(sorted(n for n in exports if not n.startswith("_") and n not in _PLUMBING)) or "none"
             return [f"exports no function {self.function!r} (functions that it has: {others})"]
         signature = exports[self.function]
-        if self._era == "A":
+        if era == "A":
             wanted = [FuncType((_I32, _I32, _I32)), *(FuncType(_TAKES, r) for r in ((), (_I32,)))]
         else:
-            wanted = [FuncType(_TAKES, (_I32,) if self._era == "C" else ())]
+            wanted = [FuncType(_TAKES, (_I32,) if era == "C" else ())]
         if signature not in wanted:
             choices = " or ".join(str(w) for w in wanted)
-            return [f"export {self.function!r} is {signature or 'of another type'}, not {choices} (era {self._era})"]
-        assert signature is not None
-        self._returns = signature.results
-        self._by_pointer = len(signature.params) == 3
+            return [f"export {self.function!r} is {signature or 'of another type'}, not {choices} (era {era})"]
         return []
 
-    def run(self, start: Start, context: Context, body: bytes) -> bytes:
-        """See `Convention.run`. With the grant `reply_file` that file's content is the reply, not what is returned."""
-        give_body(context, body)
-        reply = self._run(start, context, body)
-        return read_reply(context) if context.grants.reply_file else reply
+
+def _era(shape: Shape) -> str:
+    if "__wbindgen_malloc" in shape.functions:
+        return "A"
+    if any(name == "return_result" and module in ("env", "wasmedge-bindgen") for module, name in shape.imported):
+        return "B"
+    return "C"
+
+
+class BoundFunction:
+    """A `Caller`: the function of a module whose era is known."""
+
+    def __init__(self, how: Bindgen, era: str, initialize: bool, signature: FuncType) -> None:
+        """`initialize`: the module has an `_initialize` that is called first."""
+        self.function = how.function
+        self._json = how.json
+        self._types = how.types
+        self._era = era
+        self._initialize = initialize
+        self._returns = signature.results
+        self._by_pointer = len(signature.params) == 3  # era A: the result comes back at an address that the host passes
+
+    def run(self, start: Start, context: Context, request: Request) -> Response:
+        """See `Caller.run`. With the grant `reply_file` that file's content is the reply, not what is returned."""
+        give_body(context, request.body)
+        reply = self._run(start, context, request.body)
+        return Response(read_reply(context) if context.grants.reply_file else reply)
 
     def _run(self, start: Start, context: Context, body: bytes) -> bytes:
         try:

@@ -1,7 +1,8 @@
 """The calling convention of a WASI command: a program with standard streams, arguments and an exit code.
 
 Standard input is the event's body, standard output the reply, standard error log lines. With the grant `reply_file`
-that file's content is the reply, and standard output is log lines, too. How a program asks for its arguments, its
+that file's content is the reply, and standard output is log lines, too. With `reply = "cgi"` the reply begins with
+headers, as a CGI script's does (`cgi.py`). How a program asks for its arguments, its
 environment and its files is in `imports/wasi_preview1`; what stands in them is up to the sandbox.
 
 ======  ==============================================================================================================
@@ -16,7 +17,8 @@ others  the guest's own error: `GuestError`
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Shape, Start
+from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
+from guesthouse_abi.calling.cgi import response_of
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, Exit, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType
@@ -27,25 +29,27 @@ _OUTCOMES: dict[int, type[CallError]] = {64: MalformedEvent, 65: MalformedEvent,
 
 
 class Command:
-    """Runs a program once per event."""
+    """Runs a program once per event. `cgi`: its reply begins with a block of headers (`cgi.py`)."""
 
-    def problems(self, shape: Shape) -> list[str]:
-        """See `Convention.problems`."""
-        found = []
+    def __init__(self, cgi: bool = False) -> None:
+        self._cgi = cgi
+
+    def bind(self, shape: Shape) -> Command:
+        """See `Convention.bind`."""
         if _START not in shape.functions:
-            found.append(f"exports no function {_START!r}: it is not a program (a library is called as 'bindgen')")
-        elif shape.functions[_START] != FuncType():
-            found.append(f"export {_START!r} is {shape.functions[_START] or 'of another type'}, not {FuncType()}")
-        return found
+            raise Unfit([f"exports no function {_START!r}: it is not a program (a library is called as 'bindgen')"])
+        if shape.functions[_START] != FuncType():
+            raise Unfit([f"export {_START!r} is {shape.functions[_START] or 'of another type'}, not {FuncType()}"])
+        return self
 
-    def run(self, start: Start, context: Context, body: bytes) -> bytes:
-        """Run the program on `body` and return its standard output, or the content of `reply_file`.
+    def run(self, start: Start, context: Context, request: Request) -> Response:
+        """See `Caller.run`: the program's standard output, or the content of `reply_file`.
 
         Raises `MalformedEvent`, `TryAgain` and `GuestError` by the exit code, with the program's last words, and what
         the call itself raises.
         """
-        context.stdin, context.input_at = body, 0
-        give_body(context, body)
+        context.stdin, context.input_at = request.body, 0
+        give_body(context, request.body)
         reply = bytearray()
         context.stdout = None if context.grants.reply_file else reply
         code = 0
@@ -57,7 +61,8 @@ class Command:
             flush(context)
         if code:
             raise _failure(code, last_words(context))
-        return read_reply(context) if context.grants.reply_file else bytes(reply)
+        output = read_reply(context) if context.grants.reply_file else bytes(reply)
+        return response_of(output) if self._cgi else Response(output)
 
 
 def _failure(code: int, reason: str) -> CallError:

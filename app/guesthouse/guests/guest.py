@@ -21,9 +21,8 @@ from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
-from guesthouse_abi.calling import Convention
-from guesthouse_abi.calling.bindgen import Bindgen
-from guesthouse_abi.calling.command import Command
+from guesthouse_abi.calling import Caller, Options, Unfit
+from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import FuncType, HostFunction
@@ -39,12 +38,13 @@ class GuestConfig:
 
     name: str
     module: Path
-    calling: str  # "bindgen" or "command"
+    calling: str  # one of `calling.conventions`
     function: str = ""
     values: str | None = None  # "json": a function's parameters and results are JSON arrays
     parameters: tuple[str, ...] = ()  # their types, where the manifest says so
     sha256: str | None = None
     reply_type: str = ""
+    reply: str | None = None  # "cgi": a program's reply begins with headers
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
     signed: Signed | None = None
@@ -82,7 +82,7 @@ class Code:
     artefact: Path  # its compiled code
     compiled: bool  # whether it had to be compiled now
     functions: tuple[HostFunction, ...]  # those behind its imports
-    convention: Convention
+    caller: Caller
 
     def linked(self) -> Linked:
         """The module with its imports. Raises `EngineError`."""
@@ -194,33 +194,29 @@ def load_code(config: GuestConfig, engine: Engine, cache: CodeCache, known: Mapp
     except OSError as error:
         why = error.strerror or str(error)
         raise GuestFaults([f"its compiled code cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
-    functions, convention, faults = _checked(config, module)
+    functions, caller, faults = _checked(config, module)
     faults += _over_limits(wasm, config.limits)
-    if faults:
+    if faults or caller is None:
         raise GuestFaults(faults)
-    return Code(module, sha256, artefact, compiled, tuple(functions), convention)
+    return Code(module, sha256, artefact, compiled, tuple(functions), caller)
 
 
 def code_in_worker(config: GuestConfig, module: Module, sha256: str, artefact: Path) -> Code:
     """The same code where it runs, in a worker process; the file was looked at before. Raises `GuestFaults`."""
-    functions, convention, faults = _checked(config, module)
-    if faults:
+    functions, caller, faults = _checked(config, module)
+    if faults or caller is None:
         raise GuestFaults(faults)
-    return Code(module, sha256, artefact, False, tuple(functions), convention)
+    return Code(module, sha256, artefact, False, tuple(functions), caller)
 
 
-def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Convention, list[str]]:
-    """The host functions behind the imports, how the guest is called, and what is wrong with the module."""
+def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Caller | None, list[str]]:
+    """The host functions behind the imports, what calls the guest, and what is wrong with the module."""
     functions, faults = _resolve(module)
-    convention = _convention(config)
-    faults += [f"{config.module.name} {problem}" for problem in convention.problems(Shape(module))]
-    return functions, convention, faults
-
-
-def _convention(config: GuestConfig) -> Convention:
-    if config.calling == "command":
-        return Command()
-    return Bindgen(config.function, config.values == "json", config.parameters)
+    options = Options(config.function, config.values == "json", config.parameters, config.reply == "cgi")
+    try:
+        return functions, CONVENTIONS[config.calling](options).bind(Shape(module)), faults
+    except Unfit as unfit:
+        return functions, None, faults + [f"{config.module.name} {problem}" for problem in unfit.problems]
 
 
 def read_module(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from guesthouse.event import Cost, Event, Failure, Reason, Reply
 from guesthouse.guests.guest import Guest, Tally
 from guesthouse.tracecontext import PARENT, STATE, context_of
 from guesthouse_abi import errors
-from guesthouse_abi.calling import Convention
+from guesthouse_abi.calling import Caller, Request
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.imports.wasi_preview1 import last_words
@@ -26,6 +26,7 @@ _REASONS: dict[type[errors.CallError], Reason] = {
     errors.BadReply: Reason.BAD_REPLY,
     errors.GuestError: Reason.GUEST,
     errors.MalformedEvent: Reason.MALFORMED,
+    errors.NotFound: Reason.NOT_FOUND,
     errors.TryAgain: Reason.TRY_AGAIN,
     errors.DeadlineExceeded: Reason.DEADLINE,
     errors.Cancelled: Reason.CANCELLED,
@@ -34,7 +35,7 @@ _REASONS: dict[type[errors.CallError], Reason] = {
 }
 
 #: Where what was refused to the guest may be why.
-_OWN = frozenset({Reason.GUEST, Reason.MALFORMED, Reason.TRY_AGAIN, Reason.TRAP, Reason.BAD_REPLY})
+_OWN = frozenset({Reason.GUEST, Reason.MALFORMED, Reason.NOT_FOUND, Reason.TRY_AGAIN, Reason.TRAP, Reason.BAD_REPLY})
 
 #: What a guest's end may be, by name.
 REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_REPLY))
@@ -46,10 +47,10 @@ _NOT_A_NAME = re.compile(r"[^A-Z0-9_]")
 class Sandbox:
     """A `guest.Runner` in this process: a fresh instance for each event. For any number of threads."""
 
-    def __init__(self, linked: Linked, convention: Convention, replaced: Tally | None = None) -> None:
+    def __init__(self, linked: Linked, caller: Caller, replaced: Tally | None = None) -> None:
         self.linked = linked
         self.replaced = replaced or Tally()
-        self._convention = convention
+        self._caller = caller
 
     def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
         """See `guest.Runner.run`."""
@@ -76,7 +77,7 @@ class Sandbox:
 
         try:
             try:
-                body = self._convention.run(start, context, event.body)
+                response = self._caller.run(start, context, Request(event.body))
             finally:
                 if instance is not None:
                     memory = instance.memory.size if instance.memory is not None else 0
@@ -84,7 +85,8 @@ class Sandbox:
         except (errors.CallError, errors.HostError) as error:
             words = last_words(context)
             raise _failure(error, words, guest, context, _cost(context, started, memory)) from error
-        return Reply(body, config.reply_type, guest.name, _cost(context, started, memory))
+        kind = config.reply_type if response.content_type is None else response.content_type
+        return Reply(response.body, kind, guest.name, _cost(context, started, memory), response.headers)
 
     def retain(self) -> Sandbox:
         """It holds nothing between events."""

@@ -117,6 +117,9 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
             if not guest.get("function"):
                 remedy = 'name the export to call, or write calling = "command" for a WASI program'
                 yield (*where, "function"), "function is missing", remedy
+            if "reply" in guest:
+                remedy = "headers before the reply are for commands: leave it out"
+                yield (*where, "reply"), 'does not go with calling = "bindgen"', remedy
             if "args" in guest:
                 yield (
                     (*where, "args"),

@@ -514,6 +514,11 @@ class Guest(Table):
         default="", description="the file whose content is the reply, not what it returns or prints"
     )
     reply_type: Text = Field(default="", description="the content type of its replies")
+    reply: Literal["cgi"] | None = Field(
+        default=None,
+        description='command: "cgi" for replies that begin with headers (`Content-Type`, `Status`, others) and a blank '
+        "line (docs/guests.md)",
+    )
     takes: Annotated[tuple[Annotated[str, BeforeValidator(_content_type)], ...], Kind("list of content types")] = Field(
         default=(),
         description="the content types of the events that it understands, for those who choose one (the page, "

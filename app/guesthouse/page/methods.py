@@ -81,7 +81,7 @@ class HostMethods:
             reply = self._following.dispatch(event, deadline)
         finally:
             self._calls.pop(call, None)
-        return dataclasses.replace(reply, headers=headers(reply))
+        return dataclasses.replace(reply, headers=(*reply.headers, *headers(reply)))
 
     def _answer(self, name: str, event: Event) -> Reply:
         if name == "status":

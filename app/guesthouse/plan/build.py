@@ -151,7 +151,7 @@ def _runner(one: _Loaded, host: Host, models: Registry, before: Plan | None) -> 
         except OSError as error:
             raise GuestFaults([f"its compiled code, {error.filename}, cannot be opened ({error.strerror})"]) from error
     try:
-        return Sandbox(one.code.linked(), one.code.convention, replaced)
+        return Sandbox(one.code.linked(), one.code.caller, replaced)
     except EngineError as error:
         raise GuestFaults([f"{one.config.module.name} cannot be linked: {error}"]) from error
 
@@ -202,6 +202,7 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         parameters=guest.parameters,
         sha256=guest.sha256,
         reply_type=guest.reply_type,
+        reply=guest.reply,
         grants=guest.grants(),
         limits=guest.limits.limits(),
         isolation=isolation,

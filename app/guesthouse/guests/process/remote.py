@@ -26,6 +26,7 @@ from guesthouse.guests.process.services import Requests
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
 from guesthouse.system import children
+from guesthouse_abi.calling import cgi
 from guesthouse_abi.deadline import Deadline
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ GRACE = 0.2  # seconds past its deadline after which a worker is killed
 START = 60.0  # seconds that a worker may take to start, and to become a guest's
 _LOOK = 0.1  # seconds between looks at whether the caller hung up
 _KEPT_OUTPUT = 2000  # bytes of what a worker wrote on standard error that are kept, the last ones
+_HEADERS = cgi.BLOCK // 4  # the shortest has a name, a colon and an end of line
 _PIPE = 1 << 16  # bytes that a pipe holds
 
 
@@ -213,7 +215,9 @@ class Worker:
         if frame.kind is Kind.REPLY:
             if frame.size > guest.limits.output:
                 raise WireError(f"a reply of {frame.size} bytes")
-            return Reply(channel.arena.bytes(frame.size), guest.config.reply_type, guest.name, cost)
+            kind = wire.text(wire.member(frame.head, "type"), TEXT)
+            headers = tuple(_header(pair) for pair in wire.items(wire.member(frame.head, "headers"), _HEADERS))
+            return Reply(channel.arena.bytes(frame.size), kind, guest.name, cost, headers)
         reason = wire.text(wire.member(frame.head, "reason"), TEXT)
         if reason not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")
@@ -273,6 +277,14 @@ def _started(spec: Spec, end: int) -> subprocess.Popen[bytes]:
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
     return process
+
+
+def _header(pair: object) -> tuple[str, str]:
+    """A header of a reply, as `cgi` lets it through. Raises `WireError`."""
+    name, value = (wire.text(one, cgi.BLOCK) for one in wire.pair(pair))
+    if not cgi.may_be_set(name, value):
+        raise WireError(f"a header {name[:40]!a} that no guest may set")
+    return name, value
 
 
 def _cost(told: object, requests: Requests, began: float) -> Cost:

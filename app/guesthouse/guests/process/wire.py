@@ -310,7 +310,7 @@ def described(tensor: Tensor) -> list[object]:
 
 def description(value: object) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """What `described` made. Raises `WireError`."""
-    kind, shape = _pair(value)
+    kind, shape = pair(value)
     dtype = DTYPES.get(text(kind, 8))
     if dtype is None:
         raise WireError(f"a tensor of {kind!a}")
@@ -320,11 +320,12 @@ def description(value: object) -> tuple[np.dtype[Any], tuple[int, ...]]:
     return dtype, tuple(sizes)
 
 
-def _pair(value: object) -> list[Any]:
-    pair = items(value, 2)
-    if len(pair) != 2:
+def pair(value: object) -> list[Any]:
+    """A list of two. Raises `WireError`."""
+    both = items(value, 2)
+    if len(both) != 2:
         raise WireError("a pair that is none")
-    return pair
+    return both
 
 
 def contents(tensor: Tensor) -> memoryview:

@@ -10,8 +10,8 @@ received               answered
 (nothing)              READY, when all is loaded that every guest needs
 TRY {}, setup          READY {"lacking"} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
 SETUP {}, setup        READY {"lacking"}, or FAULT {"text"} and the end
-EVENT {"number",       REPLY {"cost"} with the body, or FAILURE {"reason", "text", "cost"}; before that any number of
-"at", "event"}, body   questions (`proxies`)
+EVENT {"number",       REPLY {"cost", "type", "headers"} with the body, or FAILURE {"reason", "text", "cost"}; before
+"at", "event"}, body   that any number of questions (`proxies`)
 =====================  ================================================================================================
 
 `lacking` is what the kernel cannot close (`confine`).
@@ -115,7 +115,7 @@ def _guest(
     artefact = Path(f"/proc/self/fd/{module}")
     code = code_in_worker(config, mapped(engine, artefact), setup["sha256"], artefact)
     services = Services(RemoteInference(channel), RemoteLog(channel))
-    return Guest(config, code, Sandbox(code.linked(), code.convention), services, granted=granted)
+    return Guest(config, code, Sandbox(code.linked(), code.caller), services, granted=granted)
 
 
 def _warm_up(engine: str, pooling: bool) -> None:
@@ -137,7 +137,8 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
     deadline = _SharedDeadline(head["at"], channel.arena, head["number"])
     try:
         reply = guest.runner.run(guest, unpacked(head["event"], body), deadline)
-        channel.send(Kind.REPLY, {"cost": _cost(reply.cost)}, [reply.body])
+        head = {"cost": _cost(reply.cost), "type": reply.content_type, "headers": reply.headers}
+        channel.send(Kind.REPLY, head, [reply.body])
     except Failure as failure:
         channel.send(Kind.FAILURE, {"reason": failure.reason.value, "text": failure.text, "cost": _cost(failure.cost)})
     except TooLong as error:

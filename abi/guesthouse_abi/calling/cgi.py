@@ -1,0 +1,89 @@
+"""A reply that begins with a block of headers, as a CGI script writes it: RFC 3875, section 6.
+
+Lines `Name: value`, each ended by LF or CRLF, then a blank line, then the body. `Content-Type` is the reply's type,
+`Status` says how it went, and any other header is handed on with an invocation's reply. What a status becomes, for Dapr
+carries no HTTP status of a gRPC application:
+
+===========================  =========================================================================================
+2xx, or no `Status`          the reply
+404, 410                     `NotFound`, with the body's first line as its text
+408, 425, 429, 503, 504      `TryAgain`, the same
+other 4xx                    `MalformedEvent`, the same
+other 5xx                    `GuestError`, the same
+===========================  =========================================================================================
+
+Anything else is a `BadReply`. What a guest writes is bounded before it is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+
+from guesthouse_abi.calling import Response
+from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, NotFound, TryAgain
+
+BLOCK = 4096  # bytes of headers with their ends of lines: a sidecar takes some KiB of metadata from an application
+TEXT = 1024  # bytes of a body that an error carries
+
+_END = re.compile(rb"\r?\n\r?\n")
+_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63}):[ \t]*([\x20-\x7e]*?)[ \t]*\r?", re.ASCII)
+_STATUS = re.compile(r"([1-5][0-9]{2})(?: [\x20-\x7e]*)?", re.ASCII)
+_AGAIN = frozenset({408, 425, 429, 503, 504})
+_GONE = frozenset({404, 410})
+#: Of the connection, or of gRPC: nobody's to set.
+_RESERVED = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
+
+
+def response_of(output: bytes) -> Response:
+    """The response in a program's output. Raises `CallError`."""
+    if output[:1] == b"\n" or output[:2] == b"\r\n":
+        raise BadReply('the reply has no header before its first blank line: Content-Type, say (reply = "cgi")')
+    end = _END.search(output, 0, BLOCK + 4)
+    if end is None:
+        why = f"no blank line in its first {BLOCK} bytes" if len(output) > BLOCK else "no blank line"
+        raise BadReply(f'the reply has {why}, which ends the headers (reply = "cgi")')
+    body, content_type, status, headers = output[end.end() :], None, 200, []
+    for number, line in enumerate(output[: end.start()].split(b"\n"), 1):
+        name, value = _header(line, number)
+        if name == "content-type":
+            content_type = value
+        elif name == "status":
+            status = _status(value)
+        elif not may_be_set(name, value):
+            raise BadReply(f"line {number} of the reply sets {name}, which a guest may not")
+        else:
+            headers.append((name, value))
+    if status >= 300:
+        raise _failure(status, body)
+    return Response(body, content_type, tuple(headers))
+
+
+def may_be_set(name: str, value: str) -> bool:
+    """Whether a guest may set this header of its reply; the name is in lower case."""
+    if name in _RESERVED or name.startswith(("grpc-", "dapr-", "guesthouse-")) or name.endswith("-bin"):
+        return False
+    return _LINE.fullmatch(f"{name}:{value}") is not None and name == name.lower()
+
+
+def _header(line: bytes, number: int) -> tuple[str, str]:
+    found = _LINE.fullmatch(line.decode("ascii", "replace"))
+    if found is None:
+        raise BadReply(f"line {number} of the reply is no header of printable ASCII (Name: value)")
+    return found[1].lower(), found[2]
+
+
+def _status(value: str) -> int:
+    found = _STATUS.fullmatch(value)
+    status = int(found[1]) if found is not None else 0
+    if not (200 <= status < 300 or status >= 400):
+        raise BadReply(f"the reply has the status {value[:40]!r}, which is none from 200 to 299 or from 400 to 599")
+    return status
+
+
+def _failure(status: int, body: bytes) -> CallError:
+    text = body[:TEXT].decode("utf-8", "replace").strip().partition("\n")[0].strip() or f"status {status}"
+    if status in _GONE:
+        return NotFound(text)
+    if status in _AGAIN:
+        return TryAgain(text)
+    return MalformedEvent(text) if status < 500 else GuestError(text)
