@@ -186,7 +186,9 @@ def test_many_sandboxes_leave_nothing_behind(any_engine):
     gc.collect()
     after = process.memory_info().rss, process.num_fds(), threading.active_count()
     assert after[0] - before[0] < 1 << 20
-    assert after[1:] == before[1:]
+    # Not equal: what an earlier test has closed may still be on its way out.
+    assert after[1] <= before[1]
+    assert after[2] <= before[2]
 
 
 def test_an_artefact_that_is_none_is_refused(any_engine, tmp_path: Path):

@@ -186,7 +186,7 @@ def test_all_faults_of_a_bad_change_are_in_its_line(app: Reloading, manifest: Pa
 
 
 def test_a_fault_of_ours_leaves_the_old_one_running(app: Reloading, log, monkeypatch):
-    monkeypatch.setattr("guesthouse.reload.build", lambda *_: 1 // 0)
+    monkeypatch.setattr("guesthouse.plan.reload.build", lambda *_: 1 // 0)
     assert refused(app, log) == "ZeroDivisionError: integer division or modulo by zero"
     assert app.ask() == "old"
 
@@ -199,7 +199,7 @@ def test_a_reload_that_the_end_overtakes_comes_to_nothing(app: Reloading, tmp_pa
         app.reloader.stop()
         return built[0]
 
-    monkeypatch.setattr("guesthouse.reload.build", slowly)
+    monkeypatch.setattr("guesthouse.plan.reload.build", slowly)
     replace_file(tmp_path / "says.wasm", says("new"))
     assert refused(app, log) == "the application is shutting down"
     assert app.ask() == "old"

@@ -134,7 +134,7 @@ def test_requests_while_it_reloads_are_one_more_reload(manifest: Path, tmp_path:
         assert go_on.wait(20)
         return plan
 
-    monkeypatch.setattr("guesthouse.reload.build", slowly)
+    monkeypatch.setattr("guesthouse.plan.reload.build", slowly)
     with reloading(manifest) as app:
         app.reloader.start()
         app.reloader.request()
