@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,8 @@ from dapr.proto.common.v1.common_pb2 import HTTPExtension, InvokeRequest, Invoke
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.invoke_pb2 import InvokeServiceRequest
 from google.protobuf.any_pb2 import Any as AnyMessage
+
+from support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "components"
@@ -48,15 +49,6 @@ def free_port() -> int:
         if port not in _GIVEN:
             _GIVEN.add(port)
             return port
-
-
-def wait(what: str, ready: Callable[[], object], seconds: float = START, pause: float = 0.05) -> Any:
-    """What `ready` answers as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (answer := ready()):
-        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
-        time.sleep(pause)
-    return answer
 
 
 def listens(port: int) -> bool:
@@ -100,7 +92,7 @@ class Program:
             return ready()
 
         try:
-            wait(f"{self.name} {what}", or_ended)
+            until(or_ended, f"{self.name} {what}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.said[-3000:]}") from None
 
@@ -390,7 +382,7 @@ class Mosquitto(Program):
             command = ["stdbuf", "-oL", "mosquitto_sub", "-p", str(self.port), "-q", "1", "-t", topic, "-F", "%x", "-d"]
             process = subprocess.Popen(command, stdout=out)
         try:
-            wait("the listener has subscribed", lambda: "Subscribed" in file.read_text())
+            until(lambda: "Subscribed" in file.read_text(), "the listener has subscribed")
             yield
         finally:
             process.terminate()

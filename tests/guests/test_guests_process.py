@@ -15,8 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from guesthouse.manifest import load
 from guesthouse.plan import Host, Plan, PlanFaults, build
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
+from support.waiting import until
 from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,13 +79,6 @@ LARGE = 255 << 20
 LOOP = """(module (memory (export "memory") 1)
   (func (export "allocate") (param i32) (result i32) i32.const 1024)
   (func (export "f") (param i32 i32) (result i32) (loop br 0) i32.const 0))"""
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module", params=IN_PROCESSES)

@@ -10,6 +10,7 @@ import pytest
 import wasmtime
 
 from observe.watched import Collector, Watched, watched
+from support.waiting import join
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,4 +114,4 @@ def collector() -> Iterator[Collector]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        join(thread)

@@ -17,6 +17,7 @@ from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe.metrics import Histogram, Metrics
 from guesthouse.plans import Plans
 from observe.watched import Watched
+from support.waiting import until
 
 PARTS = ("event", "event_queued", "event_guest", "event_host", "event_inference")
 
@@ -107,16 +108,14 @@ def test_slots_and_queue_are_read_when_they_are_asked_for(app: Watched):
         calls = [callers.submit(call) for _ in range(2)]
         began.wait()
         slots = app.plan.guests["loops"].slots
-        while not slots.queued:
-            time.sleep(0.01)
+        until(lambda: slots.queued)
         found = app.scrape()
         assert app.get("/readyz") == (200, "ok\n")
         for one in calls:
             one.result()
     assert found("guesthouse_slots_busy", guest="loops") == 1
     assert found("guesthouse_queue_length", guest="loops") == 1
-    while slots.busy:
-        time.sleep(0.01)
+    until(lambda: not slots.busy)
     assert app.scrape()("guesthouse_slots_busy", guest="loops") == 0
 
 

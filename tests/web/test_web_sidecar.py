@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +21,7 @@ from starlette.testclient import TestClient
 
 from guesthouse.web.server import application
 from guesthouse.web.sidecar import Sidecar
+from support.waiting import join, until
 
 GUEST = {"name": "tensor", "takes": ["application/octet-stream"]}
 STATUS = {"methods": [{"method": "api/tensor", "guest": "tensor", "verbs": []}], "guests": [GUEST]}
@@ -85,7 +85,7 @@ def sidecar() -> Iterator[Stands]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        join(thread)
 
 
 @pytest.fixture
@@ -183,10 +183,7 @@ def test_a_call_that_the_browser_cancels_is_canceled_at_the_sidecar(sidecar: Sta
     sidecar.hold.clear()
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("POST", "/api/call/api/image", b"x")
-    end = time.monotonic() + 60
-    while not sidecar.asked and time.monotonic() < end:
-        time.sleep(0.02)
-    assert sidecar.asked
+    until(lambda: sidecar.asked)
     connection.close()
     assert sidecar.hung_up.wait(60)
     assert "Traceback" not in log.read_text()
