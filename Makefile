@@ -54,7 +54,7 @@ FUZZ ?= 30
 .PHONY: fuzz
 fuzz: $(VENV)/dev.stamp ## the property tests with many more examples (FUZZ=30 times as many)
 	GUESTHOUSE_FUZZ=$(FUZZ) PYTHONMALLOC=debug LD_PRELOAD=libc_malloc_debug.so.0 MALLOC_CHECK_=3 MALLOC_PERTURB_=165 \
-		$(VENV)/bin/python -m pytest -n $(WORKERS) -m hypothesis $(PYTEST)
+		$(VENV)/bin/python -m pytest -n $(WORKERS) -m hypothesis -o faulthandler_timeout=$$((600 * $(FUZZ))) $(PYTEST)
 
 .PHONY: test-dapr
 test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built once (needs Go, Redis, Mosquitto)
