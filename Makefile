@@ -14,7 +14,9 @@ PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 py
 FITS := sys.version_info >= (3, 10)
 WANTED := Python 3.10 or newer
 endif
-WORKERS ?= 2
+# ROOM=abi: the fast loop, the tests of tests/abi in one process, without those that try many examples or are slow.
+WORKERS ?= $(if $(ROOM),0,2)
+CHOSEN = $(if $(ROOM),-m "not hypothesis and not slow" tests/$(ROOM)) $(PYTEST)
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --require-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -45,8 +47,8 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 	$(VENV)/bin/lint-imports
 
 .PHONY: unit
-unit: $(VENV)/dev.stamp ## the tests alone
-	$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST)
+unit: $(VENV)/dev.stamp ## the tests alone (ROOM=abi: the fast ones of tests/abi; PYTEST=tests/abi: all of them)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) $(CHOSEN)
 
 # Every property test with FUZZ times its usual examples, drawn at random, under allocators that end the process at a
 # wild write (tests/fuzz/test_fuzz_allocator.py shows that they do).
@@ -112,6 +114,15 @@ lock: ## resolve the dependencies again (UPGRADE=1 for the newest); needs the re
 # One lock for every Python from the oldest on, with environment markers; no registry's address in it.
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
+
+# It publishes nothing.
+.PHONY: release
+release: $(VENV)/dev.stamp ## sdist, wheel and bill of materials in dist/, installed and tried (see CONTRIBUTING.md)
+	$(VENV)/bin/python deploy/release.py
+
+.PHONY: release-check
+release-check: $(VENV)/dev.stamp ## whether a release could be made of this tree; leaves nothing behind
+	$(VENV)/bin/python deploy/release.py --check
 
 .PHONY: clean
 clean: ## remove what make has made here (the virtualenv, caches)
