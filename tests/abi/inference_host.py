@@ -17,6 +17,7 @@ from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import HostModule
 from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Services, Tensor, TensorInfo
+from support.doubles import Lines
 
 GUARD = 4096
 _GUARD_BYTES = b"\xa5" * GUARD
@@ -105,17 +106,6 @@ class Models:
         return self.models["doubler"]
 
 
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, stream: str, text: str) -> None:
-        assert stream == "host"
-        self.lines.append(text)
-
-
 class Host:
     """One event's host side, without an engine. `put` places bytes in the guest and returns pointer and length."""
 
@@ -175,5 +165,6 @@ class Host:
         return list(struct.unpack(f"<{count}f", self.memory.read(pointer, 4 * count)))
 
     def said(self, text: str) -> bool:
-        """Whether a line of the log has this text."""
-        return any(text in line for line in self.log.lines)
+        """Whether a line of the log has this text. All are the host's own."""
+        assert {stream for stream, _ in self.log.lines} <= {"host"}
+        return any(text in line for line in self.log.texts)

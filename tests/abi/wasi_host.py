@@ -11,20 +11,11 @@ from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports.wasi_preview1 import MODULE
 from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Inference, Services
+from support.doubles import Lines
 
 SIZE = 65536
 GUARD = 4096
 _GUARD_BYTES = b"\xa5" * GUARD
-
-
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def line(self, stream: str, text: str) -> None:
-        self.lines.append((stream, text))
 
 
 class Host:

@@ -16,6 +16,7 @@ from guesthouse.plan import Plan
 from guesthouse.plans import Plans
 from hostile.attacks import ATTACKS, FILES, GRANTED, caller
 from places import PLACES, engine_table, isolation_of
+from support.doubles import NoOutputs
 from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,11 +105,6 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
         yield plan
 
 
-class _NoOutputs:
-    def deliver(self, *_: object) -> None:
-        raise AssertionError
-
-
 @pytest.fixture(scope="session")
 def dispatch(plan: Plan) -> Dispatcher:
-    return Dispatcher(Plans(plan), _NoOutputs())
+    return Dispatcher(Plans(plan), NoOutputs())
