@@ -16,7 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 from browser.conftest import OpenPage, answered, example
-from dapr_real.real_programs import ROOT, daprd, listens
+from dapr_real.real_programs import ROOT, daprd
+from support.ports import listens
 from support.waiting import until
 
 DOCS = ROOT / "docs" / "page.md"

@@ -25,15 +25,11 @@ from guesthouse.dapr.component_reader import Bounds
 from guesthouse.dapr.component_socket import DEFAULT_FOLDER, FOLDER_VARIABLES, Socket, socket_folder
 from guesthouse.dapr.server import ServeError, Server, ServerConfig
 from guesthouse.dapr.topics import Listing
+from support.ports import listens
 from support.waiting import until
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 OUTPUT, INPUT = "dapr.proto.components.v1.OutputBinding", "dapr.proto.components.v1.InputBinding"
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 def in_background(work: Callable[[], object]) -> threading.Thread:

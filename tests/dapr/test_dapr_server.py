@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 
 from guesthouse.dapr.server import SPARE_THREADS, ServeError, Server, ServerConfig
 from guesthouse.dapr.topics import Listing
+from support.ports import free_port
 from support.waiting import until
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -38,9 +39,7 @@ def standard_health(channel: grpc.Channel, service: str = "") -> int:
 
 
 def test_nobody_can_connect_before_the_start(handler: Script):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = Server(ServerConfig(port=port, threads=10), handler, Listing())
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)

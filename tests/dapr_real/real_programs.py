@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.invoke_pb2 import InvokeServiceRequest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from support.ports import free_port, listens
 from support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,25 +35,6 @@ COMPONENTS = ROOT / "components"
 SERVE = (sys.executable, "-m", "guesthouse", "serve", "--log-format", "json")
 START = 60.0  # seconds that a program may take to be ready, on a machine that does much else
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-
-
-_GIVEN: set[int] = set()
-
-
-def free_port() -> int:
-    """A port that nobody listens on, another one each time: the kernel gives one out again as soon as it is free."""
-    while True:
-        with socket.socket() as trial:
-            trial.bind(("127.0.0.1", 0))
-            port: int = trial.getsockname()[1]
-        if port not in _GIVEN:
-            _GIVEN.add(port)
-            return port
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 @functools.cache

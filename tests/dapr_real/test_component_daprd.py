@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
 
-from dapr_real.real_programs import Answer, App, Pair, Sidecar, free_port, resources, running
+from dapr_real.real_programs import Answer, App, Pair, Sidecar, resources, running
+from support.ports import free_port
 from support.waiting import until
 
 HOST = """

@@ -17,8 +17,9 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from dapr_real.real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, free_port, running
+from dapr_real.real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, running
 from dapr_real.real_programs import resources as copies
+from support.ports import free_port
 from support.waiting import until
 
 BASE = ROOT / "deploy" / "kubernetes" / "base"

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dapr_real.real_programs import Answer, Pair, Sidecar, Start, listens
+from dapr_real.real_programs import Answer, Pair, Sidecar, Start
+from support.ports import listens
 from support.waiting import until
 
 ECHO = """

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.real_programs import Pair, Sidecar, Start, free_port, resources
+from dapr_real.real_programs import Pair, Sidecar, Start, resources
 from guesthouse.manifest import cel
+from support.ports import free_port
 from support.waiting import until
 
 TOPIC = """

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from guesthouse.manifest.rules import is_loopback
+from support.ports import free_port
 
 
 def run(port: int, log: Path, host: str = "127.0.0.1", **environment: str) -> subprocess.Popen[bytes]:
@@ -22,9 +23,7 @@ def run(port: int, log: Path, host: str = "127.0.0.1", **environment: str) -> su
 
 
 def test_it_serves_the_page_until_sigterm_and_says_where(tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path / "log"
     web = run(port, log, DAPR_HTTP_PORT="9", DAPR_API_TOKEN="secret-token")
     try:

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from starlette.testclient import TestClient
 
 from guesthouse.web.server import application
 from guesthouse.web.sidecar import Sidecar
+from support.ports import free_port
 from support.waiting import join, until
 
 GUEST = {"name": "tensor", "takes": ["application/octet-stream"]}
@@ -146,9 +146,7 @@ def running(sidecar: Stands, tmp_path: Path) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
 
         def start(level: str) -> tuple[int, Path]:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
+            port = free_port()
             log = tmp_path / "log"
             command = [sys.executable, "-m", "guesthouse", "web", "--port", str(port), "--log-level", level]
             environment = {**os.environ, "DAPR_HTTP_PORT": sidecar.url.rpartition(":")[2]}
