@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, engines, hostile, memory, micro, over_grpc, page, sidecars
+from bench import cold, engines, hostile, many, memory, micro, over_grpc, page, sidecars
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
@@ -25,6 +25,7 @@ COMPARISONS = {
     "tensor": over_grpc.tensor,
     "memory": memory.memory,
     "engines": engines.engines,
+    "many": many.many,
     "hostile": hostile.hostile,
     "sidecars": sidecars.through,
     "component": sidecars.component,
