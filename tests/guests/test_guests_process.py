@@ -37,10 +37,10 @@ from guesthouse.manifest import load
 from guesthouse.plan import Host, Plan, PlanFaults, build
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
+from support.manifests import placed
 from support.waiting import until
 from wat import cat
 
-ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = """
 [app]
 name = "t"
@@ -90,7 +90,7 @@ def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pat
     with (folder / "large").open("wb") as file:
         file.write(b"large")
         file.truncate(LARGE)
-    text = engine_table(request.param) + MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
+    text = engine_table(request.param) + placed(MANIFEST, guests_folder)
     (folder / "guesthouse.toml").write_text(text)
     with opened(load(folder / "guesthouse.toml")) as plan:
         yield plan

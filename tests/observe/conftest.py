@@ -10,9 +10,8 @@ import pytest
 import wasmtime
 
 from observe.watched import Collector, Watched, watched
+from support.manifests import placed
 from support.waiting import join
-
-ROOT = Path(__file__).resolve().parents[2]
 
 GUESTS = {
     "traps": '(module (memory (export "memory") 3) (func (export "_start") unreachable))',
@@ -96,7 +95,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> P
     for name, wat in GUESTS.items():
         (folder / f"{name}.wasm").write_bytes(bytes(wasmtime.wat2wasm(wat)))
     path = folder / "guesthouse.toml"
-    path.write_text(MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder)))
+    path.write_text(placed(MANIFEST, guests_folder))
     return path
 
 

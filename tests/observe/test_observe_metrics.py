@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -75,8 +74,7 @@ def test_runs_of_models_are_measured_with_the_size_of_their_batches(app: Watched
     def run_when_others_wait(inputs: Any, *arguments: Any) -> Any:
         if first.acquire(blocking=False):  # however slow the machine is, the callers meet
             others = 4 - len(next(iter(inputs.values())))  # some may have come into the first run already
-            while len(batcher._waiting) < others:
-                time.sleep(0.001)
+            until(lambda: len(batcher._waiting) >= others)
             with batcher._changed:
                 batcher._delay = 0.0
                 batcher._changed.notify_all()
@@ -97,7 +95,7 @@ def test_runs_of_models_are_measured_with_the_size_of_their_batches(app: Watched
 
 
 def test_slots_and_queue_are_read_when_they_are_asked_for(app: Watched):
-    began = threading.Barrier(3)
+    began = threading.Barrier(3, timeout=60)
 
     def call() -> None:
         began.wait()

@@ -1,1 +1,1 @@
-"""What the tests of many rooms share, and no product has: waiting, doubles. `from support.waiting import until`."""
+"""What the tests of many rooms share: waiting, doubles, ports, manifests, a guarded memory. No tests are here."""
