@@ -14,7 +14,9 @@ PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 py
 FITS := sys.version_info >= (3, 10)
 WANTED := Python 3.10 or newer
 endif
-WORKERS ?= 2
+# ROOM=abi: the fast loop, the tests of tests/abi in one process, without those that try many examples or are slow.
+WORKERS ?= $(if $(ROOM),0,2)
+CHOSEN = $(if $(ROOM),-m "not hypothesis and not slow" tests/$(ROOM)) $(PYTEST)
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --require-hashes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -45,8 +47,15 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 	$(VENV)/bin/lint-imports
 
 .PHONY: unit
-unit: $(VENV)/dev.stamp ## the tests alone
-	$(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST)
+unit: $(VENV)/dev.stamp ## the tests alone (ROOM=abi: the fast ones of tests/abi; PYTEST=tests/abi: all of them)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) $(CHOSEN)
+
+# The rooms whose tests run in one process and open no port. Measured, tests take up to 1.4 times as long, and of what
+# runs in other processes nothing is seen: so not all of them.
+.PHONY: coverage
+coverage: $(VENV)/dev.stamp ## branch coverage of guesthouse_abi, manifest/ and inference/ by their own tests, with a floor
+	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" --cov --cov-fail-under=93 \
+		tests/abi tests/manifest tests/inference $(PYTEST)
 
 # Every property test with FUZZ times its usual examples, drawn at random, under allocators that end the process at a
 # wild write (tests/fuzz/test_fuzz_allocator.py shows that they do).
@@ -54,7 +63,7 @@ FUZZ ?= 30
 .PHONY: fuzz
 fuzz: $(VENV)/dev.stamp ## the property tests with many more examples (FUZZ=30 times as many)
 	GUESTHOUSE_FUZZ=$(FUZZ) PYTHONMALLOC=debug LD_PRELOAD=libc_malloc_debug.so.0 MALLOC_CHECK_=3 MALLOC_PERTURB_=165 \
-		$(VENV)/bin/python -m pytest -n $(WORKERS) -m hypothesis $(PYTEST)
+		$(VENV)/bin/python -m pytest -n $(WORKERS) -m hypothesis -o faulthandler_timeout=$$((600 * $(FUZZ))) $(PYTEST)
 
 .PHONY: test-dapr
 test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built once (needs Go, Redis, Mosquitto)
@@ -113,9 +122,18 @@ lock: ## resolve the dependencies again (UPGRADE=1 for the newest); needs the re
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
+# It publishes nothing.
+.PHONY: release
+release: $(VENV)/dev.stamp ## sdist, wheel and bill of materials in dist/, installed and tried (see CONTRIBUTING.md)
+	$(VENV)/bin/python deploy/release.py
+
+.PHONY: release-check
+release-check: $(VENV)/dev.stamp ## whether a release could be made of this tree; leaves nothing behind
+	$(VENV)/bin/python deploy/release.py --check
+
 .PHONY: clean
 clean: ## remove what make has made here (the virtualenv, caches)
-	rm -rf .venv .venv-lock build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock .coverage build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find app abi tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are made once for each state of the lock files: a warm run installs nothing.

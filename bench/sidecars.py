@@ -26,7 +26,8 @@ from bench.measure import Figure, Findings, Options, Spread, Target, ratios, tak
 from bench.over_grpc import GRANT, PHOTOS
 
 sys.path.insert(0, str(servers.ROOT / "tests"))
-from dapr_real.real_programs import App, Mosquitto, Program, Sidecar, free_port, resources, running
+from dapr_real.real_programs import App, Mosquitto, Program, Sidecar, resources, running
+from support.ports import free_port
 
 #: Standard input to standard output, 4 KiB at a time: what `bindings.wasm` and the calling convention "command" run.
 ECHO_COMMAND = """(module

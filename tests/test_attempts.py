@@ -15,6 +15,7 @@ from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
+from support.manifests import placed
 
 PHOTO = Event(Trigger.BINDING, "camera", b"photo")
 OTHER = Event(Trigger.BINDING, "camera", b"other")
@@ -121,7 +122,7 @@ def box() -> Box:
 
 @pytest.fixture
 def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iterator[Failing]:
-    (tmp_path / "guesthouse.toml").write_text(MANIFEST.replace("GUESTS", str(guests_folder)))
+    (tmp_path / "guesthouse.toml").write_text(placed(MANIFEST, guests_folder))
     with opened(load(tmp_path / "guesthouse.toml")) as plan:
         made = Failing(Plans(plan), box)
 

@@ -17,16 +17,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports import host_modules as host_modules
 from guesthouse_abi.services import Services
-
-
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def line(self, stream: str, text: str) -> None:
-        self.lines.append((stream, text))
+from support.doubles import Lines
 
 
 def compiled(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +14,9 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import HostModule
-from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Services, Tensor, TensorInfo
-
-GUARD = 4096
-_GUARD_BYTES = b"\xa5" * GUARD
+from support.doubles import Lines
+from support.guarded import GuardedHost
 
 
 class Doubler:
@@ -105,18 +102,7 @@ class Models:
         return self.models["doubler"]
 
 
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, stream: str, text: str) -> None:
-        assert stream == "host"
-        self.lines.append(text)
-
-
-class Host:
+class Host(GuardedHost):
     """One event's host side, without an engine. `put` places bytes in the guest and returns pointer and length."""
 
     def __init__(
@@ -128,23 +114,13 @@ class Host:
         limits: Limits | None = None,
         **grants: Any,
     ) -> None:
-        self.size = size
-        self._block = ctypes.create_string_buffer(_GUARD_BYTES + bytes(size) + _GUARD_BYTES, size + 2 * GUARD)
         self.log = Lines()
         self.inference = Models()
         self._module = module
         grants.setdefault("models", frozenset(self.inference.models))
-        self.context = Context(
-            Deadline.after(seconds), Grants(**grants), limits or Limits(), Services(self.inference, self.log)
-        )
-        base = ctypes.addressof(self._block) + GUARD
-        self.memory = self.context.memory = Memory(lambda: (base, size))
+        services = Services(self.inference, self.log)
+        super().__init__(Context(Deadline.after(seconds), Grants(**grants), limits or Limits(), services), size)
         self._free = 1024  # below are the places that results go to
-
-    @property
-    def guarded(self) -> bool:
-        """Whether nothing was written beside the memory."""
-        return self._block.raw[:GUARD] == _GUARD_BYTES == self._block.raw[-GUARD:]
 
     def call(self, name: str, *values: int) -> int:
         errno: int = self._module.functions[name].invoke(self.context, *values)
@@ -175,5 +151,6 @@ class Host:
         return list(struct.unpack(f"<{count}f", self.memory.read(pointer, 4 * count)))
 
     def said(self, text: str) -> bool:
-        """Whether a line of the log has this text."""
-        return any(text in line for line in self.log.lines)
+        """Whether a line of the log has this text. All are the host's own."""
+        assert {stream for stream, _ in self.log.lines} <= {"host"}
+        return any(text in line for line in self.log.texts)

@@ -297,6 +297,7 @@ def test_a_picture_of_which_nothing_was_decoded_is_refused():
         assert outcome_over(pattern, cut, 64, 48) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_no_pixel_depends_on_what_memory_held(mode, progressive):

@@ -439,6 +439,7 @@ def by_pillow(data: bytes) -> Any:
     return np.asarray(image.convert("RGB"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jpeg", "progressive", "png", "palette", "gif", "bmp"])
 def test_damaged_pictures_are_those_of_stb_image_or_refused_or_there_is_a_reason(name):
     if why := stb.missing():
@@ -470,6 +471,7 @@ def test_damaged_pictures_are_those_of_stb_image_or_refused_or_there_is_a_reason
     assert others < len(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tga", "pnm"])
 def test_damaged_pictures_without_compression_are_those_of_pillow_or_refused(name):
     data, same = sample(name), 0
@@ -495,6 +497,7 @@ def outcome(pattern: int, data: bytes, era: Era) -> bytes | str:
     return pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 @given(st.data())
 def test_no_pixel_of_a_damaged_picture_depends_on_what_memory_held(name, data):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 _LIMIT = 300.0  # seconds for all of them
 
 _DECODE_ALL = r"""
@@ -48,6 +50,7 @@ print("all")
 """
 
 
+@pytest.mark.slow
 def test_bytes_that_repeat_are_gone_through_once() -> None:
     try:
         done = subprocess.run([sys.executable, "-c", _DECODE_ALL], capture_output=True, text=True, timeout=_LIMIT)

@@ -163,6 +163,7 @@ def test_a_colour_that_a_palette_lacks_is_black():
     assert image.tobytes() == b"rgb" + bytes(6) + b"rgb"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [b"tEXt", b"IDAT"])
 def test_endless_chunks_take_no_memory_and_end_at_the_deadline(kind):
     data = b"".join((*whole()[:2], chunk(kind, b"") * 200_000, *whole()[2:]))

@@ -182,5 +182,5 @@ def test_a_damaged_picture_that_is_decoded_is_a_line_in_the_log(host, rocket, na
     assert load(rocket[:-2]) == OK  # a missing end is none
     assert not host.log.lines
     assert load(rocket[:2] + b"stray" + rocket[2:]) == OK
-    [line] = host.log.lines
+    [line] = host.log.texts
     assert f"wasmedge_image.{name}: a damaged JPEG picture was decoded: 5 bytes between its parts mean nothing" in line

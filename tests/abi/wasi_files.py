@@ -207,7 +207,7 @@ class Guest(Calls):
 
     @property
     def log(self) -> list[str]:
-        return [text for _, text in self.host.log.lines]
+        return self.host.log.texts
 
 
 class Wasmtime(Calls):

@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, cast
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports.wasi_preview1 import MODULE
-from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Inference, Services
+from support.doubles import Lines
+from support.guarded import GuardedHost
 
 SIZE = 65536
-GUARD = 4096
-_GUARD_BYTES = b"\xa5" * GUARD
 
 
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def line(self, stream: str, text: str) -> None:
-        self.lines.append((stream, text))
-
-
-class Host:
+class Host(GuardedHost):
     """One event's host side, without an engine."""
 
     def __init__(
         self, *, seconds: float = 10, limits: Limits | None = None, grants: Grants | None = None, **context: Any
     ) -> None:
-        self._block = ctypes.create_string_buffer(_GUARD_BYTES + bytes(SIZE) + _GUARD_BYTES, SIZE + 2 * GUARD)
         self.log = Lines()
-        self.context = Context(
+        made = Context(
             Deadline.after(seconds),
             grants or Grants(),
             limits or Limits(),
             Services(cast(Inference, None), self.log),
             **context,
         )
-        base = ctypes.addressof(self._block) + GUARD
-        self.size = SIZE
-        self.memory = self.context.memory = Memory(lambda: (base, self.size))
-
-    @property
-    def guarded(self) -> bool:
-        """Whether nothing was written beside the memory."""
-        return self._block.raw[:GUARD] == _GUARD_BYTES == self._block.raw[-GUARD:]
+        super().__init__(made, SIZE)
 
     def call(self, name: str, *values: int) -> Any:
         return MODULE.functions[name].invoke(self.context, *values)

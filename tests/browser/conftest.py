@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
-from dapr_real.real_programs import ROOT, App, Program, Sidecar, free_port, listens, running, wait
+from dapr_real.real_programs import ROOT, App, Program, Sidecar, running
 from guesthouse.dapr.client import Client
+from support.ports import free_port, listens
 
 SHOTS = ROOT / "out" / "page"
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
@@ -175,4 +176,4 @@ def is_late(text: str) -> bool:
     return is_http_error(text) and ("504" in text or "502" in text)
 
 
-__all__ = ["DESKTOP", "PHONE", "OpenPage", "Site", "Web", "answered", "example", "is_http_error", "wait"]
+__all__ = ["DESKTOP", "PHONE", "OpenPage", "Site", "Web", "answered", "example", "is_http_error"]

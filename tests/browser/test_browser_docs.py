@@ -16,7 +16,9 @@ from types import SimpleNamespace
 import pytest
 
 from browser.conftest import OpenPage, answered, example
-from dapr_real.real_programs import ROOT, daprd, listens, wait
+from dapr_real.real_programs import ROOT, daprd
+from support.ports import listens
+from support.waiting import until
 
 DOCS = ROOT / "docs" / "page.md"
 URL = "http://127.0.0.1:8080/"
@@ -69,7 +71,7 @@ def test_there_are_four_commands() -> None:
 
 def test_followed_literally_the_page_is_connected_and_answers(logs: list[Path], open_page: OpenPage) -> None:
     try:
-        assert wait("the page is connected", connected, 120, 0.5) == "vision"
+        assert until(connected, "the page is connected", 120, 0.5) == "vision"
     except AssertionError as error:
         said = "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
         raise AssertionError(f"{error}\n{said}") from None

@@ -16,8 +16,9 @@ import pytest
 from playwright.sync_api import expect
 
 from browser.conftest import PHONE, OpenPage, Site, Web, answered, example, is_http_error
-from dapr_real.real_programs import ROOT, Sidecar, running, wait
+from dapr_real.real_programs import ROOT, Sidecar, running
 from guesthouse.event import Event, Failure, Trigger
+from support.waiting import until
 
 # ---- by keyboard, on a phone ----
 
@@ -194,7 +195,7 @@ def test_a_caller_cannot_name_itself_the_page(site: Site, tmp_path: Path):
     other.start()
     try:
         other.ready()
-        wait("the host is found", lambda: other.invoke("vision", "echo", b"x").status == 200)
+        until(lambda: other.invoke("vision", "echo", b"x").status == 200, "the host is found")
         for header in ("dapr-caller-app-id", "Dapr-Caller-App-Id", "DAPR-CALLER-APP-ID"):
             answer = other.invoke("vision", "_guesthouse/status", verb="GET", headers={header: "web"})
             assert answer.status == 404, answer

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Page, Request, Route, expect
 
 from browser.conftest import OpenPage, Site, answered, example, is_http_error
-from dapr_real.real_programs import wait
+from support.waiting import until
 
 
 def test_an_example_is_answered_with_labels_a_grey_picture_and_times(open_page: OpenPage, site: Site):
@@ -290,7 +290,7 @@ def test_cancel_stops_the_guest_behind_the_sidecars(
     page.get_by_role("button", name="Cancel").click()
     alert = page.locator("#result").get_by_role("alert")
     expect(alert).to_contain_text("The page waits no longer, and has the host stop the guest.")
-    wait("the guest is stopped", lambda: site.app.lines("failed"))
+    until(lambda: site.app.lines("failed"), "the guest is stopped")
     (failed,) = site.app.lines("failed")
     assert (failed["guest"], failed["reason"]) == ("loops", "CANCELLED")
     expect(slots).to_contain_text(re.compile(r"^Slots busy\s*0"))

@@ -11,12 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.waiting import until
 from wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,12 +48,13 @@ def server(*arguments: str, log: Path, **environment: str) -> Iterator[tuple[sub
             env={**os.environ, **environment},
         )
     try:
-        end = time.monotonic() + 60
-        while (found := re.search(r'"address": ?"([^"]+)"', log.read_text())) is None:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.02)
-        yield process, found[1]
+
+        def address() -> str:
+            found = re.search(r'"address": ?"([^"]+)"', log.read_text())
+            assert found or process.poll() is None, log.read_text()
+            return found[1] if found else ""
+
+        yield process, until(address, "the server is ready")
     finally:
         process.kill()
         process.wait()

@@ -14,6 +14,7 @@ from dapr_ends import Blocked, Script
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from support.waiting import join
 
 EVENTS = {
     Trigger.INVOKE: Event(
@@ -167,7 +168,7 @@ def test_waits_for_a_server_that_starts_later(serve):
         starter = threading.Timer(0.1, serve, kwargs={"port": first.port})
         starter.start()
         client.wait_until_healthy(20)
-        starter.join()
+        join(starter)
 
 
 def test_an_operation_is_not_sent_this_way(client: Client):

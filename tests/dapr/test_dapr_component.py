@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,21 +25,11 @@ from guesthouse.dapr.component_reader import Bounds
 from guesthouse.dapr.component_socket import DEFAULT_FOLDER, FOLDER_VARIABLES, Socket, socket_folder
 from guesthouse.dapr.server import ServeError, Server, ServerConfig
 from guesthouse.dapr.topics import Listing
+from support.ports import listens
+from support.waiting import until
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 OUTPUT, INPUT = "dapr.proto.components.v1.OutputBinding", "dapr.proto.components.v1.InputBinding"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 def in_background(work: Callable[[], object]) -> threading.Thread:
@@ -205,8 +194,8 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(component, di
     assert blocked.entered.acquire(timeout=10)
     finished: list[bool] = []
     drain = in_background(lambda: finished.append(served.drain()))
-    wait_for(lambda: not served.socket.path.exists())
-    wait_for(lambda: served._admission._closed)
+    until(lambda: not served.socket.path.exists())
+    until(lambda: served._admission._closed)
     with pytest.raises(grpc.RpcError) as refused:
         sidecar.invoke("echo")
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -265,8 +254,8 @@ def test_an_application_and_its_component_drain_together(dial, handler: Script, 
     assert blocked.entered.acquire(timeout=10)
     finished: list[bool] = []
     drain = in_background(lambda: finished.append(application.drain()))
-    wait_for(lambda: not served.socket.path.exists())
-    wait_for(lambda: not listens(application.server.port))  # the application has nothing to wait for
+    until(lambda: not served.socket.path.exists())
+    until(lambda: not listens(application.server.port))  # the application has nothing to wait for
     with pytest.raises(grpc.RpcError, match="the application is shutting down"):
         sidecar.invoke("echo")
     assert not finished
@@ -321,7 +310,7 @@ def test_one_process_is_application_and_component(process, sockets: Path):
     sidecar = Sidecar(sockets / "guests.sock", "guests")
     sidecar.init_input()
     reading = sidecar.read()
-    wait_for(lambda: sidecar.services() == {REFLECTION, OUTPUT, INPUT})
+    until(lambda: sidecar.services() == {REFLECTION, OUTPUT, INPUT})
     assert sidecar.operations() == ["create", "echo"]
     assert sidecar.invoke("create").data == b"answered"
     reading.acknowledge(message := reading.next())

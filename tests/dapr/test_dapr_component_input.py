@@ -17,13 +17,7 @@ from guesthouse.dapr.component_service import LARGEST
 from guesthouse.dapr.proto.components_pb2 import PingRequest, ReadResponse
 from guesthouse.dapr.server import SPARE_THREADS
 from guesthouse.event import Failure, Reason, Reply
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+from support.waiting import until
 
 
 @pytest.fixture
@@ -118,7 +112,7 @@ def test_all_sidecars_get_every_reply(component, dial):
     served = component(replies=("echo",))
     sidecars = [dial(served), dial(served), dial(served, ""), dial(served, None)]
     readings = [one.read() for one in sidecars]
-    wait_for(lambda: len(readers(served)) == 4)
+    until(lambda: len(readers(served)) == 4)
     sidecars[0].invoke("echo", b"x")
     assert [bodies(reading, 1) for reading in readings] == [[b"x"]] * 4
 
@@ -159,9 +153,9 @@ def test_a_new_stream_gets_what_the_last_one_did_not_acknowledge(served: Compone
     first.acknowledge(taken[1])
     first.acknowledge(taken[1])  # twice: nothing happens
     (reader,) = readers(served)
-    wait_for(lambda: reader.unacknowledged == 2)
+    until(lambda: reader.unacknowledged == 2)
     first.hang_up()
-    wait_for(lambda: reader.free)
+    until(lambda: reader.free)
     sidecar.invoke("echo", b"3")
     second = sidecar.read()
     assert bodies(second, 3) == [b"0", b"2", b"3"]
@@ -201,7 +195,7 @@ def test_a_stream_too_many_is_refused_and_the_others_go_on(component, dial):
     served = component(replies=("echo",), threads=1 + SPARE_THREADS)  # streams take none of them
     sidecar = dial(served)
     readings = [sidecar.read() for _ in range(STREAMS)]
-    wait_for(lambda: [reader.free for reader in readers(served)] == [False] * STREAMS)
+    until(lambda: [reader.free for reader in readers(served)] == [False] * STREAMS)
     sidecar.invoke("echo", b"1")
     assert [reading.next().data for reading in readings] == [b"1"] * STREAMS
     with pytest.raises(grpc.RpcError) as refused:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from budget import examples
 from guesthouse.dapr.component_reader import FIRST_PAUSE, Bounds, Reader, Stream
+from support.waiting import until
 
 BOUNDS = Bounds(unacknowledged=3, acknowledge=10.0, attempts=3, buffer=20_000, keep=100.0)
 LARGE = 5_000
@@ -174,20 +175,13 @@ def waiting():
     assert not thread.is_alive()
 
 
-def wait_for(condition) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_taking_waits_for_a_message_for_room_and_for_time(waiting):
     reader, stream, taken = waiting
     offer(reader, "a")
-    wait_for(lambda: taken == ["a"])
+    until(lambda: taken == ["a"])
     offer(reader, "b")
     reader.acknowledge(stream, "a")
-    wait_for(lambda: taken == ["a", "b", "b"])  # the second time because its acknowledgement was overdue
+    until(lambda: taken == ["a", "b", "b"])  # the second time because its acknowledgement was overdue
 
 
 def test_taking_sleeps_while_there_is_no_room():
@@ -213,16 +207,16 @@ def test_taking_sleeps_while_there_is_no_room():
 def test_taking_ends_with_the_stream(waiting):
     reader, stream, taken = waiting
     reader.detach(stream)
-    wait_for(lambda: taken == [None])
+    until(lambda: taken == [None])
 
 
 def test_finishing_waits_for_acknowledgements_and_ends_the_stream(waiting):
     reader, stream, taken = waiting
     offer(reader, "a")
-    wait_for(lambda: taken)
+    until(lambda: taken)
     threading.Timer(0.02, reader.acknowledge, (stream, "a")).start()
     assert reader.finish(10) is True
-    wait_for(lambda: taken[-1] is None)
+    until(lambda: taken[-1] is None)
 
 
 def test_finishing_does_not_wait_without_a_stream(reader: Reader[str]):

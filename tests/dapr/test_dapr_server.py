@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import MutableMapping
 
 import grpc
@@ -25,6 +24,8 @@ from structlog.testing import capture_logs
 
 from guesthouse.dapr.server import SPARE_THREADS, ServeError, Server, ServerConfig
 from guesthouse.dapr.topics import Listing
+from support.ports import free_port
+from support.waiting import until
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -38,9 +39,7 @@ def standard_health(channel: grpc.Channel, service: str = "") -> int:
 
 
 def test_nobody_can_connect_before_the_start(handler: Script):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = Server(ServerConfig(port=port, threads=10), handler, Listing())
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -177,7 +176,7 @@ def test_draining_is_announced_while_everything_is_still_served(serve, connect, 
     server = serve(notice=30.0)
     application = Application(connect(server))
     drain = in_background(server.drain)
-    wait_for(lambda: health_code(application) is grpc.StatusCode.UNAVAILABLE)
+    until(lambda: health_code(application) is grpc.StatusCode.UNAVAILABLE)
     assert standard_health(application.channel) == NOT_SERVING
     assert application.OnInvoke(InvokeRequest(data=Any(value=b"x")), timeout=10).data.value == b"x"
     server.stop()
@@ -201,7 +200,7 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(serve, connec
         return error.value.code() is grpc.StatusCode.UNAVAILABLE
 
     handler.answer = lambda event, deadline: blocked(event, deadline)
-    wait_for(refused)
+    until(refused)
     blocked.release.set()
     assert call.result(timeout=10).data.value == b"kept"
     drain.join(10)
@@ -235,7 +234,7 @@ def test_no_call_is_lost_while_callers_hammer_a_server_that_drains(serve, connec
                 return
 
     hammers = [in_background(hammer) for _ in range(8)]
-    wait_for(lambda: len(handler.events) > 100)
+    until(lambda: len(handler.events) > 100)
     assert server.drain() is True
     for thread in hammers:
         thread.join(10)
@@ -303,7 +302,7 @@ def test_a_second_signal_ends_the_process_on_the_spot(process, connect):
     call = application.OnInvoke.future(InvokeRequest(data=Any(value=b"60")))
     wait_entered(process)
     process.send_signal(15)
-    wait_for(lambda: health_code(application) is grpc.StatusCode.UNAVAILABLE)
+    until(lambda: health_code(application) is grpc.StatusCode.UNAVAILABLE)
     process.send_signal(15)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (128 + 15, "", "")
@@ -331,13 +330,6 @@ def health_code(application: Application) -> grpc.StatusCode:
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK
-
-
-def wait_for(condition, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
 
 
 def test_headers_are_taken_up_to_the_limit_and_refused_above_it_every_time(serve, connect):
@@ -376,7 +368,7 @@ def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint()
             caller.sendall(b"GET /dapr/config HTTP/1.1\r\nHost: localhost\r\n\r\n")
             while caller.recv(4096):  # what gRPC says to it, and the end of the connection
                 pass
-        wait_for(lambda: hints(lines))
+        until(lambda: hints(lines))
         server.stop()
     (line,) = hints(lines)
     assert line["log_level"] == "info"

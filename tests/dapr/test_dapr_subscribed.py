@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -16,6 +14,7 @@ from guesthouse.dapr.sidecar import Endpoint
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.dapr.topics import Listing, Subscription
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from support.waiting import until
 
 LISTING = Listing((Subscription("bus", "photos"), Subscription("bus", "texts")))
 
@@ -62,13 +61,6 @@ def warnings(monkeypatch):
 
     monkeypatch.setattr("guesthouse.dapr.subscribed._log.warning", warning)
     return lines
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_what_the_sidecar_has_is_known_and_no_word_is_lost_on_it(sidecar, subscribed, warnings):

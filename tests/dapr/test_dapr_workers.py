@@ -11,6 +11,7 @@ from concurrent.futures import Future, wait
 import pytest
 
 from guesthouse.dapr.workers import Workers
+from support.waiting import until
 
 NEVER = 3600.0  # a tick that no test sees
 _NUMBERS = itertools.count()
@@ -28,13 +29,6 @@ def make() -> Iterator[Callable[..., Workers]]:
     yield workers
     for one in made:
         one.shutdown()
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
 
 
 def threads_of(workers: Workers) -> list[str]:
@@ -78,7 +72,7 @@ def test_no_more_than_the_most_are_at_work(make):
 
     def hold(number: int) -> None:
         begun.append(number)
-        go.wait()
+        assert go.wait(20)
 
     calls = [workers.submit(hold, number) for number in range(8)]
     until(lambda: len(begun) == 3)

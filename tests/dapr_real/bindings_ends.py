@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dapr_real.real_programs import App, Mosquitto, Pair, Redis, wait
+from dapr_real.real_programs import App, Mosquitto, Pair, Redis
+from support.waiting import until
 
 GUESTS = """
 [guests.echo]
@@ -72,5 +73,5 @@ def settles(what: str, count: Callable[[], int], seconds: float = 2.0) -> int:
             last, since = now, time.monotonic()
         return time.monotonic() - since > seconds
 
-    wait(f"{what} settles", unchanged)
+    until(unchanged, f"{what} settles")
     return last

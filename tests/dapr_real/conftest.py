@@ -13,7 +13,8 @@ import pytest
 import wasmtime
 
 from dapr_real.real_guests import GUESTS
-from dapr_real.real_programs import ROOT, App, Mosquitto, Pair, Redis, Sidecar, Start, free_port, running, starting
+from dapr_real.real_programs import ROOT, App, Mosquitto, Pair, Redis, Sidecar, Start, running, starting
+from support.ports import free_port
 
 
 @pytest.fixture(scope="session")

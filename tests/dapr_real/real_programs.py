@@ -13,10 +13,8 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,39 +27,14 @@ from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.invoke_pb2 import InvokeServiceRequest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from support.ports import free_port, listens
+from support.waiting import until
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "components"
 SERVE = (sys.executable, "-m", "guesthouse", "serve", "--log-format", "json")
 START = 60.0  # seconds that a program may take to be ready, on a machine that does much else
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-
-
-_GIVEN: set[int] = set()
-
-
-def free_port() -> int:
-    """A port that nobody listens on, another one each time: the kernel gives one out again as soon as it is free."""
-    while True:
-        with socket.socket() as trial:
-            trial.bind(("127.0.0.1", 0))
-            port: int = trial.getsockname()[1]
-        if port not in _GIVEN:
-            _GIVEN.add(port)
-            return port
-
-
-def wait(what: str, ready: Callable[[], object], seconds: float = START, pause: float = 0.05) -> Any:
-    """What `ready` answers as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (answer := ready()):
-        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
-        time.sleep(pause)
-    return answer
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
 @functools.cache
@@ -100,7 +73,7 @@ class Program:
             return ready()
 
         try:
-            wait(f"{self.name} {what}", or_ended)
+            until(or_ended, f"{self.name} {what}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.said[-3000:]}") from None
 
@@ -390,7 +363,7 @@ class Mosquitto(Program):
             command = ["stdbuf", "-oL", "mosquitto_sub", "-p", str(self.port), "-q", "1", "-t", topic, "-F", "%x", "-d"]
             process = subprocess.Popen(command, stdout=out)
         try:
-            wait("the listener has subscribed", lambda: "Subscribed" in file.read_text())
+            until(lambda: "Subscribed" in file.read_text(), "the listener has subscribed")
             yield
         finally:
             process.terminate()

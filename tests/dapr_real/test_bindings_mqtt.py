@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dapr_real.bindings_ends import GUESTS, Device, failures, heard, mended, settles, stored
-from dapr_real.real_programs import Mosquitto, Pair, Redis, Start, wait
+from dapr_real.real_programs import Mosquitto, Pair, Redis, Start
+from support.waiting import until
 
 CLASSIFY = """
 [models.classifier]
@@ -63,7 +64,7 @@ def test_a_photo_comes_back_as_labels_and_is_kept(start: Start, broker, redis: R
     pair = start(CLASSIFY, app_id="labels", components=("mqtt", "mqtt-results", "redis"), replace=at(broker, redis))
     with broker.listening("results", tmp_path / "heard"):
         broker.publish("camera/door", photos / "coffee.png")
-        (reply,) = wait("labels", lambda: heard(tmp_path / "heard"), 30)
+        (reply,) = until(lambda: heard(tmp_path / "heard"), "labels", 30)
     assert json.loads(reply)[0]["label"] == "espresso"
     (state,) = stored(redis, "labels")
     assert json.loads(state) == json.loads(reply)  # the sidecar writes JSON anew before it stores it
@@ -78,10 +79,10 @@ def test_a_photo_whose_guest_fails_is_sent_again_until_the_guest_is_mended(start
         replace=at(broker, redis),
     )
     device.sends("one")
-    wait("it is tried again", lambda: len(failures(pair.app)) == 2, 15)  # by the component, after 5 s
+    until(lambda: len(failures(pair.app)) == 2, "it is tried again", 15)  # by the component, after 5 s
     mended(pair, 'guest = "fails"', 'guest = "echo"')
-    wait("it is answered", lambda: stored(redis, "mended") == ["one"], 30)
-    wait("it is acknowledged", lambda: "Successfully processed MQTT message after" in pair.sidecar.said, 10)
+    until(lambda: stored(redis, "mended") == ["one"], "it is answered", 30)
+    until(lambda: "Successfully processed MQTT message after" in pair.sidecar.said, "it is acknowledged", 10)
     assert "Retrying…" in pair.sidecar.said
     assert set(failures(pair.app)) == {"GUEST"}
 
@@ -93,7 +94,7 @@ def test_photos_wait_while_application_sidecar_and_broker_are_away(start: Start,
     pair.app.kill()
     device.sends("application killed")
     pair.app.start().ready()
-    wait("the first is answered", lambda: "application killed" in stored(redis, "away"), 30)
+    until(lambda: "application killed" in stored(redis, "away"), "the first is answered", 30)
     pair.app.stop()
     pair.sidecar.kill()
     device.sends("sidecar killed", "and another")
@@ -103,7 +104,7 @@ def test_photos_wait_while_application_sidecar_and_broker_are_away(start: Start,
     pair.app.start().ready()
     pair.sidecar.start().ready()
     everything = {"application killed", "sidecar killed", "and another", "broker restarted"}
-    wait("all are answered", lambda: set(stored(redis, "away")) == everything, 40)
+    until(lambda: set(stored(redis, "away")) == everything, "all are answered", 40)
 
 
 def test_a_photo_that_fails_for_ever_goes_to_the_dead_letters(start: Start, broker, device, tmp_path: Path):
@@ -117,11 +118,11 @@ dead_letter = "failed"
     pair = start(text, app_id="buried", components=("mqtt", "mqtt-results"), replace=at(broker))
     with broker.listening("failed", tmp_path / "heard"):
         device.sends("hopeless")
-        assert wait("the dead letter", lambda: heard(tmp_path / "heard"), 30) == [b"hopeless"]
+        assert until(lambda: heard(tmp_path / "heard"), "the dead letter", 30) == [b"hopeless"]
     (line,) = pair.app.lines("gave an event up")
     assert line["sha256"] == hashlib.sha256(b"hopeless").hexdigest()
     assert (line["name"], line["attempts"], line["dead_letter"]) == ("camera", 2, "failed")
-    wait("it is acknowledged", lambda: "Successfully processed MQTT message after" in pair.sidecar.said, 10)
+    until(lambda: "Successfully processed MQTT message after" in pair.sidecar.said, "it is acknowledged", 10)
     # Acknowledged means forgotten by the broker: a sidecar that starts anew gets nothing.
     pair.sidecar.stop()
     pair.sidecar.start().ready()
@@ -137,10 +138,10 @@ def test_a_photo_whose_state_is_not_accepted_is_kept_and_tried_again(start: Star
         )
         store.stop()
         device.sends("one")
-        wait("it has failed", lambda: failures(pair.app), 30)
+        until(lambda: failures(pair.app), "it has failed", 30)
         assert set(failures(pair.app)) == {"OUTPUT"}
         store.start()
-        wait("it is kept", lambda: stored(store, "stateful") == ["one"], 40)
+        until(lambda: stored(store, "stateful") == ["one"], "it is kept", 40)
     finally:
         store.stop()
 
@@ -159,12 +160,12 @@ dead_letter = "failed"
     shutil.rmtree(folder)
     folder.write_text("no folder: nothing can be written here")
     device.sends("one")
-    wait("it has failed", lambda: failures(pair.app), 30)
+    until(lambda: failures(pair.app), "it has failed", 30)
     assert set(failures(pair.app)) == {"OUTPUT"}  # which is not the photo's fault: no attempt is counted
     assert not pair.app.lines("gave an event up")
     folder.unlink()
     folder.mkdir()
-    wait("it is written", lambda: [file.read_bytes() for file in folder.iterdir()] == [b"one"], 20)
+    until(lambda: [file.read_bytes() for file in folder.iterdir()] == [b"one"], "it is written", 20)
 
 
 def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker, device, redis):
@@ -179,7 +180,7 @@ def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker,
     first, second = replica("replica-1"), replica("replica-2")
     names = [f"photo {n}" for n in range(20)]
     device.sends(*names)
-    wait("all are answered", lambda: len(all_stored()) == 20, 30)
+    until(lambda: len(all_stored()) == 20, "all are answered", 30)
     assert sorted(all_stored()) == sorted(names)  # each by one of them
     shares = [len(stored(redis, app_id)) for app_id in ("replica-1", "replica-2")]
     assert min(shares) > 0
@@ -191,5 +192,5 @@ def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker,
     print(f"shares of two replicas: {shares}; of 10 photos, the one left answered {alone - shares[0]}")
     second.app.start().ready()
     second.sidecar.start().ready()
-    wait("all are answered", lambda: set(all_stored()) == set(names), 40)
+    until(lambda: set(all_stored()) == set(names), "all are answered", 40)
     assert not failures(first.app)

@@ -10,7 +10,8 @@ from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
 
 from dapr_real.bindings_ends import GUESTS, failures, mended, stored
 from dapr_real.rabbitmq import RabbitMQ
-from dapr_real.real_programs import Pair, Redis, Start, wait
+from dapr_real.real_programs import Pair, Redis, Start
+from support.waiting import until
 
 # Beside components/rabbitmq: a way to put photos into their queue, and to read what came into the others.
 ENDS = """
@@ -88,7 +89,7 @@ def publish(pair: Pair, *texts: str) -> None:
 def test_a_photo_in_a_queue_is_answered_into_another(queues, redis):
     pair = queues(MANIFEST, "line")
     publish(pair, "one", "two")
-    wait("the replies", lambda: stored(redis, "line") == ["one", "two"], 30)
+    until(lambda: stored(redis, "line") == ["one", "two"], "the replies", 30)
     assert not failures(pair.app)
 
 
@@ -102,7 +103,7 @@ def test_a_photo_that_fails_for_ever_leaves_the_queue_and_those_behind_it_are_an
     name = f"choosy-{limit}"
     pair = queues(broken + MANIFEST.replace('guest = "echo"', 'guest = "choosy"', 1), name)
     publish(pair, "a photo that is too large", "small")
-    wait("both", lambda: stored(redis, name) == ["a photo that is too large", "small"], 30)
+    until(lambda: stored(redis, name) == ["a photo that is too large", "small"], "both", 30)
     assert failures(pair.app) == failed
     (line,) = pair.app.lines("gave an event up")
     assert (line["name"], line["dead_letter"]) == ("photos", "failed")
@@ -112,7 +113,7 @@ def test_photos_wait_for_their_application_and_outlive_the_broker(queues, redis,
     pair = queues(MANIFEST.replace("attempts = 3\ndead_letter", "attempts = 10000\ndead_letter"), "waits")
     mended(pair, 'guest = "echo"\nto', 'guest = "fails"\nto')
     publish(pair, "one")
-    wait("it fails", lambda: failures(pair.app), 20)
+    until(lambda: failures(pair.app), "it fails", 20)
     pair.app.kill()
     publish(pair, "two")
     pair.sidecar.stop()
@@ -120,4 +121,4 @@ def test_photos_wait_for_their_application_and_outlive_the_broker(queues, redis,
     rabbitmq.start()
     pair.sidecar.start()
     mended(pair, 'guest = "fails"\nto', 'guest = "echo"\nto')
-    wait("both are answered", lambda: set(stored(redis, "waits")) == {"one", "two"}, 60)
+    until(lambda: set(stored(redis, "waits")) == {"one", "two"}, "both are answered", 60)

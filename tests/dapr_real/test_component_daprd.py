@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
 
-from dapr_real.real_programs import Answer, App, Pair, Sidecar, free_port, resources, running, wait
+from dapr_real.real_programs import Answer, App, Pair, Sidecar, resources, running
+from support.ports import free_port
+from support.waiting import until
 
 HOST = """
 [app]
@@ -222,22 +224,22 @@ def latest(listener: Pair) -> bytes:
 
 def test_another_application_gets_the_replies(desk: Sidecar, listener: Pair, photos: Path):
     reply = post(desk, "classify", photo(photos), encoding="base64").body
-    wait("the reply at the listener", lambda: latest(listener) == reply)
+    until(lambda: latest(listener) == reply, "the reply at the listener")
 
 
 def test_replies_to_invocations_are_events_as_well(host: Pair, listener: Pair, photos: Path):
     body = (photos / "rocket.jpg").read_bytes()
     answer = host.sidecar.invoke("host", "api/image", body, headers={"Content-Type": "image/jpeg"})
     assert answer.status == 200
-    wait("the reply at the listener", lambda: latest(listener) == answer.body)
+    until(lambda: latest(listener) == answer.body, "the reply at the listener")
 
 
 def test_replies_wait_for_an_application_that_is_away(desk: Sidecar, listener: Pair):
     listener.app.stop()
-    wait("the sidecar stops reading", lambda: "App entered un-healthy status" in listener.sidecar.said)
+    until(lambda: "App entered un-healthy status" in listener.sidecar.said, "the sidecar stops reading")
     post(desk, "echo", "while you were away")
     listener.app.start().ready()
-    wait("the reply at the listener", lambda: latest(listener) == b'"while you were away"')
+    until(lambda: latest(listener) == b'"while you were away"', "the reply at the listener")
 
 
 def test_a_reply_is_given_up_after_its_attempts(place: Place, host: Pair, desk: Sidecar):
@@ -245,7 +247,7 @@ def test_a_reply_is_given_up_after_its_attempts(place: Place, host: Pair, desk: 
     app = place.app("failing", FAILING, sidecar)
     with running(app, sidecar):
         post(desk, "echo", "poison")
-        wait("the host gives it up", lambda: "gave up reply" in host.app.said)
+        until(lambda: "gave up reply" in host.app.said, "the host gives it up")
         assert len(app.lines("failed")) == 2
 
 
@@ -253,7 +255,7 @@ def test_replies_wait_for_a_sidecar_that_is_away(desk: Sidecar, listener: Pair):
     listener.sidecar.kill()
     post(desk, "echo", "while your sidecar was away")
     listener.sidecar.start().ready()
-    wait("the reply at the listener", lambda: latest(listener) == b'"while your sidecar was away"')
+    until(lambda: latest(listener) == b'"while your sidecar was away"', "the reply at the listener")
 
 
 # Restarts
@@ -264,7 +266,7 @@ def test_a_sidecar_goes_on_with_a_component_that_was_restarted(host: Pair, desk:
     assert host.app.ended() == 0
     assert post(desk, "echo", "x").status == 500
     host.app.start().ready()
-    wait("the sidecar finds it again", lambda: post(desk, "echo", "x").status == 200)
+    until(lambda: post(desk, "echo", "x").status == 200, "the sidecar finds it again")
 
 
 def test_no_accepted_call_fails_when_the_component_drains(host: Pair, desk: Sidecar):
@@ -280,7 +282,7 @@ def test_no_accepted_call_fails_when_the_component_drains(host: Pair, desk: Side
     for caller in callers:
         caller.start()
     assert began.wait(20)
-    wait("some calls", lambda: len(answers) > 100)
+    until(lambda: len(answers) > 100, "some calls")
     host.app.signal(15)
     assert host.app.ended() == 0
     ended.set()
@@ -291,7 +293,7 @@ def test_no_accepted_call_fails_when_the_component_drains(host: Pair, desk: Side
     refused = [answer.json()["message"] for answer in answers if answer.status != 200]
     assert any("the application is shutting down; send the event again later" in message for message in refused)
     host.app.start().ready()
-    wait("the sidecar finds it again", lambda: post(desk, "echo", "x").status == 200)
+    until(lambda: post(desk, "echo", "x").status == 200, "the sidecar finds it again")
 
 
 def test_a_sidecar_reads_again_after_a_restart_of_both(host: Pair, desk: Sidecar, listener: Pair):
@@ -300,5 +302,5 @@ def test_a_sidecar_reads_again_after_a_restart_of_both(host: Pair, desk: Sidecar
     listener.sidecar.stop()
     host.app.start().ready()
     listener.sidecar.start().ready()
-    wait("the sidecar finds it again", lambda: post(desk, "echo", "once more").status == 200)
-    wait("the reply at the listener", lambda: latest(listener) == b'"once more"')
+    until(lambda: post(desk, "echo", "once more").status == 200, "the sidecar finds it again")
+    until(lambda: latest(listener) == b'"once more"', "the reply at the listener")

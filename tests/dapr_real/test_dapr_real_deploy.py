@@ -17,8 +17,10 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from dapr_real.real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, free_port, running, wait
+from dapr_real.real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, running
 from dapr_real.real_programs import resources as copies
+from support.ports import free_port
+from support.waiting import until
 
 BASE = ROOT / "deploy" / "kubernetes" / "base"
 FLAGS = ("max-body-size", "app-health-probe-timeout", "app-health-threshold")  # `Sidecar` gives the others
@@ -144,9 +146,9 @@ def test_photos_among_junk_are_all_answered_and_the_junk_is_kept_apart(vision, c
     for number in range(13):  # more junk than the sidecar takes at once, before most of the photos
         junk = number % 2 == 0 or number in (1, 3)
         assert publish(camera, f"this is no photo {number}".encode() if junk else photo) == 204
-    wait("labels of all photos", lambda: len(ask(redis, "KEYS", "vision||labels-*")) == 4, 120)
-    wait("all junk among the dead letters", lambda: ask(redis, "XLEN", "photos-failed") == ["9"], 120)
-    wait("all is acknowledged", lambda: ask(redis, "XPENDING", "photos", "vision")[:1] == ["0"])
+    until(lambda: len(ask(redis, "KEYS", "vision||labels-*")) == 4, "labels of all photos", 120)
+    until(lambda: ask(redis, "XLEN", "photos-failed") == ["9"], "all junk among the dead letters", 120)
+    until(lambda: ask(redis, "XPENDING", "photos", "vision")[:1] == ["0"], "all is acknowledged")
     # As what it is: no failure of the guest, of which an operator is told. (A busy machine may be too slow for one.)
     reasons = [line["reason"] for line in vision.app.lines("failed")]
     assert reasons.count("MALFORMED") == 9
@@ -161,7 +163,7 @@ def test_the_largest_photos_fill_no_redis(vision, camera, redis):
     """Each is kept twice, among the photos and the dead letters; Redis drops the oldest, and refuses none."""
     for number in range(2 * FEWER + 4):
         assert publish(camera, number.to_bytes(4, "big") * (LARGEST // 4)) == 204
-    wait("many are handled", lambda: len(vision.app.lines("failed")) >= FEWER, 120)
+    until(lambda: len(vision.app.lines("failed")) >= FEWER, "many are handled", 120)
     assert ask(redis, "XLEN", "photos") == [str(FEWER)]
     assert publish(camera, b"one more") == 204
     assert publish(camera, b"x" * (LARGEST + 1000)) not in (0, 204)  # its sidecar lets no larger through
@@ -193,13 +195,13 @@ def test_the_repository_s_manifest_with_the_resources_that_their_readme_names(
                 return hashlib.sha256(words.encode()).hexdigest()
 
             # The broker keeps nothing for a reader that it has not met, and a sidecar is ready before it reads.
-            wait("the camera is read", lambda: publish_text("knock") and app.lines("failed"), pause=0.5)
+            until(lambda: publish_text("knock") and app.lines("failed"), "the camera is read", pause=0.5)
             junk = {publish_text(f"no photo {number}") for number in range(25)}  # more than is handed out at once (20)
             for _ in range(3):
                 broker.publish("camera/door", photos / "coffee.png")
-            wait("all photos are answered", lambda: len(app.lines("answered")) >= 3, 120)
-            wait(
-                "all junk is given up", lambda: junk <= {line["sha256"] for line in app.lines("gave an event up")}, 120
+            until(lambda: len(app.lines("answered")) >= 3, "all photos are answered", 120)
+            until(
+                lambda: junk <= {line["sha256"] for line in app.lines("gave an event up")}, "all junk is given up", 120
             )
             assert {line["reason"] for line in app.lines("failed")} <= {"MALFORMED", "DEADLINE", "FULL"}
     finally:

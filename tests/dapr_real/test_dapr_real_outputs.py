@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.real_programs import Mosquitto, Pair, Redis, Start, wait
+from dapr_real.real_programs import Mosquitto, Pair, Redis, Start
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
+from support.waiting import until
 
 MANIFEST = """
 [models.classifier]
@@ -133,7 +134,7 @@ def test_a_photo_from_a_camera_comes_back_as_labels(start: Start, mosquitto: Mos
     heard = tmp_path / "heard"
     with mosquitto.listening("results", heard):
         mosquitto.publish("camera/door", photos / "coffee.png")
-        wait("labels", lambda: [line for line in heard.read_text().splitlines() if line.startswith("5b7b")], 30)
+        until(lambda: [line for line in heard.read_text().splitlines() if line.startswith("5b7b")], "labels", 30)
     (line,) = [line for line in heard.read_text().splitlines() if line.startswith("5b7b")]
     assert json.loads(bytes.fromhex(line))[0]["label"] == "espresso"
     assert pair.app.lines("answered")[-1]["name"] == "camera"

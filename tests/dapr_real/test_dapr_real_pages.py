@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.real_programs import daprd, wait
+from dapr_real.real_programs import daprd
 from shown import Checkout, Run, runs
+from support.waiting import until
 
 BEHIND = [run for run in runs() if run.servers]
 READY = {"guesthouse": "serving", "daprd": "dapr initialized. Status: Running"}  # what each program says when it is
@@ -75,7 +76,7 @@ def served(
         return READY[command.split()[0]] in said()
 
     try:
-        wait(f"{command} is ready", ready)
+        until(ready, f"{command} is ready")
         yield
     finally:
         if process.poll() is None:

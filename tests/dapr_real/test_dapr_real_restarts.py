@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dapr_real.real_programs import Answer, Pair, Sidecar, Start, listens, wait
+from dapr_real.real_programs import Answer, Pair, Sidecar, Start
+from support.ports import listens
+from support.waiting import until
 
 ECHO = """
 [server]
@@ -52,8 +54,8 @@ def test_an_application_that_restarts_is_found_again_by_both_sidecars(start: Sta
     assert caller.invoke(app_id, "echo", b"x").status in (500, 503)
     pair.app.start().ready()
     began = time.monotonic()
-    wait("its own sidecar reaches it", lambda: echoes(pair.sidecar, app_id), 30)
-    wait("the other sidecar reaches it", lambda: echoes(caller, app_id), 30)
+    until(lambda: echoes(pair.sidecar, app_id), "its own sidecar reaches it", 30)
+    until(lambda: echoes(caller, app_id), "the other sidecar reaches it", 30)
     print(f"calls resumed {time.monotonic() - began:.1f} s after the application's return")
 
 
@@ -67,8 +69,8 @@ def test_a_sidecar_that_restarts_finds_its_application_again(start: Start, calle
     assert listens(pair.app.port)
     pair.sidecar.start().ready()
     began = time.monotonic()
-    wait("its own sidecar serves", lambda: echoes(pair.sidecar, app_id), 30)
-    wait("the other sidecar reaches it", lambda: echoes(caller, app_id), 30)
+    until(lambda: echoes(pair.sidecar, app_id), "its own sidecar serves", 30)
+    until(lambda: echoes(caller, app_id), "the other sidecar reaches it", 30)
     print(f"calls resumed {time.monotonic() - began:.1f} s after the sidecar's return")
 
 
@@ -79,7 +81,7 @@ def test_an_application_that_may_end_finishes_what_it_has(start: Start):
         slow = pool.submit(pair.sidecar.invoke, "leaves", "slow")
         time.sleep(0.3)
         pair.app.signal(signal.SIGTERM)
-        refusal = wait("the sidecar has noticed", lambda: refused(pair), 10)
+        refusal = until(lambda: refused(pair), "the sidecar has noticed", 10)
         assert b"app is not in a healthy state" in refusal.body
         assert slow.result().status == 504  # the guest's own time limit, not a broken connection
     assert pair.app.ended() == 0

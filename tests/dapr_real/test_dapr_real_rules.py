@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.real_programs import Pair, Sidecar, Start, free_port, resources, wait
+from dapr_real.real_programs import Pair, Sidecar, Start, resources
 from guesthouse.manifest import cel
+from support.ports import free_port
+from support.waiting import until
 
 TOPIC = """
 [[topic]]
@@ -43,12 +45,12 @@ def test_a_sidecar_that_is_told_by_sighup_subscribes_to_what_a_reload_has_added(
     manifest = pair.app.manifest
     manifest.write_text(manifest.read_text() + TOPIC.format(topic="second"))
     pair.app.signal(signal.SIGHUP)
-    wait("the application has another topic", lambda: pair.app.lines("reloaded"))
+    until(lambda: pair.app.lines("reloaded"), "the application has another topic")
     assert any("kill -HUP daprd" in line for line in pair.app.said.splitlines())
     pair.sidecar.reload()
     for topic in ("first", "second"):
         assert publish(pair, topic) == 204
-        wait(f"{topic} is answered", partial(answered, pair, topic))
+        until(partial(answered, pair, topic), f"{topic} is answered")
 
 
 def test_one_rule_that_the_sidecar_cannot_compile_takes_all_topics_away_and_is_told(start: Start):
@@ -60,8 +62,8 @@ def test_one_rule_that_the_sidecar_cannot_compile_takes_all_topics_away_and_is_t
         app_id="wronged",
         components=("local",),
     )
-    (line,) = wait(
-        "it is told", lambda: pair.app.lines("the sidecar has not subscribed: no event of these topics comes")
+    (line,) = until(
+        lambda: pair.app.lines("the sidecar has not subscribed: no event of these topics comes"), "it is told"
     )
     assert (line["level"], line["topics"]) == ("warning", ["pubsub/right", "pubsub/wrong"])
     assert "failed to subscribe to topics" in pair.sidecar.said
@@ -101,5 +103,5 @@ def test_a_resource_with_a_wrong_rule_ends_its_sidecar(sidecar: Sidecar):
 def test_a_resource_whose_rule_calls_what_there_is_not_keeps_its_sidecar_busy_and_is_refused_by_check(sidecar: Sidecar):
     assert cel.read(FOR_EVER).faults
     # It spends its time on the rule, where one that starts needs less than a second.
-    wait("it has been busy for 5 s", lambda: sidecar.busy() > 5)
+    until(lambda: sidecar.busy() > 5, "it has been busy for 5 s")
     assert sidecar.http("GET", "/v1.0/healthz").status != 204

@@ -8,7 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from dapr_real.real_programs import Start, wait
+from dapr_real.real_programs import Start
+from support.waiting import until
 
 ECHO = """
 [guests.echo]
@@ -32,7 +33,9 @@ def test_a_sidecar_with_the_application_s_token_is_answered(start: Start):
     assert pair.sidecar.invoke("trusted", "echo", b"hello").body == b"hello"
     # Events carry it too, and the questions at start-up, which do not, were answered: the topic is subscribed.
     assert pair.sidecar.http("POST", "/v1.0/publish/pubsub/photos", b"x", {"Content-Type": "text/plain"}).status == 204
-    wait("the message is answered", lambda: [line for line in pair.app.lines("answered") if line["trigger"] == "topic"])
+    until(
+        lambda: [line for line in pair.app.lines("answered") if line["trigger"] == "topic"], "the message is answered"
+    )
     assert "correct-horse" not in pair.app.said
 
 
@@ -76,7 +79,7 @@ def test_a_token_is_changed_step_by_step_and_no_step_refuses_a_sidecar_of_it(sta
         reloads = len(pair.app.lines("reloaded"))
         tokens.write_text(text)
         pair.app.signal(signal.SIGHUP)
-        wait("the application has reloaded", lambda: len(pair.app.lines("reloaded")) > reloads)
+        until(lambda: len(pair.app.lines("reloaded")) > reloads, "the application has reloaded")
 
     def answered() -> bool:
         return pair.sidecar.invoke("stepwise", "echo", b"hello").body == b"hello"

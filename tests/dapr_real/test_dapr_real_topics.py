@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dapr_real.real_programs import Pair, Redis, Start, variables, wait
+from dapr_real.real_programs import Pair, Redis, Start, variables
+from support.waiting import until
 
 ENVIRONMENT = """
 [guests.environment]
@@ -129,7 +130,7 @@ def publish(pair: Pair, topic: str, message: dict[str, Any]) -> None:
 
 def kept(pair: Pair, key: str) -> bytes:
     """What the state store has under a key, as soon as it has something."""
-    return bytes(wait(f"state {key}", lambda: pair.sidecar.http("GET", f"/v1.0/state/state/{key}").body, 30))
+    return bytes(until(lambda: pair.sidecar.http("GET", f"/v1.0/state/state/{key}").body, f"state {key}", 30))
 
 
 def tries(pair: Pair, topic: str) -> int:
@@ -165,7 +166,7 @@ def test_a_body_arrives_by_its_content_type(pair: Pair, kind, body, arrives):
     id = f"body-{kind.replace('/', '-')}"
     path = f"/v1.0/publish/pubsub/bytes?metadata.cloudevent.id={id}"
     assert pair.sidecar.http("POST", path, body, {"Content-Type": kind}).status == 204
-    wait("it is answered", lambda: len(pair.app.lines("answered")) > answered, 30)
+    until(lambda: len(pair.app.lines("answered")) > answered, "it is answered", 30)
     if arrives:
         assert kept(pair, id) == arrives
     else:

@@ -26,9 +26,10 @@ from google.protobuf.empty_pb2 import Empty
 from PIL import Image
 
 from dapr_real.bindings_ends import GUESTS, Device, failures, heard
-from dapr_real.real_programs import Mosquitto, Pair, Sidecar, Start, wait
+from dapr_real.real_programs import Mosquitto, Pair, Sidecar, Start
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
+from support.waiting import until
 
 PHOTOS = 200
 CALLERS = 16
@@ -86,11 +87,11 @@ def test_every_photo_has_a_result_though_the_guest_host_is_killed_three_times(st
                 pair.app.kill()
         # From here on photos wait in the broker: each kill meets one that is in the middle of its way.
         for results in (0, 90, 140):
-            wait(f"{results} results", functools.partial(lambda least: len(seen()) >= least, results), 60, 0.001)
+            until(functools.partial(lambda least: len(seen()) >= least, results), f"{results} results", 60, 0.001)
             if results:
                 pair.app.kill()
             pair.app.start().ready()
-        wait(f"all {PHOTOS} photos have results", lambda: len(seen()) == PHOTOS, 120)
+        until(lambda: len(seen()) == PHOTOS, f"all {PHOTOS} photos have results", 120)
         found = seen()
     assert set(found) == set(range(PHOTOS))
     again = sum(found.values()) - PHOTOS
@@ -118,7 +119,7 @@ def test_no_accepted_call_fails_when_the_process_is_ended_under_load(start: Star
 
     with ThreadPoolExecutor(CALLERS) as pool:
         calls = [pool.submit(call, number) for number in range(CALLERS)]
-        wait("calls are answered", lambda: len(answered) == CALLERS)
+        until(lambda: len(answered) == CALLERS, "calls are answered")
         pair.app.signal(signal.SIGTERM)
         for one in calls:
             one.result(60)
@@ -176,16 +177,16 @@ def test_calls_go_on_within_5_s_of_the_return_of_a_sidecar_that_was_killed_under
         for name, side in [*sides.items(), *sides.items()]:
             pool.submit(call, side, name)
         try:
-            wait("both answer", lambda: answers["own"] > 50 and answers["other"] > 50)
+            until(lambda: answers["own"] > 50 and answers["other"] > 50, "both answer")
             pair.sidecar.kill()
-            wait("both notice", lambda: answers["own failed"] and answers["other failed"])
+            until(lambda: answers["own failed"] and answers["other failed"], "both notice")
             pair.sidecar.start()
             pair.sidecar._wait("is healthy", lambda: pair.sidecar.http("GET", "/v1.0/healthz").status == 204)
             began, before = time.monotonic(), dict(answers)
             for name in sides:
-                wait(
-                    f"the {name} sidecar answers",
+                until(
                     functools.partial(lambda name: answers[name] > before[name] + 5, name),
+                    f"the {name} sidecar answers",
                     5,
                 )
                 print(f"calls by the {name} sidecar went on {time.monotonic() - began:.2f} s after its return")
@@ -277,7 +278,7 @@ def test_an_event_whose_output_is_slow_or_refused_is_not_done_and_comes_again(
     store.mood = mood
     began = time.monotonic()
     Device(broker, "camera/door", tmp_path).sends("one")
-    wait("it has failed", lambda: failures(pair.app), 30)
+    until(lambda: failures(pair.app), "it has failed", 30)
     failed = time.monotonic() - began
     assert set(failures(pair.app)) == {"OUTPUT"}
     (line,) = pair.app.lines("failed")[:1]
@@ -287,7 +288,7 @@ def test_an_event_whose_output_is_slow_or_refused_is_not_done_and_comes_again(
         assert store.asked[mood] == 3  # as the resiliency policy of the component says
     assert not store.taken
     store.mood = "takes"
-    wait("it is taken", lambda: store.taken, 40)
+    until(lambda: store.taken, "it is taken", 40)
     assert set(store.taken) == {b"one"}
     print(f"an output that {mood}: failed after {failed:.1f} s, taken {time.monotonic() - began:.1f} s after it came")
 

@@ -16,6 +16,7 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
+from support.doubles import NoOutputs
 
 ROOT = Path(__file__).resolve().parents[2]
 CLANG = shutil.which("clang") or shutil.which("clang-19")
@@ -48,7 +49,7 @@ def test_the_guest_in_c_does_what_the_readme_says(tmp_path: Path) -> None:
     (tmp_path / "guesthouse.toml").write_text(models + block("README.md", "toml"))
     photo = (ROOT / "tests" / "data" / "photos" / "coffee.png").read_bytes()
     with opened(load(tmp_path / "guesthouse.toml", {"GUESTHOUSE_CACHE": str(tmp_path / "cache")})) as plan:
-        dispatcher = Dispatcher(Plans(plan), _NoOutputs())
+        dispatcher = Dispatcher(Plans(plan), NoOutputs())
         reply = dispatcher.dispatch(Event(Trigger.INVOKE, "thumb", photo))
         with pytest.raises(Failure, match="the body is not a picture") as refused:
             dispatcher.dispatch(Event(Trigger.INVOKE, "thumb", b"a stranger's text"))
@@ -56,8 +57,3 @@ def test_the_guest_in_c_does_what_the_readme_says(tmp_path: Path) -> None:
     probabilities = np.frombuffer(reply.body, "<f4")
     assert np.argmax(probabilities) + 1 == int(likeliest[1])
     assert probabilities.max() == pytest.approx(float(likeliest[2]), abs=0.01)
-
-
-class _NoOutputs:
-    def deliver(self, *_: object) -> None:
-        raise AssertionError("the guest's route names no output")

@@ -11,6 +11,7 @@ import pytest
 from guesthouse.dapr.client import Client
 from places import PLACES
 from served import serving
+from support.manifests import placed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +36,7 @@ def serve(tmp_path: Path, guests_folder: Path, place: str) -> Iterator[Callable[
 
         def start(text: str) -> Client:
             path = tmp_path / "guesthouse.toml"
-            path.write_text(text.replace("GUESTS", str(guests_folder)).replace("ROOT", str(ROOT)))
+            path.write_text(placed(text, guests_folder))
             client, _ = stack.enter_context(serving(path, place))
             return client
 

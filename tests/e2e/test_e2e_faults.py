@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan.plan import PlanFaults
 from served import serving
+from support.waiting import until
 
 ALLOCATOR = """(global $at (mut i32) (i32.const 1024))
   (func (export "allocate") (param i32) (result i32)
@@ -104,9 +106,9 @@ def test_a_bad_guest_is_one_failed_call_with_its_status_and_a_log_line(hostile: 
         assert invoke(hostile, "echo", b"next") == b"next"
 
 
-def alive(like: Event) -> int:
-    """How many events with this one's body are not freed, besides itself."""
-    return sum(type(found) is Event and found.body == like.body for found in gc.get_objects()) - 1
+def freed(like: Event) -> bool:
+    """Whether no other event with this one's body is in memory."""
+    return sum(type(found) is Event and found.body == like.body for found in gc.get_objects()) == 1
 
 
 def test_a_failed_event_waits_for_no_garbage_collector(hostile: Client):
@@ -117,10 +119,7 @@ def test_a_failed_event_waits_for_no_garbage_collector(hostile: Client):
         try:
             with pytest.raises(Failure):
                 hostile.send(sent, timeout=60)
-            end = time.monotonic() + 5
-            while alive(sent):
-                assert time.monotonic() < end, name
-                time.sleep(0.01)  # the thread that answered it is at its end still
+            until(partial(freed, sent), f"{name} is freed")  # its thread may be at its end still
         finally:
             gc.enable()
 
@@ -144,10 +143,7 @@ def test_health_and_refusals_are_quick_while_every_slot_loops(tmp_path: Path, pl
     with serving(tmp_path / "guesthouse.toml", place) as (client, plan), ThreadPoolExecutor(3) as pool:
         slots = plan.guests["loop"].slots
         calls = [pool.submit(invoke, client, "loop") for _ in range(3)]
-        end = time.monotonic() + 10
-        while (slots.busy, slots.queued) != (2, 1):
-            assert time.monotonic() < end
-            time.sleep(0.001)
+        until(lambda: (slots.busy, slots.queued) == (2, 1))
         client.wait_until_healthy(1)
         with pytest.raises(Failure, match=r"1 callers wait already \(queue 1\)") as caught:
             client.send(Event(Trigger.INVOKE, "loop", b""), timeout=1)
@@ -214,10 +210,8 @@ def faults_of(tmp_path: Path, text: str) -> list[str]:
     threads = threading.active_count()
     with pytest.raises(PlanFaults) as caught, opened(load(path)):
         pass
-    end = time.monotonic() + 10
-    while threading.active_count() > threads:  # those of other tests may end meanwhile, none of ours may stay
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    # Those of other tests may end meanwhile, none of ours may stay.
+    until(lambda: threading.active_count() <= threads, "its threads end")
     return caught.value.faults
 
 

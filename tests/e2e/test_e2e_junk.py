@@ -14,8 +14,7 @@ import pytest
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from served import serving
-
-ROOT = Path(__file__).resolve().parents[2]
+from support.manifests import placed
 
 MANIFEST = """
 [app]
@@ -89,7 +88,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, guests_folder: Path, place:
     for name, folder, called in tables:
         text += GUEST.replace("NAME", name).replace("MODULE", f"{folder}/{folder}").replace("CALLED", called)
     path = tmp_path_factory.mktemp("junk") / "guesthouse.toml"
-    path.write_text(text.replace("GUESTS", str(guests_folder)).replace("ROOT", str(ROOT)))
+    path.write_text(placed(text, guests_folder))
     with serving(path, place) as (client, _):
         yield client
 

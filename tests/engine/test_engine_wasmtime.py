@@ -16,6 +16,7 @@ import wat
 from guesthouse.engine.base import EngineConfig, EngineError
 from guesthouse.engine.wasmtime import WasmtimeEngine
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, HostFault, Trap
+from support.waiting import join
 
 LOOP = '(module (memory (export "memory") 1) (func (export "f") (loop br 0)))'
 START_LOOP = '(module (memory (export "memory") 1) (func $f (loop br 0)) (start $f))'
@@ -90,8 +91,7 @@ def test_threads_never_see_each_others_exceptions(engine):
     threads = [threading.Thread(target=work, args=a) for a in [("break", HostFault), ("stop", Trap)] * 3]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert not wrong
 
 

@@ -24,7 +24,8 @@ from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.services import Services
 from hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
 from places import ENGINES
-from wat import Lines, linked
+from support.doubles import Lines
+from wat import linked
 
 MARKER, NAME = b"guesthouse:model/person", b"person"
 CALLS, MEMORY = 6, 1 << 20

@@ -23,7 +23,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.services import Services, TensorInfo
-from wat import Lines
+from support.doubles import Lines
 
 
 class Model:

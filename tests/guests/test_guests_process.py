@@ -15,8 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -39,9 +38,10 @@ from guesthouse.plan.build import build
 from guesthouse.plan.plan import Host, Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
+from support.manifests import placed
+from support.waiting import until
 from wat import cat
 
-ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = """
 [app]
 name = "t"
@@ -82,13 +82,6 @@ LOOP = """(module (memory (export "memory") 1)
   (func (export "f") (param i32 i32) (result i32) (loop br 0) i32.const 0))"""
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
-
-
 @pytest.fixture(scope="module", params=IN_PROCESSES)
 def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> Iterator[Plan]:
     folder = tmp_path_factory.mktemp("process")
@@ -98,7 +91,7 @@ def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pat
     with (folder / "large").open("wb") as file:
         file.write(b"large")
         file.truncate(LARGE)
-    text = engine_table(request.param) + MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
+    text = engine_table(request.param) + placed(MANIFEST, guests_folder)
     (folder / "guesthouse.toml").write_text(text)
     with opened(load(folder / "guesthouse.toml")) as plan:
         yield plan

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
+from functools import partial
 
 import pytest
 
 from guesthouse.event import Failure, Reason
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.deadline import Deadline
-
-
-def until(condition) -> None:
-    """Wait until a condition holds, which another thread is about to make true."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
+from support.waiting import join, until
 
 
 def waiting(slots: Slots, deadline: Deadline, done: list[object]) -> threading.Thread:
@@ -56,10 +49,9 @@ def test_callers_get_slots_in_order_of_arrival():
     threads = [waiting(slots, Deadline.after(60), done) for done in order]
     for index, done in enumerate(order):
         slots.release()
-        until(lambda done=done: done)
+        until(partial(bool, done))
         assert [bool(d) for d in order] == [True] * (index + 1) + [False] * (3 - index)
-    for thread in threads:
-        thread.join()
+    join(*threads)
 
 
 def test_beyond_the_queue_callers_are_refused_at_once():
@@ -70,7 +62,7 @@ def test_beyond_the_queue_callers_are_refused_at_once():
     with pytest.raises(Failure, match=r"1 callers wait already \(queue 1\)"):
         slots.acquire(Deadline.after(60))
     slots.release()
-    thread.join()
+    join(thread)
     assert done == ["slot"]
 
 
@@ -98,7 +90,7 @@ def test_a_caller_that_hangs_up_gives_its_place_back():
     done: list[object] = []
     thread = waiting(slots, deadline, done)
     deadline.cancel()
-    thread.join()
+    join(thread)
     assert done == [Reason.CANCELLED]
     assert slots.queued == 0
     slots.release()
@@ -119,8 +111,7 @@ def test_no_slot_is_lost_when_callers_give_up_as_slots_become_free():
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert slots.busy == 0
     assert slots.queued == 0
 
@@ -140,7 +131,6 @@ def test_more_slots_are_for_those_who_wait_and_fewer_hold_when_enough_have_left(
         slots.acquire(Deadline.after(1))
     slots.release()
     until(lambda: done[1])
-    for thread in threads:
-        thread.join()
+    join(*threads)
     slots.release()
     assert slots.busy == 0

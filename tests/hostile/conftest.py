@@ -16,9 +16,9 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from hostile.attacks import ATTACKS, FILES, GRANTED, caller
 from places import PLACES, engine_table, isolation_of
+from support.doubles import NoOutputs
+from support.manifests import placed
 from wat import cat
-
-ROOT = Path(__file__).resolve().parents[2]
 
 HEALTHY = """
 ENGINE
@@ -88,7 +88,7 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "granted").write_bytes(GRANTED)
     (folder / "cat.wasm").write_bytes(cat("granted"))
-    text = HEALTHY.replace("FILES", FILES).replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder))
+    text = placed(HEALTHY.replace("FILES", FILES), guests_folder)
     (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(caller()))
     for name, attack in ATTACKS.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(attack.wat))
@@ -104,11 +104,6 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
         yield plan
 
 
-class _NoOutputs:
-    def deliver(self, *_: object) -> None:
-        raise AssertionError
-
-
 @pytest.fixture(scope="session")
 def dispatch(plan: Plan) -> Dispatcher:
-    return Dispatcher(Plans(plan), _NoOutputs())
+    return Dispatcher(Plans(plan), NoOutputs())

@@ -9,9 +9,7 @@ import os
 import random
 import struct
 import threading
-import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.plan.plan import Plan
 from hostile.attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
+from support.waiting import join, until
 
 #: How a guest may end that calls imports with anything. INTERNAL would be a fault of the host's own.
 GUESTS_OWN = {Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST, Reason.DEADLINE, Reason.MALFORMED, Reason.TRY_AGAIN}
@@ -66,7 +65,7 @@ class Healthy(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
-        self.join()
+        join(self)
         assert self.answers
         assert not self.wrong
 
@@ -85,8 +84,7 @@ def test_as_many_attackers_as_there_are_places_cost_nobody_else(dispatch: Dispat
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        join(*threads)
 
 
 def test_every_import_answers_any_number_in_any_place(dispatch: Dispatcher):
@@ -203,13 +201,6 @@ def test_attacks_leave_nothing_behind(dispatch: Dispatcher, plan: Plan, place: s
     until(lambda: all(now <= then for now, then in zip(left(), before, strict=True)))
     assert resident() - memory < 8 << 20, place
     assert not any(guest.slots.busy or guest.slots.queued for guest in plan.guests.values())
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def resident() -> int:

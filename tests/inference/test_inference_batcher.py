@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -18,6 +18,7 @@ from guesthouse.inference.session import Session
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from inference import tiny_models
+from support.waiting import until
 
 NEVER = 3600.0  # seconds of `delay` that no test could wait
 
@@ -79,13 +80,6 @@ def company(model: OnnxModel) -> Iterator[None]:
     yield
     with batcher._changed:
         batcher._running -= 1
-
-
-def until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.0005)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from guesthouse_abi.services import TensorInfo
 from inference import tiny_models
 from inference.tiny_models import FLOAT
+from support.waiting import join, until
 
 
 def soon() -> Deadline:
@@ -482,8 +483,7 @@ def test_a_request_with_a_value_of_the_models_own_runs_beside_no_other(load):
     threads = [threading.Thread(target=ask, kwargs={"x": x, "w": w} if n % 2 else {"x": x}) for n in range(12)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert sorted(answers) == [(1, [[3, 4]])] * 6 + [(2, [[5, 6]])] * 6
 
 
@@ -643,11 +643,10 @@ def test_auto_gives_all_cores_to_a_run_that_is_alone_and_one_to_those_that_meet(
 
     thread = threading.Thread(target=first)
     thread.start()
-    while not threads_used:
-        time.sleep(0.001)
+    until(lambda: threads_used)
     model.run({"x": np.array([[1]])}, ["y"], soon())
     deadline.cancel()
-    thread.join()
+    join(thread)
     model.run({"x": np.array([[1]])}, ["y"], soon())
     time.sleep(1.5 * CALM)
     model.run({"x": np.array([[1]])}, ["y"], soon())

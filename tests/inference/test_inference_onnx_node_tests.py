@@ -96,6 +96,7 @@ def outcome(case: Any, folder: Path, watch: Watch) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     tuple(map(int, ort.__version__.split(".")[:2])) < (1, 24),
     reason="ONNX Runtime 1.23 ends the process where whole numbers are divided by zero, as in these tests",

@@ -412,6 +412,7 @@ def test_a_model_is_found_the_same_at_every_load(load):
 # A graph is read from hostile bytes.
 
 
+@pytest.mark.slow
 def test_a_function_that_calls_itself_over_and_over_is_given_up(load):
     """Each calls the one before twice: 2^40 nodes in all."""
     made = chain(("F40", ["x"], ["y"], {"domain": "own"}))

@@ -9,6 +9,7 @@ import time
 from guesthouse.inference.cores import Traffic, cores
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
+from support.waiting import until
 
 
 def test_stops_each_at_its_deadline(watch):
@@ -83,9 +84,7 @@ def test_its_thread_ends_when_the_last_entry_does_after_closing():
 
 def asleep(watch: Watch) -> None:
     """Wait until the thread sleeps for the deadline that it knows."""
-    limit = time.monotonic() + 5
-    while watch._wakes_at == math.inf and time.monotonic() < limit:
-        time.sleep(0.001)
+    until(lambda: watch._wakes_at != math.inf)
 
 
 def test_wakes_for_a_deadline_before_the_one_that_it_sleeps_for(watch):

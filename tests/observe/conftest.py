@@ -10,8 +10,8 @@ import pytest
 import wasmtime
 
 from observe.watched import Collector, Watched, watched
-
-ROOT = Path(__file__).resolve().parents[2]
+from support.manifests import placed
+from support.waiting import join
 
 GUESTS = {
     "traps": '(module (memory (export "memory") 3) (func (export "_start") unreachable))',
@@ -95,7 +95,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory, guests_folder: Path) -> P
     for name, wat in GUESTS.items():
         (folder / f"{name}.wasm").write_bytes(bytes(wasmtime.wat2wasm(wat)))
     path = folder / "guesthouse.toml"
-    path.write_text(MANIFEST.replace("ROOT", str(ROOT)).replace("GUESTS", str(guests_folder)))
+    path.write_text(placed(MANIFEST, guests_folder))
     return path
 
 
@@ -113,4 +113,4 @@ def collector() -> Iterator[Collector]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        join(thread)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +14,7 @@ import structlog
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe import logs
 from guesthouse.observe.events import EventLog
+from support.waiting import until
 
 EVENT = Event(Trigger.TOPIC, "pubsub/photos", b"no photo", id="7f")
 
@@ -39,10 +39,7 @@ def test_the_first_event_is_a_line_at_once_and_the_others_of_its_minute_are_one_
     first = lines()[0]
     assert (first["event"], first["level"], first["guest"]) == ("answered", "info", "classify")
     assert (first["name"], first["id"], first["bytes"]) == ("pubsub/photos", "7f", 5)
-    end = time.monotonic() + 30
-    while len(lines()) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: len(lines()) >= 2)
     assert len(lines()) == 2
     assert (lines()[1]["event"], lines()[1]["events"]) == ("answered since", 2)
     assert lines()[1]["guests"] == {"echo": 1, "classify": 1}
@@ -50,11 +47,12 @@ def test_the_first_event_is_a_line_at_once_and_the_others_of_its_minute_are_one_
 
 def test_after_a_quiet_minute_the_next_event_is_a_line_at_once(lines):
     log = EventLog(every=0.0)
-    end = time.monotonic() + 30
-    while sum(line["event"] == "answered" for line in lines()) < 3:
-        assert time.monotonic() < end
+
+    def answered() -> int:
         log.answered(EVENT, Reply(b""))
-        time.sleep(0.01)
+        return sum(line["event"] == "answered" for line in lines())
+
+    until(lambda: answered() >= 3, pause=0.01)
 
 
 def test_a_failure_says_which_event_it_was(lines):

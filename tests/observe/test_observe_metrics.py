@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +16,7 @@ from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe.metrics import Histogram, Metrics
 from guesthouse.plan.current import Plans
 from observe.watched import Watched
+from support.waiting import until
 
 PARTS = ("event", "event_queued", "event_guest", "event_host", "event_inference")
 
@@ -74,8 +74,7 @@ def test_runs_of_models_are_measured_with_the_size_of_their_batches(app: Watched
     def run_when_others_wait(inputs: Any, *arguments: Any) -> Any:
         if first.acquire(blocking=False):  # however slow the machine is, the callers meet
             others = 4 - len(next(iter(inputs.values())))  # some may have come into the first run already
-            while len(batcher._waiting) < others:
-                time.sleep(0.001)
+            until(lambda: len(batcher._waiting) >= others)
             with batcher._changed:
                 batcher._delay = 0.0
                 batcher._changed.notify_all()
@@ -96,7 +95,7 @@ def test_runs_of_models_are_measured_with_the_size_of_their_batches(app: Watched
 
 
 def test_slots_and_queue_are_read_when_they_are_asked_for(app: Watched):
-    began = threading.Barrier(3)
+    began = threading.Barrier(3, timeout=60)
 
     def call() -> None:
         began.wait()
@@ -107,16 +106,14 @@ def test_slots_and_queue_are_read_when_they_are_asked_for(app: Watched):
         calls = [callers.submit(call) for _ in range(2)]
         began.wait()
         slots = app.plan.guests["loops"].slots
-        while not slots.queued:
-            time.sleep(0.01)
+        until(lambda: slots.queued)
         found = app.scrape()
         assert app.get("/readyz") == (200, "ok\n")
         for one in calls:
             one.result()
     assert found("guesthouse_slots_busy", guest="loops") == 1
     assert found("guesthouse_queue_length", guest="loops") == 1
-    while slots.busy:
-        time.sleep(0.01)
+    until(lambda: not slots.busy)
     assert app.scrape()("guesthouse_slots_busy", guest="loops") == 0
 
 

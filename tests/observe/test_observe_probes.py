@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from guesthouse.event import Event, Failure, Trigger
 from guesthouse.observe.probes import Probes, ProbesError
 from observe.watched import Collector, Watched
 from program import Served
+from support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,11 +57,9 @@ def test_nobody_is_ready_while_the_last_events_end(app: Watched):
     slots = app.plan.guests["loops"].slots
     with ThreadPoolExecutor(2) as threads:
         last = threads.submit(call)
-        while not slots.busy:
-            time.sleep(0.01)
+        until(lambda: slots.busy)
         drained = threads.submit(app.application.drain)
-        while app.get("/readyz")[0] == 200 and not drained.done():
-            time.sleep(0.01)
+        until(lambda: app.get("/readyz")[0] != 200 or drained.done())
         assert slots.busy
         last.result()
         assert drained.result()

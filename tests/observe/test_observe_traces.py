@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +25,7 @@ from guesthouse.manifest import Manifest
 from guesthouse.observe import traces as observe_traces
 from guesthouse.observe.traces import Traces, TracesError, to_collector
 from observe.watched import Collector, Watched, watched
+from support.waiting import until
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=1"}
@@ -150,8 +150,7 @@ def test_waiting_for_a_slot_is_a_span(manifest):
                 app.client.send(Event(Trigger.INVOKE, "loops"), timeout=seconds)
 
         first = callers.submit(call, 1.0)
-        while not app.plan.guests["loops"].slots.busy:
-            time.sleep(0.01)
+        until(lambda: app.plan.guests["loops"].slots.busy)
         callers.submit(call, 2.0).result()
         first.result()
     queue = traced.spans["queue"]

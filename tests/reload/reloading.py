@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,14 +60,6 @@ def replace_file(path: Path, data: bytes | str) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_bytes(data.encode() if isinstance(data, str) else data)
     os.replace(new, path)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread is about to make true."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from guesthouse.inference.registry import Registry
 from guesthouse.plan.build import build
 from guesthouse.plan.reload import Outcome
 from inference import tiny_models
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says
+from support.waiting import until
 
 
 def sessions(models: Registry, name: str) -> object:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from guesthouse.plan.reload import Outcome
-from reload.reloading import Reloading, reloading, replace_file, until
+from reload.reloading import Reloading, reloading, replace_file
+from support.waiting import until
 from wat import cat
 
 MANIFEST = """

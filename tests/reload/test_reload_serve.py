@@ -14,7 +14,8 @@ from google.protobuf.empty_pb2 import Empty
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Trigger
 from program import Served
-from reload.reloading import MANIFEST, replace_file, says, until
+from reload.reloading import MANIFEST, replace_file, says
+from support.waiting import until
 
 Serve = Callable[..., Served]
 

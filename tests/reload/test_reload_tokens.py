@@ -18,7 +18,8 @@ from guesthouse.manifest import load
 from guesthouse.plan.plan import PlanFaults
 from guesthouse.plan.reload import Outcome
 from program import Served
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, until
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file
+from support.waiting import until
 
 OLD, NEW = "old-horse", "new-horse"
 FILE = MANIFEST + '[server]\ntoken_file = "tokens"\n'

@@ -10,7 +10,8 @@ import pytest
 
 from guesthouse.plan.build import build
 from guesthouse.system.stamps import stamp
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, until
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says
+from support.waiting import until
 
 
 def in_place(path: Path, data: bytes) -> None:

@@ -48,6 +48,7 @@ from guesthouse.plan.current import Plans
 from guesthouse_abi import memory
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.imports import wasmedge_image
+from support.waiting import join
 
 OTHER = bytes(range(0x10, 0x20))
 ALLOCATORS = ("GLIBC_TUNABLES", "PYTHONMALLOC", "PYTHONHASHSEED")
@@ -273,8 +274,7 @@ class Callers:
                     for thread in leaving:
                         thread.start()
                     answers = list(threads.map(self.answer, bodies.values()))
-                for thread in leaving:
-                    thread.join()
+                join(*leaving)
                 for name, answer in zip(bodies, answers, strict=True):
                     self._seen.add(f"{name} {number}", answer)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from guesthouse.manifest.rules import is_loopback
+from support.ports import free_port, listens
+from support.waiting import until
 
 
 def run(port: int, log: Path, host: str = "127.0.0.1", **environment: str) -> subprocess.Popen[bytes]:
@@ -22,20 +24,14 @@ def run(port: int, log: Path, host: str = "127.0.0.1", **environment: str) -> su
 
 
 def test_it_serves_the_page_until_sigterm_and_says_where(tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path / "log"
     web = run(port, log, DAPR_HTTP_PORT="9", DAPR_API_TOKEN="secret-token")
     try:
-        for _ in range(400):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as response:
-                    assert response.read() == b"ok\n"
-                break
-            except OSError:
-                assert web.poll() is None, log.read_text()
-                signal.sigtimedwait((), 0.05)
+        until(lambda: listens(port) or web.poll() is not None, "the page is served")
+        assert web.poll() is None, log.read_text()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60) as response:
+            assert response.read() == b"ok\n"
         web.send_signal(signal.SIGTERM)
         assert web.wait(20) in (0, -signal.SIGTERM)
     finally:

@@ -16,6 +16,7 @@ from PIL import Image
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.page import feed as module
 from guesthouse.page.feed import ARRIVALS, AT_ONCE, LONGEST_SIDE, STEP, STEPS, Feed, percentile
+from support.waiting import join
 
 TRACED = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 PHOTO = Event(Trigger.BINDING, "camera", b"no picture", "text/plain", id="7", metadata=TRACED)
@@ -306,7 +307,6 @@ def test_many_threads_may_tell_and_ask(feed: Feed):
     threads = [threading.Thread(target=tell) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(*threads)
     assert counts(feed, "classify")["calls"] == 800
     assert feed._held == sum(picture.size for picture in feed._pictures.values())

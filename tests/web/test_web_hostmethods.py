@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +35,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Hears, Reloader, Reloads, Source
 from places import PLACES, engine_table, isolation_of
 from served import serving
+from support.waiting import until
 
 ECHO = """(module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
@@ -227,9 +229,7 @@ def test_a_call_that_is_named_can_be_canceled_and_its_guest_stops(looping: Clien
         # One is at work and the other waits for its slot: both end.
         events = [threads.submit(named, looping, "loops", one) for one in (call, call[::-1])]
         for one, event in zip((call, call[::-1]), events, strict=True):
-            while not canceled(looping, one):
-                assert not event.done()
-                time.sleep(0.01)
+            until(partial(canceled, looping, one))
             with pytest.raises(Failure, match="hung up") as ended:
                 event.result()
             assert ended.value.reason is Reason.CANCELLED

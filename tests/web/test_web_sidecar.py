@@ -7,11 +7,9 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +20,8 @@ from starlette.testclient import TestClient
 
 from guesthouse.web.server import application
 from guesthouse.web.sidecar import Sidecar
+from support.ports import free_port
+from support.waiting import join, until
 
 GUEST = {"name": "tensor", "takes": ["application/octet-stream"]}
 STATUS = {"methods": [{"method": "api/tensor", "guest": "tensor", "verbs": []}], "guests": [GUEST]}
@@ -85,7 +85,7 @@ def sidecar() -> Iterator[Stands]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        join(thread)
 
 
 @pytest.fixture
@@ -146,9 +146,7 @@ def running(sidecar: Stands, tmp_path: Path) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
 
         def start(level: str) -> tuple[int, Path]:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
+            port = free_port()
             log = tmp_path / "log"
             command = [sys.executable, "-m", "guesthouse", "web", "--port", str(port), "--log-level", level]
             environment = {**os.environ, "DAPR_HTTP_PORT": sidecar.url.rpartition(":")[2]}
@@ -183,10 +181,7 @@ def test_a_call_that_the_browser_cancels_is_canceled_at_the_sidecar(sidecar: Sta
     sidecar.hold.clear()
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("POST", "/api/call/api/image", b"x")
-    end = time.monotonic() + 60
-    while not sidecar.asked and time.monotonic() < end:
-        time.sleep(0.02)
-    assert sidecar.asked
+    until(lambda: sidecar.asked)
     connection.close()
     assert sidecar.hung_up.wait(60)
     assert "Traceback" not in log.read_text()
