@@ -187,7 +187,7 @@ def test_a_call_waits_for_a_sidecar_that_is_away(
     pair = start(FRAIL, app_id="frail-2", probe=False)
     folder = tmp_path_factory.mktemp("patient")
     # Not more often than this: each try repeats a header (forwarded), until the headers are too large.
-    often = {"maxRetries: 6": "maxRetries: 40", "maxInterval: 5s": "maxInterval: 300ms"}
+    often = {"maxRetries: 6": "maxRetries: 40", "maxInterval: 5s": "maxInterval: 1s"}
     policies = resources(folder, "policies", replace=often)
     caller = Sidecar(folder, "patient-2", names=names, resources=policies)
     with running(caller), ThreadPoolExecutor(1) as pool:
@@ -201,5 +201,5 @@ def test_a_call_waits_for_a_sidecar_that_is_away(
         assert not call.done()
         pair.app.start().ready()
         pair.sidecar.start()
-        answer = call.result(30)
+        answer = call.result(60)
         assert b"GUESTHOUSE_META_DAPR_CALLER_APP_ID=patient-2" in answer, answer

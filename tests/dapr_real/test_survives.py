@@ -252,7 +252,9 @@ spec:
 """
 
 SHELVED = f"""
-{GUESTS.replace('function = "echo"', 'function = "echo"' + chr(10) + 'limits = { time = "1s", queue_wait = "1s" }', 1)}
+[outputs]
+time = "1s"
+{GUESTS}
 [[binding]]
 name = "camera"
 guest = "echo"
