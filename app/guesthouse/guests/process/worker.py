@@ -33,7 +33,7 @@ from typing import Any
 from PIL import Image
 
 from guesthouse.engine import open_engine
-from guesthouse.engine.base import PAGE, EngineConfig
+from guesthouse.engine.base import PAGE, Engine, EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
 from guesthouse.guests.files import NOTHING, Granted
@@ -80,21 +80,29 @@ class _SharedDeadline(Deadline):
         """Only the server decides that."""
 
 
-def _guest(
-    opened: contextlib.ExitStack,
-    engine_name: str,
-    pooling: bool,
-    setup: Mapping[str, Any],
-    channel: Channel,
-    descriptors: Sequence[int],
-) -> Guest:
-    """The guest of a setup, on an engine that `opened` closes."""
+class _Engines:
+    """The engine by how much memory a guest may have: guests that are tried one after the other share it."""
+
+    def __init__(self, name: str, pooling: bool) -> None:
+        self._name, self._pooling = name, pooling
+        self._made: dict[int, Engine] = {}
+
+    def engine_for(self, memory: int) -> Engine:
+        if memory not in self._made:
+            self._made[memory] = open_engine(self._name, EngineConfig(_INSTANCES, memory, self._pooling))
+        return self._made[memory]
+
+    def close(self) -> None:
+        for engine in self._made.values():
+            engine.close()
+
+
+def _guest(engines: _Engines, setup: Mapping[str, Any], channel: Channel, descriptors: Sequence[int]) -> Guest:
+    """The guest of a setup."""
     module, *files = descriptors
     config = setup["config"]
     grants, limits = config["grants"], Limits(**config["limits"])
     granted = Granted(sealed.opened(files[0], setup["files"])) if files else NOTHING
-    engine = open_engine(engine_name, EngineConfig(_INSTANCES, limits.memory, pooling))
-    opened.callback(engine.close)
     config = GuestConfig(
         **{
             **config,
@@ -113,7 +121,7 @@ def _guest(
         }
     )
     artefact = Path(f"/proc/self/fd/{module}")
-    code = code_in_worker(config, mapped(engine, artefact), setup["sha256"], artefact)
+    code = code_in_worker(config, mapped(engines.engine_for(limits.memory), artefact), setup["sha256"], artefact)
     services = Services(RemoteInference(channel), RemoteLog(channel))
     return Guest(config, code, Sandbox(code.linked(), code.caller), services, granted=granted)
 
@@ -147,26 +155,23 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
 
 def serve(end: socket.socket, engine: str, pooling: bool) -> None:
     """Become a guest's, then answer its events until the server is gone. Raises `Ended`."""
-    with contextlib.ExitStack() as kept:
+    with contextlib.closing(_Engines(engine, pooling)) as engines:
         while True:
             channel, frame, descriptors = receive_setup(end)
-            with contextlib.ExitStack() as opened:
-                try:
-                    setup = json.loads(channel.arena.bytes(frame.size))
-                    guest = _guest(opened, engine, pooling, setup, channel, descriptors)
-                except Exception as error:
-                    channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
-                    if frame.kind is not Kind.TRY:
-                        return
-                else:
-                    if frame.kind is not Kind.TRY:
-                        kept.push(opened.pop_all())
-                        break
-                    del guest
-                    channel.send(Kind.READY, {"lacking": confine.lacking()})
-                finally:
-                    for descriptor in descriptors:
-                        os.close(descriptor)
+            try:
+                guest = _guest(engines, json.loads(channel.arena.bytes(frame.size)), channel, descriptors)
+            except Exception as error:
+                channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
+                if frame.kind is not Kind.TRY:
+                    return
+            else:
+                if frame.kind is not Kind.TRY:
+                    break
+                del guest
+                channel.send(Kind.READY, {"lacking": confine.lacking()})
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
             channel.arena.close()
         _answer_all(guest, channel)
 
