@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import wasmtime
 
@@ -100,3 +101,8 @@ def reloading(path: Path, watch: bool = False) -> Iterator[Reloading]:
         stack.callback(application.stop)
         client = stack.enter_context(Client(f"127.0.0.1:{application.server.port}", token=""))
         yield Reloading(client, application, plans, reloader, metrics)
+
+
+def told(log: list[MutableMapping[str, Any]]) -> list[str]:
+    """What was logged but for events: how many were answered is told later, also of another test's."""
+    return [line["event"] for line in log if not line["event"].startswith("answered")]

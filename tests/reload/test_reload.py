@@ -19,7 +19,7 @@ from guesthouse.inference.registry import Registry
 from guesthouse.plan.build import build
 from guesthouse.plan.reload import Outcome
 from inference import tiny_models
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
 from support.waiting import until
 
 
@@ -267,7 +267,7 @@ def test_sidecars_that_run_have_not_heard_of_other_topics_and_bindings_and_those
     assert list(callback.ListInputBindings(None, None).bindings) == ["camera"]
     log.clear()
     app.reloader.reload()
-    assert [line["event"] for line in log] == ["reloaded"]
+    assert told(log) == ["reloaded"]
 
 
 def test_operations_of_the_component_are_told_at_the_start_alone(manifest: Path, tmp_path: Path, log):

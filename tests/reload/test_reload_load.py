@@ -73,7 +73,7 @@ def test_nothing_is_left_of_plans_that_were(manifest: Path, tmp_path: Path, log)
 
     process = psutil.Process()
     with reloading(manifest) as app:
-        reload(app, 30)
+        reload(app, 100)  # what is kept by intention has its size by then
         threads, descriptors, memory = process.num_threads(), process.num_fds(), process.memory_info().rss
         reload(app, 100)
         until(lambda: process.num_threads() <= threads)

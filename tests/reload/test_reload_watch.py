@@ -10,7 +10,7 @@ import pytest
 
 from guesthouse.plan.build import build
 from guesthouse.system.stamps import stamp
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says
+from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
 from support.waiting import until
 
 
@@ -60,14 +60,14 @@ def test_a_refused_change_is_tried_again_when_its_files_change_and_not_before(
 ):
     app = app_that_watches
     replace_file(manifest, MANIFEST.replace("says.wasm", "later.wasm"))
-    until(lambda: log)
+    until(lambda: told(log))
     for _ in range(5):  # looks
         looked = threading.Event()
         looked.wait(0.05)
-    assert [line["event"] for line in log] == ["not reloaded"]
+    assert told(log) == ["not reloaded"]
     replace_file(tmp_path / "later.wasm", says("later"))
     until(lambda: app.ask() == "later")
-    until(lambda: [line["event"] for line in log] == ["not reloaded", "reloaded"])
+    until(lambda: told(log) == ["not reloaded", "reloaded"])
 
 
 def test_two_changes_of_which_one_is_bad_are_refused_once(
@@ -76,7 +76,7 @@ def test_two_changes_of_which_one_is_bad_are_refused_once(
     app = app_that_watches
     replace_file(manifest, "broken")
     replace_file(tmp_path / "says.wasm", says("new"))
-    until(lambda: log)
+    until(lambda: told(log))
     for _ in range(5):  # looks
         threading.Event().wait(0.05)
     lines = len(log)
@@ -146,7 +146,7 @@ def test_requests_while_it_reloads_are_one_more_reload(manifest: Path, tmp_path:
         go_on.set()
         until(lambda: app.ask() == "new")
         until(lambda: not app.reloader.wanted.is_set())
-    until(lambda: [line["event"] for line in log] == ["reloaded", "reloaded"])
+    until(lambda: told(log) == ["reloaded", "reloaded"])
 
 
 def test_who_asks_before_it_starts_is_heard_then(manifest: Path, tmp_path: Path):
