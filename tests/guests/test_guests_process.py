@@ -34,7 +34,9 @@ from guesthouse.guests.process.remote import Artefact, Setup, Spec
 from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.process.wire import Arena, WireError
 from guesthouse.manifest import load
+from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.build import build
+from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Host, Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from places import IN_PROCESSES, engine_table
@@ -503,6 +505,8 @@ def test_workers_that_do_not_start_are_a_fault_before_the_port_opens(plan: Plan,
     with contextlib.closing(Stock(Spec(engine, False, interpreter), 1)) as stock:
         assert why in stock.wait()
         assert why in stock.fault
+        metrics = Metrics(Plans(replace(plan, host=Host(plan.host.engine, plan.host.cache, stock))))
+        assert metrics.registry().get_sample_value("guesthouse_workers_failing") == 1
         with pytest.raises(PlanFaults) as caught:
             build(plan.manifest, Host(plan.host.engine, plan.host.cache, stock))
     assert caught.value.faults == [

@@ -230,6 +230,9 @@ class Metrics(Collector):
         for name, guest in guests.items():
             ended.add_metric([name], guest.runner.replaced.count)
         yield ended
+        text = "1 where the last worker process that was to be started did not start."
+        failing = float(bool(self._plans.now.host.stock.fault))
+        yield GaugeMetricFamily("guesthouse_workers_failing", text, failing)
 
     def _models(self) -> Iterable[Metric]:
         seconds = HistogramMetricFamily("guesthouse_model_run_seconds", "Runs of the model.", labels=["model"])

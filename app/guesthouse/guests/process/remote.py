@@ -89,7 +89,7 @@ class Setup:
 
 
 class Worker:
-    """One process. Used by one thread at a time, but `kill` by any."""
+    """One process. Used by one thread at a time."""
 
     def __init__(self, spec: Spec) -> None:
         """Start it; `wait` says when it can be set up. Raises `OSError`."""
