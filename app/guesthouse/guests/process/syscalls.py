@@ -1,9 +1,9 @@
 """The system calls that a worker process may still make once it is a guest's: a filter of the kernel's (seccomp).
 
 A list of what is allowed: all else is answered EPERM, so that a library goes on which tries something and can do
-without. What is on it was found by running the tests of guests, under each Python, with a filter that logs (`_REFUSE` as `_LOG`). The
-filter is a small program (https://www.kernel.org/doc/html/latest/userspace-api/seccomp_filter.html); numbers are those
-of <asm/unistd.h>.
+without. What is on it was found by running the tests of guests, under the oldest and the newest Python, with a filter
+that logs (`_REFUSE` as `_LOG`). The filter is a small program
+(https://www.kernel.org/doc/html/latest/userspace-api/seccomp_filter.html); numbers are those of <asm/unistd.h>.
 """
 
 from __future__ import annotations
