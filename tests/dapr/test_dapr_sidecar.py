@@ -197,6 +197,17 @@ def test_a_stream_that_the_sidecar_resets_as_the_time_is_over_is_no_answer(daprd
         outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
 
 
+def test_a_sidecar_that_says_that_the_time_is_over_is_no_answer(daprd, outputs: SidecarOutputs):
+    """As daprd does where its component notices first."""
+
+    def before(context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.INTERNAL, "error invoking output binding shelf: context deadline exceeded")
+
+    daprd[0].before = before
+    with pytest.raises(Failure, match=r"no answer within 10 s, what was left of outputs\.time;"):
+        outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
+
+
 def test_nothing_is_handed_on_for_a_caller_that_has_hung_up(daprd, outputs: SidecarOutputs):
     caller = forever()
     caller.cancel()

@@ -43,6 +43,7 @@ TIME = 10.0  # seconds for all outputs of one event
 DETAILS = 400  # bytes of the sidecar's own words that a failure carries: daprd has them in no log of its own
 # Both ends know the time of a call. The sidecar's may end first, and then it resets the stream: CANCELLED.
 _TIME_IS_OVER = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+_GO_TIME_IS_OVER = "context deadline exceeded"  # as a sidecar says it that notices before it resets the stream
 _DEFAULT_PORT = "50001"
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -185,7 +186,7 @@ class SidecarOutputs:
                 break
         if code is grpc.StatusCode.UNAVAILABLE:
             why = "the sidecar cannot be reached; is it running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?"
-        elif code in _TIME_IS_OVER:
+        elif code in _TIME_IS_OVER or _GO_TIME_IS_OVER in (details or ""):
             why = f"no answer within {timeout:.3g} s, what was left of outputs.time; the sidecar's log has more"
         else:
             why = f"the sidecar says {code.name}: {cut(escaped(details or 'no more'), DETAILS)}"
