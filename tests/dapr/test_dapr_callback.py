@@ -164,7 +164,7 @@ def test_a_callers_deadline_that_passes_is_a_deadline_and_no_hanging_up(applicat
             deadline.check()
         except CallError as error:
             ends.put(error)
-            raise
+            raise Failure(Reason.DEADLINE, "stopped at its deadline") from error  # as a sandbox does
         return Reply(b"")
 
     handler.answer = waits
