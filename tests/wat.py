@@ -40,6 +40,20 @@ def linked(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> L
     return module.link(functions)
 
 
+LOOPS = '(module (memory (export "memory") 1) (func (export "_start") (loop br 0)))'
+#: Prints its environment, a zero byte after each NAME=value.
+ENVIRONMENT = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+  (memory (export "memory") 4)
+  (func (export "_start")
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (drop (call $environ (i32.const 1024) (i32.const 65536)))
+    (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.load (i32.const 4)))
+    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))"""
+
+
 def context(seconds: float = 5.0, *, inference: Any = None, grants: Grants | None = None, **limits: Any) -> Context:
     """A context with a log that keeps its lines (`lines`)."""
     services = Services(inference, Lines())

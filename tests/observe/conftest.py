@@ -12,21 +12,12 @@ import wasmtime
 from observe.watched import Collector, Watched, watched
 from support.manifests import placed
 from support.waiting import join
+from wat import ENVIRONMENT, LOOPS
 
 GUESTS = {
     "traps": '(module (memory (export "memory") 3) (func (export "_start") unreachable))',
-    "loops": '(module (memory (export "memory") 1) (func (export "_start") (loop br 0)))',
-    # Prints its environment, a zero byte after each NAME=value.
-    "environment": """(module
-      (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-      (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
-      (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
-      (memory (export "memory") 4)
-      (func (export "_start")
-        (drop (call $sizes (i32.const 0) (i32.const 4)))
-        (drop (call $environ (i32.const 1024) (i32.const 65536)))
-        (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.load (i32.const 4)))
-        (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))""",
+    "loops": LOOPS,
+    "environment": ENVIRONMENT,
 }
 
 MANIFEST = """

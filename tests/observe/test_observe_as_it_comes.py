@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import structlog
 import wasmtime
 
 from guesthouse.dapr.client import Client
@@ -20,6 +18,7 @@ from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.observe import logs
 from places import PLACES, engine_table, isolation_of
 from served import serving
+from support.logged import json_lines
 
 WASI = """(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
@@ -46,14 +45,8 @@ ALLOCATE = '(func (export "allocate") (param i32) (result i32) (i32.const 1024))
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    made = io.StringIO()
-    logs.configure(logs.Format.JSON, logs.Level.INFO, made)
-    yield made
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
+    with json_lines(logs.Level.INFO) as lines:
+        yield lines
 
 
 @pytest.fixture(params=PLACES)

@@ -13,6 +13,7 @@ import structlog
 from guesthouse.event import Event, Reply, Trigger
 from guesthouse.guests.log import BURST, LINE, RATE, GuestLog
 from guesthouse.observe import logs
+from support.logged import json_lines
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACED = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
@@ -20,14 +21,8 @@ TRACED = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
 
 @pytest.fixture(autouse=True)
 def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    made = io.StringIO()
-    logs.configure(logs.Format.JSON, logs.Level.DEBUG, made)
-    yield made
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
+    with json_lines(logs.Level.DEBUG) as lines:
+        yield lines
 
 
 class Clock:

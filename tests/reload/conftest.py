@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from guesthouse.guests.log import GuestLog
-from reload.reloading import MANIFEST, Reloading, reloading, says
+from program import Served
+from reload.reloading import MANIFEST, Reloading, Serve, reloading, says
 
 
 @pytest.fixture
@@ -47,3 +49,19 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(GuestLog, "line", line)
     yield opened
     opened.set()
+
+
+@pytest.fixture
+def serve(manifest: Path) -> Iterator[Serve]:
+    """Starts the program with the manifest."""
+    started: list[Served] = []
+    environment = {"GUESTHOUSE_CACHE": os.environ["GUESTHOUSE_CACHE"], "PATH": os.environ["PATH"]}
+
+    def start(*arguments: object, **more: str) -> Served:
+        started.append(Served("-m", manifest, *arguments, **environment, **more))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.communicate()

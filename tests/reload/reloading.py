@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Hears, Reloader, Source, files_of
 from guesthouse.system.stamps import stamps
+from program import Served
+
+Serve = Callable[..., Served]
 
 MANIFEST = """
 [app]

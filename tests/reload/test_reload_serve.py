@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
-import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Trigger
-from program import Served
-from reload.reloading import MANIFEST, replace_file, says
+from reload.reloading import MANIFEST, Serve, replace_file, says
 from support.waiting import until
-
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def serve(manifest: Path) -> Iterator[Serve]:
-    """Starts the program with the manifest."""
-    started: list[Served] = []
-    environment = {"GUESTHOUSE_CACHE": os.environ["GUESTHOUSE_CACHE"], "PATH": os.environ["PATH"]}
-
-    def start(*arguments: object, **more: str) -> Served:
-        started.append(Served("-m", manifest, *arguments, **environment, **more))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
 
 
 def ask(address: str, timeout: float = 60) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan.plan import PlanFaults
 from guesthouse.plan.reload import Outcome
-from program import Served
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file
 from support.waiting import until
 
@@ -118,21 +116,6 @@ def test_no_call_is_refused_while_the_file_of_tokens_is_changed_and_the_old_toke
         assert set(rotate(f"127.0.0.1:{app.application.server.port}", reload)) == {"old"}
         assert accepted(app) == [NEW]
         assert ask(app, OLD) == Reason.DENIED.value
-
-
-@pytest.fixture
-def serve(manifest: Path) -> Iterator[Callable[..., Served]]:
-    started: list[Served] = []
-    environment = {"GUESTHOUSE_CACHE": os.environ["GUESTHOUSE_CACHE"], "PATH": os.environ["PATH"]}
-
-    def start(*arguments: str, **more: str) -> Served:
-        started.append(Served("-m", manifest, *arguments, **environment, **more))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
 
 
 @pytest.mark.parametrize("watch", [False, True], ids=["SIGHUP", "watch"])

@@ -36,6 +36,7 @@ from guesthouse.plan.reload import Hears, Reloader, Reloads, Source
 from places import PLACES, engine_table, isolation_of
 from served import serving
 from support.waiting import until
+from wat import ENVIRONMENT, LOOPS
 
 ECHO = """(module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
@@ -186,25 +187,12 @@ def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
         assert asked("guests/echo")["loaded"] > began
 
 
-LOOPS = '(module (memory (export "memory") 1) (func (export "_start") (loop br 0)))'
-NAMES = """(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
-  (memory (export "memory") 4)
-  (func (export "_start")
-    (drop (call $sizes (i32.const 0) (i32.const 4)))
-    (drop (call $environ (i32.const 1024) (i32.const 65536)))
-    (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.load (i32.const 4)))
-    (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 24)))))"""
-
-
 @pytest.fixture(params=PLACES)
 def looping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
     """Guests that loop for a minute, and say what they are told."""
     text = f'[app]\nname = "vision"\n{PAGE}\n{engine_table(request.param)}'
-    for name, wat in (("loops", LOOPS), ("names", NAMES)):
-        (tmp_path / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(wat))
+    for name, module in (("loops", LOOPS), ("names", ENVIRONMENT)):
+        (tmp_path / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(module))
         text += f'[guests.{name}]\nmodule = "{name}.wasm"\ncalling = "command"\n'
         text += f'isolation = "{isolation_of(request.param)}"\nlimits = {{ time = "60s", concurrency = 1 }}\n'
         text += f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n'

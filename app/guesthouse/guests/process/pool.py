@@ -47,7 +47,6 @@ class Pool:
         self.replaced = replaced or Tally()
         self.setup = Setup(config, code.sha256, Artefact(code.artefact), granted)
         self._forget = stock.sweep(self._sweep)
-        stock.open()
 
     def wait(self) -> str:
         """Until `least` workers are there; returns why they are not. Whether the guest loads, `Stock.try_out` says."""
