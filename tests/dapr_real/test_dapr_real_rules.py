@@ -46,7 +46,7 @@ def test_a_sidecar_that_is_told_by_sighup_subscribes_to_what_a_reload_has_added(
     manifest.write_text(manifest.read_text() + TOPIC.format(topic="second"))
     pair.app.signal(signal.SIGHUP)
     until(lambda: pair.app.lines("reloaded"), "the application has another topic")
-    assert any("kill -HUP daprd" in line for line in pair.app.said.splitlines())
+    until(lambda: "kill -HUP daprd" in pair.app.said, "the application says how a sidecar is told")
     pair.sidecar.reload()
     for topic in ("first", "second"):
         assert publish(pair, topic) == 204
