@@ -43,7 +43,6 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy tests/dapr/conftest.py
 	$(VENV)/bin/lint-imports
 
 .PHONY: unit
@@ -86,7 +85,7 @@ test-compat: $(VENV)/dev.stamp ## the rules of docs/abi.md on every engine and i
 
 .PHONY: test-compose
 test-compose: ## docker-compose.yml brought up for real (as root; tests/compose/install.sh installs what it needs)
-	python3 tests/compose/run.py
+	python3 -m tests.compose.run
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the benchmarks, and their results page

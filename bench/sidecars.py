@@ -24,10 +24,8 @@ from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.over_grpc import GRANT, PHOTOS
-
-sys.path.insert(0, str(servers.ROOT / "tests"))
-from dapr_real.real_programs import App, Mosquitto, Program, Sidecar, resources, running
-from support.ports import free_port
+from tests.dapr_real.real_programs import App, Mosquitto, Program, Sidecar, resources, running
+from tests.support.ports import free_port
 
 #: Standard input to standard output, 4 KiB at a time: what `bindings.wasm` and the calling convention "command" run.
 ECHO_COMMAND = """(module

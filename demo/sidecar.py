@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from demo import OUT, PHOTOS, ROOT, ended, served
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from demo import OUT, PHOTOS, ROOT, ended, served
 
 RESOURCES = ("components/local", "components/policies")
 REQUESTS = (

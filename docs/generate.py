@@ -163,9 +163,9 @@ def is_named(field: FieldInfo) -> bool:
 
 def engines() -> str:
     """docs/engines.md as it is, with the table written anew between its marks."""
-    sys.path.insert(0, str(DOCS.parent / "tests"))
+    sys.path.insert(0, str(DOCS.parent))
     try:
-        from compat.report import tables
+        from tests.compat.report import tables
     finally:
         del sys.path[0]
     before, _, rest = ENGINES.read_text(encoding="utf-8").partition(BEGIN)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from budget import FACTOR
-from places import HERE
+from tests.support.budget import FACTOR
+from tests.support.places import HERE
 
 # The same examples in each run: what is found at random is for `make fuzz`, and becomes a test.
 # None is timed: a busy machine would fail them.

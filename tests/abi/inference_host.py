@@ -15,8 +15,8 @@ from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import HostModule
 from guesthouse_abi.services import Services, Tensor, TensorInfo
-from support.doubles import Lines
-from support.guarded import GuardedHost
+from tests.support.doubles import Lines
+from tests.support.guarded import GuardedHost
 
 
 class Doubler:

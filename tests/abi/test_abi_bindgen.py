@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wat
-from budget import examples
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.errors import BadReply, Exit, GuestError, MalformedEvent, Trap, TryAgain
+from tests.support import wat
+from tests.support.budget import examples
 
 # An allocator that only goes up, a record at 16 and a triple at 32: enough for one call.
 PRELUDE = """(memory (export "memory") 2) (global $at (mut i32) (i32.const 1024))

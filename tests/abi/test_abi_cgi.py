@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget import examples
 from guesthouse_abi.calling import Response
 from guesthouse_abi.calling.cgi import BLOCK, may_be_set, response_of
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, NotFound, TryAgain
+from tests.support.budget import examples
 
 
 @pytest.mark.parametrize(

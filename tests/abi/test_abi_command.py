@@ -8,7 +8,6 @@ import struct
 import pytest
 from PIL import Image
 
-import wat
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.calling.command import Command
 from guesthouse_abi.errors import (
@@ -23,6 +22,7 @@ from guesthouse_abi.errors import (
 from guesthouse_abi.grants import Grants
 from guesthouse_abi.imports.wasi_preview1 import MODULE, last_words
 from guesthouse_abi.lastwords import ERROR_TEXT
+from tests.support import wat
 
 
 def program(body: str, *data: tuple[int, bytes]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inference_host import Host
 
 from guesthouse_abi.host import HostModule
 from guesthouse_abi.imports import wasmedge_tensorflow, wasmedge_tensorflowlite
 from guesthouse_abi.imports.wasi_nn import ephemeral
+from tests.abi.inference_host import Host
 
 FULL, LITE, NN = wasmedge_tensorflow.MODULE, wasmedge_tensorflowlite.MODULE, ephemeral.MODULE
 INVALID, BUSY = 1, 4

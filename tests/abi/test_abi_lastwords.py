@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget import examples
 from guesthouse_abi.lastwords import ERROR_TEXT, LastWords, why
+from tests.support.budget import examples
 
 
 def heard(text: str) -> LastWords:

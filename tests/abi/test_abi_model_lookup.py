@@ -7,7 +7,6 @@ import hashlib
 from typing import Any
 
 import pytest
-from inference_host import Doubler, Host
 
 from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import Registry
@@ -17,7 +16,8 @@ from guesthouse_abi.imports.wasmedge_tensorflow import MODULE
 from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Model, Services
 from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
-from inference import tiny_models
+from tests.abi.inference_host import Doubler, Host
+from tests.inference import tiny_models
 
 FILE = bytes(range(256)) * 8
 MODEL: Any = Doubler()  # a model by its identity

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stb
 from hypothesis import given
 from hypothesis import strategies as st
-from perturbed import perturbed
 from PIL import Image
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, HostError, TooMuch
 from guesthouse_abi.pictures import ALL_FORMATS, Era, Layout, decode_and_resize, size_of
 from guesthouse_abi.pictures.jpeg import Jpeg
+from tests.abi import stb
+from tests.abi.perturbed import perturbed
 
 GIL, STB = Era.WASMEDGE_0_14, Era.WASMEDGE_0_15
 WIDTH, HEIGHT = 18, 14

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_abi_bindgen import PRELUDE, answer, record, triple
 
-import wat
-from budget import examples
 from guesthouse.guests.guest import Shape
 from guesthouse_abi.bindgen_values import MOST_VALUES, TYPES, parameters_from_json, results_as_json
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.errors import BadReply, DeadlineExceeded, GuestError, MalformedEvent, OutOfBounds, TryAgain
 from guesthouse_abi.memory import Memory
+from tests.abi.test_abi_bindgen import PRELUDE, answer, record, triple
+from tests.support import wat
+from tests.support.budget import examples
 
 # The guest
 

@@ -7,11 +7,11 @@ import threading
 import time
 
 import pytest
-from wasi_host import SIZE, Host
 
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded
 from guesthouse_abi.imports.wasi_preview1 import clocks
 from guesthouse_abi.imports.wasi_preview1.clocks import MOST_SUBSCRIPTIONS
+from tests.abi.wasi_host import SIZE, Host
 
 SUCCESS, BADF, FAULT, INVAL = 0, 8, 21, 28
 REALTIME, MONOTONIC, PROCESS_CPU, THREAD_CPU = range(4)

@@ -9,7 +9,14 @@ import gc
 import struct
 
 import pytest
-from wasi_files import (
+
+from guesthouse_abi.errors import BadReply, DeadlineExceeded
+from guesthouse_abi.files import Directory, File, Files
+from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.imports.wasi_preview1 import give_body, read_reply
+from guesthouse_abi.imports.wasi_preview1.descriptors import MOST_DESCRIPTORS, Descriptors
+from guesthouse_abi.imports.wasi_preview1.tree import CHUNK, MOST_LINKS, MOST_NODES, NODE_COST
+from tests.abi.wasi_files import (
     APPEND,
     BADF,
     BUSY,
@@ -46,14 +53,7 @@ from wasi_files import (
     Guest,
     facts,
 )
-from wasi_host import SIZE, Host
-
-from guesthouse_abi.errors import BadReply, DeadlineExceeded
-from guesthouse_abi.files import Directory, File, Files
-from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.imports.wasi_preview1 import give_body, read_reply
-from guesthouse_abi.imports.wasi_preview1.descriptors import MOST_DESCRIPTORS, Descriptors
-from guesthouse_abi.imports.wasi_preview1.tree import CHUNK, MOST_LINKS, MOST_NODES, NODE_COST
+from tests.abi.wasi_host import SIZE, Host
 
 MODEL = bytes(range(256)) * 10
 GRANTED = Files({"/models/m.tflite": MODEL, "/models/deep/labels.txt": memoryview(b"cat\ndog\n"), "/readme": b"hi"})

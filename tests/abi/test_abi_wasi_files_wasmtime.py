@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wasi_files import (
+
+from tests.abi.wasi_files import (
     APPEND,
     BADF,
     CREATE,
@@ -27,8 +28,7 @@ from wasi_files import (
     Guest,
     Wasmtime,
 )
-
-from budget import examples
+from tests.support.budget import examples
 
 Step = tuple[Any, ...]
 

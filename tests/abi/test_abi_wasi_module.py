@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from wasi_host import Host
 
 from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.wasi_preview1 import MODULE
+from tests.abi.wasi_host import Host
 
 BADF, NOTDIR, NOTSOCK = 8, 54, 57
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inference_host import Doubler, Host
 
-from budget import examples
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.host import HostModule
 from guesthouse_abi.imports.wasi_nn import ephemeral, legacy
 from guesthouse_abi.services import TensorInfo
+from tests.abi.inference_host import Doubler, Host
+from tests.support.budget import examples
 
 OK, INVALID, ENCODING, MEMORY, BUSY, RUNTIME, UNSUPPORTED, LARGE, MISSING = range(9)
 FAR = 0xFFFF_FFF0

@@ -7,9 +7,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wasi_host import SIZE, Host
 
-from budget import examples
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, HostError
 from guesthouse_abi.files import NO_FILES, Files
@@ -17,6 +15,8 @@ from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import I32, I64, U32, U64
 from guesthouse_abi.imports.wasi_preview1 import MODULE, flush
 from guesthouse_abi.imports.wasi_preview1.descriptors import MOST_DESCRIPTORS, Descriptors
+from tests.abi.wasi_host import SIZE, Host
+from tests.support.budget import examples
 
 ERRNOS = range(77)
 OUTPUT = 100_000

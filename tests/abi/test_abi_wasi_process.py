@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from wasi_host import SIZE, Host
 
 from guesthouse_abi.errors import DeadlineExceeded, Exit
 from guesthouse_abi.imports.wasi_preview1 import process
+from tests.abi.wasi_host import SIZE, Host
 
 SUCCESS, FAULT, NOSYS = 0, 21, 52
 

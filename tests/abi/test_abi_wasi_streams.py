@@ -7,13 +7,13 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wasi_host import SIZE, Host
 
 from guesthouse_abi.errors import BadReply
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.imports.wasi_preview1 import flush, last_words
 from guesthouse_abi.imports.wasi_preview1.files import MOST_VECTORS
 from guesthouse_abi.imports.wasi_preview1.streams import LOG_CHUNK, LOG_LINE
+from tests.abi.wasi_host import SIZE, Host
 
 SUCCESS, BADF, FAULT, INVAL, NOMEM, NOTDIR, NOTSUP, SPIPE = 0, 8, 21, 28, 48, 54, 58, 70
 

@@ -7,15 +7,15 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wasi_host import SIZE, Host
 
-from budget import examples
 from guesthouse_abi.errors import CallError, HostError
 from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.host import I64, U64
 from guesthouse_abi.imports import wasi_preview1
 from guesthouse_abi.imports.wasi_unstable import MODULE
+from tests.abi.wasi_host import SIZE, Host
+from tests.support.budget import examples
 
 OTHER = {"fd_filestat_get", "fd_seek", "path_filestat_get", "poll_oneoff"}
 ROOT = 3  # the descriptor of /

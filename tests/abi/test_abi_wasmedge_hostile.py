@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inference_host import Host
 from PIL import Image
 
-from budget import examples
 from guesthouse_abi.errors import HostError, Trap
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.host import U64, HostFunction, HostModule
 from guesthouse_abi.imports import wasmedge_image, wasmedge_tensorflow, wasmedge_tensorflowlite
 from guesthouse_abi.pictures import ALL_FORMATS, Era, Layout, decode_and_resize
+from tests.abi.inference_host import Host
+from tests.support.budget import examples
 
 MODULES = (wasmedge_image.MODULE, wasmedge_tensorflow.MODULE, wasmedge_tensorflowlite.MODULE)
 SIZE = 1 << 16

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from inference_host import Host
 
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.imports.wasmedge_image import MODULE
+from tests.abi.inference_host import Host
 
 OK, FAIL = 0, 1
 FAR = 0xFFFF_FFF0

@@ -6,11 +6,11 @@ import struct
 
 import numpy as np
 import pytest
-from inference_host import Host
 
 from guesthouse_abi.errors import DeadlineExceeded, Trap
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.imports.wasmedge_tensorflow import MODULE
+from tests.abi.inference_host import Host
 
 FLOAT, INT32, BOOL = 1, 3, 10
 OK, INVALID, MISSING, BUSY = 0, 1, 3, 4

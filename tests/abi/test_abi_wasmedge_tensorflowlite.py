@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from inference_host import Host
 
 from guesthouse_abi.errors import Trap
 from guesthouse_abi.imports.wasmedge_tensorflowlite import MODULE
+from tests.abi.inference_host import Host
 
 OK, INVALID, MISSING, BUSY = 0, 1, 3, 4
 FAR = 0xFFFF_FFF0

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import wasmtime
-from wasi_host import Host
 
 from guesthouse_abi.files import NO_FILES, Files
 from guesthouse_abi.grants import Grants, Limits
+from tests.abi.wasi_host import Host
 
 (
     SUCCESS, BADF, BUSY, EXIST, FAULT, ILSEQ, INVAL, ISDIR, LOOP, MFILE, NAMETOOLONG, NOENT, NOMEM, NOSPC, NOTDIR,

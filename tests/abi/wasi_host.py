@@ -9,8 +9,8 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports.wasi_preview1 import MODULE
 from guesthouse_abi.services import Inference, Services
-from support.doubles import Lines
-from support.guarded import GuardedHost
+from tests.support.doubles import Lines
+from tests.support.guarded import GuardedHost
 
 SIZE = 65536
 

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
-from dapr_real.real_programs import ROOT, App, Program, Sidecar, running
 from guesthouse.dapr.client import Client
-from support.ports import free_port, listens
+from tests.dapr_real.real_programs import ROOT, App, Program, Sidecar, running
+from tests.support.ports import free_port, listens
 
 SHOTS = ROOT / "out" / "page"
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from browser.conftest import OpenPage, answered, example
-from dapr_real.real_programs import ROOT, daprd
-from support.ports import listens
-from support.waiting import until
+from tests.browser.conftest import OpenPage, answered, example
+from tests.dapr_real.real_programs import ROOT, daprd
+from tests.support.ports import listens
+from tests.support.waiting import until
 
 DOCS = ROOT / "docs" / "page.md"
 URL = "http://127.0.0.1:8080/"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from browser.conftest import PHONE, OpenPage, Site, answered, example, is_http_error
 from guesthouse.event import Event, Failure, Trigger
+from tests.browser.conftest import PHONE, OpenPage, Site, answered, example, is_http_error
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACED = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}

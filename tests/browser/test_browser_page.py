@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from browser.conftest import PHONE, OpenPage, Site, Web, answered, example, is_http_error
-from dapr_real.real_programs import ROOT, Sidecar, running
 from guesthouse.event import Event, Failure, Trigger
-from support.waiting import until
+from tests.browser.conftest import PHONE, OpenPage, Site, Web, answered, example, is_http_error
+from tests.dapr_real.real_programs import ROOT, Sidecar, running
+from tests.support.waiting import until
 
 # ---- by keyboard, on a phone ----
 

@@ -10,8 +10,8 @@ import wasmtime
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, Request, Route, expect
 
-from browser.conftest import OpenPage, Site, answered, example, is_http_error
-from support.waiting import until
+from tests.browser.conftest import OpenPage, Site, answered, example, is_http_error
+from tests.support.waiting import until
 
 
 def test_an_example_is_answered_with_labels_a_grey_picture_and_times(open_page: OpenPage, site: Site):

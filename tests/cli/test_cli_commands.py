@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from support.waiting import until
-from wat import cat
+from tests.support.waiting import until
+from tests.support.wat import cat
 
 ROOT = Path(__file__).resolve().parents[2]
 COFFEE = ROOT / "tests" / "data" / "photos" / "coffee.png"

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from guesthouse.assembly import opened
 from guesthouse.cli import models
 from guesthouse.manifest import load
-from inference import tiny_models
+from tests.inference import tiny_models
 
 ROOT = Path(__file__).resolve().parents[2]
 

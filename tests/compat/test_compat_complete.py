@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from compat import kit, report
-from compat.rulebook import ABI, all_groups
 from guesthouse_abi.imports import host_modules, ssvm
+from tests.compat import kit, report
+from tests.compat.rulebook import ABI, all_groups
 
 GROUPS = all_groups()
 TAGS = {f"tag {tag}" for tag in (*range(1, 13), *range(21, 29), 31)}

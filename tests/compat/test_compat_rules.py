@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-import places
-from compat import __main__ as program
-from compat import kit, report
-from compat.kit import Column
-from compat.rulebook import Rule, all_groups, read
+from tests.compat import __main__ as program
+from tests.compat import kit, report
+from tests.compat.kit import Column
+from tests.compat.rulebook import Rule, all_groups, read
+from tests.support import places
 
 GROUPS = all_groups()
 RULES = {rule.id: rule for group in GROUPS for rule in group.rules}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Brings docker-compose.yml up for real, sends photos every way in, breaks things, and takes it down.
 
-    sudo python3 tests/compose/run.py        # as `make test-compose`; needs what install.sh installs
+    sudo python3 -m tests.compose.run        # as `make test-compose`; needs what install.sh installs
 
 The engine is one of its own, in namespaces of its own (network, mounts, processes): it meets no other engine of this
 machine, no port of it is taken, and when this program ends, in whatever way, nothing is left running. Images are made
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import stand_ins
+from tests.compose import stand_ins
 
 ROOT = stand_ins.ROOT
 PHOTOS = ROOT / "tests" / "data" / "photos"
@@ -438,8 +438,8 @@ def main() -> None:
             shutil.copy(wheel, folder / "guesthouse" / "deploy" / "wheels")
         # A process of its own, the first one of its namespace: with it ends all that it started.
         own = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        command = [*own, sys.executable, __file__, "--inside", *map(str, (folder, base, binary))]
-        sys.exit(subprocess.run(command).returncode)
+        command = [*own, sys.executable, "-m", __spec__.name, "--inside", *map(str, (folder, base, binary))]
+        sys.exit(subprocess.run(command, cwd=ROOT).returncode)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ from typing import Any
 
 import grpc
 import pytest
-from component_ends import Published, Sidecar
-from dapr_ends import Application, Script
 
 from guesthouse.dapr.component import Component, ComponentConfig
 from guesthouse.dapr.component_input import Replies
 from guesthouse.dapr.component_reader import Bounds
 from guesthouse.dapr.server import Server, ServerConfig
 from guesthouse.dapr.topics import Listing
+from tests.dapr.component_ends import Published, Sidecar
+from tests.dapr.dapr_ends import Application, Script
 
 Serve = Callable[..., Server]
 

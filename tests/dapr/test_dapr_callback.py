@@ -20,7 +20,6 @@ from dapr.proto.runtime.v1.appcallback_pb2 import (
     TopicEventRequest,
     TopicEventResponse,
 )
-from dapr_ends import Application, Blocked, Script
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import Struct, Value
@@ -30,6 +29,7 @@ from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, DeadlineExceeded
+from tests.dapr.dapr_ends import Application, Blocked, Script
 
 SUCCESS, RETRY, DROP = TopicEventResponse.SUCCESS, TopicEventResponse.RETRY, TopicEventResponse.DROP
 

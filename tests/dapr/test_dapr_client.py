@@ -10,11 +10,11 @@ import pytest
 import trustme
 from dapr.proto.common.v1.common_pb2 import InvokeResponse
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackServicer, add_AppCallbackServicer_to_server
-from dapr_ends import Blocked, Script
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
-from support.waiting import join
+from tests.dapr.dapr_ends import Blocked, Script
+from tests.support.waiting import join
 
 EVENTS = {
     Trigger.INVOKE: Event(

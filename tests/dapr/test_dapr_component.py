@@ -15,8 +15,6 @@ from pathlib import Path
 import grpc
 import pytest
 import wasmtime
-from component_ends import Sidecar
-from dapr_ends import Blocked, Script
 
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.component import Component, ComponentConfig
@@ -25,8 +23,10 @@ from guesthouse.dapr.component_reader import Bounds
 from guesthouse.dapr.component_socket import DEFAULT_FOLDER, FOLDER_VARIABLES, Socket, socket_folder
 from guesthouse.dapr.server import ServeError, Server, ServerConfig
 from guesthouse.dapr.topics import Listing
-from support.ports import listens
-from support.waiting import until
+from tests.dapr.component_ends import Sidecar
+from tests.dapr.dapr_ends import Blocked, Script
+from tests.support.ports import listens
+from tests.support.waiting import until
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 OUTPUT, INPUT = "dapr.proto.components.v1.OutputBinding", "dapr.proto.components.v1.InputBinding"

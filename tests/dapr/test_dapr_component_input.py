@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import grpc
 import pytest
-from component_ends import Reading, Sidecar
-from dapr_ends import Script
 
 from guesthouse.dapr.component import Component
 from guesthouse.dapr.component_input import STREAMS, VIA
@@ -17,7 +15,9 @@ from guesthouse.dapr.component_service import LARGEST
 from guesthouse.dapr.proto.components_pb2 import PingRequest, ReadResponse
 from guesthouse.dapr.server import SPARE_THREADS
 from guesthouse.event import Failure, Reason, Reply
-from support.waiting import until
+from tests.dapr.component_ends import Reading, Sidecar
+from tests.dapr.dapr_ends import Script
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 import grpc
 import pytest
-from component_ends import Sidecar
-from dapr_ends import Script
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +16,8 @@ from guesthouse.dapr.component_output import decoded
 from guesthouse.dapr.component_service import LARGEST
 from guesthouse.dapr.proto.components_pb2 import PingRequest
 from guesthouse.event import Failure, Reason, Reply, Trigger
+from tests.dapr.component_ends import Sidecar
+from tests.dapr.dapr_ends import Script
 
 
 @pytest.fixture

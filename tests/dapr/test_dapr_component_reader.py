@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from budget import examples
 from guesthouse.dapr.component_reader import FIRST_PAUSE, Bounds, Reader, Stream
-from support.waiting import until
+from tests.support.budget import examples
+from tests.support.waiting import until
 
 BOUNDS = Bounds(unacknowledged=3, acknowledge=10.0, attempts=3, buffer=20_000, keep=100.0)
 LARGE = 5_000

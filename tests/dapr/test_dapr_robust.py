@@ -14,7 +14,6 @@ from dapr.proto.runtime.v1.appcallback_pb2 import (
     TopicEventBulkRequest,
     TopicEventRequest,
 )
-from dapr_ends import Script
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
@@ -22,9 +21,10 @@ from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget import examples
 from guesthouse.dapr.server import Server, ServerConfig
 from guesthouse.dapr.topics import Listing
+from tests.dapr.dapr_ends import Script
+from tests.support.budget import examples
 
 SERVICE = "dapr.proto.runtime.v1"
 REQUESTS = {

@@ -13,7 +13,6 @@ import grpc
 import pytest
 import trustme
 from dapr.proto.common.v1.common_pb2 import InvokeRequest
-from dapr_ends import Application, Blocked, Script
 from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.empty_pb2 import Empty
@@ -24,8 +23,9 @@ from structlog.testing import capture_logs
 
 from guesthouse.dapr.server import SPARE_THREADS, ServeError, Server, ServerConfig
 from guesthouse.dapr.topics import Listing
-from support.ports import free_port
-from support.waiting import until
+from tests.dapr.dapr_ends import Application, Blocked, Script
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 

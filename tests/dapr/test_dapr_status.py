@@ -11,12 +11,12 @@ from dapr.proto.runtime.v1.appcallback_pb2 import (
     TopicEventRequest,
     TopicEventResponse,
 )
-from dapr_ends import Application, Script
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from guesthouse.dapr.status import CODES, TOPIC_DETAILS_KEY, cut
 from guesthouse.event import Failure, Reason
+from tests.dapr.dapr_ends import Application, Script
 
 TABLE = {
     Reason.TRAP: ("INTERNAL", "RETRY"),

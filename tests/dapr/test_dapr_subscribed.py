@@ -14,7 +14,7 @@ from guesthouse.dapr.sidecar import Endpoint
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.dapr.topics import Listing, Subscription
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
-from support.waiting import until
+from tests.support.waiting import until
 
 LISTING = Listing((Subscription("bus", "photos"), Subscription("bus", "texts")))
 

@@ -12,10 +12,11 @@ from dapr.proto.runtime.v1.appcallback_pb2 import (
     TopicEventBulkRequestEntry,
     TopicEventRequest,
 )
-from dapr_ends import Application, Script
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
+
+from tests.dapr.dapr_ends import Application, Script
 
 BULK = TopicEventBulkRequest(entries=[TopicEventBulkRequestEntry(entry_id="1")])
 EVENTS = {

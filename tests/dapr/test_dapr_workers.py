@@ -11,7 +11,7 @@ from concurrent.futures import Future, wait
 import pytest
 
 from guesthouse.dapr.workers import Workers
-from support.waiting import until
+from tests.support.waiting import until
 
 NEVER = 3600.0  # a tick that no test sees
 _NUMBERS = itertools.count()

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dapr_real.real_programs import App, Mosquitto, Pair, Redis
-from support.waiting import until
+from tests.dapr_real.real_programs import App, Mosquitto, Pair, Redis
+from tests.support.waiting import until
 
 GUESTS = """
 [guests.echo]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from dapr_real.real_guests import GUESTS
-from dapr_real.real_programs import ROOT, App, Mosquitto, Pair, Redis, Sidecar, Start, running, starting
-from support.ports import free_port
+from tests.dapr_real.real_guests import GUESTS
+from tests.dapr_real.real_programs import ROOT, App, Mosquitto, Pair, Redis, Sidecar, Start, running, starting
+from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from dapr_real.real_programs import Program
-from support.ports import free_port, listens
+from tests.dapr_real.real_programs import Program
+from tests.support.ports import free_port, listens
 
 # Debian's own command insists on its user and folders; this is what it calls.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

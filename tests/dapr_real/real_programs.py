@@ -27,8 +27,8 @@ from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.invoke_pb2 import InvokeServiceRequest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from support.ports import free_port, listens
-from support.waiting import until
+from tests.support.ports import free_port, listens
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "components"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dapr_real.bindings_ends import GUESTS
-from dapr_real.real_programs import Pair, Start, variables
-from support.waiting import until
+from tests.dapr_real.bindings_ends import GUESTS
+from tests.dapr_real.real_programs import Pair, Start, variables
+from tests.support.waiting import until
 
 MANIFEST = f"""{GUESTS}
 [[binding]]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.bindings_ends import GUESTS, Device, failures, heard, mended, settles, stored
-from dapr_real.real_programs import Mosquitto, Pair, Redis, Start
-from support.waiting import until
+from tests.dapr_real.bindings_ends import GUESTS, Device, failures, heard, mended, settles, stored
+from tests.dapr_real.real_programs import Mosquitto, Pair, Redis, Start
+from tests.support.waiting import until
 
 CLASSIFY = """
 [models.classifier]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
 
-from dapr_real.bindings_ends import GUESTS, failures, mended, stored
-from dapr_real.rabbitmq import RabbitMQ
-from dapr_real.real_programs import Pair, Redis, Start
-from support.waiting import until
+from tests.dapr_real.bindings_ends import GUESTS, failures, mended, stored
+from tests.dapr_real.rabbitmq import RabbitMQ
+from tests.dapr_real.real_programs import Pair, Redis, Start
+from tests.support.waiting import until
 
 # Beside components/rabbitmq: a way to put photos into their queue, and to read what came into the others.
 ENDS = """

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from dapr.proto.runtime.v1.binding_pb2 import InvokeBindingRequest
 
-from dapr_real.real_programs import Answer, App, Pair, Sidecar, resources, running
-from support.ports import free_port
-from support.waiting import until
+from tests.dapr_real.real_programs import Answer, App, Pair, Sidecar, resources, running
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 HOST = """
 [app]

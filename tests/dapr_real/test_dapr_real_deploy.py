@@ -17,10 +17,10 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from dapr_real.real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, running
-from dapr_real.real_programs import resources as copies
-from support.ports import free_port
-from support.waiting import until
+from tests.dapr_real.real_programs import COMPONENTS, ROOT, App, Mosquitto, Pair, Redis, Sidecar, running
+from tests.dapr_real.real_programs import resources as copies
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 BASE = ROOT / "deploy" / "kubernetes" / "base"
 FLAGS = ("max-body-size", "app-health-probe-timeout", "app-health-threshold")  # `Sidecar` gives the others

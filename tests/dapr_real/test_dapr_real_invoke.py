@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from PIL import Image
 
-from dapr_real.real_programs import Pair, Sidecar, Start, of_kind, variables
+from tests.dapr_real.real_programs import Pair, Sidecar, Start, of_kind, variables
 
 MiB = 1 << 20
 APIS = ["HTTP", "gRPC"]

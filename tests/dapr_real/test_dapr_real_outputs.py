@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.real_programs import Mosquitto, Pair, Redis, Start
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
-from support.waiting import until
+from tests.dapr_real.real_programs import Mosquitto, Pair, Redis, Start
+from tests.support.waiting import until
 
 MANIFEST = """
 [models.classifier]

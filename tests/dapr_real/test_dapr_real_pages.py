@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.real_programs import daprd
-from shown import Checkout, Run, runs
-from support.waiting import until
+from tests.dapr_real.real_programs import daprd
+from tests.support.shown import Checkout, Run, runs
+from tests.support.waiting import until
 
 BEHIND = [run for run in runs() if run.servers]
 READY = {"guesthouse": "serving", "daprd": "dapr initialized. Status: Running"}  # what each program says when it is

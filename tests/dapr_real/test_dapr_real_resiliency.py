@@ -15,7 +15,7 @@ import pytest
 from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
 
-from dapr_real.real_programs import Pair, Sidecar, Start, resources, running
+from tests.dapr_real.real_programs import Pair, Sidecar, Start, resources, running
 
 FRAIL = """
 [guests.echo]

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dapr_real.real_programs import Answer, Pair, Sidecar, Start
-from support.ports import listens
-from support.waiting import until
+from tests.dapr_real.real_programs import Answer, Pair, Sidecar, Start
+from tests.support.ports import listens
+from tests.support.waiting import until
 
 ECHO = """
 [server]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dapr_real.real_programs import Pair, Sidecar, Start, resources
 from guesthouse.manifest import cel
-from support.ports import free_port
-from support.waiting import until
+from tests.dapr_real.real_programs import Pair, Sidecar, Start, resources
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 TOPIC = """
 [[topic]]

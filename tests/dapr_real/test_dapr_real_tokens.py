@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from dapr_real.real_programs import Start
-from support.waiting import until
+from tests.dapr_real.real_programs import Start
+from tests.support.waiting import until
 
 ECHO = """
 [guests.echo]

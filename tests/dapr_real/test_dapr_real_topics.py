@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dapr_real.real_programs import Pair, Redis, Start, variables
-from support.waiting import until
+from tests.dapr_real.real_programs import Pair, Redis, Start, variables
+from tests.support.waiting import until
 
 ENVIRONMENT = """
 [guests.environment]

@@ -25,11 +25,11 @@ from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackHealthCheckStu
 from google.protobuf.empty_pb2 import Empty
 from PIL import Image
 
-from dapr_real.bindings_ends import GUESTS, Device, failures, heard
-from dapr_real.real_programs import Mosquitto, Pair, Sidecar, Start
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
-from support.waiting import until
+from tests.dapr_real.bindings_ends import GUESTS, Device, failures, heard
+from tests.dapr_real.real_programs import Mosquitto, Pair, Sidecar, Start
+from tests.support.waiting import until
 
 PHOTOS = 200
 CALLERS = 16

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-spec = importlib.util.spec_from_file_location("daprd_build", Path(__file__).with_name("build.py"))
-assert spec is not None
-assert spec.loader is not None
-build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+from tests.daprd import build
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,20 @@ import pytest
 import typer
 
 import guesthouse.cli
-from shown import FENCE, PAGES, ROOT, Checkout, Run, Shown, is_command, matches, registry, runs, shown, words_of
+from tests.support.shown import (
+    FENCE,
+    PAGES,
+    ROOT,
+    Checkout,
+    Run,
+    Shown,
+    is_command,
+    matches,
+    registry,
+    runs,
+    shown,
+    words_of,
+)
 
 SHOWN = shown()
 ALONE = [run for run in runs() if not run.servers]

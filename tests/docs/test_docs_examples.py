@@ -16,7 +16,7 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
-from support.doubles import NoOutputs
+from tests.support.doubles import NoOutputs
 
 ROOT = Path(__file__).resolve().parents[2]
 CLANG = shutil.which("clang") or shutil.which("clang-19")

@@ -13,7 +13,7 @@ import pytest
 
 from guesthouse.cli import COMMANDS
 from guesthouse.manifest import parse
-from shown import FENCE, PAGES, ROOT, blocks
+from tests.support.shown import FENCE, PAGES, ROOT, blocks
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from guesthouse.dapr.client import Client
-from places import PLACES
-from served import serving
-from support.manifests import placed
+from tests.support.manifests import placed
+from tests.support.places import PLACES
+from tests.support.serving import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,8 @@ from google.protobuf.any_pb2 import Any
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
-from places import PLACES
-from served import serving
+from tests.support.places import PLACES
+from tests.support.serving import serving
 
 # Writes its standard input to its standard output.
 CAT = """(module

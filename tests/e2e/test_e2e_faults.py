@@ -21,8 +21,8 @@ from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan.plan import PlanFaults
-from served import serving
-from support.waiting import until
+from tests.support.serving import serving
+from tests.support.waiting import until
 
 ALLOCATOR = """(global $at (mut i32) (i32.const 1024))
   (func (export "allocate") (param i32) (result i32)

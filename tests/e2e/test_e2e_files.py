@@ -10,7 +10,7 @@ import wasmtime
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
-from wat import cat
+from tests.support.wat import cat
 
 PHOTOS = {"astronaut.png": 0.633, "coffee.png": 0.012}
 #: As `wasmedge --dir .:. person_files.wasm visual_wake_words.tflite photo.jpg` would be run.

@@ -13,8 +13,8 @@ import pytest
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
-from served import serving
-from support.manifests import placed
+from tests.support.manifests import placed
+from tests.support.serving import serving
 
 MANIFEST = """
 [app]

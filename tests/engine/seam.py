@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import wat
 from guesthouse.engine.base import Engine
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import OutOfBounds
 from guesthouse_abi.host import F32, F64, I32, I64, U32, HostModule
+from tests.support import wat
 
 ARITHMETIC = """(module (memory (export "memory") 1)
   (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)

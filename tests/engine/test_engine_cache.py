@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-import wat
 from guesthouse.engine.base import EngineError
 from guesthouse.engine.cache import CacheError, CodeCache
 from guesthouse.engine.compiler import CompileError, compile_module
 from guesthouse.engine.wasmtime import STEPS
+from tests.support import wat
 
 MEMORY = 1 << 20
 WASM_WAT = '(module (memory (export "memory") 1) (func (export "f") (result i32) i32.const 7))'

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from seam import ARITHMETIC, HOST, assert_instances_are_as_declared, call, hosted
 
-import wat
 from guesthouse.engine.base import Engine, EngineError
 from guesthouse_abi.errors import CallError, HostFault, OutOfBounds, Trap
+from tests.engine.seam import ARITHMETIC, HOST, assert_instances_are_as_declared, call, hosted
+from tests.support import wat
 
 
 def test_numbers_come_back_unsigned(any_engine):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-import places
 from guesthouse.engine import lowered, open_engine
 from guesthouse.engine.base import TABLE_ELEMENTS, EngineConfig, EngineError, Refused
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.wasmer import NoWasmer, WasmerEngine
 from guesthouse_abi.host import FuncType, ValType
+from tests.support import places
 
 MEMORY = 1 << 20
 

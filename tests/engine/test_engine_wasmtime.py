@@ -10,13 +10,13 @@ import weakref
 
 import pytest
 import wasmtime
-from seam import ARITHMETIC, HOST, HOSTED, assert_instances_are_as_declared, call
 
-import wat
 from guesthouse.engine.base import EngineConfig, EngineError
 from guesthouse.engine.wasmtime import WasmtimeEngine
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, HostFault, Trap
-from support.waiting import join
+from tests.engine.seam import ARITHMETIC, HOST, HOSTED, assert_instances_are_as_declared, call
+from tests.support import wat
+from tests.support.waiting import join
 
 LOOP = '(module (memory (export "memory") 1) (func (export "f") (loop br 0)))'
 START_LOOP = '(module (memory (export "memory") 1) (func $f (loop br 0)) (start $f))'

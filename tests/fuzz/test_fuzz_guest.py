@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget import examples
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig, Linked
 from guesthouse.inference.onnx import ModelConfig
@@ -22,10 +21,11 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.services import Services
-from hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
-from places import ENGINES
-from support.doubles import Lines
-from wat import linked
+from tests.hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
+from tests.support.budget import examples
+from tests.support.doubles import Lines
+from tests.support.places import ENGINES
+from tests.support.wat import linked
 
 MARKER, NAME = b"guesthouse:model/person", b"person"
 CALLS, MEMORY = 6, 1 << 20

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget import examples
 from guesthouse.manifest import ManifestError, load
+from tests.support.budget import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "guesthouse.toml").read_text()

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget import examples
 from guesthouse.dapr import sidecar
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
+from tests.support.budget import examples
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget import examples
 from guesthouse.guests import guest as guests
 from guesthouse.guests.guest import GuestConfig
 from guesthouse.guests.process import wire
@@ -23,7 +22,8 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.services import Services, TensorInfo
-from support.doubles import Lines
+from tests.support.budget import examples
+from tests.support.doubles import Lines
 
 
 class Model:

@@ -14,8 +14,6 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-import wat
-from budget import examples
 from guesthouse.guests import files
 from guesthouse.guests.files import NOTHING, FileFaults, FileGrant, Granted, Shelf, digest_of, pin_of, watched
 from guesthouse.guests.process import sealed
@@ -25,6 +23,8 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports.wasi_preview1.tree import Tree
+from tests.support import wat
+from tests.support.budget import examples
 
 MiB = 1 << 20
 

@@ -39,10 +39,10 @@ from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Host, Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
-from places import IN_PROCESSES, engine_table
-from support.manifests import placed
-from support.waiting import until
-from wat import cat
+from tests.support.manifests import placed
+from tests.support.places import IN_PROCESSES, engine_table
+from tests.support.waiting import until
+from tests.support.wat import cat
 
 MANIFEST = """
 [app]

@@ -10,7 +10,7 @@ import pytest
 from guesthouse.event import Failure, Reason
 from guesthouse.guests.slots import Slots
 from guesthouse_abi.deadline import Deadline
-from support.waiting import join, until
+from tests.support.waiting import join, until
 
 
 def waiting(slots: Slots, deadline: Deadline, done: list[object]) -> threading.Thread:

@@ -14,11 +14,11 @@ from guesthouse.event import Reason
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
-from hostile.attacks import ATTACKS, FILES, GRANTED, caller
-from places import PLACES, engine_table, isolation_of
-from support.doubles import NoOutputs
-from support.manifests import placed
-from wat import cat
+from tests.hostile.attacks import ATTACKS, FILES, GRANTED, caller
+from tests.support.doubles import NoOutputs
+from tests.support.manifests import placed
+from tests.support.places import PLACES, engine_table, isolation_of
+from tests.support.wat import cat
 
 HEALTHY = """
 ENGINE

@@ -19,8 +19,8 @@ from guesthouse.cli.load import Usage
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.plan.plan import Plan
-from hostile.attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
-from support.waiting import join, until
+from tests.hostile.attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
+from tests.support.waiting import join, until
 
 #: How a guest may end that calls imports with anything. INTERNAL would be a fault of the host's own.
 GUESTS_OWN = {Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST, Reason.DEADLINE, Reason.MALFORMED, Reason.TRY_AGAIN}

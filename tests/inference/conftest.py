@@ -9,7 +9,7 @@ import pytest
 from guesthouse.inference.cores import Traffic
 from guesthouse.inference.onnx import ModelConfig, OnnxModel
 from guesthouse.inference.watch import Watch
-from inference import tiny_models
+from tests.inference import tiny_models
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from guesthouse.inference.onnx import OnnxModel
 from guesthouse.inference.session import Session
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
-from inference import tiny_models
-from support.waiting import until
+from tests.inference import tiny_models
+from tests.support.waiting import until
 
 NEVER = 3600.0  # seconds of `delay` that no test could wait
 

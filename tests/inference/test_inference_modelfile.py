@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guesthouse.inference.modelfile import ModelFault, external_locations, read_model
-from inference import tiny_models
+from tests.inference import tiny_models
 
 
 def fault(path: Path, sha256: str | None = None, **kwargs) -> str:

@@ -26,9 +26,9 @@ from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from guesthouse_abi.services import TensorInfo
-from inference import tiny_models
-from inference.tiny_models import FLOAT
-from support.waiting import join, until
+from tests.inference import tiny_models
+from tests.inference.tiny_models import FLOAT
+from tests.support.waiting import join, until
 
 
 def soon() -> Deadline:

@@ -22,7 +22,7 @@ from guesthouse.inference.onnx import ModelConfig, OnnxModel
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
-from inference import tiny_models
+from tests.inference import tiny_models
 
 #: What is not served, by the words that say so, and why that is right.
 REFUSED = {

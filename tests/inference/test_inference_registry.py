@@ -20,7 +20,7 @@ from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from guesthouse_abi.services import Inference
-from inference import tiny_models
+from tests.inference import tiny_models
 
 TFLITE = "459a5c728732a1022fbe625f66cad5f626a67b1e4a17fad819cd23cdf78cb3a1"
 

@@ -15,8 +15,8 @@ from guesthouse.inference.graph import TooLarge, read_graph
 from guesthouse.inference.modelfile import ModelFault
 from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.rows import mixing
-from inference import tiny_models
-from inference.tiny_models import BOOL, FLOAT, INT64
+from tests.inference import tiny_models
+from tests.inference.tiny_models import BOOL, FLOAT, INT64
 
 N4 = [("x", FLOAT, ["N", 4])]
 Y4 = [("y", FLOAT, ["N", 4])]

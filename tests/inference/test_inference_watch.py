@@ -9,7 +9,7 @@ import time
 from guesthouse.inference.cores import Traffic, cores
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
-from support.waiting import until
+from tests.support.waiting import until
 
 
 def test_stops_each_at_its_deadline(watch):

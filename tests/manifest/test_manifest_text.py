@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from budget import examples
 from guesthouse.manifest import Manifest, ManifestError, parse
 from guesthouse.manifest.read import tables_of
 from guesthouse.manifest.text import expand, format_duration, format_size, parse_duration, parse_size
+from tests.support.budget import examples
 
 
 @given(st.integers(0, 1 << 60))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from observe.watched import Collector, Watched, watched
-from support.manifests import placed
-from support.waiting import join
-from wat import ENVIRONMENT, LOOPS
+from tests.observe.watched import Collector, Watched, watched
+from tests.support.manifests import placed
+from tests.support.waiting import join
+from tests.support.wat import ENVIRONMENT, LOOPS
 
 GUESTS = {
     "traps": '(module (memory (export "memory") 3) (func (export "_start") unreachable))',

@@ -16,9 +16,9 @@ import wasmtime
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.observe import logs
-from places import PLACES, engine_table, isolation_of
-from served import serving
-from support.logged import json_lines
+from tests.support.logged import json_lines
+from tests.support.places import PLACES, engine_table, isolation_of
+from tests.support.serving import serving
 
 WASI = """(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))

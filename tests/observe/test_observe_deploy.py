@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from observe.watched import Samples, Watched
+from tests.observe.watched import Samples, Watched
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 # What the scrape itself adds, and what is no series of an application's.

@@ -14,7 +14,7 @@ import structlog
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe import logs
 from guesthouse.observe.events import EventLog
-from support.waiting import until
+from tests.support.waiting import until
 
 EVENT = Event(Trigger.TOPIC, "pubsub/photos", b"no photo", id="7f")
 

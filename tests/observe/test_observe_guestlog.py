@@ -13,7 +13,7 @@ import structlog
 from guesthouse.event import Event, Reply, Trigger
 from guesthouse.guests.log import BURST, LINE, RATE, GuestLog
 from guesthouse.observe import logs
-from support.logged import json_lines
+from tests.support.logged import json_lines
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACED = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}

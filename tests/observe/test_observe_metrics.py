@@ -15,8 +15,8 @@ from guesthouse import __version__
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe.metrics import Histogram, Metrics
 from guesthouse.plan.current import Plans
-from observe.watched import Watched
-from support.waiting import until
+from tests.observe.watched import Watched
+from tests.support.waiting import until
 
 PARTS = ("event", "event_queued", "event_guest", "event_host", "event_inference")
 

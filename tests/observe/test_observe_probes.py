@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.observe.probes import Probes, ProbesError
-from observe.watched import Collector, Watched
-from program import Served
-from support.waiting import until
+from tests.observe.watched import Collector, Watched
+from tests.support.served import Served
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 

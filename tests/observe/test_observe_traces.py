@@ -24,8 +24,8 @@ from guesthouse.event import Event, Failure, Trigger
 from guesthouse.manifest import Manifest
 from guesthouse.observe import traces as observe_traces
 from guesthouse.observe.traces import Traces, TracesError, to_collector
-from observe.watched import Collector, Watched, watched
-from support.waiting import until
+from tests.observe.watched import Collector, Watched, watched
+from tests.support.waiting import until
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=1"}

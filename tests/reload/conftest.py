@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from guesthouse.guests.log import GuestLog
-from program import Served
-from reload.reloading import MANIFEST, Reloading, Serve, reloading, says
+from tests.reload.reloading import MANIFEST, Reloading, Serve, reloading, says
+from tests.support.served import Served
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Hears, Reloader, Source, files_of
 from guesthouse.system.stamps import stamps
-from program import Served
+from tests.support.served import Served
 
 Serve = Callable[..., Served]
 

@@ -18,9 +18,9 @@ from guesthouse.guests.process.pool import Pool
 from guesthouse.inference.registry import Registry
 from guesthouse.plan.build import build
 from guesthouse.plan.reload import Outcome
-from inference import tiny_models
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
-from support.waiting import until
+from tests.inference import tiny_models
+from tests.reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
+from tests.support.waiting import until
 
 
 def sessions(models: Registry, name: str) -> object:

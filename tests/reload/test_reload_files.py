@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from guesthouse.plan.reload import Outcome
-from reload.reloading import Reloading, reloading, replace_file
-from support.waiting import until
-from wat import cat
+from tests.reload.reloading import Reloading, reloading, replace_file
+from tests.support.waiting import until
+from tests.support.wat import cat
 
 MANIFEST = """
 [app]

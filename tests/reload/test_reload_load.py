@@ -12,9 +12,9 @@ import psutil
 
 from guesthouse.event import Event, Trigger
 from guesthouse.plan.reload import Outcome
-from inference import tiny_models
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says
-from support.waiting import until
+from tests.inference import tiny_models
+from tests.reload.reloading import MANIFEST, Reloading, reloading, replace_file, says
+from tests.support.waiting import until
 
 CALLERS = 6  # three for each of its slots
 RELOADS = 40

@@ -10,8 +10,8 @@ from google.protobuf.empty_pb2 import Empty
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Trigger
-from reload.reloading import MANIFEST, Serve, replace_file, says
-from support.waiting import until
+from tests.reload.reloading import MANIFEST, Serve, replace_file, says
+from tests.support.waiting import until
 
 
 def ask(address: str, timeout: float = 60) -> str:

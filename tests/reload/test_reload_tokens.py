@@ -16,8 +16,8 @@ from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan.plan import PlanFaults
 from guesthouse.plan.reload import Outcome
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file
-from support.waiting import until
+from tests.reload.reloading import MANIFEST, Reloading, reloading, replace_file
+from tests.support.waiting import until
 
 OLD, NEW = "old-horse", "new-horse"
 FILE = MANIFEST + '[server]\ntoken_file = "tokens"\n'

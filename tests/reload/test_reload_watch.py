@@ -10,8 +10,8 @@ import pytest
 
 from guesthouse.plan.build import build
 from guesthouse.system.stamps import stamp
-from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
-from support.waiting import until
+from tests.reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
+from tests.support.waiting import until
 
 
 def in_place(path: Path, data: bytes) -> None:

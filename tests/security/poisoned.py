@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from poisoned_events import batched, inference, odd_calls, picture_script, pictures, program, written
 
 from guesthouse.assembly import application_for, opened
 from guesthouse.dapr.client import Client
@@ -48,7 +47,8 @@ from guesthouse.plan.current import Plans
 from guesthouse_abi import memory
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.imports import wasmedge_image
-from support.waiting import join
+from tests.security.poisoned_events import batched, inference, odd_calls, picture_script, pictures, program, written
+from tests.support.waiting import join
 
 OTHER = bytes(range(0x10, 0x20))
 ALLOCATORS = ("GLIBC_TUNABLES", "PYTHONMALLOC", "PYTHONHASHSEED")

@@ -21,9 +21,9 @@ import wasmtime
 from onnx import TensorProto, helper
 from PIL import Image
 
-from budget import FACTOR, examples
-from hostile.attacks import ALLOCATED_AT, CALLABLE, SIZE, call, caller, each_number_in_each_place, imported
-from inference import tiny_models
+from tests.hostile.attacks import ALLOCATED_AT, CALLABLE, SIZE, call, caller, each_number_in_each_place, imported
+from tests.inference import tiny_models
+from tests.support.budget import FACTOR, examples
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = 4

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from onnx.backend.test.case import node
-from poisoned import prepare
 
 from guesthouse.inference.session import Session
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
+from tests.security.poisoned import prepare
 
 
 def outputs(case: Any, watch: Watch, *, guest: bool) -> list[bytes] | str:

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from poisoned_events import OUT_AT
 
-from budget import FACTOR
+from tests.security.poisoned_events import OUT_AT
+from tests.support.budget import FACTOR
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 #: What the events of one caller are full of. The same in each run: of some bytes pictures are made whose colour is a
 #: byte of poison, which then is no leak.
 CANARY = hashlib.sha256(b"of one caller").digest()[:16]
@@ -61,7 +60,7 @@ def poisoned(poison: int) -> dict[str, str]:
         "GLIBC_TUNABLES": f"glibc.malloc.perturb={poison}:glibc.malloc.tcache_count=0",
         "PYTHONMALLOC": "malloc",
         "PYTHONHASHSEED": "0",
-        "PYTHONPATH": ":".join(str(ROOT / part) for part in ("app", "abi", "tests", "tests/security")),
+        "PYTHONPATH": ":".join(str(ROOT / part) for part in ("app", "abi", ".")),
     }
 
 
@@ -69,7 +68,7 @@ def both(program: str, folder: Path, *arguments: str) -> tuple[Any, Any]:
     """What a program finds under either poison, at the same time."""
     processes = []
     for poison in POISON:
-        command = [sys.executable, str(HERE / program), str(folder / f"{poison}.out"), *arguments]
+        command = [sys.executable, "-m", f"tests.security.{program}", str(folder / f"{poison}.out"), *arguments]
         processes.append(subprocess.Popen(command, env=poisoned(poison), cwd=folder, stderr=subprocess.PIPE, text=True))
     for process in processes:
         _, said = process.communicate()
@@ -81,7 +80,7 @@ def both(program: str, folder: Path, *arguments: str) -> tuple[Any, Any]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     canary = CANARY
-    one, other = both("poisoned.py", tmp_path_factory.mktemp("poisoned"), canary.hex())
+    one, other = both("poisoned", tmp_path_factory.mktemp("poisoned"), canary.hex())
     names = [name for name in one if name != "fresh"]
     return Run(
         (one["fresh"], other["fresh"]),
@@ -156,6 +155,6 @@ def test_a_leak_would_be_seen(run: Run, leak: str):
 
 def test_no_operator_leaves_a_part_of_its_output_unfilled(tmp_path: Path):
     """ONNX's own tests of operators; with `make fuzz` all of them."""
-    one, other = both("poisoned_nodes.py", tmp_path, "20" if FACTOR == 1 else "1")
+    one, other = both("poisoned_nodes", tmp_path, "20" if FACTOR == 1 else "1")
     assert sum(isinstance(outputs, list) for outputs in one.values()) > 30
     assert [name for name in one if one[name] != other[name]] == []

@@ -14,7 +14,7 @@ import wasmtime
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Trigger
-from program import ROOT, Served
+from tests.support.served import ROOT, Served
 
 SECRETS = {
     "APP_TOKEN": "token-of-the-sidecar-1f0c",

@@ -14,7 +14,7 @@ from guesthouse.assembly import opened
 from guesthouse.cli import app
 from guesthouse.manifest import ManifestError, load
 from guesthouse.plan.plan import PlanFaults
-from inference import tiny_models
+from tests.inference import tiny_models
 
 HEAD = '[app]\nname = "t"\n'
 EMPTY = b"\0asm\1\0\0\0"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import wat
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import Engine, EngineConfig
 from guesthouse.event import Event, Trigger
@@ -19,9 +18,10 @@ from guesthouse_abi.calling.command import Command
 from guesthouse_abi.errors import CallError
 from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Grants
-from places import ENGINES, PLACES
-from served import serving
-from wasi_suite.programs import Program, below, read
+from tests.support import wat
+from tests.support.places import ENGINES, PLACES
+from tests.support.serving import serving
+from tests.wasi_suite.programs import Program, below, read
 
 CHECKS = Path(__file__).resolve().parent / "checks"
 SUITE = os.environ.get("GUESTHOUSE_WASI_SUITE")

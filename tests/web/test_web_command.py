@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from guesthouse.manifest.rules import is_loopback
-from support.ports import free_port, listens
-from support.waiting import until
+from tests.support.ports import free_port, listens
+from tests.support.waiting import until
 
 
 def run(port: int, log: Path, host: str = "127.0.0.1", **environment: str) -> subprocess.Popen[bytes]:

@@ -20,8 +20,8 @@ from starlette.testclient import TestClient
 
 from guesthouse.web.server import application
 from guesthouse.web.sidecar import Sidecar
-from support.ports import free_port
-from support.waiting import join, until
+from tests.support.ports import free_port
+from tests.support.waiting import join, until
 
 GUEST = {"name": "tensor", "takes": ["application/octet-stream"]}
 STATUS = {"methods": [{"method": "api/tensor", "guest": "tensor", "verbs": []}], "guests": [GUEST]}

@@ -12,7 +12,7 @@ from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
-from places import engine_of
+from tests.support.places import engine_of
 
 
 def moved(manifest: Manifest, place: str) -> Manifest:

@@ -16,7 +16,7 @@ from PIL import Image
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.page import feed as module
 from guesthouse.page.feed import ARRIVALS, AT_ONCE, LONGEST_SIDE, STEP, STEPS, Feed, percentile
-from support.waiting import join
+from tests.support.waiting import join
 
 TRACED = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 PHOTO = Event(Trigger.BINDING, "camera", b"no picture", "text/plain", id="7", metadata=TRACED)

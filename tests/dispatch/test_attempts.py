@@ -15,7 +15,7 @@ from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
-from support.manifests import placed
+from tests.support.manifests import placed
 
 PHOTO = Event(Trigger.BINDING, "camera", b"photo")
 OTHER = Event(Trigger.BINDING, "camera", b"other")

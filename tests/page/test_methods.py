@@ -33,10 +33,10 @@ from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Hears, Reloader, Reloads, Source
-from places import PLACES, engine_table, isolation_of
-from served import serving
-from support.waiting import until
-from wat import ENVIRONMENT, LOOPS
+from tests.support.places import PLACES, engine_table, isolation_of
+from tests.support.serving import serving
+from tests.support.waiting import until
+from tests.support.wat import ENVIRONMENT, LOOPS
 
 ECHO = """(module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))

@@ -17,7 +17,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports import host_modules as host_modules
 from guesthouse_abi.services import Services
-from support.doubles import Lines
+from tests.support.doubles import Lines
 
 
 def compiled(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from places import PLACES
+from tests.support.places import PLACES
 
 
 def test_guests_run_on_wasmer_too():
