@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Brings docker-compose.yml up for real, sends photos every way in, breaks things, and takes it down.
 
     sudo python3 -m tests.compose.run        # as `make test-compose`; needs what install.sh installs

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.dapr_real.real_programs import App, Mosquitto, Pair, Redis
+from tests.dapr_real.real_programs import App, Mosquitto, Pair, Redis, whole_lines
 from tests.support.waiting import until
 
 GUESTS = """
@@ -45,7 +45,7 @@ def stored(redis: Redis, app_id: str) -> list[str]:
 
 def heard(file: Path) -> list[bytes]:
     """The messages in a file of `Mosquitto.listening`."""
-    return [bytes.fromhex(line) for line in file.read_text().splitlines() if re.fullmatch(r"(?:[0-9a-f]{2})+", line)]
+    return [bytes.fromhex(line) for line in whole_lines(file).splitlines() if re.fullmatch(r"(?:[0-9a-f]{2})+", line)]
 
 
 def failures(app: App) -> list[str]:

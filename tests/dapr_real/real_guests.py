@@ -1,6 +1,7 @@
 """The guests of these tests, as WAT: programs that end in each of the ways that a guest can, and one that prints.
 
-`environment` prints its environment, a zero byte after each `NAME=value`: what a guest is told of its event.
+`begins` loops too, when it has said so on standard error. `environment` prints its environment, a zero byte after each
+`NAME=value`: what a guest is told of its event.
 """
 
 from __future__ import annotations
@@ -38,4 +39,5 @@ GUESTS = {
     "malformed": ends(65, "that is no photo"),
     "later": ends(75, "come back later"),
     "loops": program("(loop br 0)"),
+    "begins": program("(call $print (i32.const 2) (i32.const 64) (i32.const 6)) (loop br 0)", "begun\\n"),
 }

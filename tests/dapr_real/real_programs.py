@@ -28,12 +28,11 @@ from dapr.proto.runtime.v1.invoke_pb2 import InvokeServiceRequest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from tests.support.ports import free_port, listens
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "components"
 SERVE = (sys.executable, "-m", "guesthouse", "serve", "--log-format", "json")
-START = 60.0  # seconds that a program may take to be ready, on a machine that does much else
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -43,6 +42,12 @@ def daprd() -> str:
     done = subprocess.run([sys.executable, ROOT / "tests/daprd/build.py"], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0, "no daprd, see above"
     return done.stdout.strip()
+
+
+def whole_lines(file: Path) -> str:
+    """What a file has that another process writes into: up to the end of its last whole line."""
+    text = file.read_text(errors="replace") if file.exists() else ""
+    return text[: text.rfind("\n") + 1]
 
 
 class Program:
@@ -55,8 +60,8 @@ class Program:
 
     @property
     def said(self) -> str:
-        """All that it has logged so far."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        """All lines that it has logged so far; none that it is in the middle of writing."""
+        return whole_lines(self.log)
 
     def _run(self, command: list[str], environment: Mapping[str, str], cwd: Path = ROOT) -> None:
         names = ("PATH", "HOME", "LANG", "GUESTHOUSE_CACHE", "GUESTHOUSE_GUESTS", "TMPDIR")
@@ -81,7 +86,7 @@ class Program:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def ended(self, seconds: float = 30.0) -> int:
+    def ended(self, seconds: float = PATIENCE) -> int:
         """Its exit code, once it has ended."""
         assert self._process is not None
         return self._process.wait(seconds)
@@ -363,7 +368,7 @@ class Mosquitto(Program):
             command = ["stdbuf", "-oL", "mosquitto_sub", "-p", str(self.port), "-q", "1", "-t", topic, "-F", "%x", "-d"]
             process = subprocess.Popen(command, stdout=out)
         try:
-            until(lambda: "Subscribed" in file.read_text(), "the listener has subscribed")
+            until(lambda: "Subscribed" in whole_lines(file), "the listener has subscribed")
             yield
         finally:
             process.terminate()

@@ -64,10 +64,11 @@ def test_a_photo_comes_back_as_labels_and_is_kept(start: Start, broker, redis: R
     pair = start(CLASSIFY, app_id="labels", components=("mqtt", "mqtt-results", "redis"), replace=at(broker, redis))
     with broker.listening("results", tmp_path / "heard"):
         broker.publish("camera/door", photos / "coffee.png")
-        (reply,) = until(lambda: heard(tmp_path / "heard"), "labels", 30)
+        (reply,) = until(lambda: heard(tmp_path / "heard"), "labels")
     assert json.loads(reply)[0]["label"] == "espresso"
-    (state,) = stored(redis, "labels")
+    (state,) = until(lambda: stored(redis, "labels"), "it is kept")
     assert json.loads(state) == json.loads(reply)  # the sidecar writes JSON anew before it stores it
+    until(lambda: pair.app.lines("answered"), "it is answered")
     assert not pair.app.lines("failed")
 
 
@@ -79,10 +80,10 @@ def test_a_photo_whose_guest_fails_is_sent_again_until_the_guest_is_mended(start
         replace=at(broker, redis),
     )
     device.sends("one")
-    until(lambda: len(failures(pair.app)) == 2, "it is tried again", 15)  # by the component, after 5 s
+    until(lambda: len(failures(pair.app)) >= 2, "it is tried again")  # by the component, after 5 s
     mended(pair, 'guest = "fails"', 'guest = "echo"')
-    until(lambda: stored(redis, "mended") == ["one"], "it is answered", 30)
-    until(lambda: "Successfully processed MQTT message after" in pair.sidecar.said, "it is acknowledged", 10)
+    until(lambda: stored(redis, "mended") == ["one"], "it is answered")
+    until(lambda: "Successfully processed MQTT message after" in pair.sidecar.said, "it is acknowledged")
     assert "Retrying…" in pair.sidecar.said
     assert set(failures(pair.app)) == {"GUEST"}
 
@@ -94,7 +95,7 @@ def test_photos_wait_while_application_sidecar_and_broker_are_away(start: Start,
     pair.app.kill()
     device.sends("application killed")
     pair.app.start().ready()
-    until(lambda: "application killed" in stored(redis, "away"), "the first is answered", 30)
+    until(lambda: "application killed" in stored(redis, "away"), "the first is answered")
     pair.app.stop()
     pair.sidecar.kill()
     device.sends("sidecar killed", "and another")
@@ -104,7 +105,7 @@ def test_photos_wait_while_application_sidecar_and_broker_are_away(start: Start,
     pair.app.start().ready()
     pair.sidecar.start().ready()
     everything = {"application killed", "sidecar killed", "and another", "broker restarted"}
-    until(lambda: set(stored(redis, "away")) == everything, "all are answered", 40)
+    until(lambda: set(stored(redis, "away")) == everything, "all are answered")
 
 
 def test_a_photo_that_fails_for_ever_goes_to_the_dead_letters(start: Start, broker, device, tmp_path: Path):
@@ -118,11 +119,11 @@ dead_letter = "failed"
     pair = start(text, app_id="buried", components=("mqtt", "mqtt-results"), replace=at(broker))
     with broker.listening("failed", tmp_path / "heard"):
         device.sends("hopeless")
-        assert until(lambda: heard(tmp_path / "heard"), "the dead letter", 30) == [b"hopeless"]
-    (line,) = pair.app.lines("gave an event up")
+        assert until(lambda: heard(tmp_path / "heard"), "the dead letter") == [b"hopeless"]
+    (line,) = until(lambda: pair.app.lines("gave an event up"), "it is given up")
     assert line["sha256"] == hashlib.sha256(b"hopeless").hexdigest()
     assert (line["name"], line["attempts"], line["dead_letter"]) == ("camera", 2, "failed")
-    until(lambda: "Successfully processed MQTT message after" in pair.sidecar.said, "it is acknowledged", 10)
+    until(lambda: "Successfully processed MQTT message after" in pair.sidecar.said, "it is acknowledged")
     # Acknowledged means forgotten by the broker: a sidecar that starts anew gets nothing.
     pair.sidecar.stop()
     pair.sidecar.start().ready()
@@ -138,10 +139,10 @@ def test_a_photo_whose_state_is_not_accepted_is_kept_and_tried_again(start: Star
         )
         store.stop()
         device.sends("one")
-        until(lambda: failures(pair.app), "it has failed", 30)
+        until(lambda: failures(pair.app), "it has failed")
         assert set(failures(pair.app)) == {"OUTPUT"}
         store.start()
-        until(lambda: stored(store, "stateful") == ["one"], "it is kept", 40)
+        until(lambda: stored(store, "stateful") == ["one"], "it is kept")
     finally:
         store.stop()
 
@@ -160,12 +161,12 @@ dead_letter = "failed"
     shutil.rmtree(folder)
     folder.write_text("no folder: nothing can be written here")
     device.sends("one")
-    until(lambda: failures(pair.app), "it has failed", 30)
+    until(lambda: failures(pair.app), "it has failed")
     assert set(failures(pair.app)) == {"OUTPUT"}  # which is not the photo's fault: no attempt is counted
     assert not pair.app.lines("gave an event up")
     folder.unlink()
     folder.mkdir()
-    until(lambda: [file.read_bytes() for file in folder.iterdir()] == [b"one"], "it is written", 20)
+    until(lambda: [file.read_bytes() for file in folder.iterdir()] == [b"one"], "it is written")
 
 
 def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker, device, redis):
@@ -180,7 +181,7 @@ def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker,
     first, second = replica("replica-1"), replica("replica-2")
     names = [f"photo {n}" for n in range(20)]
     device.sends(*names)
-    until(lambda: len(all_stored()) == 20, "all are answered", 30)
+    until(lambda: len(all_stored()) == 20, "all are answered")
     assert sorted(all_stored()) == sorted(names)  # each by one of them
     shares = [len(stored(redis, app_id)) for app_id in ("replica-1", "replica-2")]
     assert min(shares) > 0
@@ -192,5 +193,5 @@ def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker,
     print(f"shares of two replicas: {shares}; of 10 photos, the one left answered {alone - shares[0]}")
     second.app.start().ready()
     second.sidecar.start().ready()
-    until(lambda: set(all_stored()) == set(names), "all are answered", 40)
+    until(lambda: set(all_stored()) == set(names), "all are answered")
     assert not failures(first.app)

@@ -102,7 +102,7 @@ limits = { time = "300ms" }
 [guests.busy]
 module = "MODULES/loops.wasm"
 calling = "command"
-limits = { time = "2s", concurrency = 1, queue = 0 }
+limits = { time = "5s", concurrency = 1, queue = 0 }
 [guests.small]
 module = "GUESTS/echo/echo.wasm"
 function = "echo"
@@ -257,7 +257,7 @@ def test_a_verb_that_is_not_answered_is_not_found(ends: Pair):
 def test_the_guest_of_a_caller_that_hangs_up_runs_to_its_end(ends: Pair):
     """daprd hands neither the caller's deadline nor its end on to the application: the guest's own limits hold."""
     with pytest.raises(grpc.RpcError) as caught:
-        ends.sidecar.invoke_grpc("ends", "busy", seconds=0.3)
+        ends.sidecar.invoke_grpc("ends", "busy", seconds=1.0)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert ends.sidecar.invoke("ends", "busy").status == 429
 

@@ -9,6 +9,7 @@ import pytest
 
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
+from tests.dapr_real.bindings_ends import heard
 from tests.dapr_real.real_programs import Mosquitto, Pair, Redis, Start
 from tests.support.waiting import until
 
@@ -131,10 +132,10 @@ def test_a_photo_from_a_camera_comes_back_as_labels(start: Start, mosquitto: Mos
     text = MANIFEST.replace('state = { store = "state", key = "labels-{name}" }', "")
     replace = {"tcp://localhost:1883": f"tcp://localhost:{mosquitto.port}"}
     pair = start(text, app_id="cameras", components=("mqtt", "mqtt-results"), replace=replace)
-    heard = tmp_path / "heard"
-    with mosquitto.listening("results", heard):
+    with mosquitto.listening("results", tmp_path / "heard"):
         mosquitto.publish("camera/door", photos / "coffee.png")
-        until(lambda: [line for line in heard.read_text().splitlines() if line.startswith("5b7b")], "labels", 30)
-    (line,) = [line for line in heard.read_text().splitlines() if line.startswith("5b7b")]
-    assert json.loads(bytes.fromhex(line))[0]["label"] == "espresso"
-    assert pair.app.lines("answered")[-1]["name"] == "camera"
+        (reply,) = until(lambda: heard(tmp_path / "heard"), "labels")
+    assert json.loads(reply)[0]["label"] == "espresso"
+    # The event is answered when its output is: after the broker has passed the reply on.
+    (line,) = until(lambda: pair.app.lines("answered"), "it is answered")
+    assert line["name"] == "camera"

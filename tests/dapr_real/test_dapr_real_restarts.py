@@ -22,9 +22,9 @@ function = "echo"
 module = "MODULES/environment.wasm"
 calling = "command"
 [guests.slow]
-module = "MODULES/loops.wasm"
+module = "MODULES/begins.wasm"
 calling = "command"
-limits = { time = "1500ms" }
+limits = { time = "3s" }
 [[invoke]]
 method = "echo"
 guest = "echo"
@@ -54,8 +54,8 @@ def test_an_application_that_restarts_is_found_again_by_both_sidecars(start: Sta
     assert caller.invoke(app_id, "echo", b"x").status in (500, 503)
     pair.app.start().ready()
     began = time.monotonic()
-    until(lambda: echoes(pair.sidecar, app_id), "its own sidecar reaches it", 30)
-    until(lambda: echoes(caller, app_id), "the other sidecar reaches it", 30)
+    until(lambda: echoes(pair.sidecar, app_id), "its own sidecar reaches it")
+    until(lambda: echoes(caller, app_id), "the other sidecar reaches it")
     print(f"calls resumed {time.monotonic() - began:.1f} s after the application's return")
 
 
@@ -69,20 +69,21 @@ def test_a_sidecar_that_restarts_finds_its_application_again(start: Start, calle
     assert listens(pair.app.port)
     pair.sidecar.start().ready()
     began = time.monotonic()
-    until(lambda: echoes(pair.sidecar, app_id), "its own sidecar serves", 30)
-    until(lambda: echoes(caller, app_id), "the other sidecar reaches it", 30)
+    until(lambda: echoes(pair.sidecar, app_id), "its own sidecar serves")
+    until(lambda: echoes(caller, app_id), "the other sidecar reaches it")
     print(f"calls resumed {time.monotonic() - began:.1f} s after the sidecar's return")
 
 
 def test_an_application_that_may_end_finishes_what_it_has(start: Start):
     """SIGTERM: what is inside is answered, and the sidecar has seen the drain before the port closes."""
-    pair = start(ECHO.replace("NOTICE", "3s"), app_id="leaves", flags=("--app-health-threshold", "1"))
+    pair = start(ECHO.replace("NOTICE", "5s"), app_id="leaves", flags=("--app-health-threshold", "1"))
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(pair.sidecar.invoke, "leaves", "slow")
-        time.sleep(0.3)
+        until(lambda: pair.app.lines("begun"), "its guest runs")
         pair.app.signal(signal.SIGTERM)
-        refusal = until(lambda: refused(pair), "the sidecar has noticed", 10)
+        refusal = until(lambda: refused(pair), "the sidecar has noticed")
         assert b"app is not in a healthy state" in refusal.body
+        assert listens(pair.app.port)
         assert slow.result().status == 504  # the guest's own time limit, not a broken connection
     assert pair.app.ended() == 0
 

@@ -66,11 +66,11 @@ def test_one_rule_that_the_sidecar_cannot_compile_takes_all_topics_away_and_is_t
         lambda: pair.app.lines("the sidecar has not subscribed: no event of these topics comes"), "it is told"
     )
     assert (line["level"], line["topics"]) == ("warning", ["pubsub/right", "pubsub/wrong"])
-    assert "failed to subscribe to topics" in pair.sidecar.said
+    until(lambda: "failed to subscribe to topics" in pair.sidecar.said, "the sidecar says why")
     assert publish(pair, "right") == 204  # publishers see nothing of it
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         metrics = answer.read().decode()
-    for topic in ("right", "wrong"):
+    for topic in ("right", "wrong"):  # counted before the line is written
         assert f'guesthouse_topic_subscribed{{topic="pubsub/{topic}"}} 0.0' in metrics
     assert not answered(pair, "right")
 

@@ -29,7 +29,7 @@ from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from tests.dapr_real.bindings_ends import GUESTS, Device, failures, heard
 from tests.dapr_real.real_programs import Mosquitto, Pair, Sidecar, Start
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, join, until
 
 PHOTOS = 200
 CALLERS = 16
@@ -87,7 +87,7 @@ def test_every_photo_has_a_result_though_the_guest_host_is_killed_three_times(st
                 pair.app.kill()
         # From here on photos wait in the broker: each kill meets one that is in the middle of its way.
         for results in (0, 90, 140):
-            until(functools.partial(lambda least: len(seen()) >= least, results), f"{results} results", 60, 0.001)
+            until(functools.partial(lambda least: len(seen()) >= least, results), f"{results} results", pause=0.001)
             if results:
                 pair.app.kill()
             pair.app.start().ready()
@@ -122,7 +122,7 @@ def test_no_accepted_call_fails_when_the_process_is_ended_under_load(start: Star
         until(lambda: len(answered) == CALLERS, "calls are answered")
         pair.app.signal(signal.SIGTERM)
         for one in calls:
-            one.result(60)
+            one.result(PATIENCE)
     assert pair.app.ended() == 0
     assert set(refusals) <= {Reason.DRAINING.value, Reason.TRY_AGAIN.value}  # the last: the port was closed already
     inside = len(pair.app.lines("answered"))
@@ -135,7 +135,7 @@ LOOPS = """
 [guests.loops]
 module = "MODULES/loops.wasm"
 calling = "command"
-limits = { time = "3s", concurrency = 4, queue = 4, queue_wait = "20s" }
+limits = { time = "3s", concurrency = 4, queue = 4, queue_wait = "60s" }
 [[invoke]]
 method = "loops"
 guest = "loops"
@@ -143,23 +143,28 @@ guest = "loops"
 
 
 def test_health_is_answered_within_100_ms_while_every_slot_loops(start: Start):
+    """In one of some rounds: where health waited for guests it would in none, and a busy machine is slow in a few."""
     pair = start(LOOPS, app_id="loops")
-    took = []
-    with ThreadPoolExecutor(8) as pool, grpc.insecure_channel(f"127.0.0.1:{pair.app.port}") as channel:
-        calls = [pool.submit(pair.sidecar.invoke, "loops", "loops") for _ in range(8)]
-        health = AppCallbackHealthCheckStub(channel)
-        health.HealthCheck(Empty(), timeout=5)
-        time.sleep(0.5)
-        for _ in range(20):
-            began = time.perf_counter()
-            health.HealthCheck(Empty(), timeout=5)
-            took.append(time.perf_counter() - began)
-            time.sleep(0.05)
-        assert not any(call.done() for call in calls)
-        assert {call.result().status for call in calls} == {504}
-    took.sort()
-    print(f"health while 4 guests loop and 4 wait: median {took[10] * 1000:.1f} ms, slowest {took[-1] * 1000:.1f} ms")
-    assert took[-2] < 0.1  # one may have met another process of this machine
+
+    def round_was_quick() -> bool:
+        took = []
+        with ThreadPoolExecutor(8) as pool, grpc.insecure_channel(f"127.0.0.1:{pair.app.port}") as channel:
+            calls = [pool.submit(pair.sidecar.invoke, "loops", "loops") for _ in range(8)]
+            health = AppCallbackHealthCheckStub(channel)
+            health.HealthCheck(Empty(), timeout=30)
+            time.sleep(0.5)
+            for _ in range(20):
+                began = time.perf_counter()
+                health.HealthCheck(Empty(), timeout=30)
+                took.append(time.perf_counter() - began)
+                time.sleep(0.05)
+            looped = not any(call.done() for call in calls)
+            assert {call.result().status for call in calls} == {504}
+        took.sort()
+        print(f"health while 4 guests loop and 4 wait: median {took[10] * 1000:.1f} ms, last {took[-1] * 1000:.1f} ms")
+        return looped and took[-2] < 0.1  # one may have met another process of this machine
+
+    until(round_was_quick, "a round is quick", 120)
     assert "App entered un-healthy" not in pair.sidecar.said
 
 
@@ -176,20 +181,22 @@ def test_calls_go_on_within_5_s_of_the_return_of_a_sidecar_that_was_killed_under
     with ThreadPoolExecutor(4) as pool:
         for name, side in [*sides.items(), *sides.items()]:
             pool.submit(call, side, name)
-        try:
-            until(lambda: answers["own"] > 50 and answers["other"] > 50, "both answer")
+
+        def return_was_quick() -> bool:
+            before = Counter(answers)
+            until(lambda: all(answers[name] > before[name] + 50 for name in sides), "both answer")
             pair.sidecar.kill()
-            until(lambda: answers["own failed"] and answers["other failed"], "both notice")
+            until(lambda: all(answers[f"{name} failed"] > before[f"{name} failed"] for name in sides), "both notice")
             pair.sidecar.start()
             pair.sidecar._wait("is healthy", lambda: pair.sidecar.http("GET", "/v1.0/healthz").status == 204)
-            began, before = time.monotonic(), dict(answers)
-            for name in sides:
-                until(
-                    functools.partial(lambda name: answers[name] > before[name] + 5, name),
-                    f"the {name} sidecar answers",
-                    5,
-                )
-                print(f"calls by the {name} sidecar went on {time.monotonic() - began:.2f} s after its return")
+            began, before = time.monotonic(), Counter(answers)
+            until(lambda: all(answers[name] > before[name] + 5 for name in sides), "both sidecars answer")
+            took = time.monotonic() - began
+            print(f"calls by both sidecars went on {took:.2f} s after the return of one")
+            return took < 5
+
+        try:
+            until(return_was_quick, "a return is quick", 120)  # a busy machine is slow in a few
         finally:
             ended.set()
 
@@ -232,7 +239,7 @@ def store() -> Iterator[Store]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        join(thread)
 
 
 HTTP = """
@@ -271,7 +278,7 @@ def test_an_event_whose_output_is_slow_or_refused_is_not_done_and_comes_again(
     (component / "shelf.yaml").write_text(HTTP.replace("URL", f"http://127.0.0.1:{store.server_port}/"))
     (component / "resiliency.yaml").write_text(RETRIED)  # of several documents in one file daprd reads the first
     pair: Pair = start(
-        SHELVED,
+        SHELVED if mood == "is slow" else SHELVED.replace('"1s"', '"20s"'),
         app_id=f"shelf-{mood.split()[-1]}",
         components=("mqtt",),
         replace={"tcp://localhost:1883": f"tcp://localhost:{broker.port}"},
@@ -280,17 +287,17 @@ def test_an_event_whose_output_is_slow_or_refused_is_not_done_and_comes_again(
     store.mood = mood
     began = time.monotonic()
     Device(broker, "camera/door", tmp_path).sends("one")
-    until(lambda: failures(pair.app), "it has failed", 30)
+    until(lambda: failures(pair.app), "it has failed")
     failed = time.monotonic() - began
     assert set(failures(pair.app)) == {"OUTPUT"}
     (line,) = pair.app.lines("failed")[:1]
     why = "no answer within" if mood == "is slow" else "the sidecar says INTERNAL: "
     assert line["error"].startswith(f"output binding 'shelf' did not accept the reply: {why}")
-    if mood == "refuses":
-        assert store.asked[mood] == 3  # as the resiliency policy of the component says
+    if mood == "refuses":  # each time as often as the resiliency policy of the component says
+        until(lambda: store.asked[mood] == 3 * len(failures(pair.app)), "three tries for each failure")
     assert not store.taken
     store.mood = "takes"
-    until(lambda: store.taken, "it is taken", 40)
+    until(lambda: store.taken, "it is taken")
     assert set(store.taken) == {b"one"}
     print(f"an output that {mood}: failed after {failed:.1f} s, taken {time.monotonic() - began:.1f} s after it came")
 
@@ -341,7 +348,8 @@ def test_nonsense_gets_the_right_status_and_one_log_line(refusing: Pair, event, 
     ):
         client.send(event, timeout=30)
     assert caught.value.reason is reason
-    time.sleep(0.2)
+    until(lambda: len(refusing.app.said) > before, "a line is there")
+    time.sleep(0.2)  # for another one that there should not be
     (line,) = map(json.loads, refusing.app.said[before:].splitlines())
     assert (line["event"], line["reason"], line["level"]) == (event_in_log, reason.value, "warning")
     assert "horse" not in str(line)
@@ -350,7 +358,9 @@ def test_nonsense_gets_the_right_status_and_one_log_line(refusing: Pair, event, 
 @pytest.fixture(scope="module")
 def refusing(start_for_module: Start) -> Pair:
     token = {"APP_API_TOKEN": "right-horse"}
-    return start_for_module(REFUSALS, app_id="refusing", app_environment=token, environment=token)
+    pair = start_for_module(REFUSALS, app_id="refusing", app_environment=token, environment=token)
+    until(lambda: pair.app.lines("serving"), "it has said what it says at its start")
+    return pair
 
 
 def test_a_body_over_the_size_of_a_message_is_refused_by_the_sidecar_or_by_grpc(refusing: Pair):

@@ -77,15 +77,22 @@ def said(stream: io.StringIO, guest: str) -> list[str]:
 
 
 def test_what_a_guest_said_before_its_deadline_is_in_the_log_before_its_failure(place: str, tmp_path: Path, stream):
-    with served(tmp_path, place, "500ms") as client:
-        for name in GUESTS:
-            with pytest.raises(Failure) as caught:
-                client.send(Event(Trigger.INVOKE, name), timeout=60)
-            assert caught.value.reason is Reason.DEADLINE
-    for name in GUESTS:
-        # wasmer cannot end a loop: its process is killed, and with it a line that has no end yet.
-        rest = [] if place == "wasmer" and name.endswith("loops") else ["fixing"]
-        assert said(stream, name) == ["developing", *rest, "failed"]
+    # wasmer cannot end a loop: its process is killed, and with it a line that has no end yet.
+    rests: dict[str, list[str]] = {name: ["fixing"] for name in GUESTS}
+    if place == "wasmer":
+        rests |= {name: [] for name in GUESTS if name.endswith("loops")}
+    expected = {name: ["developing", *rest, "failed"] for name, rest in rests.items()}
+    for seconds in ("500ms", "5s", "20s"):  # on a busy machine a guest may say nothing in the first of them
+        stream.truncate(stream.seek(0))
+        with served(tmp_path, place, seconds) as client:
+            for name in GUESTS:
+                with pytest.raises(Failure) as caught:
+                    client.send(Event(Trigger.INVOKE, name), timeout=60)
+                assert caught.value.reason is Reason.DEADLINE
+        found = {name: said(stream, name) for name in GUESTS}
+        if all("developing" in lines for lines in found.values()):
+            break
+    assert found == expected
 
 
 def test_a_line_is_in_the_log_while_its_guest_still_hangs(place: str, tmp_path: Path, stream):

@@ -95,22 +95,16 @@ def test_runs_of_models_are_measured_with_the_size_of_their_batches(app: Watched
 
 
 def test_slots_and_queue_are_read_when_they_are_asked_for(app: Watched):
-    began = threading.Barrier(3, timeout=60)
-
-    def call() -> None:
-        began.wait()
-        with pytest.raises(Failure, match=r"in time|deadline"):
-            app.client.send(Event(Trigger.INVOKE, "loops"), timeout=1.5)
-
+    slots = app.plan.guests["loops"].slots
     with ThreadPoolExecutor(2) as callers:
-        calls = [callers.submit(call) for _ in range(2)]
-        began.wait()
-        slots = app.plan.guests["loops"].slots
-        until(lambda: slots.queued)
-        found = app.scrape()
-        assert app.get("/readyz") == (200, "ok\n")
-        for one in calls:
-            one.result()
+        calls = [callers.submit(app.client.send, Event(Trigger.INVOKE, "loops"), 60) for _ in range(2)]
+        try:
+            until(lambda: slots.busy and slots.queued)
+            found = app.scrape()
+            assert app.get("/readyz") == (200, "ok\n")
+        finally:
+            app.client.close()  # its callers hang up
+        assert all(isinstance(one.exception(60), Failure) for one in calls)
     assert found("guesthouse_slots_busy", guest="loops") == 1
     assert found("guesthouse_queue_length", guest="loops") == 1
     until(lambda: not slots.busy)

@@ -67,6 +67,11 @@ class Traced:
         self._manifest = manifest
         self.spans: dict[str, ReadableSpan] = {}
 
+    def ended(self) -> set[str]:
+        """The names of the spans that have ended so far: an event's may end after its caller has gone."""
+        self._traces._provider.force_flush()
+        return {span.name for span in self._exporter.get_finished_spans()}
+
     def __enter__(self) -> Watched:
         return self._stack.enter_context(watched(self._manifest, self._traces, self._address))
 
@@ -153,6 +158,7 @@ def test_waiting_for_a_slot_is_a_span(manifest):
         until(lambda: app.plan.guests["loops"].slots.busy)
         callers.submit(call, 2.0).result()
         first.result()
+        until(lambda: "queue" in traced.ended())
     queue = traced.spans["queue"]
     began, ended = times(queue)
     assert ended - began > 10**8

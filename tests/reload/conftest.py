@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from guesthouse.guests.log import GuestLog
 from tests.reload.reloading import MANIFEST, Reloading, Serve, reloading, says
 from tests.support.served import Served
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
     def line(self: GuestLog, stream: str, text: str) -> None:
         if text == "wait":
-            assert opened.wait(20)
+            assert opened.wait(PATIENCE)
 
     monkeypatch.setattr(GuestLog, "line", line)
     yield opened

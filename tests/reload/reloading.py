@@ -33,7 +33,7 @@ name = "t"
 [guests.says]
 module = "says.wasm"
 calling = "command"
-limits = { concurrency = 2 }
+limits = { concurrency = 2, time = "60s", queue_wait = "60s" }
 
 [[invoke]]
 method = "say"

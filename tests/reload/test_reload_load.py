@@ -53,7 +53,10 @@ def test_no_call_fails_while_it_reloads_back_and_forth(manifest: Path, tmp_path:
 
 
 def test_nothing_is_left_of_plans_that_were(manifest: Path, tmp_path: Path, log):
-    """Memory, threads and descriptors, with code, a model and its batches exchanged each time."""
+    """Memory, threads and descriptors, with code, a model and its batches exchanged each time.
+
+    In one of some rounds: what is left behind would be so in each, what else this process does is not.
+    """
     models = [tiny_models.doubling(), tiny_models.doubling()]
     models[1].doc_string = "another file"
     paths = [tiny_models.save(tmp_path, model).rename(tmp_path / f"{n}.onnx") for n, model in enumerate(models)]
@@ -72,12 +75,19 @@ def test_nothing_is_left_of_plans_that_were(manifest: Path, tmp_path: Path, log)
         gc.collect()
 
     process = psutil.Process()
-    with reloading(manifest) as app:
-        reload(app, 100)  # what is kept by intention has its size by then
+
+    def grows(app: Reloading) -> tuple[int, int]:
+        """By how many descriptors and bytes it does over many reloads."""
         threads, descriptors, memory = process.num_threads(), process.num_fds(), process.memory_info().rss
         reload(app, 100)
         until(lambda: process.num_threads() <= threads)
-        assert process.num_fds() <= descriptors
-        assert process.memory_info().rss - memory < 4 << 20
         assert app.plans.alive == 1
         assert not app.plans._retired
+        return process.num_fds() - descriptors, process.memory_info().rss - memory
+
+    with reloading(manifest) as app:
+        reload(app, 100)  # what is kept by intention has its size by then
+        rounds: list[tuple[int, int]] = []
+        while not rounds or (rounds[-1][0] > 0 or rounds[-1][1] > 4 << 20):
+            assert len(rounds) < 5, f"descriptors and bytes more after each round: {rounds}"
+            rounds.append(grows(app))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from guesthouse.plan.build import build
 from guesthouse.system.stamps import stamp
 from tests.reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 def in_place(path: Path, data: bytes) -> None:
@@ -56,14 +58,12 @@ def test_a_volume_that_kubernetes_updates_is_taken_in(tmp_path: Path):
 
 
 def test_a_refused_change_is_tried_again_when_its_files_change_and_not_before(
-    app_that_watches: Reloading, manifest: Path, tmp_path: Path, log
+    looks: Callable[[int], None], app_that_watches: Reloading, manifest: Path, tmp_path: Path, log
 ):
     app = app_that_watches
     replace_file(manifest, MANIFEST.replace("says.wasm", "later.wasm"))
     until(lambda: told(log))
-    for _ in range(5):  # looks
-        looked = threading.Event()
-        looked.wait(0.05)
+    looks(5)
     assert told(log) == ["not reloaded"]
     replace_file(tmp_path / "later.wasm", says("later"))
     until(lambda: app.ask() == "later")
@@ -71,20 +71,38 @@ def test_a_refused_change_is_tried_again_when_its_files_change_and_not_before(
 
 
 def test_two_changes_of_which_one_is_bad_are_refused_once(
-    app_that_watches: Reloading, manifest: Path, tmp_path: Path, log
+    looks: Callable[[int], None], app_that_watches: Reloading, manifest: Path, tmp_path: Path, log
 ):
     app = app_that_watches
     replace_file(manifest, "broken")
     replace_file(tmp_path / "says.wasm", says("new"))
     until(lambda: told(log))
-    for _ in range(5):  # looks
-        threading.Event().wait(0.05)
-    lines = len(log)
-    for _ in range(5):
-        threading.Event().wait(0.05)
-    assert len(log) == lines <= 2  # two, where it looked between the changes
+    looks(5)
+    lines = len(told(log))
+    looks(5)
+    assert len(told(log)) == lines <= 2  # two, where it looked between the changes
     replace_file(manifest, MANIFEST)
     until(lambda: app.ask() == "new")
+
+
+@pytest.fixture
+def looks(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Wait until it has looked at the files so many times more. It looks at none while it reloads."""
+    count = itertools.count()
+    seen = [0]
+
+    def looked(path: Path):
+        if path == manifest:
+            seen[0] = next(count)
+        return stamp(path)
+
+    monkeypatch.setattr("guesthouse.system.stamps.stamp", looked)
+
+    def wait(more: int) -> None:
+        before = seen[0]
+        until(lambda: seen[0] >= before + more)
+
+    return wait
 
 
 @pytest.fixture
@@ -132,14 +150,14 @@ def test_requests_while_it_reloads_are_one_more_reload(manifest: Path, tmp_path:
     def slowly(*arguments):
         plan = build(*arguments)
         begun.release()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
         return plan
 
     monkeypatch.setattr("guesthouse.plan.reload.build", slowly)
     with reloading(manifest) as app:
         app.reloader.start()
         app.reloader.request()
-        assert begun.acquire(timeout=20)
+        assert begun.acquire(timeout=PATIENCE)
         replace_file(tmp_path / "says.wasm", says("new"))
         for _ in range(3):
             app.reloader.request()

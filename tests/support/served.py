@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,7 +33,7 @@ class Served:
 
     def line(self, event: str) -> dict[str, Any]:
         """The next line of that name."""
-        patience = threading.Timer(60, self.process.kill)
+        patience = threading.Timer(PATIENCE, self.process.kill)
         patience.start()
         try:
             for text in self.lines:
@@ -52,5 +54,5 @@ class Served:
         """Drain it, unless it has ended already; what it said that no `line` has read."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        _, rest = self.process.communicate(timeout=30)
+        _, rest = self.process.communicate(timeout=PATIENCE)
         return str(rest)
