@@ -57,7 +57,7 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
     size = room_for(manifest)
     settings = manifest.engine
     config = EngineConfig(size.instances, size.memory, settings.pooling, settings.python)
-    cache = CodeCache(settings.cache)
+    cache = CodeCache(settings.cache, settings.cache_size)
     if cache.note:
         structlog.get_logger("guesthouse").warning(cache.note)
     with contextlib.ExitStack() as stack:

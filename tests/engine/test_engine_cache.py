@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import wasmtime
 
-from guesthouse.engine.base import EngineError
+from guesthouse.engine.base import EngineError, Module
 from guesthouse.engine.cache import CacheError, CodeCache
 from guesthouse.engine.compiler import CompileError, compile_module
 from guesthouse.engine.wasmtime import STEPS
 from tests.support import wat
+from tests.support.waiting import until
 
 MEMORY = 1 << 20
 WASM_WAT = '(module (memory (export "memory") 1) (func (export "f") (result i32) i32.const 7))'
@@ -141,3 +145,105 @@ def test_types_that_would_abort_the_process_are_refused_in_the_child(wat_text, t
     with pytest.raises(CompileError, match=r"uses a type that hosts cannot handle \(v128, typed references\)"):
         compile_module(STEPS, tmp_path / "x.wasm", tmp_path / "x.cwasm")
     assert not (tmp_path / "x.cwasm").exists()
+
+
+# The bound
+
+
+def number(value: int) -> bytes:
+    """A module of its own, whose function returns that number."""
+    return bytes(wasmtime.wat2wasm(WASM_WAT.replace("7", str(value))))
+
+
+def test_beyond_the_bound_what_was_not_used_for_longest_goes(engine, tmp_path: Path):
+    cache = CodeCache(tmp_path)
+    paths: list[Path] = []
+    for value in range(3):
+        cache.load(engine, number(value), MEMORY)  # and nobody uses it any more
+        (path,) = set(tmp_path.iterdir()) - set(paths)
+        os.utime(path, (value, value))
+        paths.append(path)
+    cache.load(engine, number(0), MEMORY)
+    (tmp_path / "README").write_text("is of no artefact")
+    bound = sum(path.stat().st_size for path in paths) + 100
+    module, _ = CodeCache(tmp_path, bound).load(engine, number(3), MEMORY)
+    assert answer(module) == 3
+    assert [path.exists() for path in paths] == [True, False, True]
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.cwasm")) <= bound
+    assert (tmp_path / "README").exists()
+
+
+def test_what_is_in_use_stays_beyond_the_bound(engine, tmp_path: Path):
+    cache = CodeCache(tmp_path, 0)
+    used, _ = cache.load(engine, number(1), MEMORY)
+    (path,) = tmp_path.iterdir()
+    os.utime(path, (1, 1))
+    other, _ = cache.load(engine, number(2), MEMORY)
+    assert path.exists()
+    assert (answer(used), answer(other)) == (1, 2)
+    del used
+    gc.collect()
+    third, _ = cache.load(engine, number(3), MEMORY)
+    assert not path.exists()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert (answer(other), answer(third)) == (2, 3)
+
+
+USES = """
+import signal, sys
+from pathlib import Path
+from guesthouse.engine.base import EngineConfig
+from guesthouse.engine.cache import CodeCache
+from guesthouse.engine.wasmtime import WasmtimeEngine
+
+folder, wasm, uses = map(Path, sys.argv[1:])
+module = CodeCache(folder).load(WasmtimeEngine(EngineConfig(pooling=False)), wasm.read_bytes(), 1 << 20)
+uses.touch()
+signal.pause()
+"""
+
+
+def test_what_another_process_uses_stays_until_it_ends_however_it_does(engine, tmp_path: Path):
+    (tmp_path / "1.wasm").write_bytes(number(1))
+    cache = CodeCache(tmp_path / "code", 0)
+    command = [sys.executable, "-c", USES, *map(str, (cache.folder, tmp_path / "1.wasm", tmp_path / "uses"))]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    try:
+        until(lambda: (tmp_path / "uses").exists() or process.poll() is not None)
+        (path,) = cache.folder.iterdir()
+        os.utime(path, (1, 1))
+        cache.load(engine, number(2), MEMORY)
+        assert path.exists()
+    finally:
+        process.kill()
+        process.wait()
+    cache.load(engine, number(3), MEMORY)
+    assert not path.exists()
+
+
+def test_of_two_processes_that_compile_the_same_the_second_leaves_the_file_of_the_first(
+    engine, wasm, tmp_path: Path, monkeypatch
+):
+    others: list[Module] = []
+    inodes: list[int] = []
+
+    def slowly(*arguments):
+        monkeypatch.setattr("guesthouse.engine.cache.compile_module", compile_module)
+        others.append(CodeCache(tmp_path).load(engine, wasm, MEMORY)[0])
+        inodes.extend(path.stat().st_ino for path in tmp_path.glob("*.cwasm"))
+        compile_module(*arguments)
+
+    monkeypatch.setattr("guesthouse.engine.cache.compile_module", slowly)
+    module, compiled = CodeCache(tmp_path).load(engine, wasm, MEMORY)
+    assert compiled
+    assert answer(module) == answer(others[0]) == 7
+    assert [path.stat().st_ino for path in tmp_path.iterdir()] == inodes
+
+
+def test_what_a_process_left_half_written_goes_when_it_is_old_and_room_is_wanted(engine, tmp_path: Path):
+    old, new = tmp_path / ".new-old", tmp_path / ".new-new"
+    for path in (old, new):
+        path.write_bytes(bytes(1000))
+    os.utime(old, (1, 1))
+    CodeCache(tmp_path, 0).load(engine, number(1), MEMORY)
+    assert (old.exists(), new.exists()) == (False, True)

@@ -3,20 +3,32 @@
 An artefact is native code that will be run: it is only ever read from a folder that nobody else can write. Files are
 written beside their final name and renamed, never changed in place; one that the engine refuses is made again. What
 compiles is `compiler.py`.
+
+The folder has a bound. Beyond it the artefacts go that were not used for longest, but none that a process uses: its
+worker processes open the file by its name later. (Code that is mapped already would stay as it is without the file.) A
+process that uses an artefact holds a shared lock on it, which the kernel takes back however the process ends. To remove
+one, a process must get the lock for itself alone. Where a file system has no locks, nothing is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 from guesthouse.engine.base import Engine, EngineError, Module
 from guesthouse.engine.compiler import compile_module
+
+SIZE = 2 << 30  # bytes that are kept, unless it is said otherwise
+_SUFFIX, _NEW = ".cwasm", ".new-"
+_LEFT = 3600.0  # seconds after which a file that is being written is one that a process has left behind
 
 
 class CacheError(Exception):
@@ -30,11 +42,13 @@ class CacheError(Exception):
 class CodeCache:
     """Modules by their bytes: compiled in a child when unknown, mapped from the folder when known.
 
-    Raises `CacheError` when the folder belongs to someone else or others may write to it.
+    `size` is how many bytes are kept in it. Raises `CacheError` when the folder belongs to someone else or others may
+    write to it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int = SIZE) -> None:
         self.folder = folder.absolute()
+        self._size = size
         self._private: tempfile.TemporaryDirectory[str] | None = None
         self.note = ""  # why the folder could not be used, if so
         try:
@@ -57,18 +71,41 @@ class CodeCache:
         Raises `compiler.CompileError`, `EngineError`.
         """
         path = self.path(engine, hashlib.sha256(wasm).hexdigest(), memory)
-        if path.is_file():
-            with contextlib.suppress(EngineError, OSError):
-                return mapped(engine, path), False
+        with contextlib.suppress(EngineError, OSError):
+            return _used(engine, path), False
         with _temporary(self.folder) as source, _temporary(self.folder) as target:
             source.write_bytes(wasm)
             compile_module(engine.steps(memory), source, target)
-            os.replace(target, path)
-        return mapped(engine, path), True
+            with _opened(self.folder) as folder:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(folder, fcntl.LOCK_EX)  # of two that add the same at once, one waits
+                try:
+                    module = _used(engine, path)  # another process was quicker, and its file is in use
+                except (EngineError, OSError):
+                    os.replace(target, path)
+                    module = _used(engine, path)
+                self._shrink()
+        return module, True
+
+    def _shrink(self) -> None:
+        """Remove what was not used for longest, until the rest is within the bound or in use."""
+        files = {}
+        for path in self.folder.iterdir():
+            with contextlib.suppress(OSError):  # gone meanwhile
+                found = path.stat()
+                left_behind = path.name.startswith(_NEW) and time.time() - found.st_mtime > _LEFT
+                if path.suffix == _SUFFIX or left_behind:
+                    files[path] = found
+        kept = sum(found.st_size for found in files.values())
+        for path, found in sorted(files.items(), key=lambda item: item[1].st_mtime_ns):
+            if kept <= self._size:
+                break
+            if _removed(path):
+                kept -= found.st_size
 
     def path(self, engine: Engine, sha256: str, memory: int) -> Path:
         """Where the code for a module with this digest is, once it was loaded."""
-        return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint(memory)}.cwasm"
+        return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint(memory)}{_SUFFIX}"
 
     def close(self) -> None:
         """Remove the private folder, if one was made."""
@@ -86,13 +123,50 @@ def _check(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(prefix=".new-", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=_NEW, dir=folder)
     os.close(handle)
     path = Path(name)
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A file or a folder, to be locked; closed at the end, and with it unlocked."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _used(engine: Engine, path: Path) -> Module:
+    """The module of an artefact, which is in use for as long as the module is there."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if not os.fstat(handle).st_nlink:
+            raise FileNotFoundError(path)  # removed between the two
+        with contextlib.suppress(OSError):
+            os.utime(handle)  # used last now
+        module = mapped(engine, path)
+    except BaseException:
+        os.close(handle)
+        raise
+    weakref.finalize(module, os.close, handle)
+    return module
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file unless a process uses it."""
+    with contextlib.suppress(OSError), _opened(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+        return True
+    return False
 
 
 def mapped(engine: Engine, path: Path) -> Module:

@@ -296,6 +296,12 @@ class Engine(Table):
         description="the folder for compiled guests; only you may be able to write there",
         json_schema_extra={"default": "`$GUESTHOUSE_CACHE`, else `~/.cache/guesthouse`"},
     )
+    cache_size: Size = Field(
+        default=2 * GiB,
+        ge=0,
+        le=1024 * GiB,
+        description="how much of it is kept; what was not used for longest goes first, and nothing that is in use",
+    )
     pooling: Switch = Field(
         default=True, description="keep memory for instances ready, where the guests' limits allow it"
     )
