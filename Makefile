@@ -47,7 +47,7 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 
 .PHONY: unit
 unit: $(VENV)/dev.stamp ## the tests alone (ROOM=abi: the fast ones of tests/abi; PYTEST=tests/abi: all of them)
-	$(VENV)/bin/python -m pytest -n $(WORKERS) $(CHOSEN)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(CHOSEN)
 
 # The rooms whose tests run in one process and open no port. Measured, tests take up to 1.4 times as long, and of what
 # runs in other processes nothing is seen: so not all of them.

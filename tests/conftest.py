@@ -24,10 +24,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's own cache of compiled code out of it, in this process and in those that tests start."""
+def code_cache() -> Iterator[None]:
+    """The tests have a cache of compiled code of their own, in this process and in those that tests start.
+
+    It stays for the next run: its files are named by what they are compiled from and by what. It keeps itself small.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GUESTHOUSE_CACHE", str(tmp_path_factory.mktemp("code")))
+        patch.setenv("GUESTHOUSE_CACHE", str(home / "guesthouse-tests"))
         yield
 
 

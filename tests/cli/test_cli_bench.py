@@ -40,8 +40,7 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def manifest(tmp_path: Path, guests_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GUESTHOUSE_CACHE", str(tmp_path / "cache"))
+def manifest(tmp_path: Path, guests_folder: Path) -> Path:
     path = tmp_path / "guesthouse.toml"
     path.write_text(ECHO.format(module=guests_folder / "echo" / "echo.wasm"))
     return path

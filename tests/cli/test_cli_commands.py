@@ -1,4 +1,7 @@
-"""serve, send and check as a person calls them: real processes, real guests, exact streams and exit codes."""
+"""serve, send and check as a person calls them: real guests, exact streams and exit codes.
+
+In a process of its own is what needs one (signals, standard input, the environment); the rest runs in this process.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 COFFEE = ROOT / "tests" / "data" / "photos" / "coffee.png"
 
 
-def guesthouse(
+def program(
     *arguments: str, cwd: Path = ROOT, stdin: bytes = b"", **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
+    """`guesthouse` in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "guesthouse", *arguments],
         input=stdin,
@@ -60,8 +64,13 @@ def server(*arguments: str, log: Path, **environment: str) -> Iterator[tuple[sub
         process.wait()
 
 
+@pytest.fixture
+def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
 def test_send_prints_the_reply_and_nothing_else_on_standard_output():
-    done = guesthouse("send", "invoke", "api/image", "--data", str(COFFEE), "-v")
+    done = program("send", "invoke", "api/image", "--data", str(COFFEE), "-v")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["label"] == "espresso"
     said = done.stderr.decode()
@@ -73,14 +82,14 @@ def test_send_prints_the_reply_and_nothing_else_on_standard_output():
 
 def test_send_keeps_every_byte(tmp_path: Path):
     body = bytes(range(256)) * 10
-    done = guesthouse("send", "invoke", "echo", "--data", "-", stdin=body)
+    done = program("send", "invoke", "echo", "--data", "-", stdin=body)
     assert (done.returncode, done.stdout, done.stderr) == (0, body, b"")
 
 
 def test_a_manifest_elsewhere_is_named_before_or_after_the_command(tmp_path: Path):
     manifest = str(ROOT / "guesthouse.toml")
     for arguments in (["-m", manifest, "send", "invoke", "echo"], ["send", "invoke", "echo", "--manifest", manifest]):
-        done = guesthouse(*arguments, "--data", "-", cwd=tmp_path, stdin=b"x")
+        done = program(*arguments, "--data", "-", cwd=tmp_path, stdin=b"x")
         assert (done.returncode, done.stdout) == (0, b"x"), done.stderr
 
 
@@ -101,34 +110,27 @@ def test_a_manifest_elsewhere_is_named_before_or_after_the_command(tmp_path: Pat
         (["invoke", "echo", "--to", "127.0.0.1:1"], "no application at 127.0.0.1:1: start one with `guesthouse serve`"),
     ],
 )
-def test_a_failed_event_says_why_and_exits_1(arguments, said):
+def test_a_failed_event_says_why_and_exits_1(guesthouse, in_the_checkout, arguments, said):
     done = guesthouse("send", *arguments)
-    assert done.returncode == 1
-    assert done.stdout == b""
-    assert said in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
+    assert done.code == 1
+    assert done.out == ""
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
     "arguments", [["send"], ["send", "nothing", "x"], ["serve", "--port", "x"], ["fly"], ["check", "-x"]]
 )
-def test_usage_errors_exit_2(arguments):
+def test_usage_errors_exit_2(guesthouse, in_the_checkout, arguments):
     done = guesthouse(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert b"Traceback" not in done.stderr
+    assert done.code == 2, done.err
+    assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("command", ["serve", "send", "check"])
-def test_help_has_an_example(command):
-    done = guesthouse(command, "--help")
-    assert done.returncode == 0
-    assert f"guesthouse {command}" in done.stdout.decode().partition("Example:")[2]
-
-
-def test_check_tells_guests_models_and_routes():
+def test_check_tells_guests_models_and_routes(guesthouse, in_the_checkout):
     done = guesthouse("check", "--json")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
     assert {g["guest"] for g in told["guests"]} == {"classify", "classify_c", "person", "grayscale", "echo", "tensor"}
     classifier = told["models"][0]
     assert classifier["inputs"] == ["input uint8 [N,224,224,3]"]
@@ -140,12 +142,13 @@ def test_check_tells_guests_models_and_routes():
         "for": "all usual verbs",
     } in told["routes"]
     plain = guesthouse("check")
-    assert "espresso" not in plain.stdout.decode()
-    said = plain.stderr.decode().splitlines()[-1]
+    assert "espresso" not in plain.out
+    said = plain.err.splitlines()[-1]
     assert said.endswith("6 guests, 2 models and 8 routes, all of them sound")  # and no warning
 
 
-def test_check_warns_of_replies_that_do_not_fit_into_a_message(tmp_path: Path):
+def test_check_warns_of_replies_that_do_not_fit_into_a_message(guesthouse, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
     echo = ROOT / "guests" / "echo" / "echo.wasm"
     guests = "".join(
         f'[guests.{name}]\nmodule = "{echo}"\nfunction = "echo"\nlimits = {{ input = "1MiB", output = "{size}" }}\n'
@@ -155,9 +158,9 @@ def test_check_warns_of_replies_that_do_not_fit_into_a_message(tmp_path: Path):
     topic = '[[topic]]\npubsub = "p"\ntopic = "t"\nguest = "topical"\ndead_letter = "d"\n'
     (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guests}{routes}{topic}')
     for arguments in ([], ["--json"]):
-        done = guesthouse("check", *arguments, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert [line for line in done.stderr.decode().splitlines() if line.startswith("warning: ")] == [
+        done = guesthouse("check", *arguments)
+        assert done.code == 0, done.err
+        assert [line for line in done.err.splitlines() if line.startswith("warning: ")] == [
             "warning: guest 'large': limits.output is 2MiB, and server.message 1088KiB: a larger reply is answered "
             "TOO_LARGE; raise server.message to 2112KiB, or lower limits.output"
         ]
@@ -174,7 +177,7 @@ def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
         function = "f"
     """)
     for command in ("check", "serve"):
-        done = guesthouse(command, cwd=tmp_path)
+        done = program(command, cwd=tmp_path)
         lines = done.stderr.decode().splitlines()
         assert done.returncode == 1
         assert [line.startswith("error: ") for line in lines] == [True, True], lines
@@ -182,7 +185,10 @@ def test_check_and_serve_list_all_faults_and_open_no_port(tmp_path: Path):
         assert "absent.wasm" in lines[1]
 
 
-def test_check_tells_what_is_wrong_with_files_in_the_same_run_as_what_is_wrong_with_the_manifest(tmp_path: Path):
+def test_check_tells_what_is_wrong_with_files_in_the_same_run_as_what_is_wrong_with_the_manifest(
+    guesthouse, monkeypatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.wasm").write_bytes(b"no module")
     (tmp_path / "guesthouse.toml").write_text("""
         [app]
@@ -206,9 +212,9 @@ def test_check_tells_what_is_wrong_with_files_in_the_same_run_as_what_is_wrong_w
         method = "x"
         guest = "nobody"
     """)
-    done = guesthouse("check", cwd=tmp_path)
-    lines = done.stderr.decode().splitlines()
-    assert done.returncode == 1
+    done = guesthouse("check")
+    lines = done.err.splitlines()
+    assert done.code == 1
     said = [
         "unknown key",
         "models.n.threads",
@@ -224,11 +230,11 @@ def test_check_tells_what_is_wrong_with_files_in_the_same_run_as_what_is_wrong_w
     assert len(lines) == len(set(lines)) == len(said)
 
 
-def test_a_topic_is_sent_to_with_the_name_of_its_component(tmp_path: Path):
+def test_a_topic_is_sent_to_with_the_name_of_its_component(guesthouse, in_the_checkout, tmp_path: Path):
     for name in ("pubsub", "pubsub/", "/photos"):
         done = guesthouse("send", "topic", name)
-        (line,) = done.stderr.decode().splitlines()
-        assert (done.returncode, line) == (
+        (line,) = done.err.splitlines()
+        assert (done.code, line) == (
             1,
             f'error: "{name}" names no topic of a component — topic — write PUBSUB/TOPIC, as in pubsub/photos',
         )
@@ -264,10 +270,11 @@ def with_files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_check_tells_what_files_a_guest_has_and_what_makes_no_sense(with_files: Path):
-    done = guesthouse("check", "--json", cwd=with_files)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+def test_check_tells_what_files_a_guest_has_and_what_makes_no_sense(guesthouse, monkeypatch, with_files: Path):
+    monkeypatch.chdir(with_files)
+    done = guesthouse("check", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
     empty = hashlib.sha256(b"").hexdigest()
     assert told["files"] == [
         {
@@ -288,15 +295,16 @@ def test_check_tells_what_files_a_guest_has_and_what_makes_no_sense(with_files: 
         "them out",
     ]
     assert told["hints"] == hints
-    plain = guesthouse("check", cwd=with_files)
-    assert re.search(rf"^cat +/f +{with_files}/f.txt +1 +7 +[0-9a-f]{{64}}$", plain.stdout.decode(), re.MULTILINE)
-    assert plain.stderr.decode().splitlines()[:3] == [f"hint: {hint}" for hint in hints]
+    plain = guesthouse("check")
+    assert re.search(rf"^cat +/f +{with_files}/f.txt +1 +7 +[0-9a-f]{{64}}$", plain.out, re.MULTILINE)
+    assert plain.err.splitlines()[:3] == [f"hint: {hint}" for hint in hints]
 
 
-def test_check_lists_the_faults_of_files_with_those_of_modules(with_files: Path):
+def test_check_lists_the_faults_of_files_with_those_of_modules(guesthouse, monkeypatch, with_files: Path):
+    monkeypatch.chdir(with_files)
     (with_files / "f.txt").unlink()
     (with_files / "cat.wasm").write_bytes(b"no module")
-    lines = guesthouse("check", cwd=with_files).stderr.decode().splitlines()
+    lines = guesthouse("check").err.splitlines()
     assert [line.partition(f"{with_files}/")[2].partition(" (")[0] for line in lines] == [
         "f.txt cannot be read",
         "cat.wasm is not a Wasm module",
@@ -305,7 +313,7 @@ def test_check_lists_the_faults_of_files_with_those_of_modules(with_files: Path)
 
 
 def test_send_grants_the_guest_its_files(with_files: Path):
-    done = guesthouse("send", "invoke", "cat", cwd=with_files)
+    done = program("send", "invoke", "cat", cwd=with_files)
     assert (done.returncode, done.stdout) == (0, b"granted"), done.stderr
 
 
@@ -313,7 +321,7 @@ def test_an_interpreter_without_wasmer_is_a_fault_with_its_remedy(tmp_path: Path
     text = '[app]\nname = "t"\n[engine]\nname = "wasmer"\npython = "/bin/false"\n'
     (tmp_path / "guesthouse.toml").write_text(text)
     for command in ("check", "serve"):
-        done = guesthouse(command, cwd=tmp_path)
+        done = program(command, cwd=tmp_path)
         (line,) = done.stderr.decode().splitlines()
         assert done.returncode == 1
         assert line.startswith("error: engine.python: /bin/false cannot run guests (it says nothing): it is for ")
@@ -322,7 +330,7 @@ def test_an_interpreter_without_wasmer_is_a_fault_with_its_remedy(tmp_path: Path
 
 def test_serve_says_when_its_port_is_taken(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = guesthouse("serve", "--port", str(taken.getsockname()[1]))
+        done = program("serve", "--port", str(taken.getsockname()[1]))
     assert done.returncode == 1
     assert re.search(r"error: .*port \d+ .*in use.*--port", done.stderr.decode()), done.stderr
 
@@ -330,10 +338,10 @@ def test_serve_says_when_its_port_is_taken(tmp_path: Path):
 def test_serve_answers_logs_what_events_cost_and_drains(tmp_path: Path):
     log = tmp_path / "log"
     with server("--log-level", "debug", log=log) as (process, address):
-        done = guesthouse("send", "binding", "camera", "--data", str(COFFEE), "--to", address, "-v")
+        done = program("send", "binding", "camera", "--data", str(COFFEE), "--to", address, "-v")
         assert json.loads(done.stdout)[0]["label"] == "espresso", done.stderr
-        assert guesthouse("send", "topic", "pubsub/photos", "--data", str(COFFEE), "--to", address).returncode == 0
-        assert guesthouse("send", "topic", "pubsub/none", "--to", address).returncode == 1
+        assert program("send", "topic", "pubsub/photos", "--data", str(COFFEE), "--to", address).returncode == 0
+        assert program("send", "topic", "pubsub/none", "--to", address).returncode == 1
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -347,12 +355,10 @@ def test_serve_answers_logs_what_events_cost_and_drains(tmp_path: Path):
 def test_the_token_is_asked_for_and_never_logged(tmp_path: Path):
     log = tmp_path / "log"
     with server("--log-level", "debug", log=log, APP_API_TOKEN="s3cret-of-the-sidecar") as (_, address):
-        refused = guesthouse("send", "invoke", "echo", "--to", address, APP_API_TOKEN="")
+        refused = program("send", "invoke", "echo", "--to", address, APP_API_TOKEN="")
         assert refused.returncode == 1
         assert "the reason is DENIED" in refused.stderr.decode()
-        assert (
-            guesthouse("send", "invoke", "echo", "--to", address, APP_API_TOKEN="s3cret-of-the-sidecar").returncode == 0
-        )
+        assert program("send", "invoke", "echo", "--to", address, APP_API_TOKEN="s3cret-of-the-sidecar").returncode == 0
     assert "s3cret" not in log.read_text()
     assert "s3cret" not in refused.stderr.decode()
 
@@ -363,23 +369,24 @@ def test_a_refusal_to_start_is_a_line_of_the_log_where_that_is_json(tmp_path: Pa
         (["serve", "--log-format", "json"], {}),
         (["serve"], {"GUESTHOUSE_LOG_FORMAT": "json"}),
     ):
-        done = guesthouse(*arguments, cwd=tmp_path, stdin=b"", **environment)
+        done = program(*arguments, cwd=tmp_path, stdin=b"", **environment)
         assert done.returncode == 1
         (line,) = [json.loads(line) for line in done.stderr.splitlines()]
         assert (line["event"], line["level"]) == ("refused", "error")
         assert "name is missing" in line["error"]
 
 
-def test_check_warns_of_what_is_perhaps_not_meant(tmp_path: Path):
+def test_check_warns_of_what_is_perhaps_not_meant(guesthouse, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
     guest = ROOT / "guests" / "echo" / "echo.wasm"
     (tmp_path / "guesthouse.toml").write_text(
         f'[app]\nname = "a"\n[guests.echo]\nmodule = "{guest}"\nfunction = "echo"\n'
         '[[invoke]]\nmethod = "api/*"\nguest = "echo"\n'
     )
-    done = guesthouse("check", cwd=tmp_path)
-    assert done.returncode == 0
-    said = done.stderr.decode().splitlines()
+    done = guesthouse("check")
+    assert done.code == 0
+    said = done.err.splitlines()
     assert said[0].startswith('warning: "api/*" is the very name of a method, not a pattern — [[invoke]] #1: method — ')
     assert said[-1] == "guesthouse.toml: 1 guest, 0 models and 1 route, all of them sound, with 1 warning"
-    told = json.loads(guesthouse("check", "--json", cwd=tmp_path).stdout)
+    told = json.loads(guesthouse("check", "--json").out)
     assert [f"warning: {warning}" for warning in told["warnings"]] == said[:1]
