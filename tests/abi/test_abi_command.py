@@ -8,7 +8,9 @@ import struct
 import pytest
 from PIL import Image
 
+from guesthouse.engine.cache import CodeCache
 from guesthouse.guests.guest import Shape
+from guesthouse.manifest.tables import user_cache
 from guesthouse_abi.calling.command import Command
 from guesthouse_abi.errors import (
     BadReply,
@@ -19,7 +21,7 @@ from guesthouse_abi.errors import (
     Trap,
     TryAgain,
 )
-from guesthouse_abi.grants import Grants
+from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports.wasi_preview1 import MODULE, last_words
 from guesthouse_abi.lastwords import ERROR_TEXT
 from tests.support import wat
@@ -187,7 +189,8 @@ def test_names_what_keeps_a_module_from_being_a_program(engine, text, problems):
 
 @pytest.fixture(scope="module")
 def grayscale(engine, guests_folder):
-    return wat.compiled(engine, (guests_folder / "grayscale" / "grayscale.wasm").read_bytes())
+    wasm = (guests_folder / "grayscale" / "grayscale.wasm").read_bytes()
+    return CodeCache(user_cache()).load(engine, wasm, Limits().memory)[0]  # a second to compile
 
 
 def test_a_rust_program_imports_what_we_have(grayscale):

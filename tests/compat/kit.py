@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -148,7 +149,7 @@ class Bench:
     def _manifest(self, work: Sequence[Work]) -> Any:
         document: dict[str, Any] = {
             "app": {"name": "compat"},
-            "engine": {"name": self._engine, "cache": "code", **self._python},
+            "engine": {"name": self._engine, "cache": os.environ.get("GUESTHOUSE_CACHE") or "code", **self._python},
             "models": models.TABLES,
             "guests": {one.rule.id: {"isolation": self._isolation, **one.table} for one in work},
         }

@@ -8,8 +8,9 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -181,6 +182,23 @@ class Checkout:
                 else:
                     document[key].update(value)
         (self.folder / "guesthouse.toml").write_text(tomlkit.dumps(document))
+
+    def does(self, run: Run, environment: dict[str, str], before: Sequence[str] = ()) -> None:
+        """Run the commands: each must succeed, and the last one print what it should. `before` is put before each."""
+        said = ""
+        for command in run.commands:
+            done = subprocess.run(
+                [*before, "bash", "-o", "pipefail", "-c", command],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
+            said = (done.stdout + done.stderr).decode(errors="replace")
+            assert done.returncode == 0, f"{command}\n{said}"
+        assert run.prints in said
 
 
 def words_of(command: str) -> list[list[str]]:
