@@ -46,22 +46,22 @@ class Sidecar:
         """What discovery finds."""
         stub = reflection_pb2_grpc.ServerReflectionStub(self.channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="*")
-        (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=10)
+        (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=60)
         return {service.name for service in answer.list_services_response.service}
 
     def init_output(self, **properties: str) -> None:
         request = pb.OutputBindingInitRequest(metadata={"properties": properties})
-        self.output.Init(request, timeout=10, metadata=self.metadata)
+        self.output.Init(request, timeout=60, metadata=self.metadata)
 
     def init_input(self, **properties: str) -> None:
         request = pb.InputBindingInitRequest(metadata={"properties": properties})
-        self.input.Init(request, timeout=10, metadata=self.metadata)
+        self.input.Init(request, timeout=60, metadata=self.metadata)
 
     def operations(self) -> list[str]:
         request = pb.ListOperationsRequest()
-        return list(self.output.ListOperations(request, timeout=10, metadata=self.metadata).operations)
+        return list(self.output.ListOperations(request, timeout=60, metadata=self.metadata).operations)
 
-    def invoke(self, operation: str, data: bytes = b"", timeout: float = 20.0, **metadata: str) -> pb.InvokeResponse:
+    def invoke(self, operation: str, data: bytes = b"", timeout: float = 60.0, **metadata: str) -> pb.InvokeResponse:
         request = pb.InvokeRequest(operation=operation, data=data, metadata=metadata)
         answer: pb.InvokeResponse = self.output.Invoke(request, timeout=timeout, metadata=self.metadata)
         return answer

@@ -32,7 +32,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 def standard_health(channel: grpc.Channel, service: str = "") -> int:
     request = health_pb2.HealthCheckRequest(service=service)
-    return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status)
+    return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=60).status)
 
 
 # Start
@@ -69,7 +69,7 @@ def test_refuses_an_address_of_another_machine(serve):
 
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])
 def test_a_name_or_the_wildcard_is_reached_over_ipv4(serve, connect, host):
-    Application(connect(serve(host=host))).HealthCheck(Empty(), timeout=10)
+    Application(connect(serve(host=host))).HealthCheck(Empty(), timeout=60)
 
 
 # Message sizes
@@ -100,17 +100,17 @@ def test_health_answers_and_events_are_refused_while_every_place_is_taken(serve,
     application = Application(connect(server))
     calls = [application.OnInvoke.future(InvokeRequest()) for _ in range(places)]
     for _ in calls:
-        assert blocked.entered.acquire(timeout=10)
-    application.HealthCheck(Empty(), timeout=10)
+        assert blocked.entered.acquire(timeout=60)
+    application.HealthCheck(Empty(), timeout=60)
     assert standard_health(application.channel) == SERVING
     with pytest.raises(grpc.RpcError) as refused:
-        application.OnInvoke(InvokeRequest(), timeout=10)
+        application.OnInvoke(InvokeRequest(), timeout=60)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert refused.value.details() == "the application is busy with 3 events; try again later"
     blocked.release.set()
     for call in calls:
-        call.result(timeout=10)
-    application.OnInvoke(InvokeRequest(), timeout=10)
+        call.result(timeout=60)
+    application.OnInvoke(InvokeRequest(), timeout=60)
 
 
 # Health
@@ -146,7 +146,7 @@ def test_serves_tls(serve, authority: trustme.CA, pair):
     server = serve(tls=pair)
     credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
     with grpc.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
-        assert Application(channel).OnInvoke(InvokeRequest(data=Any(value=b"x")), timeout=10).data.value == b"x"
+        assert Application(channel).OnInvoke(InvokeRequest(data=Any(value=b"x")), timeout=60).data.value == b"x"
 
 
 def test_refuses_a_key_of_another_certificate(serve, authority: trustme.CA, pair):
@@ -178,7 +178,7 @@ def test_draining_is_announced_while_everything_is_still_served(serve, connect, 
     drain = in_background(server.drain)
     until(lambda: health_code(application) is grpc.StatusCode.UNAVAILABLE)
     assert standard_health(application.channel) == NOT_SERVING
-    assert application.OnInvoke(InvokeRequest(data=Any(value=b"x")), timeout=10).data.value == b"x"
+    assert application.OnInvoke(InvokeRequest(data=Any(value=b"x")), timeout=60).data.value == b"x"
     server.stop()
     assert drain.is_alive()  # it waits for the rest of its notice, as a daemon
 
@@ -188,7 +188,7 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(serve, connec
     server = serve()
     application = Application(connect(server))
     call = application.OnInvoke.future(InvokeRequest(data=Any(value=b"kept")))
-    assert blocked.entered.acquire(timeout=10)
+    assert blocked.entered.acquire(timeout=60)
     finished: list[bool] = []
     drain = in_background(lambda: finished.append(server.drain()))
 
@@ -202,7 +202,7 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(serve, connec
     handler.answer = lambda event, deadline: blocked(event, deadline)
     until(refused)
     blocked.release.set()
-    assert call.result(timeout=10).data.value == b"kept"
+    assert call.result(timeout=60).data.value == b"kept"
     drain.join(10)
     assert finished == [True]
     with pytest.raises(ConnectionRefusedError):
@@ -214,10 +214,10 @@ def test_a_drain_cancels_what_is_still_in_flight_at_its_limit(serve, connect, ha
     server = serve(limit=0.05)
     application = Application(connect(server))
     call = application.OnInvoke.future(InvokeRequest())
-    assert blocked.entered.acquire(timeout=10)
+    assert blocked.entered.acquire(timeout=60)
     assert server.drain() is False
     assert blocked.cancelled.wait(10)
-    call.exception(timeout=10)  # waits
+    call.exception(timeout=60)  # waits
     assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
@@ -228,7 +228,7 @@ def test_no_call_is_lost_while_callers_hammer_a_server_that_drains(serve, connec
 
     def hammer() -> None:
         while True:
-            call = application.OnInvoke.future(InvokeRequest(), timeout=10)
+            call = application.OnInvoke.future(InvokeRequest(), timeout=60)
             if call.exception() is not None:
                 codes.add(call.code())
                 return
@@ -292,8 +292,8 @@ def test_a_signal_drains_and_the_process_ends_with_0(process, connect, number):
     call = application.OnInvoke.future(InvokeRequest(data=Any(value=b"0.5")))
     wait_entered(process)
     process.send_signal(number)
-    assert call.result(timeout=10).data.value == b"done"
-    out, err = process.communicate(timeout=10)
+    assert call.result(timeout=60).data.value == b"done"
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "drained\n", "")
 
 
@@ -304,9 +304,9 @@ def test_a_second_signal_ends_the_process_on_the_spot(process, connect):
     process.send_signal(15)
     until(lambda: health_code(application) is grpc.StatusCode.UNAVAILABLE)
     process.send_signal(15)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (128 + 15, "", "")
-    call.exception(timeout=10)  # waits
+    call.exception(timeout=60)  # waits
     assert call.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -314,7 +314,7 @@ def test_a_connection_that_says_nothing_is_not_logged(process):
     for _ in range(3):
         socket.create_connection(("127.0.0.1", process.port), timeout=5).close()
     process.send_signal(15)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert err == ""
 
 
@@ -326,7 +326,7 @@ def in_background(work):
 
 def health_code(application: Application) -> grpc.StatusCode:
     try:
-        application.HealthCheck(Empty(), timeout=10)
+        application.HealthCheck(Empty(), timeout=60)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK
@@ -364,7 +364,7 @@ def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint()
     with capture_logs() as lines:
         server = Server(ServerConfig(port=0, threads=10, patience=0.05), Script(), Listing())
         server.start()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as caller:
             caller.sendall(b"GET /dapr/config HTTP/1.1\r\nHost: localhost\r\n\r\n")
             while caller.recv(4096):  # what gRPC says to it, and the end of the connection
                 pass
@@ -382,14 +382,14 @@ def test_there_is_no_hint_once_a_sidecar_has_called(serve, connect, rpc: str):
         server._unheard()
         assert hints(lines)
         lines.clear()
-        getattr(Application(connect(server)), rpc)(Empty(), timeout=10)
+        getattr(Application(connect(server)), rpc)(Empty(), timeout=60)
         server._unheard()
         assert not hints(lines)
 
 
 def services(channel: grpc.Channel) -> list[str]:
     request = reflection_pb2.ServerReflectionRequest(list_services="*")
-    (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]), timeout=10)
+    (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]), timeout=60)
     return [one.name for one in answer.list_services_response.service]
 
 

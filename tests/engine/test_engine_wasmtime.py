@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-import time
 import weakref
 
 import pytest
@@ -16,7 +15,7 @@ from guesthouse.engine.wasmtime import WasmtimeEngine
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, HostFault, Trap
 from tests.engine.seam import ARITHMETIC, HOST, HOSTED, assert_instances_are_as_declared, call
 from tests.support import wat
-from tests.support.waiting import join
+from tests.support.waiting import join, until
 
 LOOP = '(module (memory (export "memory") 1) (func (export "f") (loop br 0)))'
 START_LOOP = '(module (memory (export "memory") 1) (func $f (loop br 0)) (start $f))'
@@ -98,13 +97,8 @@ def test_threads_never_see_each_others_exceptions(engine):
 def test_the_ticker_sleeps_when_no_guest_runs():
     made = WasmtimeEngine(EngineConfig(instances=4))
     call(made, ARITHMETIC, "add", 1, 2)
-    awake = made.ticker._awake
-    assert awake
-    for _ in range(600):
-        if not made.ticker._awake:
-            break
-        time.sleep(0.01)
-    assert not made.ticker._awake
+    assert made.ticker._awake
+    until(lambda: not made.ticker._awake)
     with pytest.raises(DeadlineExceeded):
         call(made, LOOP, "f", ctx=wat.context(0.05))
     made.close()
