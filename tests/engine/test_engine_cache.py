@@ -147,7 +147,9 @@ def test_types_that_would_abort_the_process_are_refused_in_the_child(wat_text, t
     assert not (tmp_path / "x.cwasm").exists()
 
 
-# The bound
+# The bound, for which it does not matter how an engine gives memory
+
+ONE_ENGINE = pytest.mark.parametrize("engine", ["on demand"], indirect=True)
 
 
 def number(value: int) -> bytes:
@@ -155,6 +157,7 @@ def number(value: int) -> bytes:
     return bytes(wasmtime.wat2wasm(WASM_WAT.replace("7", str(value))))
 
 
+@ONE_ENGINE
 def test_beyond_the_bound_what_was_not_used_for_longest_goes(engine, tmp_path: Path):
     cache = CodeCache(tmp_path)
     paths: list[Path] = []
@@ -173,6 +176,7 @@ def test_beyond_the_bound_what_was_not_used_for_longest_goes(engine, tmp_path: P
     assert (tmp_path / "README").exists()
 
 
+@ONE_ENGINE
 def test_what_is_in_use_stays_beyond_the_bound(engine, tmp_path: Path):
     cache = CodeCache(tmp_path, 0)
     used, _ = cache.load(engine, number(1), MEMORY)
@@ -203,6 +207,7 @@ signal.pause()
 """
 
 
+@ONE_ENGINE
 def test_what_another_process_uses_stays_until_it_ends_however_it_does(engine, tmp_path: Path):
     (tmp_path / "1.wasm").write_bytes(number(1))
     cache = CodeCache(tmp_path / "code", 0)
@@ -221,6 +226,7 @@ def test_what_another_process_uses_stays_until_it_ends_however_it_does(engine, t
     assert not path.exists()
 
 
+@ONE_ENGINE
 def test_of_two_processes_that_compile_the_same_the_second_leaves_the_file_of_the_first(
     engine, wasm, tmp_path: Path, monkeypatch
 ):
@@ -240,6 +246,7 @@ def test_of_two_processes_that_compile_the_same_the_second_leaves_the_file_of_th
     assert [path.stat().st_ino for path in tmp_path.iterdir()] == inodes
 
 
+@ONE_ENGINE
 def test_what_a_process_left_half_written_goes_when_it_is_old_and_room_is_wanted(engine, tmp_path: Path):
     old, new = tmp_path / ".new-old", tmp_path / ".new-new"
     for path in (old, new):
