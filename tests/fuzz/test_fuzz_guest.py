@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from budget import examples
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig, Linked
-from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.registry import Registry
 from guesthouse_abi import errors
 from guesthouse_abi.calling import Request

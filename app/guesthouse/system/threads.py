@@ -11,7 +11,7 @@ _FIRST, _LONGEST = 0.1, 5.0  # seconds of a pause after a fault
 _log = logging.getLogger("guesthouse")  # the standard library's: worker processes have no other
 
 
-def lasting(name: str, step: Callable[[], bool], ended: threading.Event | None = None) -> threading.Thread:
+def lasting_thread(name: str, step: Callable[[], bool], ended: threading.Event | None = None) -> threading.Thread:
     """A started thread that calls `step` again and again until it returns False.
 
     An exception does not end it: it is logged, and after a pause, which grows with each in a row, `step` is called
