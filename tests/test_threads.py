@@ -22,9 +22,9 @@ def test_an_exception_does_not_end_a_lasting_thread(monkeypatch, caplog):
     threads.lasting_thread("needed", step).join(20)
     assert len(done) == 5
     assert [record.getMessage() for record in caplog.records] == [
-        "the thread needed goes on in 0.001 s, after a fault of ours",
-        "the thread needed goes on in 0.002 s, after a fault of ours",
-        "the thread needed goes on in 0.001 s, after a fault of ours",  # one step went well in between
+        "the thread needed goes on in 0.001 s, after an error of ours",
+        "the thread needed goes on in 0.002 s, after an error of ours",
+        "the thread needed goes on in 0.001 s, after an error of ours",  # one step went well in between
     ]
     assert all(record.exc_info for record in caplog.records)
 
