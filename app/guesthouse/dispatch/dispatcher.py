@@ -20,9 +20,9 @@ from guesthouse.plan.routes import Route
 from guesthouse_abi.deadline import Deadline
 
 #: Failures that are the guest's own or the event's own. For these a route's `on_error = "drop"` holds.
-_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST}) | EVENT_FAULTS
+_GUEST_OR_EVENT = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST}) | EVENT_FAULTS
 #: Failures that count as an attempt. Not: what may pass by itself, as a full queue or an output that is away.
-_COUNTS_AS_ATTEMPT = _FAULTS | {Reason.DEADLINE, Reason.INTERNAL}
+_COUNTS_AS_ATTEMPT = _GUEST_OR_EVENT | {Reason.DEADLINE, Reason.INTERNAL}
 
 Ending = TypeVar("Ending", Reply, Failure)
 
@@ -86,7 +86,7 @@ class Dispatcher:
         """The failure of an event on this route, with its guest, and whether the event is dropped or sent again."""
         failure = failure_of(error, route.guest)
         failure.guest = failure.guest or route.guest
-        at_fault = failure.reason in _FAULTS
+        at_fault = failure.reason in _GUEST_OR_EVENT
         failure.drop = (route.drop and at_fault) or self._give_up_when_exhausted(event, route, failure)
         return failure
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import CallError, HostFault
+from guesthouse_abi.errors import CallError, HostFunctionError
 from guesthouse_abi.host import FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
 
@@ -176,7 +176,7 @@ def ended_by(error: BaseException) -> BaseException:
     """The exception that `Instance.call` raises after a host function raised `error`. Ctrl-C stays as it is."""
     if isinstance(error, (CallError, KeyboardInterrupt)):
         return error
-    wrapped = HostFault("a host function failed")
+    wrapped = HostFunctionError("a host function failed")
     wrapped.__cause__ = error
     return wrapped
 

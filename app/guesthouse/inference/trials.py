@@ -59,7 +59,7 @@ def try_rows(
     `InferenceError`. Rows of `samples` (of those inputs, or empty) are tried too.
     """
     trial = _Trial(infos, outputs, run, samples)
-    fault: InferenceError | None = None
+    failed: InferenceError | None = None
     ran: list[tuple[RowKind, int]] = []
     for kind in _kinds(infos, samples):
         for length in _LENGTHS if any(None in (info.shape or ())[1:] for info in infos.values()) else _LENGTHS[:1]:
@@ -67,17 +67,17 @@ def try_rows(
                 trial.small(kind, length, min(_SMALL, most))
                 ran.append((kind, length))
             except InferenceError as error:  # noqa: PERF203
-                fault = fault or error
+                failed = failed or error
     if not ran:
-        raise Dependent(f"tried on two rows: {fault}")
+        raise Dependent(f"tried on two rows: {failed}")
     if most > _SMALL:
         for kind, length in reversed(ran):
             try:
                 trial.large(kind, length, most)
                 return
             except InferenceError as error:  # noqa: PERF203
-                fault = error
-        raise Dependent(f"tried on {most} rows: {fault}")
+                failed = error
+        raise Dependent(f"tried on {most} rows: {failed}")
 
 
 def _kinds(infos: Mapping[str, TensorInfo], samples: Mapping[str, Tensor]) -> Iterator[RowKind]:

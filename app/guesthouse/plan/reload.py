@@ -216,8 +216,8 @@ class Reloader:
             _log.warning("what has changed here needs a restart", keys=restart)
 
 
-def _not_reloaded(why: str, fault: Exception | None = None) -> None:
-    _log.error("not reloaded", error=why, exc_info=fault)
+def _not_reloaded(why: str, error: Exception | None = None) -> None:
+    _log.error("not reloaded", error=why, exc_info=error)
 
 
 def _in_force(running: Manifest, written: Manifest) -> Manifest:
