@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.registry import Registry
 from guesthouse_abi.errors import DeadlineExceeded, Denied, InferenceError, OutOfBounds, TooMuch
 from guesthouse_abi.grants import Limits

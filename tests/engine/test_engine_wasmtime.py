@@ -12,7 +12,7 @@ import wasmtime
 
 from guesthouse.engine.base import EngineConfig, EngineError
 from guesthouse.engine.wasmtime import WasmtimeEngine
-from guesthouse_abi.errors import Cancelled, DeadlineExceeded, HostFault, Trap
+from guesthouse_abi.errors import Cancelled, DeadlineExceeded, HostFunctionError, Trap
 from tests.engine.seam import ARITHMETIC, HOST, HOSTED, assert_instances_are_as_declared, call
 from tests.support import wat
 from tests.support.waiting import join, until
@@ -87,7 +87,7 @@ def test_threads_never_see_each_others_exceptions(engine):
             finally:
                 instance.close()
 
-    threads = [threading.Thread(target=work, args=a) for a in [("break", HostFault), ("stop", Trap)] * 3]
+    threads = [threading.Thread(target=work, args=a) for a in [("break", HostFunctionError), ("stop", Trap)] * 3]
     for thread in threads:
         thread.start()
     join(*threads)
