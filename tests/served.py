@@ -8,7 +8,8 @@ from pathlib import Path
 
 from guesthouse.assembly import application_for, opened
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan

@@ -10,12 +10,12 @@ import structlog
 
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.callback import Fetched
-from guesthouse.dapr.component import Component, ComponentConfig
-from guesthouse.dapr.component_input import Replies
-from guesthouse.dapr.component_reader import Bounds
-from guesthouse.dapr.component_socket import socket_folder
+from guesthouse.dapr.component.input_binding import Replies
+from guesthouse.dapr.component.reader import Bounds
+from guesthouse.dapr.component.server import Component, ComponentConfig
+from guesthouse.dapr.component.unix_socket import socket_folder
+from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
 from guesthouse.dapr.server import SPARE_THREADS, Server, ServerConfig
-from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
@@ -29,7 +29,8 @@ from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
 from guesthouse.observe.logs import InLog
-from guesthouse.page.feed import Feed
+from guesthouse.page.arrivals import Arrivals
+from guesthouse.page.counts import Counts
 from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
@@ -180,14 +181,12 @@ def _handler(
     reloads: Reloads | None,
 ) -> Handler:
     """What answers events; what the page asks for is only kept where the manifest has a page."""
-    feed = Feed() if plans.now.manifest.page.apps else None
-    heard_by: list[Observer] = [EventLog(), *observers]
-    if feed is not None:
-        heard_by.append(feed)
+    page = (Counts(), Arrivals()) if plans.now.manifest.page.apps else ()
+    heard_by: list[Observer] = [EventLog(), *observers, *page]
     handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
     if traces is not None:
         handler = traces.handler(handler)
-    return handler if feed is None else HostMethods(plans, feed, handler, reloads)
+    return HostMethods(plans, *page, handler, reloads) if page else handler
 
 
 def listing(manifest: Manifest) -> Listing:

@@ -13,11 +13,11 @@ import pytest
 from component_ends import Published, Sidecar
 from dapr_ends import Application, Script
 
-from guesthouse.dapr.component import Component, ComponentConfig
-from guesthouse.dapr.component_input import Replies
-from guesthouse.dapr.component_reader import Bounds
+from guesthouse.dapr.component.input_binding import Replies
+from guesthouse.dapr.component.reader import Bounds
+from guesthouse.dapr.component.server import Component, ComponentConfig
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import Server, ServerConfig
-from guesthouse.dapr.topics import Listing
 
 Serve = Callable[..., Server]
 

@@ -19,12 +19,12 @@ from component_ends import Sidecar
 from dapr_ends import Blocked, Script
 
 from guesthouse.dapr.application import Application
-from guesthouse.dapr.component import Component, ComponentConfig
-from guesthouse.dapr.component_input import Replies
-from guesthouse.dapr.component_reader import Bounds
-from guesthouse.dapr.component_socket import DEFAULT_FOLDER, FOLDER_VARIABLES, Socket, socket_folder
+from guesthouse.dapr.component.input_binding import Replies
+from guesthouse.dapr.component.reader import Bounds
+from guesthouse.dapr.component.server import Component, ComponentConfig
+from guesthouse.dapr.component.unix_socket import DEFAULT_FOLDER, FOLDER_VARIABLES, Socket, socket_folder
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import ServeError, Server, ServerConfig
-from guesthouse.dapr.topics import Listing
 from support.ports import listens
 from support.waiting import until
 

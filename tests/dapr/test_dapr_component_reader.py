@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from budget import examples
-from guesthouse.dapr.component_reader import FIRST_PAUSE, Bounds, Reader, Stream
+from guesthouse.dapr.component.reader import FIRST_PAUSE, Bounds, Reader, Stream
 from support.waiting import until
 
 BOUNDS = Bounds(unacknowledged=3, acknowledge=10.0, attempts=3, buffer=20_000, keep=100.0)

@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget import examples
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import Server, ServerConfig
-from guesthouse.dapr.topics import Listing
 
 SERVICE = "dapr.proto.runtime.v1"
 REQUESTS = {

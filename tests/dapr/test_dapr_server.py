@@ -22,8 +22,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from structlog.testing import capture_logs
 
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import SPARE_THREADS, ServeError, Server, ServerConfig
-from guesthouse.dapr.topics import Listing
 from support.ports import free_port
 from support.waiting import until
 
@@ -248,7 +248,7 @@ PROGRAM = textwrap.dedent(
     """
     import sys, time
     from guesthouse.dapr.server import Server, ServerConfig, run_until_signal
-    from guesthouse.dapr.topics import Listing
+    from guesthouse.dapr.listing import Listing
     from guesthouse.event import Reply
 
     class Slow:

@@ -14,10 +14,11 @@ from pathlib import Path
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from guesthouse.assembly import application_for, opened
-from guesthouse.cli.observed import probes_for
+from guesthouse.cli.telemetry import probes_for
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes

@@ -15,7 +15,8 @@ import wasmtime
 from guesthouse.assembly import application_for, opened, room_for, take_in
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.event import Event, Trigger
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics

@@ -38,7 +38,8 @@ from poisoned_events import batched, inference, odd_calls, picture_script, pictu
 
 from guesthouse.assembly import application_for, opened
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.inference import session
 from guesthouse.manifest import load

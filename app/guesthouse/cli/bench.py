@@ -1,7 +1,7 @@
 """`guesthouse bench`: how many events of one kind a server answers, how fast, and what that costs it.
 
-What sends them is `load.py`. This measures one application with its own events; what Guesthouse itself is compared
-with is in the repository's folder `bench`.
+The events are sent by `load_generator.py`. This command measures one application with events of its own; what
+Guesthouse itself is compared with is in the repository's folder `bench`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from guesthouse.cli import events
-from guesthouse.cli.load import Job, Load, NotServing, Outcome, Usage, serving
+from guesthouse.cli import event_options
+from guesthouse.cli.load_generator import Job, Load, NotServing, Outcome, Usage, serving
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note, print_json, print_table, progress
 from guesthouse.dapr.client import Client
@@ -57,18 +57,18 @@ Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.00
 
 @app.command(epilog=_EXAMPLE)
 def bench(
-    kind: events.Kind,
-    name: events.Name,
-    data: events.Data = "",
-    content_type: events.ContentType = "",
-    verb: events.Verb = "POST",
-    query: events.Query = "",
-    path: events.Path_ = "",
+    kind: event_options.Kind,
+    name: event_options.Name,
+    data: event_options.Data = "",
+    content_type: event_options.ContentType = "",
+    verb: event_options.Verb = "POST",
+    query: event_options.Query = "",
+    path: event_options.Path_ = "",
     concurrency: Callers = "1,4,16",
     requests: Requests = None,
     seconds: Seconds = None,
     timeout: Timeout = 60.0,
-    to: events.To = None,
+    to: event_options.To = None,
     pid: Pid = None,
     manifest: ManifestFile = DEFAULT_MANIFEST,
     json: Json = False,
@@ -83,7 +83,7 @@ def bench(
         raise typer.BadParameter("names the process of a server that runs already: give --to too", param_hint="--pid")
     if requests is None and seconds is None:
         seconds = SECONDS
-    event = events.read_event(kind, name, data, content_type, verb, query, path)
+    event = event_options.read_event(kind, name, data, content_type, verb, query, path)
     with _target(to, pid, manifest) as (address, process, token):
         job = Job(address, event, 1, requests, seconds, timeout)
         _try(job, token)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from guesthouse.cli import events
+from guesthouse.cli import event_options
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note
 from guesthouse.event import Cost, Destination, Event, Failure, Reply
@@ -33,14 +33,14 @@ Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.00
 
 @app.command(epilog=_EXAMPLE)
 def send(
-    kind: events.Kind,
-    name: events.Name,
-    data: events.Data = "",
-    content_type: events.ContentType = "",
-    verb: events.Verb = "POST",
-    query: events.Query = "",
-    path: events.Path_ = "",
-    to: events.To = None,
+    kind: event_options.Kind,
+    name: event_options.Name,
+    data: event_options.Data = "",
+    content_type: event_options.ContentType = "",
+    verb: event_options.Verb = "POST",
+    query: event_options.Query = "",
+    path: event_options.Path_ = "",
+    to: event_options.To = None,
     timeout: Timeout = 60.0,
     verbose: Verbose = False,
     manifest: ManifestFile = DEFAULT_MANIFEST,
@@ -51,7 +51,7 @@ def send(
 
     A token is taken from $APP_API_TOKEN.
     """
-    event = events.read_event(kind, name, data, content_type, verb, query, path)
+    event = event_options.read_event(kind, name, data, content_type, verb, query, path)
     try:
         if to is not None:
             from guesthouse.dapr.client import Client

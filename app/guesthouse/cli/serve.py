@@ -17,12 +17,13 @@ import typer
 
 from guesthouse import __version__, masking
 from guesthouse.assembly import application_for, opened, room_for, take_in, with_component
-from guesthouse.cli.observed import probes_for, traces_for
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
+from guesthouse.cli.telemetry import probes_for, traces_for
 from guesthouse.dapr.application import Application
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.server import ServeError, run_until_signal
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
 from guesthouse.event import Observer

@@ -16,8 +16,8 @@ from guesthouse.cli.options import LogFormat, LogLevel, example_text, new_app
 from guesthouse.cli.output import fail
 from guesthouse.manifest.rules import is_loopback
 from guesthouse.text import fault
+from guesthouse.web.guest_host import GuestHost, url_from_environment
 from guesthouse.web.server import LOOPBACK, application
-from guesthouse.web.sidecar import Sidecar, url_from_environment
 
 app = new_app()
 
@@ -46,10 +46,10 @@ def web(
     masking.hide([token, asked])
     for library in ("httpx2", "httpcore2"):  # they have lines of their own for each question to the sidecar
         logging.getLogger(library).setLevel(logging.WARNING)
-    sidecar = Sidecar(url_from_environment(), app, token)
+    guest_host = GuestHost(url_from_environment(), app, token)
     if not asked and not is_loopback(host):
         _log.warning("whoever reaches the page may use it: set GUESTHOUSE_PAGE_TOKEN", host=host)
-    served = application(sidecar, LOOPBACK if is_loopback(host) else None, asked)
+    served = application(guest_host, LOOPBACK if is_loopback(host) else None, asked)
     config = uvicorn.Config(
         served,
         host,
@@ -73,6 +73,6 @@ def web(
         "the page",
         url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
         app=app,
-        sidecar=sidecar.url,
+        sidecar=guest_host.url,
     )
     uvicorn.Server(config).run([listening])

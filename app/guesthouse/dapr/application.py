@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from guesthouse.dapr.component import Component
+from guesthouse.dapr.component.server import Component
 from guesthouse.dapr.server import ServeError, Server
 
 _LEAST = 1.0  # seconds for the last acknowledgements, however long the events took

@@ -41,8 +41,8 @@ from google.protobuf.empty_pb2 import Empty
 
 from guesthouse.dapr import convert, status
 from guesthouse.dapr.admission import Admission
+from guesthouse.dapr.listing import Listing, Subscription
 from guesthouse.dapr.tokens import Tokens
-from guesthouse.dapr.topics import Listing, Subscription
 from guesthouse.event import Event, Failure, Handler, Reason, Reply, Room
 from guesthouse_abi.deadline import Deadline
 

@@ -24,10 +24,10 @@ from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Callback, Events, Fetched
+from guesthouse.dapr.executor import ElasticExecutor
 from guesthouse.dapr.health import SERVICES, Health
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.tokens import Tokens
-from guesthouse.dapr.topics import Listing
-from guesthouse.dapr.workers import Workers
 from guesthouse.event import Handler
 
 _log = structlog.get_logger("guesthouse")
@@ -79,7 +79,7 @@ class Server:
         self._started = False
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = Workers(config.at_work, config.threads, "event")
+        self._threads = ElasticExecutor(config.at_work, config.threads, "event")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
         self._server = grpc.server(self._threads, options=_options(config))  # type: ignore[arg-type]
         self._tokens = Tokens(config.tokens)

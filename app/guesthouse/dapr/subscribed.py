@@ -18,8 +18,8 @@ import structlog
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 
-from guesthouse.dapr.sidecar import Endpoint
-from guesthouse.dapr.topics import Listing
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.listing import Listing
 from guesthouse.event import Event, Failure, Reply, Trigger
 from guesthouse.system.threads import lasting
 

@@ -13,7 +13,7 @@ from guesthouse.manifest.tables import Manifest
 from guesthouse.manifest.text import Where, key_path, shown
 from guesthouse.text import fault
 
-#: What stands for something in the key of a state, as `dapr.sidecar.state_key` fills it in.
+#: What stands for something in the key of a state, as `dapr.outputs.state_key` fills it in.
 STATE_PLACEHOLDERS = ("{id}", "{name}", "{sha256}")
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")

@@ -24,7 +24,8 @@ from guesthouse.guests.log import GuestLog
 from guesthouse.inference import session
 from guesthouse.manifest import tables
 from guesthouse.manifest.tables import RESERVED
-from guesthouse.page.feed import STEP, STEPS, Feed, Json, milliseconds
+from guesthouse.page.arrivals import Arrivals
+from guesthouse.page.counts import STEP, STEPS, Counts, Json, milliseconds
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import Reloads
@@ -41,9 +42,12 @@ _FOLDERS = re.compile(r"(?<![\w.~-])/(?:[^\s/:;,'\"]+/)+")
 class HostMethods:
     """An `event.Handler` before another one."""
 
-    def __init__(self, plans: Plans, feed: Feed, following: Handler, reloads: Reloads | None = None) -> None:
+    def __init__(
+        self, plans: Plans, counts: Counts, arrivals: Arrivals, following: Handler, reloads: Reloads | None = None
+    ) -> None:
         self._plans = plans
-        self._feed = feed
+        self._counts = counts
+        self._arrivals = arrivals
         self._following = following
         self._reloads = reloads if reloads is not None else Reloads()
         self._calls: dict[str, Deadline] = {}  # those under way that can be taken back, by name
@@ -87,14 +91,14 @@ class HostMethods:
         if name == "status":
             return _json_reply(self.status())
         if name == "events":
-            return _json_reply(self._feed.after(parse_qs(event.query).get("after", [""])[-1]))
+            return _json_reply(self._arrivals.after(parse_qs(event.query).get("after", [""])[-1]))
         kind, _, id = name.partition("/")
         plan = self._plans.now
         if kind == "cancel" and _CALL.fullmatch(id):
             return _json_reply({"canceled": self._cancel(id)})
         if kind == "guests" and id in plan.guests:
             return _json_reply(self._details(plan, id))
-        picture = self._feed.picture(id, large=event.query == "large") if kind == "pictures" else None
+        picture = self._arrivals.picture(id, large=event.query == "large") if kind == "pictures" else None
         if picture is None:
             raise Failure(Reason.NOT_FOUND, f"the host does not answer the method {event.name!r}")
         return Reply(picture, "image/jpeg")
@@ -143,7 +147,7 @@ class HostMethods:
                 }
                 for model in plan.models.models
             ],
-            "unrouted": self._feed.unrouted,
+            "unrouted": self._counts.unrouted,
         }
 
     def _guest(self, plan: Plan, name: str) -> dict[str, Json]:
@@ -157,7 +161,7 @@ class HostMethods:
             "models": sorted(set(table.models.values())),
             "limits": {"input": guest.limits.input, "time": guest.limits.time},
             "slots": {"busy": slots.busy, "limit": slots.limit, "queued": slots.queued, "queue": slots.queue},
-            **self._feed.counts(name),
+            **self._counts.summary(name),
         }
 
     def _details(self, plan: Plan, name: str) -> dict[str, Json]:
@@ -170,7 +174,7 @@ class HostMethods:
             "sha256": guest.code.sha256,
             "loaded": round(self._loaded.get(name, self._switched), 3),
             "limits": dataclasses.asdict(guest.limits),
-            **self._feed.details(name),
+            **self._counts.details(name),
             "log": [
                 {"at": round(line.at, 3), "stream": line.stream, "text": masking.masked(line.text), "cut": line.cut}
                 for line in (log.last() if isinstance(log, GuestLog) else ())

@@ -40,7 +40,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guesthouse.web import faults
-from guesthouse.web.sidecar import Answer, Sidecar
+from guesthouse.web.guest_host import Answer, GuestHost
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_BODY = 16 * 2**20  # bytes; what a guest takes by default
@@ -67,18 +67,18 @@ _HEADERS = {
 }
 
 
-def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK, token: str = "") -> Starlette:
+def application(guest_host: GuestHost, hosts: frozenset[str] | None = LOOPBACK, token: str = "") -> Starlette:
     """The ASGI application. `hosts`: the names under which a browser may ask (None: any).
 
     `token` is asked for, where it is not empty: as the password of any name, which browsers ask their users for
     (RFC 7617), or as `Authorization: Bearer`. `/healthz` needs none.
     """
-    api = _Api(sidecar)
+    api = _Api(guest_host)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await sidecar.close()
+        await guest_host.close()
 
     return Starlette(
         routes=[
@@ -99,8 +99,8 @@ def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK, token
 class _Api:
     """What the page's script asks for."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
+    def __init__(self, guest_host: GuestHost) -> None:
+        self._guest_host = guest_host
         self._methods: dict[str, list[str]] = {}  # what the guest behind each of the host's methods takes
 
     async def status(self, _: Request) -> Response:
@@ -127,7 +127,7 @@ class _Api:
         if not _PICTURE.fullmatch(id):
             raise HTTPException(404)
         query = "large" if request.url.query == "large" else ""
-        answer = await self._sidecar.invoke(f"_guesthouse/pictures/{id}", verb="GET", query=query, wait=QUICK)
+        answer = await self._guest_host.invoke(f"_guesthouse/pictures/{id}", verb="GET", query=query, wait=QUICK)
         return Response(answer.body, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     async def call(self, request: Request) -> Response:
@@ -137,7 +137,9 @@ class _Api:
         body = await _body(request)
         kind = request.headers.get("content-type", "")
         name = uuid.uuid4().hex
-        call = self._sidecar.invoke(method, body, kind=kind if _TYPE.fullmatch(kind) else "", call=name, wait=PATIENCE)
+        call = self._guest_host.invoke(
+            method, body, kind=kind if _TYPE.fullmatch(kind) else "", call=name, wait=PATIENCE
+        )
         try:
             answer = await _while_there(request, call, functools.partial(self._cancel, name))
         except faults.Fault as fault:
@@ -155,7 +157,7 @@ class _Api:
     async def _cancel(self, call: str) -> bool:
         """Have the host end a call, for no sidecar tells it that nobody waits; whether it has."""
         try:
-            answer = await self._sidecar.invoke(f"_guesthouse/cancel/{call}", wait=QUICK)
+            answer = await self._guest_host.invoke(f"_guesthouse/cancel/{call}", wait=QUICK)
             return json.loads(answer.body).get("canceled") is True
         except (faults.Fault, ValueError, AttributeError):
             return False  # a host that does not know this page, or knows nothing of this
@@ -163,7 +165,7 @@ class _Api:
     async def _ask(self, name: str, query: str = "") -> dict[str, Any]:
         """What one of the host's own methods answers."""
         try:
-            answer = await self._sidecar.invoke(f"_guesthouse/{name}", verb="GET", query=query, wait=QUICK)
+            answer = await self._guest_host.invoke(f"_guesthouse/{name}", verb="GET", query=query, wait=QUICK)
             found: dict[str, Any] = json.loads(answer.body)
         except faults.Fault as fault:
             if fault.reason != "NOT_FOUND":
@@ -172,7 +174,7 @@ class _Api:
             pass  # a guest that answers everything, and knows nothing of this
         else:
             return found
-        raise faults.not_shown(self._sidecar.app, await self._sidecar.own_app())
+        raise faults.not_shown(self._guest_host.app, await self._guest_host.own_app())
 
 
 async def _while_there(

@@ -25,7 +25,7 @@ TICK = 0.005  # seconds between looks at the calls, while more of them are here 
 _LINGER = 200  # looks without a call that waits, before the looking ends
 
 
-class Workers(Executor):
+class ElasticExecutor(Executor):
     """Answers calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
 
     `most` is the greatest number of threads.

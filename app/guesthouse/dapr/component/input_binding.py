@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 import grpc
 
 from guesthouse.dapr import status
-from guesthouse.dapr.component_reader import Bounds, Reader, Stream
-from guesthouse.dapr.component_service import LARGEST, instance_of, properties_of
+from guesthouse.dapr.component.reader import Bounds, Reader, Stream
+from guesthouse.dapr.component.resource import LARGEST, instance_of, properties_of
 from guesthouse.dapr.proto import components_pb2_grpc
 from guesthouse.dapr.proto.components_pb2 import (
     InputBindingInitRequest,

@@ -24,7 +24,7 @@ import grpc
 
 from guesthouse.dapr import convert, status
 from guesthouse.dapr.callback import AROUND, Events
-from guesthouse.dapr.component_service import LARGEST, instance_of, properties_of
+from guesthouse.dapr.component.resource import LARGEST, instance_of, properties_of
 from guesthouse.dapr.proto import components_pb2_grpc
 from guesthouse.dapr.proto.components_pb2 import (
     InvokeRequest,

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from guesthouse.web.guest_host import GuestHost
 from guesthouse.web.server import application
-from guesthouse.web.sidecar import Sidecar
 from support.ports import free_port
 from support.waiting import join, until
 
@@ -90,7 +90,7 @@ def sidecar() -> Iterator[Stands]:
 
 @pytest.fixture
 def page(sidecar: Stands) -> Iterator[TestClient]:
-    with TestClient(application(Sidecar(sidecar.url, "vision")), base_url="http://127.0.0.1:8080") as client:
+    with TestClient(application(GuestHost(sidecar.url, "vision")), base_url="http://127.0.0.1:8080") as client:
         yield client
 
 

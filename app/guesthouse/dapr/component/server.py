@@ -1,6 +1,6 @@
 """Guesthouse as a pluggable component of Dapr: the gRPC server on a Unix socket, its start and its end.
 
-What it serves is in `component_output` (guests as operations) and `component_input` (replies as events). It may run
+What it serves is in `output_binding` (guests as operations) and `input_binding` (replies as events). It may run
 beside the application's own server in one process, over the same guests.
 """
 
@@ -16,13 +16,13 @@ from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Events
-from guesthouse.dapr.component_input import STREAMS, InputBinding, Replies
-from guesthouse.dapr.component_output import OutputBinding
-from guesthouse.dapr.component_socket import Socket
+from guesthouse.dapr.component.input_binding import STREAMS, InputBinding, Replies
+from guesthouse.dapr.component.output_binding import OutputBinding
+from guesthouse.dapr.component.unix_socket import Socket
+from guesthouse.dapr.executor import ElasticExecutor
 from guesthouse.dapr.proto import components_pb2, components_pb2_grpc
 from guesthouse.dapr.server import SPARE_THREADS, ServeError
 from guesthouse.dapr.tokens import Tokens
-from guesthouse.dapr.workers import Workers
 from guesthouse.event import Handler
 
 _LINGER = 0.2  # seconds
@@ -59,7 +59,7 @@ class Component:
         self.socket = Socket(config.folder, config.name, config.permissions)
         self._replies = replies
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = Workers(config.at_work, config.threads + STREAMS, "component")
+        self._threads = ElasticExecutor(config.at_work, config.threads + STREAMS, "component")
         # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
         self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
         served = [reflection.SERVICE_NAME]

@@ -36,7 +36,7 @@ class Answer:
     seconds: float
 
 
-class Sidecar:
+class GuestHost:
     """Invokes methods of the application `app` through the sidecar at `url`. Close it with `close`."""
 
     def __init__(self, url: str, app: str, token: str = "") -> None:

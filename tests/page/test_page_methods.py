@@ -22,13 +22,15 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from guesthouse import masking
 from guesthouse.assembly import opened, room_for
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.log import KEPT, KEPT_TEXT, GuestLog
 from guesthouse.manifest import load
 from guesthouse.manifest.read import ManifestError
-from guesthouse.page.feed import Feed
+from guesthouse.page.arrivals import Arrivals
+from guesthouse.page.counts import Counts
 from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
@@ -171,7 +173,7 @@ def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
     """A reload that changes nothing of a guest leaves its time; one that does is the guest's last."""
     path = write(tmp_path, PAGE)
     with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
-        methods = HostMethods(plans, Feed(), Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1"))))
+        methods = HostMethods(plans, Counts(), Arrivals(), Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1"))))
 
         def asked(name: str) -> Any:
             event = Event(Trigger.INVOKE, f"_guesthouse/{name}", metadata={"dapr-caller-app-id": "web"})
@@ -238,7 +240,7 @@ def test_the_status_says_how_the_last_reload_ended_without_folders_and_secrets(t
     with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
         reloads = Reloads()
         following = Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1")))
-        methods = HostMethods(plans, Feed(), following, reloads)
+        methods = HostMethods(plans, Counts(), Arrivals(), following, reloads)
         source = Source(path, functools.partial(load, path), room_for(plan.manifest))
         reloader = Reloader(plans, source, Hears(ended=[reloads.ended]))
         assert methods.status()["reload"] is None

@@ -10,10 +10,10 @@ import pytest
 from component_ends import Reading, Sidecar
 from dapr_ends import Script
 
-from guesthouse.dapr.component import Component
-from guesthouse.dapr.component_input import STREAMS, VIA
-from guesthouse.dapr.component_reader import Bounds, Reader
-from guesthouse.dapr.component_service import LARGEST
+from guesthouse.dapr.component.input_binding import STREAMS, VIA
+from guesthouse.dapr.component.reader import Bounds, Reader
+from guesthouse.dapr.component.resource import LARGEST
+from guesthouse.dapr.component.server import Component
 from guesthouse.dapr.proto.components_pb2 import PingRequest, ReadResponse
 from guesthouse.dapr.server import SPARE_THREADS
 from guesthouse.event import Failure, Reason, Reply
