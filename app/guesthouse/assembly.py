@@ -14,8 +14,10 @@ from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
 from guesthouse.dapr.component.unix_socket import socket_folder
+from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
-from guesthouse.dapr.server import SPARE_THREADS, Server, ServerConfig
+from guesthouse.dapr.server import Server, ServerConfig
+from guesthouse.dapr.transport import Drain
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
@@ -94,6 +96,16 @@ def with_component(manifest: Manifest, name: str) -> Manifest:
     return manifest.model_copy(update={"component": component})
 
 
+class ServedApplication(Application):
+    """The application of a manifest; its list of transports is made here."""
+
+    def __init__(self, server: Server, component: Component | None, drain: Drain) -> None:
+        self.server = server
+        self.component = component
+        # The server last: whoever sees its port open may start a sidecar, which looks for the component at once.
+        super().__init__([server] if component is None else [component, server], drain)
+
+
 def application_for(
     plans: Plans,
     outputs: Outputs,
@@ -104,8 +116,8 @@ def application_for(
     traces: Traces | None = None,
     fetched: Fetched | None = None,
     reloads: Reloads | None = None,
-) -> Application:
-    """The gRPC application over plans, not started yet; `host` and `port` go before the manifest's.
+) -> ServedApplication:
+    """The application of plans, not started yet; `host` and `port` go before the manifest's.
 
     `observers` hear of every event besides the log, and what the manifest itself asks for; `fetched` hears of each
     time that a sidecar asked for its subscriptions; `reloads` knows how the last one ended.
@@ -121,20 +133,17 @@ def application_for(
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
         threads=threads,
         at_work=_at_work(),
-        notice=settings.drain.notice,
-        limit=settings.drain.limit,
         reflection=settings.reflection,
     )
+    drain = Drain(settings.drain.notice, settings.drain.limit)
     component = manifest.component
     if component is None:
         handler = _handler(plans, outputs, observers, traces, reloads)
-        return Application(Server(config, handler, listing(manifest), fetched))
+        return ServedApplication(Server(config, handler, listing(manifest), fetched), None, drain)
     replies = _replies(component)
     handler = _handler(plans, outputs, [*observers, replies], traces, reloads)
-    return Application(
-        Server(config, handler, listing(manifest), fetched),
-        Component(_component(manifest, component), handler, replies),
-    )
+    server = Server(config, handler, listing(manifest), fetched)
+    return ServedApplication(server, Component(_component(manifest, component), handler, replies), drain)
 
 
 def _threads(manifest: Manifest) -> int:
@@ -157,8 +166,6 @@ def _component(manifest: Manifest, settings: ComponentTable) -> ComponentConfig:
         message=server.message,
         threads=_threads(manifest),
         at_work=_at_work(),
-        notice=server.drain.notice,
-        limit=server.drain.limit,
     )
 
 

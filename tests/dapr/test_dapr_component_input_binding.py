@@ -14,8 +14,8 @@ from guesthouse.dapr.component.input_binding import STREAMS, VIA
 from guesthouse.dapr.component.reader import Bounds, Reader
 from guesthouse.dapr.component.resource import LARGEST
 from guesthouse.dapr.component.server import Component
+from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.proto.components_pb2 import PingRequest, ReadResponse
-from guesthouse.dapr.server import SPARE_THREADS
 from guesthouse.event import Failure, Reason, Reply
 from support.waiting import until
 

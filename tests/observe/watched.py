@@ -13,9 +13,8 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from guesthouse.assembly import application_for, opened
+from guesthouse.assembly import ServedApplication, application_for, opened
 from guesthouse.cli.telemetry import probes_for
-from guesthouse.dapr.application import Application
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
@@ -36,7 +35,7 @@ class Watched:
     """What a test may ask."""
 
     client: Client
-    application: Application
+    application: ServedApplication
     probes: Probes
     plan: Plan
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import wasmtime
 
-from guesthouse.assembly import application_for, opened, room_for, take_in
-from guesthouse.dapr.application import Application
+from guesthouse.assembly import ServedApplication, application_for, opened, room_for, take_in
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
@@ -72,7 +71,7 @@ class Reloading:
     """What a test may ask."""
 
     client: Client
-    application: Application
+    application: ServedApplication
     plans: Plans
     reloader: Reloader
     metrics: Metrics

@@ -11,7 +11,7 @@ from guesthouse.assembly import opened
 from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, number, print_json, print_table
-from guesthouse.dapr.callback import AROUND
+from guesthouse.dapr.unary import AROUND
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part

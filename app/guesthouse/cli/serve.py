@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,15 +15,14 @@ import structlog
 import typer
 
 from guesthouse import __version__, masking
-from guesthouse.assembly import application_for, opened, room_for, take_in, with_component
+from guesthouse.assembly import ServedApplication, application_for, opened, room_for, take_in, with_component
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail
 from guesthouse.cli.telemetry import probes_for, traces_for
-from guesthouse.dapr.application import Application
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
-from guesthouse.dapr.server import ServeError, run_until_signal
 from guesthouse.dapr.subscribed import Subscribed
+from guesthouse.dapr.transport import ServeError
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
 from guesthouse.inference import session
@@ -36,6 +34,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import Hears, Reloader, Reloads, Source, files_of
 from guesthouse.system import malloc
+from guesthouse.system.signals import run_until_signal
 from guesthouse.system.stamps import stamps
 
 app = new_app()
@@ -153,7 +152,11 @@ def serve(
             _announce(plan, application, probes, seconds)
             reloader.start()  # not before: what it says comes after that
 
-        code = run_until_signal(_Ending(reloader, application), {signal.SIGHUP: reloader.request}, ready)
+        def drain() -> None:
+            reloader.stop()  # nothing is reloaded from now on
+            application.drain()
+
+        code = run_until_signal(drain, {signal.SIGHUP: reloader.request}, ready)
         _log.info("ended")
     raise typer.Exit(code)
 
@@ -179,19 +182,7 @@ def _hang_ups() -> Iterator[threading.Event]:
         signal.signal(signal.SIGHUP, before)
 
 
-@dataclass(frozen=True)
-class _Ending:
-    """See `server.Drains`: nothing is reloaded while it drains."""
-
-    reloader: Reloader
-    application: Application
-
-    def drain(self) -> bool:
-        self.reloader.stop()
-        return self.application.drain()
-
-
-def _announce(plan: Plan, application: Application, probes: Probes | None, seconds: float) -> None:
+def _announce(plan: Plan, application: ServedApplication, probes: Probes | None, seconds: float) -> None:
     plan.log_notes()
     server, component = application.server, application.component
     _log.info(

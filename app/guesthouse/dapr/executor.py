@@ -21,6 +21,7 @@ from guesthouse.system.threads import lasting
 P = ParamSpec("P")
 T = TypeVar("T")
 
+SPARE_THREADS = 8  # of a server, never taken by events: health probes and refusals find one at once
 TICK = 0.005  # seconds between looks at the calls, while more of them are here than threads at work
 _LINGER = 200  # looks without a call that waits, before the looking ends
 

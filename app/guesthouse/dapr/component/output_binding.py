@@ -23,7 +23,6 @@ from collections.abc import Iterable
 import grpc
 
 from guesthouse.dapr import convert, status
-from guesthouse.dapr.callback import AROUND, Events
 from guesthouse.dapr.component.resource import LARGEST, instance_of, properties_of
 from guesthouse.dapr.proto import components_pb2_grpc
 from guesthouse.dapr.proto.components_pb2 import (
@@ -36,6 +35,7 @@ from guesthouse.dapr.proto.components_pb2 import (
     PingRequest,
     PingResponse,
 )
+from guesthouse.dapr.unary import AROUND, UnaryCalls
 from guesthouse.event import Event, Failure, Reason, Room, Trigger
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ FAILURES = ("error", "answer")
 class OutputBinding(components_pb2_grpc.OutputBindingServicer):
     """The service by which sidecars run `guests`."""
 
-    def __init__(self, events: Events, guests: Iterable[str]) -> None:
-        self._events = events
+    def __init__(self, calls: UnaryCalls, guests: Iterable[str]) -> None:
+        self._calls = calls
         self._guests = tuple(guests)
         self._create: dict[str, str] = {}  # by instance: the guest that `create` runs
 
@@ -110,7 +110,7 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
             )
             return Event(Trigger.OPERATION, guest, body, content_type, metadata=found, room=room, fault=fault)
 
-        reply = self._events.dispatch(to_event, request, context)
+        reply = self._calls.answer(to_event, request, context)
         return InvokeResponse(data=reply.body, content_type=reply.content_type, metadata={"guest": reply.guest})
 
     def _guest(self, operation: str, named: str, instance: str) -> str:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from guesthouse.dapr.server import ServeError
+from guesthouse.dapr.transport import ServeError
 
 #: daprd reads the first; Dapr's injector on Kubernetes sets the second in the component's container; Dapr's Go SDK
 #: knows the third too.
