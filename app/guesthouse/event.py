@@ -16,12 +16,27 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Trigger(str, enum.Enum):
-    """What set an event off."""
+    """What set an event off. An entry has all that other rooms ask of a trigger; its routes are `Manifest.routes`.
 
-    INVOKE = "invoke"
-    BINDING = "binding"
-    TOPIC = "topic"
-    JOB = "job"
+    - `in_message`: the reply goes back in a message of the application's server, which `server.message` bounds;
+    - `arrives`: the event comes by itself, and the page's live feed shows it: nobody waits to be shown the reply;
+    - `faas`: OpenTelemetry's `faas.trigger`, https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/.
+    """
+
+    in_message: bool
+    arrives: bool
+    faas: str
+
+    def __new__(cls, value: str, in_message: bool = False, arrives: bool = True, faas: str = "other") -> Trigger:
+        self = str.__new__(cls, value)
+        self._value_ = value
+        self.in_message, self.arrives, self.faas = in_message, arrives, faas
+        return self
+
+    INVOKE = "invoke", True, False, "http"
+    BINDING = "binding", True
+    TOPIC = "topic", False, True, "pubsub"
+    JOB = "job", False, True, "timer"
     OPERATION = "operation"  # of our own output binding
 
 

@@ -88,8 +88,10 @@ def ask(client: Client, method: str, query: str = "", caller: str = "web") -> by
 def test_the_status_lists_guests_methods_and_slots(client: Client):
     status = json.loads(ask(client, "_guesthouse/status"))
     assert status["app"] == "vision"
-    assert status["methods"] == [{"method": "echo", "guest": "echo", "verbs": []}]
-    assert status["bindings"] == [{"name": "camera", "guest": "echo", "to": []}]
+    assert status["routes"] == [
+        {"trigger": "invoke", "name": "echo", "guest": "echo", "arrives": False, "verbs": []},
+        {"trigger": "binding", "name": "camera", "guest": "echo", "arrives": True},
+    ]
     (guest,) = status["guests"]
     assert guest["name"] == "echo"
     assert guest["slots"]["busy"] == 0

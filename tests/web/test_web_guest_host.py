@@ -24,7 +24,10 @@ from support.ports import free_port
 from support.waiting import join, until
 
 GUEST = {"name": "tensor", "takes": ["application/octet-stream"]}
-STATUS = {"methods": [{"method": "api/tensor", "guest": "tensor", "verbs": []}], "guests": [GUEST]}
+STATUS = {
+    "routes": [{"trigger": "invoke", "name": "api/tensor", "guest": "tensor", "arrives": False, "verbs": []}],
+    "guests": [GUEST],
+}
 NOT_FOUND = {"domain": "guesthouse", "reason": "NOT_FOUND"}
 REFUSED = {"domain": "guesthouse", "reason": "GUEST", "metadata": {"guest": "tensor"}}
 

@@ -15,7 +15,7 @@ from guesthouse.dapr.unary import AROUND
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
-from guesthouse.manifest.tables import Binding, Invoke, Job, Topic
+from guesthouse.manifest.tables import Binding, Invoke, Topic
 from guesthouse.manifest.text import format_size
 from guesthouse.plan.plan import Plan
 
@@ -91,7 +91,7 @@ def _unreadable(file: Path) -> str | None:
 def _unsendable(manifest: Manifest) -> Iterator[str]:
     """Guests whose largest replies do not fit into a message. (A topic's or a job's reply is not sent back.)"""
     message = manifest.server.message
-    named = {route.guest for route in manifest.invoke} | {route.guest for route in manifest.binding}
+    named = {route.guest for route in manifest.routes() if route.trigger.in_message}
     for name in sorted(named):
         output = manifest.guests[name].limits.output
         if output > message - AROUND:
@@ -171,12 +171,11 @@ def _hints(guest: Guest) -> Iterator[str]:
 
 def _routes(manifest: Manifest) -> Iterator[Row]:
     for route in manifest.routes():
-        if route.table is not None:  # an operation is its guest's name
-            yield {"route": route.trigger.value, "name": route.name, "guest": route.guest, "for": _which(route.table)}
+        yield {"route": route.trigger.value, "name": route.name, "guest": route.guest, "for": _which(route.table)}
 
 
-def _which(table: Invoke | Binding | Topic | Job) -> object:
-    """Which of the events by that name a route is for, or where its replies go."""
+def _which(table: object) -> object:
+    """Which of the events by that name a route is for, or where its replies go; "" where its table says neither."""
     if isinstance(table, Invoke):
         return table.verbs or "all usual verbs"
     if isinstance(table, Topic):

@@ -140,7 +140,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     @answered
     def OnJobEvent(self, request: JobEventRequest, context: grpc.ServicerContext) -> JobEventResponse:
         """A scheduled job."""
-        self._calls.answer(convert.job_event, request, context, replies=False)
+        self._calls.answer(convert.job_event, request, context)
         return JobEventResponse()
 
     OnBulkTopicEventAlpha1 = OnBulkTopicEvent
@@ -165,7 +165,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     ) -> Failure | None:
         """Answer one message; None when that went well. Raises only where the whole call is refused."""
         try:
-            self._calls.answer(to_event, request, context, replies=False)
+            self._calls.answer(to_event, request, context)
         except Exception as error:
             failure = status.failure_of(error)
             if failure.reason is Reason.DENIED:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -73,6 +73,13 @@ class Client:
         self._application = appcallback_pb2_grpc.AppCallbackStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = appcallback_pb2_grpc.AppCallbackHealthCheckStub(self._channel)  # type: ignore[no-untyped-call]
 
+        self._calls: dict[Trigger, Callable[[Event, float | None], Reply]] = {
+            Trigger.INVOKE: self._invoke,
+            Trigger.BINDING: self._binding,
+            Trigger.TOPIC: self._topic,
+            Trigger.JOB: self._job,
+        }
+
     def __enter__(self) -> Client:
         return self
 
@@ -102,18 +109,14 @@ class Client:
 
         Raises `Failure` with the application's own reason and text; `timeout` is in seconds.
         """
-        if event.trigger is Trigger.OPERATION:
-            raise Failure(
-                Reason.NOT_FOUND, "an operation comes through the component's socket, not over this connection"
-            )
+        call = self._calls.get(event.trigger)
+        if call is None:
+            text = f"no {event.trigger.value} can be sent over this connection"
+            if event.trigger is Trigger.OPERATION:
+                text = f"{text}: an operation comes through the component's socket"
+            raise Failure(Reason.NOT_FOUND, text)
         try:
-            if event.trigger is Trigger.INVOKE:
-                return self._invoke(event, timeout)
-            if event.trigger is Trigger.BINDING:
-                return self._binding(event, timeout)
-            if event.trigger is Trigger.TOPIC:
-                return self._topic(event, timeout)
-            return self._job(event, timeout)
+            return call(event, timeout)
         except grpc.RpcError as error:
             raise self._failure(error) from None
 

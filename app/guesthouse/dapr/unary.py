@@ -34,15 +34,14 @@ class UnaryCalls:
         to_event: Callable[[Request, Metadata], Event],
         request: Request,
         context: grpc.ServicerContext,
-        *,
-        replies: bool = True,
     ) -> Reply:
-        """Answer the event of one call; `replies`: its reply goes back in the answer. Raises as `Events` does."""
+        """Answer the event of one call. Raises as `Events` does."""
         metadata, events = context.invocation_metadata(), self._events
         events.admit(metadata, context.peer)
         try:
             event = to_event(request, metadata)
-            event.room = event.room or self._room if replies else None
+            if event.trigger.in_message:
+                event.room = self._room
             return events.dispatch(event, deadline_of(context))
         finally:
             events.leave()

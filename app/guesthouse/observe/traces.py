@@ -35,9 +35,6 @@ TEXT = 256  # characters of a name or an error in a span
 _W3C = TraceContextTextMapPropagator()
 _log = logging.getLogger(__name__)
 
-# https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/
-_FAAS = {Trigger.INVOKE: "http", Trigger.TOPIC: "pubsub", Trigger.JOB: "timer"}
-
 
 class TracesError(Exception):
     """Traces cannot be sent as it was asked for; `faults` says why, and what to do."""
@@ -99,7 +96,7 @@ class _Handler:
         span = self._tracer.start_span(
             event.trigger.value,
             _W3C.extract(context_of(event.metadata), context=Context()),
-            SpanKind.SERVER if event.trigger is Trigger.INVOKE else SpanKind.CONSUMER,
+            SpanKind.CONSUMER if event.trigger.arrives else SpanKind.SERVER,
             _attributes(event),
         )
         zero = time.time_ns() - time.perf_counter_ns()
@@ -166,7 +163,7 @@ def _attributes(event: Event) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         "guesthouse.trigger": event.trigger.value,
         "guesthouse.name": event.name[:TEXT],
-        "faas.trigger": _FAAS.get(event.trigger, "other"),
+        "faas.trigger": event.trigger.faas,
     }
     if event.verb:
         attributes["http.request.method"] = event.verb

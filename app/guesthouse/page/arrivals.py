@@ -1,7 +1,7 @@
 """The latest events that came by themselves, for the page's live feed: what arrived, what was replied, their pictures.
 
-`Arrivals` hears of every event (`event.Observer`) and keeps the last `ARRIVALS` of those whose sender shows no reply to
-anybody (see `event.Trigger`), with at most `PICTURE_BYTES` of their pictures. Nothing is decoded in the event's thread:
+`Arrivals` hears of every event (`event.Observer`) and keeps the last `ARRIVALS` of those that came by themselves
+(`event.Trigger.arrives`), with at most `PICTURE_BYTES` of their pictures. Nothing is decoded in the event's thread:
 a picture is made small when somebody first asks for it. Who may ask is decided in `methods`.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import simplejpeg
 
-from guesthouse.event import Cost, Event, Failure, Reply, Trigger
+from guesthouse.event import Cost, Event, Failure, Reply
 from guesthouse.page.counts import TEXT_BYTES, Json, milliseconds
 from guesthouse.tracecontext import trace_id
 from guesthouse_abi.deadline import Deadline
@@ -53,13 +53,13 @@ class Arrivals:
 
     def answered(self, event: Event, reply: Reply) -> None:
         """Keep the event where it came by itself."""
-        if event.trigger is not Trigger.INVOKE:
+        if event.trigger.arrives:
             with self._lock:
                 self._keep(_Arrival(event, reply.guest, reply.cost, self._wall()), event.body, reply)
 
     def failed(self, event: Event, failure: Failure) -> None:
         """Keep the event where it came by itself."""
-        if event.trigger is not Trigger.INVOKE:
+        if event.trigger.arrives:
             with self._lock:
                 arrival = _Arrival(event, failure.guest, failure.cost, self._wall(), failure)
                 self._keep(arrival, event.body, None)

@@ -132,10 +132,7 @@ class HostMethods:
             "reload": self._reload(),
             "step": STEP,
             "steps": STEPS,
-            "methods": [{"method": i.method, "guest": i.guest, "verbs": i.verbs} for i in manifest.invoke],
-            "bindings": [{"name": b.name, "guest": b.guest, "to": b.to} for b in manifest.binding],
-            "topics": [{"name": f"{t.pubsub}/{t.topic}", "guest": t.guest} for t in manifest.topic],
-            "jobs": [{"name": j.name, "guest": j.guest} for j in manifest.job],
+            "routes": [_route(entry) for entry in manifest.routes()],
             "guests": [self._guest(plan, name) for name in plan.guests],
             "models": [
                 {
@@ -193,6 +190,18 @@ def takes(table: tables.Guest, guest: Guest) -> list[str]:
     pictures = {wanted.name for wanted in guest.code.module.imports if wanted.module == "wasmedge_image"}
     formats = {"image/jpeg": "load_jpg", "image/png": "load_png"}
     return [kind for kind, part in formats.items() if any(part in name or name == "load_image" for name in pictures)]
+
+
+def _route(entry: tables.RouteEntry) -> dict[str, Json]:
+    """`arrives`: whether the events of this route appear in the live feed."""
+    verbs = {"verbs": entry.table.verbs} if isinstance(entry.table, tables.Invoke) else {}
+    return {
+        "trigger": entry.trigger.value,
+        "name": entry.name,
+        "guest": entry.guest,
+        "arrives": entry.trigger.arrives,
+        **verbs,
+    }
 
 
 def headers(reply: Reply) -> Headers:

@@ -106,7 +106,8 @@ class _Api:
     async def status(self, _: Request) -> Response:
         status = await self._ask("status")
         takes = {guest["name"]: guest.get("takes", []) for guest in status["guests"]}
-        self._methods = {str(entry["method"]): takes.get(entry["guest"], []) for entry in status["methods"]}
+        invoked = [route for route in status["routes"] if route["trigger"] == "invoke"]
+        self._methods = {str(route["name"]): takes.get(route["guest"], []) for route in invoked}
         return _json(status)
 
     async def guest(self, request: Request) -> Response:
