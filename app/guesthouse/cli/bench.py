@@ -24,9 +24,9 @@ from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example
 from guesthouse.cli.output import fail, note, print_json, print_table, progress
 from guesthouse.dapr.client import Client
 from guesthouse.event import Failure
+from guesthouse.faults import fault
 from guesthouse.manifest import load
-from guesthouse.plan.tokens import TokenFault, tokens_of
-from guesthouse.text import fault
+from guesthouse.plan.tokens import tokens_of
 
 app = new_app()
 
@@ -126,10 +126,7 @@ def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]
     if loaded.server.tls is not None:
         remedy = "measure with a manifest without [server.tls], or a running server with --to"
         fail([fault("this server speaks TLS, bench does not", str(manifest), remedy)])
-    try:
-        token = next(iter(tokens_of(loaded.server)), None)
-    except TokenFault as error:
-        fail([str(error)])
+    token = next(iter(tokens_of(loaded.server)), None)
 
     def command(port: int) -> list[str]:
         options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]

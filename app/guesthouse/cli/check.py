@@ -12,6 +12,7 @@ from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.unary import AROUND
+from guesthouse.faults import Faults
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -76,8 +77,10 @@ def _beneath(path: Path) -> Iterator[str]:
     try:
         with opened(sound):
             pass
-    except Exception as error:  # what has no faults to list is said once the manifest is in order
-        yield from getattr(error, "faults", ())
+    except Faults as error:
+        yield from error.faults
+    except Exception:  # it is reported once the manifest is in order
+        return
 
 
 def _unreadable(file: Path) -> str | None:

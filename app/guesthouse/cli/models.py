@@ -16,10 +16,10 @@ from tomlkit.exceptions import TOMLKitError
 
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note, print_table
+from guesthouse.faults import fault
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.rules import closest
 from guesthouse.manifest.tables import Model
-from guesthouse.text import fault
 
 if TYPE_CHECKING:
     from guesthouse.inference.onnx import OnnxModel

@@ -18,6 +18,7 @@ from typing import NoReturn
 import structlog
 import typer
 
+from guesthouse.faults import Faults
 from guesthouse.observe import logs
 from guesthouse.text import escaped
 
@@ -46,12 +47,12 @@ def number(count: int, what: str) -> str:
 
 
 def report(error: Exception) -> None:
-    """Say in one line what a command died of. What lists its faults (`faults`) was the user's to mend; anything else
-    is our own fault."""
+    """Print why a command ended: `Faults` are the user's to mend, any other exception is our own fault."""
     if os.environ.get("GUESTHOUSE_DEBUG") == "1":
         traceback.print_exception(error)
-    faults = getattr(error, "faults", None)
-    if faults is None:
+    if isinstance(error, Faults):
+        faults = error.faults
+    else:
         text = " ".join(str(error).split()) or "no message"
         remedy = "run it again with GUESTHOUSE_DEBUG=1 for the traceback, and report it"
         faults = [f"{type(error).__name__}: {text} — inside guesthouse — {remedy}"]

@@ -14,9 +14,9 @@ from guesthouse.cli import event_options
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note
 from guesthouse.event import Cost, Destination, Event, Failure, Reply
+from guesthouse.faults import fault
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
-from guesthouse.text import fault
 from guesthouse_abi.deadline import Deadline
 
 app = new_app()

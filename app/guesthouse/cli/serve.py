@@ -17,12 +17,10 @@ import typer
 from guesthouse import __version__, masking
 from guesthouse.assembly import ServedApplication, application_for, opened, room_for, take_in, with_component
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
-from guesthouse.cli.output import fail
 from guesthouse.cli.telemetry import probes_for, traces_for
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
-from guesthouse.dapr.transport import ServeError
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
 from guesthouse.inference import session
@@ -136,10 +134,7 @@ def serve(
         if metrics is not None:
             probes = probes_for(loaded, metrics_port, metrics, lambda: application.server.ready)
             stack.enter_context(contextlib.closing(probes))
-        try:
-            application.start()
-        except ServeError as error:
-            fail([str(error)])
+        application.start()
         seconds = time.monotonic() - began
         hears = Hears(functools.partial(take_in, application.server), [reloads.ended])
         if metrics is not None:

@@ -14,8 +14,8 @@ import uvicorn
 from guesthouse import masking
 from guesthouse.cli.options import LogFormat, LogLevel, example_text, new_app
 from guesthouse.cli.output import fail
+from guesthouse.faults import fault
 from guesthouse.manifest.rules import is_loopback
-from guesthouse.text import fault
 from guesthouse.web.guest_host import GuestHost, url_from_environment
 from guesthouse.web.server import LOOPBACK, application
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from guesthouse.faults import Faults
 
-class ServeError(Exception):
-    """A transport cannot start; the text says why and what to do."""
+
+class ServeError(Faults):
+    """A transport cannot start."""
 
 
 @dataclass(frozen=True, slots=True)

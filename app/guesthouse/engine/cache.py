@@ -17,14 +17,11 @@ from pathlib import Path
 
 from guesthouse.engine.base import Engine, EngineError, Module
 from guesthouse.engine.compiler import compile_module
+from guesthouse.faults import Faults
 
 
-class CacheError(Exception):
-    """The cache folder cannot be trusted; `faults` says what is wrong and what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
+class CacheError(Faults):
+    """The cache folder cannot be trusted."""
 
 
 class CodeCache:

@@ -39,6 +39,7 @@ from guesthouse.engine.base import (
     number_of,
 )
 from guesthouse.engine.declared import START
+from guesthouse.faults import Faults
 from guesthouse.system import children
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Trap
@@ -71,12 +72,8 @@ _KINDS = {
 }
 
 
-class NoWasmer(EngineError):
-    """No interpreter here has wasmer; `faults` says what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
+class NoWasmer(EngineError, Faults):
+    """No interpreter here has wasmer."""
 
 
 def found() -> str:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from guesthouse.faults import Faults
 from guesthouse.inference.cores import Traffic
 from guesthouse.inference.modelfile import ModelFault, external_locations
 from guesthouse.inference.onnx import Digest, ModelConfig, OnnxModel
@@ -22,12 +23,8 @@ GUEST_MODELS = 4  # kept open
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-class ModelFaults(Exception):
+class ModelFaults(Faults):
     """Models cannot be served: `faults` has a line for everything that is wrong, naming model, file and remedy."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
 
 
 class Registry:

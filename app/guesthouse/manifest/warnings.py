@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from guesthouse.faults import fault
 from guesthouse.manifest import cel
 from guesthouse.manifest.tables import Manifest
 from guesthouse.manifest.text import Where, key_path, shown
-from guesthouse.text import fault
 
 #: What stands for something in the key of a state, as `dapr.outputs.state_key` fills it in.
 STATE_PLACEHOLDERS = ("{id}", "{name}", "{sha256}")

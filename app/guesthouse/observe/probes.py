@@ -18,15 +18,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from guesthouse.faults import Faults
+
 PATIENCE = 10.0  # seconds for a client to say what it wants
 
 
-class ProbesError(Exception):
-    """The port cannot be had; `faults` says why, and what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
+class ProbesError(Faults):
+    """The port for metrics and probes cannot be had."""
 
 
 class Probes:

@@ -26,6 +26,7 @@ from opentelemetry.util.types import AttributeValue
 
 from guesthouse import __version__
 from guesthouse.event import Cost, Destination, Event, Failure, Handler, Outputs, Reply, Trigger
+from guesthouse.faults import Faults
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
 
@@ -36,12 +37,8 @@ _W3C = TraceContextTextMapPropagator()
 _log = logging.getLogger(__name__)
 
 
-class TracesError(Exception):
-    """Traces cannot be sent as it was asked for; `faults` says why, and what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
+class TracesError(Faults):
+    """Traces cannot be sent as they were asked for."""
 
 
 def to_collector(app: str, endpoint: str | None = None, environ: Mapping[str, str] = os.environ) -> Traces:
