@@ -33,7 +33,7 @@ demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar wou
 
 .PHONY: demo-dapr
 demo-dapr: $(VENV)/runtime.stamp ## the same behind a real daprd, which is built once (needs Go)
-	@daprd=$$($(VENV)/bin/python tests/daprd/build.py) && $(VENV)/bin/python demo/with_daprd.py "$$daprd"
+	@daprd=$$($(VENV)/bin/python tests/daprd/build.py) && $(VENV)/bin/python demo/sidecar.py "$$daprd"
 
 .PHONY: test
 test: lint unit ## lint, types, import contracts and all tests (PYTEST="-k name" for some)

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from typer.testing import CliRunner
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.cli import app
 from guesthouse.dapr.client import Client
 from guesthouse.dispatch.dispatcher import Dispatcher
@@ -86,7 +86,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def plans(path: Path) -> Iterator[Plans]:
-    with opened(load(path)) as plan:
+    with open_plan(load(path)) as plan:
         yield Plans(plan)
 
 

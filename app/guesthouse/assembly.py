@@ -1,4 +1,4 @@
-"""Puts the parts of an application together from a manifest, for the commands that need them."""
+"""The composition root: makes an application from a manifest, for commands, benches and tests."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ from guesthouse.plan.sizing import Size, size_of
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces
 
-_AT_WORK = 8  # as many as answer 3,000 calls a second of 2.5 ms each; Python itself does not manage more
-# What the process is made for beyond what the manifest's guests need: a reload may add some, and events of before may
-# still be inside. Memory and threads are taken when they are used.
-_ROOM_INSTANCES = 64
-_ROOM_PLACES = 1024
+_AT_WORK = 8  # threads that answer 3,000 calls a second of 2.5 ms each; Python itself does not manage more
+# Capacity beyond what the manifest's guests need: a reload may add guests while events of the previous plan are still
+# inside. Memory and threads are taken only when they are used.
+_SPARE_INSTANCES = 64
+_SPARE_PLACES = 1024
 
 
 @contextlib.contextmanager
-def opened(manifest: Manifest) -> Iterator[Plan]:
-    """The plan of a manifest, on an engine of its size; closed at the end.
+def open_plan(manifest: Manifest) -> Iterator[Plan]:
+    """The plan of a manifest, on an engine of the capacity that the plan needs. Both are closed at the end.
 
-    Raises `PlanFaults`, `CacheError`, and what an engine raises that cannot be had.
+    Raises `Faults`: what is wrong with the plan, with the cache of compiled code, or why there is no such engine.
     """
-    size = room_for(manifest)
+    size = capacity_with_spare(manifest)
     settings = manifest.engine
     config = EngineConfig(size.instances, size.memory, settings.pooling, settings.python)
     cache = CodeCache(settings.cache)
@@ -69,19 +69,19 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
         spec = Spec(engine.name, engine.pooling, engine.interpreter, manifest.process.confinement)
         stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
         if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
-            stock.open()  # while all else is loaded
+            stock.open()  # its processes start while everything else is loaded
         yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock))))
 
 
-def room_for(manifest: Manifest) -> Size:
-    """What a process that begins with this manifest is made for."""
+def capacity_with_spare(manifest: Manifest) -> Size:
+    """What a process is made for that begins with this manifest and may be reloaded."""
     size = size_of(manifest)
     memory = max(size.memory, EngineConfig().memory)
-    return Size(size.instances + _ROOM_INSTANCES, memory, size.places + _ROOM_PLACES)
+    return Size(size.instances + _SPARE_INSTANCES, memory, size.places + _SPARE_PLACES)
 
 
-def needed(manifest: Manifest, event: Event) -> Manifest:
-    """The manifest with no more than answers one event: its guest, and the models of that. Raises `Failure`."""
+def narrowed_to(manifest: Manifest, event: Event) -> Manifest:
+    """The manifest with only what answers one event: its guest and that guest's models. Raises `Failure`."""
     name = Routes(manifest).find(event).guest
     guest = manifest.guests[name]
     guest = guest.model_copy(update={"limits": guest.limits.model_copy(update={"concurrency": 1})})
@@ -90,7 +90,7 @@ def needed(manifest: Manifest, event: Event) -> Manifest:
 
 
 def with_component(manifest: Manifest, name: str) -> Manifest:
-    """The manifest with a component of this name, whatever it says itself."""
+    """The manifest with a component of this name, in place of the one that the manifest names."""
     settings = manifest.component
     component = ComponentTable(name=name) if settings is None else settings.model_copy(update={"name": name})
     return manifest.model_copy(update={"component": component})
@@ -117,10 +117,10 @@ def application_for(
     fetched: Fetched | None = None,
     reloads: Reloads | None = None,
 ) -> ServedApplication:
-    """The application of plans, not started yet; `host` and `port` go before the manifest's.
+    """The application of plans, not started yet. `host` and `port` go before the manifest's.
 
-    `observers` hear of every event besides the log, and what the manifest itself asks for; `fetched` hears of each
-    time that a sidecar asked for its subscriptions; `reloads` knows how the last one ended.
+    `observers` are called at the end of every event, besides the log and the page. `fetched` is called each time that a
+    sidecar has asked for its subscriptions. `reloads` knows how the last reload ended.
     """
     manifest = plans.now.manifest
     settings, threads = manifest.server, _threads(manifest)
@@ -147,12 +147,16 @@ def application_for(
 
 
 def _threads(manifest: Manifest) -> int:
-    """The same again, so that a caller too many is refused by its guest, which can say more, not by the server."""
-    return room_for(manifest).places + 2 * SPARE_THREADS
+    """Enough for all slots and queues, and the spare threads twice.
+
+    Once for health probes; once so that an overload is refused by the guest's queue, whose refusal has its numbers, and
+    not by the server's admission.
+    """
+    return capacity_with_spare(manifest).places + 2 * SPARE_THREADS
 
 
 def _at_work() -> int:
-    """One for each core, so that guests run on all; but more than a few only contend for the interpreter."""
+    """One thread for each core, so that guests run on all; more than `_AT_WORK` only contend for the interpreter."""
     return max(2, min(cores(), _AT_WORK))
 
 
@@ -187,7 +191,11 @@ def _handler(
     traces: Traces | None,
     reloads: Reloads | None,
 ) -> Handler:
-    """What answers events; what the page asks for is only kept where the manifest has a page."""
+    """What answers events, from the outermost handler to the dispatcher.
+
+    The page's own methods come first: they are no events, so they are neither traced nor counted. Counts and arrivals
+    are only kept where the manifest names applications that may ask for them.
+    """
     page = (Counts(), Arrivals()) if plans.now.manifest.page.apps else ()
     heard_by: list[Observer] = [EventLog(), *observers, *page]
     handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
@@ -197,7 +205,7 @@ def _handler(
 
 
 def listing(manifest: Manifest) -> Listing:
-    """What the sidecar is told of topics and bindings. Tables for one topic are one subscription with rules."""
+    """The topics and bindings of a manifest. All tables of one topic are one subscription with rules."""
     topics: dict[tuple[str, str], list[Topic]] = {}
     for topic in manifest.topic:
         topics.setdefault((topic.pubsub, topic.topic), []).append(topic)
@@ -207,20 +215,20 @@ def listing(manifest: Manifest) -> Listing:
     )
 
 
-def take_in(server: Server, plan: Plan, before: Plan) -> None:
-    """Have the server go on with what another plan changes of it: its tokens, and what it tells sidecars."""
+def update_server(server: Server, plan: Plan, before: Plan) -> None:
+    """Give the server what a reload may change of it: the tokens that it accepts, and its listing."""
     if plan.tokens != before.tokens:
         server.accept(plan.tokens)
         structlog.get_logger("guesthouse").info("other tokens are accepted from now on", accepted=len(plan.tokens))
-    _tell_sidecars(server, plan, before)
+    _update_listing(server, plan, before)
 
 
-def _tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
-    """Have the server tell sidecars of a plan's topics and bindings, and say what those that run have not heard of."""
+def _update_listing(server: Server, plan: Plan, before: Plan) -> None:
+    """Give the server a plan's listing, and log what has changed in it: running sidecars do not know of that."""
     new, old = listing(plan.manifest), listing(before.manifest)
     if new == old:
         return
-    server.tell(new)
+    server.set_listing(new)
     topics = {f"{s.pubsub}/{s.topic}" for s in set(new.subscriptions) ^ set(old.subscriptions)}
     structlog.get_logger("guesthouse").warning(
         "a sidecar asks for topics and bindings when it starts: kill -HUP daprd, or restart it, to tell it of these",

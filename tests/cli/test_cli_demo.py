@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_demo_whose_sidecar_does_not_start_says_so_and_leaves_nothing_behind() -> None:
     mark = f"demo-of-{os.getpid()}"
     done = subprocess.run(
-        [sys.executable, "demo/with_daprd.py", "/bin/false"],
+        [sys.executable, "demo/sidecar.py", "/bin/false"],
         cwd=ROOT,
         env={**os.environ, "GUESTHOUSE_TEST_MARK": mark},
         capture_output=True,

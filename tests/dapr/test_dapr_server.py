@@ -372,7 +372,7 @@ def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint()
         server.stop()
     (line,) = hints(lines)
     assert line["log_level"] == "info"
-    assert f"--app-port {server.port} --app-protocol grpc" in str(line["hint"])
+    assert f"--app-port {server.port} --app-protocol grpc" in str(line["remedy"])
 
 
 @pytest.mark.parametrize("rpc", ["HealthCheck", "ListTopicSubscriptions", "ListInputBindings"])

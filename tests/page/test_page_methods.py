@@ -20,7 +20,7 @@ from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from guesthouse import masking
-from guesthouse.assembly import opened, room_for
+from guesthouse.assembly import capacity_with_spare, open_plan
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
@@ -174,7 +174,7 @@ def test_what_a_guest_takes_is_seen_by_its_imports_unless_the_manifest_says_it(
 def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
     """A reload that changes nothing of a guest leaves its time; one that does is the guest's last."""
     path = write(tmp_path, PAGE)
-    with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
+    with open_plan(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
         methods = HostMethods(plans, Counts(), Arrivals(), Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1"))))
 
         def asked(name: str) -> Any:
@@ -239,11 +239,11 @@ def test_a_call_is_not_known_by_any_name(client: Client):
 def test_the_status_says_how_the_last_reload_ended_without_folders_and_secrets(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(masking, "_HIDDEN", ("horse",))
     path = write(tmp_path, PAGE)
-    with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
+    with open_plan(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
         reloads = Reloads()
         following = Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1")))
         methods = HostMethods(plans, Counts(), Arrivals(), following, reloads)
-        source = Source(path, functools.partial(load, path), room_for(plan.manifest))
+        source = Source(path, functools.partial(load, path), capacity_with_spare(plan.manifest))
         reloader = Reloader(plans, source, Hears(ended=[reloads.ended]))
         assert methods.status()["reload"] is None
         reloader.reload()

@@ -116,7 +116,7 @@ Target = tuple[str, "int | None", "str | None"]
 
 @contextlib.contextmanager
 def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]:
-    """Address, process and token of what is measured."""
+    """The address, process and token of the server that is measured."""
     if to is not None:
         if pid is not None and Usage.of(pid) is None:
             fail([fault("its CPU and memory cannot be read", f"process {pid}", "check --pid, or leave it out")])
@@ -141,14 +141,14 @@ def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]
 
 
 def _not_serving(text: str, manifest: Path) -> NoReturn:
-    """End with what `serve` said: it has named every fault already."""
+    """End with the faults that `serve` has printed."""
     lines = [line.removeprefix("error: ") for line in text.splitlines() if line.startswith("error: ")]
     remedy = "run `guesthouse serve` to see why"
     fail(lines or [fault("the server did not start", str(manifest), remedy)])
 
 
 def _try(job: Job, token: str | None) -> None:
-    """One event that is not measured: the connection is made by it, and a mistake is told at once."""
+    """Send one event that is not measured. It opens the connection, and a mistake in it ends the command at once."""
     with Client(job.address, token=token) as client:
         try:
             client.send(job.event, job.timeout)
@@ -161,27 +161,27 @@ Result = tuple[Outcome, "Usage | None", "Usage | None"]
 
 
 def _run(job: Job, process: int | None, token: str | None) -> Result:
-    """One run: what became of its events, and what the server had used before and after it."""
+    """One run: the outcome of its events, and what the server had used before and after it."""
     total = job.requests if job.requests is not None else math.ceil((job.seconds or 0) * 10)
     with Load(job.callers, token) as senders, progress(_callers(job.callers), total) as advance:
         senders.run(replace(job, requests=job.callers, seconds=None))
         before = Usage.of(process) if process is not None else None
-        outcome = senders.run(job, _teller(job, advance))
+        outcome = senders.run(job, _bar_mover(job, advance))
         after = Usage.of(process) if process is not None else None
     return outcome, before, after
 
 
-def _teller(job: Job, advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Moves the progress bar: by events where their number is known, else by tenths of seconds."""
+def _bar_mover(job: Job, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """What moves the progress bar: by events where their number is known, else by tenths of seconds."""
     began, shown = time.monotonic(), 0
 
-    def tell(done: int) -> None:
+    def move(done: int) -> None:
         nonlocal shown
         now = done if job.requests is not None else int((time.monotonic() - began) * 10)
         advance(now - shown)
         shown = now
 
-    return tell
+    return move
 
 
 def _callers(count: int) -> str:
@@ -189,7 +189,7 @@ def _callers(count: int) -> str:
 
 
 def _row(count: int, outcome: Outcome, before: Usage | None, after: Usage | None) -> dict[str, object]:
-    """A line of the table."""
+    """One run as a line of the table."""
     used = _used(outcome, before, after)
     return {
         "callers": count,
@@ -204,7 +204,7 @@ def _row(count: int, outcome: Outcome, before: Usage | None, after: Usage | None
 
 
 def _record(count: int, outcome: Outcome, before: Usage | None, after: Usage | None) -> dict[str, object]:
-    """The same as JSON: milliseconds and bytes."""
+    """One run as JSON, in milliseconds and bytes."""
     return {
         "callers": count,
         "requests": len(outcome.latencies) + sum(outcome.errors.values()),

@@ -1,4 +1,4 @@
-"""The event that a person describes on the command line: options and arguments that `send` and `bench` share."""
+"""An event on the command line: the options and arguments that `send` and `bench` share."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from guesthouse.text import escaped
 def fail(faults: Sequence[str]) -> NoReturn:
     """Print each fault (what, where, remedy) to standard error and end the command with exit code 1.
 
-    Where the log is JSON, each is a line of the log: what reads one reads the other.
+    Where the log is JSON, each fault is a line of the log, so that one program can read both.
     """
     for fault in faults:
         if logs.in_use is logs.Format.JSON:
@@ -37,12 +37,12 @@ def fail(faults: Sequence[str]) -> NoReturn:
 
 
 def note(text: str) -> None:
-    """A line for the person at the terminal, on standard error."""
+    """Print a line to standard error, for the person at the terminal."""
     typer.echo(escaped(text), err=True)
 
 
 def number(count: int, what: str) -> str:
-    """So many of something: `1 guest`, `2 guests`."""
+    """A number of things in words: `1 guest`, `2 guests`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
@@ -85,7 +85,7 @@ def print_table(rows: Sequence[Mapping[str, object]], as_json: bool = False) -> 
 
 @contextlib.contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error for `total` steps where that is a terminal; yields what counts them."""
+    """A progress bar for `total` steps on standard error, where that is a terminal. Yields what moves the bar."""
     if not sys.stderr.isatty():
         yield lambda steps: None
         return

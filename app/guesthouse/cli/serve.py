@@ -15,7 +15,14 @@ import structlog
 import typer
 
 from guesthouse import __version__, masking
-from guesthouse.assembly import ServedApplication, application_for, opened, room_for, take_in, with_component
+from guesthouse.assembly import (
+    ServedApplication,
+    application_for,
+    capacity_with_spare,
+    open_plan,
+    update_server,
+    with_component,
+)
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.telemetry import probes_for, traces_for
 from guesthouse.dapr.endpoint import Endpoint
@@ -101,12 +108,12 @@ def serve(
     malloc.one_arena()
     malloc.keep_pages()
     with contextlib.ExitStack() as stack:
-        hung_up = stack.enter_context(_hang_ups())
+        hung_up = stack.enter_context(_hang_up_signal())
         read = functools.partial(_read, manifest, component)
-        seen = dict(stamps([manifest]))  # before it is read: what changes meanwhile is seen to have changed
+        seen = dict(stamps([manifest]))  # stamped before it is read: a change meanwhile is a change
         loaded = read()
         seen |= stamps(files_of(loaded))
-        plan = stack.enter_context(opened(loaded))
+        plan = stack.enter_context(open_plan(loaded))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         sidecar = Endpoint.from_environment()
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar, loaded.outputs.time)))
@@ -136,16 +143,16 @@ def serve(
             stack.enter_context(contextlib.closing(probes))
         application.start()
         seconds = time.monotonic() - began
-        hears = Hears(functools.partial(take_in, application.server), [reloads.ended])
+        hears = Hears(functools.partial(update_server, application.server), [reloads.ended])
         if metrics is not None:
             hears.ended.append(metrics.reloaded)
-        reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), hears, watch, hung_up)
+        reloader = Reloader(plans, Source(manifest, read, capacity_with_spare(loaded)), hears, watch, hung_up)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))
 
         def ready() -> None:
             _announce(plan, application, probes, seconds)
-            reloader.start()  # not before: what it says comes after that
+            reloader.start()  # its first line comes after that of the start
 
         def drain() -> None:
             reloader.stop()  # nothing is reloaded from now on
@@ -157,7 +164,7 @@ def serve(
 
 
 def _read(path: Path, component: str | None) -> Manifest:
-    """The manifest as this command serves it; its tokens do not appear in the log from now on."""
+    """The manifest as this command serves it. From now on its tokens are hidden in the log."""
     manifest = load(path)
     if component is not None:
         manifest = with_component(manifest, component)
@@ -167,8 +174,8 @@ def _read(path: Path, component: str | None) -> Manifest:
 
 
 @contextlib.contextmanager
-def _hang_ups() -> Iterator[threading.Event]:
-    """Set by SIGHUP, which would end the process otherwise: also while it still loads."""
+def _hang_up_signal() -> Iterator[threading.Event]:
+    """An event that SIGHUP sets. Without this, a SIGHUP would end the process while it still loads."""
     hung_up = threading.Event()
     before = signal.signal(signal.SIGHUP, lambda _number, _frame: hung_up.set())
     try:

@@ -1,4 +1,4 @@
-"""What watches a served application: its port for metrics and probes, and where its traces go. Off until asked for."""
+"""Where the metrics and traces of a served application go. Both are off until something asks for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported where traces are on
 
 
 class ExtraMissing(Faults):
-    """Something is asked for that an extra brings, and the extra is not installed."""
+    """Something is asked for that needs an extra (`guesthouse[otel]`) which is not installed."""
 
 
 def traces_for(manifest: Manifest, environ: Mapping[str, str] = os.environ) -> Traces | None:

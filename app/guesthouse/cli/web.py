@@ -1,4 +1,4 @@
-"""`guesthouse web`: the page, in front of a guest host that it reaches through its own sidecar."""
+"""`guesthouse web`: the page, for a guest host that the page reaches through its own sidecar."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def web(
     """
     token, asked = os.environ.get("DAPR_API_TOKEN", ""), os.environ.get("GUESTHOUSE_PAGE_TOKEN", "")
     masking.hide([token, asked])
-    for library in ("httpx2", "httpcore2"):  # they have lines of their own for each question to the sidecar
+    for library in ("httpx2", "httpcore2"):  # below a warning they log every call to the sidecar
         logging.getLogger(library).setLevel(logging.WARNING)
     guest_host = GuestHost(url_from_environment(), app, token)
     if not asked and not is_loopback(host):
@@ -66,8 +66,8 @@ def web(
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (while")[0]  # the address follows anyway
         fail([fault(f"cannot listen ({why})", f"{host}:{port}", "choose another with --host or --port")])
-    # Connections inherit it. asyncio would set it for them only if the socket had been made for TCP by number; without
-    # it, an answer's body waits 40 ms for the browser to have acknowledged the headers.
+    # Connections inherit TCP_NODELAY. Without it, the body of an answer waits 40 ms for the browser to acknowledge the
+    # headers. asyncio sets it itself only where the socket was made with the number of TCP.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _log.info(
         "the page",

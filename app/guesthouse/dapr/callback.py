@@ -41,7 +41,7 @@ from guesthouse.dapr.listing import Listing, Subscription
 from guesthouse.dapr.unary import UnaryCalls
 from guesthouse.event import Event, Failure, Reason
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -55,7 +55,7 @@ def _nobody(_listing: Listing) -> None: ...
 
 
 def answered(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Tell the caller of any exception by a status: gRPC itself would send its text, as UNKNOWN."""
+    """Answer any exception of a method by a status. gRPC itself would send the exception's text, as UNKNOWN."""
 
     @functools.wraps(method)
     def call(self: Callback, request: Request, context: grpc.ServicerContext) -> Response:
@@ -74,12 +74,12 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
         self._calls = calls
         self._fetched = fetched
         self.asked = False  # whether a sidecar has ever asked which events it may send
-        self.tell(listing)
+        self.set_listing(listing)
 
-    def tell(self, listing: Listing) -> None:
+    def set_listing(self, listing: Listing) -> None:
         """Tell sidecars of this listing from now on."""
         self._listing = listing
-        # Made once: these calls come at the sidecar's start, with little patience, and are not repeated.
+        # Made once: a sidecar asks at its start, waits a short time for the answers, and does not ask again.
         self._subscriptions = ListTopicSubscriptionsResponse(
             subscriptions=[_topic_subscription(subscription) for subscription in listing.subscriptions]
         )
@@ -94,19 +94,23 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     def OnInvoke(self, request: InvokeRequest, context: grpc.ServicerContext) -> InvokeResponse:
         """A service invocation."""
         reply = self._calls.answer(convert.invoke_event, request, context)
-        if reply.headers:  # a message more: most replies do without
+        if reply.headers:  # they cost one more message on the wire
             context.send_initial_metadata(reply.headers)
         return InvokeResponse(data=Any(value=reply.body), content_type=reply.content_type)
 
     @answered
     def OnBindingEvent(self, request: BindingEventRequest, context: grpc.ServicerContext) -> BindingEventResponse:
-        """An event of an input binding. Outputs are our own calls: a sidecar ignores `states`, and spoils `to`."""
+        """An event of an input binding.
+
+        `states` and `to` of the response stay empty: a sidecar ignores the one and spoils what the other sends on. What
+        is to be sent on goes out by calls of our own (`outputs`).
+        """
         try:
             reply = self._calls.answer(convert.binding_event, request, context)
         except Failure as failure:
             if not failure.drop:
                 raise
-            log.warning("dropped an event of binding %s: %s", request.name, failure)
+            _log.warning("dropped an event of binding %s: %s", request.name, failure)
             return BindingEventResponse()
         return BindingEventResponse(data=reply.body)
 
@@ -121,9 +125,9 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
 
     @answered
     def OnBulkTopicEvent(self, request: TopicEventBulkRequest, context: grpc.ServicerContext) -> TopicEventBulkResponse:
-        """Many messages of a topic: each is answered, and none harms another.
+        """Many messages of a topic. Each has an answer of its own, and one that fails does not fail the others.
 
-        In order, one after the other, so that one bulk takes one slot of its guest.
+        They are answered one after the other, so that one bulk takes one slot of its guest at a time.
         """
 
         def to_event(entry: TopicEventBulkRequestEntry, metadata: convert.Metadata) -> Event:
@@ -147,13 +151,13 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     OnJobEventAlpha1 = OnJobEvent
 
     def ListTopicSubscriptions(self, request: Empty, context: grpc.ServicerContext) -> ListTopicSubscriptionsResponse:
-        """What the application subscribes to. Comes without a token."""
+        """The topics of the application. A sidecar asks without a token."""
         self.asked = True
         self._fetched(self._listing)
         return self._subscriptions
 
     def ListInputBindings(self, request: Empty, context: grpc.ServicerContext) -> ListInputBindingsResponse:
-        """The bindings that the application reads. Comes without a token."""
+        """The input bindings of the application. A sidecar asks without a token."""
         self.asked = True
         return self._bindings
 

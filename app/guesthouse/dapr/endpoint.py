@@ -16,11 +16,11 @@ _DEFAULT_PORT = "50001"
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # The sidecar is beside us: no proxy leads there.
+    # The sidecar runs beside us: no proxy of the environment leads there.
     ("grpc.enable_http_proxy", 0),
     # A sidecar ends connections that are pinged more often than every 8 s.
     ("grpc.keepalive_time_ms", 30_000),
-    # Try again soon after the sidecar was restarted; gRPC's own back-off goes up to two minutes.
+    # A restarted sidecar is found soon: gRPC's own back-off goes up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
@@ -52,7 +52,7 @@ class Endpoint:
         return cls(target, tls, token)
 
     def connect(self) -> tuple[grpc.Channel, Metadata]:
-        """A channel to it, which connects with its first call, and the metadata that each call needs."""
+        """A channel to the sidecar, which connects with its first call, and the metadata that each call needs."""
         if self.tls:
             channel = grpc.secure_channel(self.target, grpc.ssl_channel_credentials(), _OPTIONS)
         else:

@@ -47,5 +47,5 @@ class Events:
         `deadline` is what the sender left; it is cancelled when the sender hangs up.
         """
         reply = self._handler.dispatch(event, deadline)
-        event.check_room(reply)  # the host's own methods have replies too
+        event.check_reply(reply)  # the host's own methods have replies too
         return reply

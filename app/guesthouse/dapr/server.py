@@ -32,8 +32,8 @@ from guesthouse.event import Handler
 
 _log = structlog.get_logger("guesthouse")
 
-_LINGER = 0.2  # seconds
-_FLUSH = 1.0  # seconds for the last replies, which are sent after their events have left
+_LINGER = 0.2  # seconds in which new calls are still refused with a reason, after the last event has left
+_FLUSH = 1.0  # seconds for the last replies: an event has left before its reply is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ServerConfig:
     call's metadata. `tls` has the paths of the PEM certificate chain and private key. `threads` is how many events may
     be inside (the guests' slots and queues) plus `SPARE_THREADS`; `at_work` of them answer calls at a time, besides
     those that take long (see `executor`). With `reflection`, the server tells callers which services it has. After
-    `patience` seconds without a call from a sidecar, the log has a hint.
+    `patience` seconds without a call from a sidecar, the log says so.
     """
 
     host: str = "127.0.0.1"
@@ -82,8 +82,8 @@ class Server:
         self._health.add_to(self._server)
         if config.reflection:
             reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), self._server)
-        self._hint = threading.Timer(config.patience, self._unheard)
-        self._hint.daemon = True
+        self._silence = threading.Timer(config.patience, self._unheard)
+        self._silence.daemon = True
 
     def start(self) -> None:
         """Open the port and serve. Call it when all is loaded: a sidecar sends events as soon as it can connect.
@@ -100,19 +100,19 @@ class Server:
             raise ServeError(f"cannot listen on {address}: {error}") from error
         self._server.start()
         self._started = True
-        self._hint.start()
+        self._silence.start()
 
-    def tell(self, listing: Listing) -> None:
-        """Tell sidecars that ask from now on of other topics and bindings. Those that have asked do not ask again."""
-        self._callback.tell(listing)
+    def set_listing(self, listing: Listing) -> None:
+        """Answer sidecars that ask from now on by this listing. A sidecar that has asked does not ask again."""
+        self._callback.set_listing(listing)
 
     def accept(self, tokens: Iterable[str]) -> None:
-        """Ask for one of these tokens from now on. Calls that were let in before go on."""
+        """Accept only these tokens from now on. Calls that were let in before go on."""
         self._tokens.accept(tokens)
 
     @property
     def ready(self) -> bool:
-        """Whether it is started and does not drain: what health says to those who ask."""
+        """Whether the server takes events: it has started and does not drain."""
         return self._started and not self._health.draining
 
     def drain(self, drain: Drain) -> bool:
@@ -133,7 +133,7 @@ class Server:
     def stop(self, seconds: float = 0.0) -> int:
         """See `Transport.stop`. A reply is the answer of its call: none is left to be read."""
         self._started = False
-        self._hint.cancel()
+        self._silence.cancel()
         self._server.stop(None)
         self._threads.shutdown(wait=False)
         return 0
@@ -144,7 +144,7 @@ class Server:
             return
         _log.info(
             "no sidecar has called yet",
-            hint=f"is one running, with --app-port {self.port} --app-protocol grpc? Without the second it speaks "
+            remedy=f"is one running, with --app-port {self.port} --app-protocol grpc? Without the second it speaks "
             "HTTP/1.1, which is turned away without a line here",
         )
 
@@ -153,7 +153,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.message),
         ("grpc.max_send_message_length", config.message),
-        # gRPC refuses at random between the two of its bounds, so they are one.
+        # Between its soft and its hard bound gRPC refuses at random: both are set to the same size.
         ("grpc.max_metadata_size", config.metadata),
         ("grpc.absolute_max_metadata_size", config.metadata),
         # With SO_REUSEPORT a second server would bind the same port silently, and take half of the events.
@@ -162,7 +162,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
 
 
 def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
-    """The pair, tried first: gRPC would report a bad one only to those who connect."""
+    """The certificate and its key, tried first: gRPC would report a bad pair only to those who connect."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
         return grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
@@ -177,8 +177,9 @@ def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
 def _address(host: str, port: int) -> str:
     """`host:port` as one numeric address, which was free a moment ago.
 
-    One, so that the server has it or fails: gRPC is content with any one of a name's addresses. IPv4 first, as a
-    sidecar connects to 127.0.0.1. Tried here, because the errors of a socket say what is wrong, and gRPC's do not.
+    It is one address, so that the server has it or fails: gRPC is content with any one of a name's addresses. IPv4
+    comes first, as a sidecar connects to 127.0.0.1. A socket is bound here for a trial, because its errors say what is
+    wrong, and gRPC's do not.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -11,7 +11,7 @@ import grpc
 
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.events import Events
-from guesthouse.event import Event, Reply, Room
+from guesthouse.event import Event, Reply, ReplyLimit
 from guesthouse_abi.deadline import Deadline
 
 Request = TypeVar("Request")
@@ -27,7 +27,7 @@ class UnaryCalls:
 
     def __init__(self, events: Events, message: int | None = None) -> None:
         self._events = events
-        self._room = None if message is None else Room(message - AROUND)
+        self._reply_limit = None if message is None else ReplyLimit(message - AROUND)
 
     def answer(
         self,
@@ -41,7 +41,7 @@ class UnaryCalls:
         try:
             event = to_event(request, metadata)
             if event.trigger.in_message:
-                event.room = self._room
+                event.reply_limit = self._reply_limit
             return events.dispatch(event, deadline_of(context))
         finally:
             events.leave()

@@ -83,7 +83,7 @@ class Arrivals:
             self._drop(left.reply_picture)
 
     def _keep_picture(self, id: str, data: bytes) -> str:
-        """Its id; "" where `data` is no picture, or larger than all of them may be."""
+        """The id of a picture that is kept; "" where `data` is no picture, or is larger than `PICTURE_BYTES`."""
         if not data.startswith(_PICTURES) or len(data) > PICTURE_BYTES:
             return ""
         while self._picture_bytes + len(data) > PICTURE_BYTES:
@@ -99,9 +99,9 @@ class Arrivals:
     # ---- for those who ask ----
 
     def after(self, cursor: str) -> dict[str, Json]:
-        """The arrivals since `cursor` (`""`: all that are kept), oldest first, and the cursor to ask with next.
+        """The arrivals since `cursor` (`""`: all that are kept), oldest first, and the cursor for the next question.
 
-        `missed` counts those that are no longer kept, or did not fit into one answer.
+        `missed` counts arrivals since `cursor` that are no longer kept, or did not fit into one answer.
         """
         life, _, number = cursor.partition("-")
         seen = int(number) if life == self._life and number.isascii() and number.isdigit() else 0
@@ -117,9 +117,9 @@ class Arrivals:
         }
 
     def picture(self, id: str, *, large: bool = False) -> bytes | None:
-        """A picture as a JPEG of at most `LONGEST_SIDE`, or with `large` of at most `LARGE_SIDE`.
+        """A picture as a JPEG of at most `LONGEST_SIDE` pixels, or with `large` of at most `LARGE_SIDE`.
 
-        None where it is not kept any more, or cannot be decoded.
+        None where the picture is not kept any more, or cannot be decoded.
         """
         with self._lock:
             picture = self._pictures.get(id)
@@ -137,7 +137,7 @@ class Arrivals:
 
 
 class _Picture:
-    """As it came, until it is first asked for: then `data` is what is shown large, empty where it cannot be decoded."""
+    """One picture: `data` is what came, and once somebody has asked the large JPEG, empty where there is none."""
 
     __slots__ = ("data", "lock", "small")
 
@@ -152,7 +152,7 @@ class _Picture:
 
 
 class _Unbounded:
-    """`pictures.Budget`: the pixel limit alone bounds what is made small here."""
+    """A `pictures.Budget` without a bound: `LARGEST_PICTURE` alone bounds what is decoded here."""
 
     def hold(self, count: int) -> None: ...
 
@@ -202,7 +202,7 @@ class _Arrival:
     reply: bytes = b""  # its beginning, where it is no picture
 
     def __post_init__(self) -> None:
-        # The body may be large, and a failure's traceback holds on to much: neither is kept here.
+        # The body may be large, and the traceback of a failure keeps many objects alive: neither is kept here.
         old = self.event
         self.size, self.trace = len(old.body), trace_id(old.metadata)
         self.event = Event(old.trigger, old.name[:NAME], content_type=old.content_type[:NAME], id=old.id[:NAME])
@@ -235,7 +235,7 @@ class _Arrival:
 
 
 def _text(beginning: bytes, size: int) -> str | None:
-    """The beginning of `size` bytes as text, without a character that was cut; None where it is none."""
+    """The beginning of `size` bytes as text, without a last character that was cut; None where it is no text."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) == size)
     except UnicodeDecodeError:

@@ -25,8 +25,8 @@ TEXT_BYTES = 2048  # of an event, of its reply, or of a failure
 PARTS = ("queued", "guest", "host", "inference")
 """The parts of an event's time, as `Cost` names them."""
 
-# Latencies are counted in bins, eight to an octave from 0.1 ms on: what is read from them is within 5 %.
-_FIRST, _PER_OCTAVE, _BINS = 1e-4, 8, 168
+# Latencies are counted in bins, eight for each doubling from 0.1 ms on: a percentile is right within 5 %.
+_FIRST, _PER_DOUBLING, _BINS = 1e-4, 8, 168
 
 
 class Counts:
@@ -72,7 +72,7 @@ class Counts:
 
 
 class _Step:
-    """What happened to one guest in one step of time."""
+    """What one guest answered in one step of time."""
 
     __slots__ = ("bins", "calls", "failures", "number", "sums")
 
@@ -180,23 +180,23 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 def _bin(seconds: float) -> int:
     if seconds <= _FIRST:
         return 0
-    return min(_BINS - 1, int(math.log2(seconds / _FIRST) * _PER_OCTAVE))
+    return min(_BINS - 1, int(math.log2(seconds / _FIRST) * _PER_DOUBLING))
 
 
 def percentile(bins: Sequence[int], part: float) -> float | None:
-    """The latency in milliseconds under which `part` of those counted in `bins` lie; None where there are none."""
+    """The latency in milliseconds that `part` of the events in `bins` did not exceed; None without any event."""
     left = part * sum(bins)
     if not left:
         return None
     for index, count in enumerate(bins):
         left -= count
         if count and left <= 1e-9:
-            return _ms(_FIRST * 2 ** ((index + 0.5) / _PER_OCTAVE))
-    raise AssertionError("a part of them lies beyond all of them")
+            return _ms(_FIRST * 2 ** ((index + 0.5) / _PER_DOUBLING))
+    raise AssertionError("a part of the events is larger than all of them")
 
 
 def milliseconds(cost: Cost) -> dict[str, Json]:
-    """The times of a cost."""
+    """The times of a cost in milliseconds, by the names of its parts."""
     names = (*PARTS, "total")
     return {name: _ms(getattr(cost, name)) for name in names}
 

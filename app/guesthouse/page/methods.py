@@ -1,10 +1,11 @@
 """Methods that the host answers itself, for the page: `_guesthouse/status`, `guests/NAME`, `events`, `pictures/ID` and
 `cancel/CALL`.
 
-`HostMethods` stands before the dispatcher. It answers only the applications that the manifest's `[page] apps` names, by
-the app id that their sidecar told ours (`dapr-caller-app-id`); to all others these methods do not exist. The same
-applications learn with each reply which guest answered and what it cost, by headers. And they can take a call back: a
-sidecar does not tell that its caller hung up, so they name a call by a header of their own, and ask to cancel it.
+`HostMethods` stands before the dispatcher. It answers only the applications that the manifest names in `[page] apps`,
+by the app id that their sidecar gave to ours (`dapr-caller-app-id`); for all other applications these methods do not
+exist. Each reply to a named application has headers that say which guest answered and what that cost. A named
+application can also cancel a call: a sidecar does not say that its caller hung up, so the application names its call by
+a header, and asks to cancel the call of that name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from guesthouse.plan.reload import Reloads
 from guesthouse_abi.deadline import Deadline
 
 CALLER = "dapr-caller-app-id"
-CALL = "guesthouse-call"  # a name that nobody can guess
+CALL = "guesthouse-call"  # the header that names a call; the name cannot be guessed
 WHY = 2000  # characters of why a reload was refused
 
 _CALL = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -50,11 +51,11 @@ class HostMethods:
         self._arrivals = arrivals
         self._following = following
         self._reloads = reloads if reloads is not None else Reloads()
-        self._calls: dict[str, Deadline] = {}  # those under way that can be taken back, by name
+        self._calls: dict[str, Deadline] = {}  # calls under way that can be canceled, by name
         self._apps = frozenset(plans.now.manifest.page.apps)
         self._began = time.monotonic()
         self._loaded: dict[str, float] = {}  # when each guest was last loaded or changed, as time of day
-        self._switched = 0.0  # when the plan was
+        self._switched = 0.0  # when the plan was switched to, as time of day
         plans.subscribe(self._switch)
 
     def _switch(self, plan: Plan, before: Plan | None) -> None:
@@ -69,7 +70,7 @@ class HostMethods:
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
         """See `event.Handler.dispatch`."""
-        # A header that a caller wrote itself comes beside the sidecar's own, so that the two are no app's name.
+        # A header that the caller wrote itself is joined with the sidecar's own: the two together are no app's name.
         if event.trigger is not Trigger.INVOKE or event.metadata.get(CALLER) not in self._apps:
             return self._following.dispatch(event, deadline)
         name = event.name.strip("/")
@@ -104,7 +105,7 @@ class HostMethods:
         return Reply(picture, "image/jpeg")
 
     def _cancel(self, call: str) -> bool:
-        """End a call as if its caller had hung up. False where there is none of that name (yet, or any more)."""
+        """End a call as if its caller had hung up. False where no call of that name is under way."""
         deadline = self._calls.get(call)
         if deadline is not None:
             deadline.cancel()
@@ -114,12 +115,15 @@ class HostMethods:
         last = self._reloads.last
         if last is None:
             return None
-        # Where the operator's files are is nobody's business on a page.
+        # The page does not show in which folders the operator's files are.
         why = masking.masked(_FOLDERS.sub("", last.why))[:WHY]
         return {"at": round(last.at, 3), "outcome": last.outcome.value, "why": why}
 
     def status(self) -> dict[str, Json]:
-        """What is loaded, and how it does. Times in milliseconds, `series` in steps of `step` seconds, newest last."""
+        """What is loaded, and what it has answered.
+
+        Times are milliseconds. A `series` has steps of `step` seconds, the newest last.
+        """
         plan = self._plans.now
         manifest = plan.manifest
         return {
@@ -162,7 +166,7 @@ class HostMethods:
         }
 
     def _details(self, plan: Plan, name: str) -> dict[str, Json]:
-        """All that is known of one guest: what the status has of it, and what is too much to ask for all the time."""
+        """All that is known of one guest: its part of the status, and what is too much for every status."""
         guest, log = plan.guests[name], plan.guests[name].services.log
         return {
             **self._guest(plan, name),
@@ -181,9 +185,10 @@ class HostMethods:
 
 
 def takes(table: tables.Guest, guest: Guest) -> list[str]:
-    """The content types that a guest understands: as the manifest says, else by the host's functions that it imports.
+    """The content types that a guest takes: those that the manifest names, else by the picture functions that it
+    imports.
 
-    Empty where neither tells.
+    Empty where neither says.
     """
     if table.takes:
         return list(table.takes)

@@ -36,9 +36,9 @@ from guesthouse.dapr.proto.components_pb2 import (
     PingResponse,
 )
 from guesthouse.dapr.unary import AROUND, UnaryCalls
-from guesthouse.event import Event, Failure, Reason, Room, Trigger
+from guesthouse.event import Event, Failure, Reason, ReplyLimit, Trigger
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 CREATE = "create"
 ENCODINGS = ("text", "base64")
@@ -54,7 +54,7 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
         self._create: dict[str, str] = {}  # by instance: the guest that `create` runs
 
     def Init(self, request: OutputBindingInitRequest, context: grpc.ServicerContext) -> OutputBindingInitResponse:
-        """A Component resource is there; may come again."""
+        """A sidecar has loaded a Component resource. It may say so again."""
         instance = instance_of(context)
         guest = properties_of(request.metadata).get("guest", "")
         if guest and guest not in self._guests:
@@ -84,7 +84,7 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
         )
 
     def ListOperations(self, request: ListOperationsRequest, context: grpc.ServicerContext) -> ListOperationsResponse:
-        """The names that a sidecar lets through."""
+        """The operations that a sidecar lets through: all others it refuses itself."""
         return ListOperationsResponse(operations=[CREATE, *(name for name in self._guests if name != CREATE)])
 
     def Ping(self, request: PingRequest, context: grpc.ServicerContext) -> PingResponse:
@@ -103,12 +103,12 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
             except Failure as failure:
                 fault = failure
             found = {**convert.headers(metadata), **given}
-            room = Room(
+            limit = ReplyLimit(
                 LARGEST - AROUND - len(guest.encode()),
                 "a message from a component to its sidecar",
                 "lower limits.output",
             )
-            return Event(Trigger.OPERATION, guest, body, content_type, metadata=found, room=room, fault=fault)
+            return Event(Trigger.OPERATION, guest, body, content_type, metadata=found, reply_limit=limit, fault=fault)
 
         reply = self._calls.answer(to_event, request, context)
         return InvokeResponse(data=reply.body, content_type=reply.content_type, metadata={"guest": reply.guest})

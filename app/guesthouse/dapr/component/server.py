@@ -26,7 +26,7 @@ from guesthouse.dapr.transport import Drain, ServeError
 from guesthouse.dapr.unary import UnaryCalls
 from guesthouse.event import Handler
 
-_LINGER = 0.2  # seconds
+_LINGER = 0.2  # seconds in which new calls are still refused with a reason, after the last event has left
 _FLUSH = 1.0  # seconds for the last answers
 _SERVICES = components_pb2.DESCRIPTOR.services_by_name
 
@@ -69,11 +69,11 @@ class Component:
         if replies.guests:
             components_pb2_grpc.add_InputBindingServicer_to_server(InputBinding(replies), self._server)  # type: ignore[no-untyped-call]
             served.append(_SERVICES["InputBinding"].full_name)
-        # Version 1alpha is what daprd asks for.
+        # daprd asks for version 1alpha of the reflection service.
         reflection.enable_server_reflection(served, self._server, pool=components_pb2.DESCRIPTOR.pool)
 
     def start(self) -> None:
-        """Serve, then show the socket: a sidecar looks once. Raises `ServeError`."""
+        """Serve, then show the socket under its name: a sidecar looks for sockets once. Raises `ServeError`."""
         self.socket.place(self._listen)
 
     def drain(self, drain: Drain) -> bool:
@@ -103,7 +103,7 @@ class Component:
 
 def _options(message: int) -> list[tuple[str, int]]:
     return [
-        # base64 in a JSON text is the longest way to write a body.
+        # A body is longest as base64 in a JSON text.
         ("grpc.max_receive_message_length", message * 4 // 3 + 65536),
         ("grpc.max_send_message_length", -1),  # measured before it is sent
     ]
