@@ -67,13 +67,13 @@ class Arrivals:
     def _keep(self, arrival: _Arrival, body: bytes, reply: Reply | None) -> None:
         self._number += 1
         arrival.number = self._number
-        arrival.picture = self._keep_picture(f"{self._life}-{self._number}", body)
+        arrival.picture = self._keep_picture(body)
         if not arrival.picture:
             arrival.body = body[:TEXT_BYTES]
         if reply is not None:
             arrival.reply_type = reply.content_type
             arrival.reply_size = len(reply.body)
-            arrival.reply_picture = self._keep_picture(f"{self._life}-{self._number}r", reply.body)
+            arrival.reply_picture = self._keep_picture(reply.body, "r")
             if not arrival.reply_picture:
                 arrival.reply = reply.body[:TEXT_BYTES]
         self._arrivals.append(arrival)
@@ -82,12 +82,13 @@ class Arrivals:
             self._drop(left.picture)
             self._drop(left.reply_picture)
 
-    def _keep_picture(self, id: str, data: bytes) -> str:
+    def _keep_picture(self, data: bytes, suffix: str = "") -> str:
         """The id of a picture that is kept; "" where `data` is no picture, or is larger than `PICTURE_BYTES`."""
         if not data.startswith(_PICTURES) or len(data) > PICTURE_BYTES:
             return ""
         while self._picture_bytes + len(data) > PICTURE_BYTES:
             self._drop(next(iter(self._pictures)))
+        id = f"{self._life}-{self._number}{suffix}"
         self._pictures[id] = _Picture(data)
         self._picture_bytes += len(data)
         return id

@@ -41,7 +41,8 @@ class Counts:
     def answered(self, event: Event, reply: Reply) -> None:
         """Count the event for the guest that answered it."""
         with self._lock:
-            self._of(reply.guest).answered(self._step(), reply.cost)
+            guest = self._guests.get(reply.guest) or self._of(reply.guest)
+            guest.answered(int(self._clock() / STEP), reply.cost)
 
     def failed(self, event: Event, failure: Failure) -> None:
         """Count the failure. One without a guest failed before its route was found."""
