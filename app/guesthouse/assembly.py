@@ -39,7 +39,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Host, Plan
 from guesthouse.plan.reload import Reloads
 from guesthouse.plan.routes import Routes
-from guesthouse.plan.sizing import Size, size_of
+from guesthouse.plan.sizing import Capacity, capacity_for
 
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces
@@ -73,11 +73,11 @@ def open_plan(manifest: Manifest) -> Iterator[Plan]:
         yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock))))
 
 
-def capacity_with_spare(manifest: Manifest) -> Size:
+def capacity_with_spare(manifest: Manifest) -> Capacity:
     """What a process is made for that begins with this manifest and may be reloaded."""
-    size = size_of(manifest)
+    size = capacity_for(manifest)
     memory = max(size.memory, EngineConfig().memory)
-    return Size(size.instances + _SPARE_INSTANCES, memory, size.places + _SPARE_PLACES)
+    return Capacity(size.instances + _SPARE_INSTANCES, memory, size.places + _SPARE_PLACES)
 
 
 def narrowed_to(manifest: Manifest, event: Event) -> Manifest:

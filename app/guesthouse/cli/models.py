@@ -22,7 +22,7 @@ from guesthouse.manifest.rules import closest
 from guesthouse.manifest.tables import Model
 
 if TYPE_CHECKING:
-    from guesthouse.inference.onnx import OnnxModel
+    from guesthouse.inference.model import OnnxModel
     from guesthouse_abi.services import TensorInfo
 
 app = new_app("List, inspect and register models.", example="models list")

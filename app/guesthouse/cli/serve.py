@@ -37,7 +37,7 @@ from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
-from guesthouse.plan.reload import Hears, Reloader, Reloads, Source, files_of
+from guesthouse.plan.reload import Reloader, ReloadListeners, Reloads, Source, files_of
 from guesthouse.system import malloc
 from guesthouse.system.signals import run_until_signal
 from guesthouse.system.stamps import stamps
@@ -143,10 +143,10 @@ def serve(
             stack.enter_context(contextlib.closing(probes))
         application.start()
         seconds = time.monotonic() - began
-        hears = Hears(functools.partial(update_server, application.server), [reloads.ended])
+        listeners = ReloadListeners(functools.partial(update_server, application.server), [reloads.ended])
         if metrics is not None:
-            hears.ended.append(metrics.reloaded)
-        reloader = Reloader(plans, Source(manifest, read, capacity_with_spare(loaded)), hears, watch, hung_up)
+            listeners.ended.append(metrics.reloaded)
+        reloader = Reloader(plans, Source(manifest, read, capacity_with_spare(loaded)), listeners, watch, hung_up)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))
 

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
-from guesthouse.system.threads import lasting
+from guesthouse.system.threads import lasting_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class ElasticExecutor(Executor):
         self._ended = threading.Event()
         self._quiet = 0  # looks in a row without a call that waits
         self._allow(self._least)
-        lasting(f"{name}-watch", self._watch, self._ended)
+        lasting_thread(f"{name}-watch", self._watch, self._ended)
 
     @property
     def at_work(self) -> int:
