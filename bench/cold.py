@@ -17,7 +17,7 @@ from typing import Any
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target
 from bench.over_grpc import GRANT, PHOTOS, invoke
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
@@ -39,7 +39,7 @@ class _NoOutputs:
 def first_events(manifest: Path, method: str, body: bytes) -> dict[str, Any]:
     """In ms: loading, the first event, and the events after it. And whether a guest was compiled."""
     started = perf_counter()
-    with opened(load(manifest)) as plan:
+    with open_plan(load(manifest)) as plan:
         loaded = perf_counter()
         dispatcher, times = Dispatcher(Plans(plan), _NoOutputs()), []
         for _ in range(1 + MORE):

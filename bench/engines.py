@@ -17,7 +17,7 @@ import wasmtime
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, ratios, take_turns
 from bench.over_grpc import GRANT, PHOTOS, invoke, latency, race, throughput
-from guesthouse.cli.load import Job, Load
+from guesthouse.cli.load_generator import Job, Load
 from guesthouse.engine import wasmer
 from guesthouse.event import Event
 

@@ -13,7 +13,7 @@ from bench import servers
 from bench.engines import LIMITS, setups
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.over_grpc import invoke
-from guesthouse.cli.load import Job, Load
+from guesthouse.cli.load_generator import Job, Load
 
 LOOP = """(module (memory (export "memory") 1)
   (func (export "allocate") (param i32) (result i32) i32.const 1024)

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target
 from bench.over_grpc import GRANT, PHOTOS, invoke
-from guesthouse.cli.load import Job, Load, Usage
+from guesthouse.cli.load_generator import Job, Load, Usage
 from guesthouse.event import Event
 
 MIB = 1 << 20

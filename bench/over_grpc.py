@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
-from guesthouse.cli.load import Job, Load, Usage
+from guesthouse.cli.load_generator import Job, Load, Usage
 from guesthouse.event import Event, Trigger
 
 PHOTOS = servers.ROOT / "tests" / "data" / "photos"

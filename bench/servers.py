@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from guesthouse.cli.load import serving
+from guesthouse.cli.load_generator import serving
 
 ROOT = Path(__file__).resolve().parents[1]
 

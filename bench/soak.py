@@ -32,7 +32,7 @@ import wasmtime
 
 from bench import servers
 from bench.over_grpc import GRANT, PHOTOS, invoke
-from guesthouse.cli.load import Job, Load
+from guesthouse.cli.load_generator import Job, Load
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure
 

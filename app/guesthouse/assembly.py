@@ -1,4 +1,4 @@
-"""Puts the parts of an application together from a manifest, for the commands that need them."""
+"""The composition root: makes an application from a manifest, for commands, benches and tests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import structlog
 
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.callback import Fetched
-from guesthouse.dapr.component import Component, ComponentConfig
-from guesthouse.dapr.component_input import Replies
-from guesthouse.dapr.component_reader import Bounds
-from guesthouse.dapr.component_socket import socket_folder
-from guesthouse.dapr.server import SPARE_THREADS, Server, ServerConfig
-from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
+from guesthouse.dapr.component.input_binding import Replies
+from guesthouse.dapr.component.reader import Bounds
+from guesthouse.dapr.component.server import Component, ComponentConfig
+from guesthouse.dapr.component.unix_socket import socket_folder
+from guesthouse.dapr.executor import SPARE_THREADS
+from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
+from guesthouse.dapr.server import Server, ServerConfig
+from guesthouse.dapr.transport import Drain
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
@@ -29,7 +31,8 @@ from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
 from guesthouse.observe.logs import InLog
-from guesthouse.page.feed import Feed
+from guesthouse.page.arrivals import Arrivals
+from guesthouse.page.counts import Counts
 from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
@@ -41,20 +44,20 @@ from guesthouse.plan.sizing import Capacity, capacity_for
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces
 
-_AT_WORK = 8  # as many as answer 3,000 calls a second of 2.5 ms each; Python itself does not manage more
-# What the process is made for beyond what the manifest's guests need: a reload may add some, and events of before may
-# still be inside. Memory and threads are taken when they are used.
-_ROOM_INSTANCES = 64
-_ROOM_PLACES = 1024
+_AT_WORK = 8  # threads that answer 3,000 calls a second of 2.5 ms each; Python itself does not manage more
+# Capacity beyond what the manifest's guests need: a reload may add guests while events of the previous plan are still
+# inside. Memory and threads are taken only when they are used.
+_SPARE_INSTANCES = 64
+_SPARE_PLACES = 1024
 
 
 @contextlib.contextmanager
-def opened(manifest: Manifest) -> Iterator[Plan]:
-    """The plan of a manifest, on an engine of its size; closed at the end.
+def open_plan(manifest: Manifest) -> Iterator[Plan]:
+    """The plan of a manifest, on an engine of the capacity that the plan needs. Both are closed at the end.
 
-    Raises `PlanFaults`, `CacheError`, and what an engine raises that cannot be had.
+    Raises `Faults`: what is wrong with the plan, with the cache of compiled code, or why there is no such engine.
     """
-    size = room_for(manifest)
+    size = capacity_with_spare(manifest)
     settings = manifest.engine
     config = EngineConfig(size.instances, size.memory, settings.pooling, settings.python)
     cache = CodeCache(settings.cache, settings.cache_size)
@@ -66,19 +69,19 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
         spec = Spec(engine.name, engine.pooling, engine.interpreter, manifest.process.confinement)
         stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
         if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
-            stock.open()  # while all else is loaded
+            stock.open()  # its processes start while everything else is loaded
         yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock))))
 
 
-def room_for(manifest: Manifest) -> Capacity:
-    """What a process that begins with this manifest is made for."""
+def capacity_with_spare(manifest: Manifest) -> Capacity:
+    """What a process is made for that begins with this manifest and may be reloaded."""
     size = capacity_for(manifest)
     memory = max(size.memory, EngineConfig().memory)
-    return Capacity(size.instances + _ROOM_INSTANCES, memory, size.places + _ROOM_PLACES)
+    return Capacity(size.instances + _SPARE_INSTANCES, memory, size.places + _SPARE_PLACES)
 
 
-def needed(manifest: Manifest, event: Event) -> Manifest:
-    """The manifest with no more than answers one event: its guest, and the models of that. Raises `Failure`."""
+def narrowed_to(manifest: Manifest, event: Event) -> Manifest:
+    """The manifest with only what answers one event: its guest and that guest's models. Raises `Failure`."""
     name = Routes(manifest).find(event).guest
     guest = manifest.guests[name]
     guest = guest.model_copy(update={"limits": guest.limits.model_copy(update={"concurrency": 1})})
@@ -87,10 +90,20 @@ def needed(manifest: Manifest, event: Event) -> Manifest:
 
 
 def with_component(manifest: Manifest, name: str) -> Manifest:
-    """The manifest with a component of this name, whatever it says itself."""
+    """The manifest with a component of this name, in place of the one that the manifest names."""
     settings = manifest.component
     component = ComponentTable(name=name) if settings is None else settings.model_copy(update={"name": name})
     return manifest.model_copy(update={"component": component})
+
+
+class ServedApplication(Application):
+    """The application of a manifest; its list of transports is made here."""
+
+    def __init__(self, server: Server, component: Component | None, drain: Drain) -> None:
+        self.server = server
+        self.component = component
+        # The server last: whoever sees its port open may start a sidecar, which looks for the component at once.
+        super().__init__([server] if component is None else [component, server], drain)
 
 
 def application_for(
@@ -103,11 +116,11 @@ def application_for(
     traces: Traces | None = None,
     fetched: Fetched | None = None,
     reloads: Reloads | None = None,
-) -> Application:
-    """The gRPC application over plans, not started yet; `host` and `port` go before the manifest's.
+) -> ServedApplication:
+    """The application of plans, not started yet. `host` and `port` go before the manifest's.
 
-    `observers` hear of every event besides the log, and what the manifest itself asks for; `fetched` hears of each
-    time that a sidecar asked for its subscriptions; `reloads` knows how the last one ended.
+    `observers` are called at the end of every event, besides the log and the page. `fetched` is called each time that a
+    sidecar has asked for its subscriptions. `reloads` knows how the last reload ended.
     """
     manifest = plans.now.manifest
     settings, threads = manifest.server, _threads(manifest)
@@ -120,29 +133,30 @@ def application_for(
         tls=(settings.tls.certificate, settings.tls.key) if settings.tls is not None else None,
         threads=threads,
         at_work=_at_work(),
-        notice=settings.drain.notice,
-        limit=settings.drain.limit,
         reflection=settings.reflection,
     )
+    drain = Drain(settings.drain.notice, settings.drain.limit)
     component = manifest.component
     if component is None:
         handler = _handler(plans, outputs, observers, traces, reloads)
-        return Application(Server(config, handler, listing(manifest), fetched))
+        return ServedApplication(Server(config, handler, listing(manifest), fetched), None, drain)
     replies = _replies(component)
     handler = _handler(plans, outputs, [*observers, replies], traces, reloads)
-    return Application(
-        Server(config, handler, listing(manifest), fetched),
-        Component(_component(manifest, component), handler, replies),
-    )
+    server = Server(config, handler, listing(manifest), fetched)
+    return ServedApplication(server, Component(_component(manifest, component), handler, replies), drain)
 
 
 def _threads(manifest: Manifest) -> int:
-    """The same again, so that a caller too many is refused by its guest, which can say more, not by the server."""
-    return room_for(manifest).places + 2 * SPARE_THREADS
+    """Enough for all slots and queues, and the spare threads twice.
+
+    Once for health probes; once so that an overload is refused by the guest's queue, whose refusal has its numbers, and
+    not by the server's admission.
+    """
+    return capacity_with_spare(manifest).places + 2 * SPARE_THREADS
 
 
 def _at_work() -> int:
-    """One for each core, so that guests run on all; but more than a few only contend for the interpreter."""
+    """One thread for each core, so that guests run on all; more than `_AT_WORK` only contend for the interpreter."""
     return max(2, min(cores(), _AT_WORK))
 
 
@@ -156,8 +170,6 @@ def _component(manifest: Manifest, settings: ComponentTable) -> ComponentConfig:
         message=server.message,
         threads=_threads(manifest),
         at_work=_at_work(),
-        notice=server.drain.notice,
-        limit=server.drain.limit,
     )
 
 
@@ -179,19 +191,21 @@ def _handler(
     traces: Traces | None,
     reloads: Reloads | None,
 ) -> Handler:
-    """What answers events; what the page asks for is only kept where the manifest has a page."""
-    feed = Feed() if plans.now.manifest.page.apps else None
-    heard_by: list[Observer] = [EventLog(), *observers]
-    if feed is not None:
-        heard_by.append(feed)
+    """What answers events, from the outermost handler to the dispatcher.
+
+    The page's own methods come first: they are no events, so they are neither traced nor counted. Counts and arrivals
+    are only kept where the manifest names applications that may ask for them.
+    """
+    page = (Counts(), Arrivals()) if plans.now.manifest.page.apps else ()
+    heard_by: list[Observer] = [EventLog(), *observers, *page]
     handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
     if traces is not None:
         handler = traces.handler(handler)
-    return handler if feed is None else HostMethods(plans, feed, handler, reloads)
+    return HostMethods(plans, *page, handler, reloads) if page else handler
 
 
 def listing(manifest: Manifest) -> Listing:
-    """What the sidecar is told of topics and bindings. Tables for one topic are one subscription with rules."""
+    """The topics and bindings of a manifest. All tables of one topic are one subscription with rules."""
     topics: dict[tuple[str, str], list[Topic]] = {}
     for topic in manifest.topic:
         topics.setdefault((topic.pubsub, topic.topic), []).append(topic)
@@ -201,20 +215,20 @@ def listing(manifest: Manifest) -> Listing:
     )
 
 
-def take_in(server: Server, plan: Plan, before: Plan) -> None:
-    """Have the server go on with what another plan changes of it: its tokens, and what it tells sidecars."""
+def update_server(server: Server, plan: Plan, before: Plan) -> None:
+    """Give the server what a reload may change of it: the tokens that it accepts, and its listing."""
     if plan.tokens != before.tokens:
         server.accept(plan.tokens)
         structlog.get_logger("guesthouse").info("other tokens are accepted from now on", accepted=len(plan.tokens))
-    _tell_sidecars(server, plan, before)
+    _update_listing(server, plan, before)
 
 
-def _tell_sidecars(server: Server, plan: Plan, before: Plan) -> None:
-    """Have the server tell sidecars of a plan's topics and bindings, and say what those that run have not heard of."""
+def _update_listing(server: Server, plan: Plan, before: Plan) -> None:
+    """Give the server a plan's listing, and log what has changed in it: running sidecars do not know of that."""
     new, old = listing(plan.manifest), listing(before.manifest)
     if new == old:
         return
-    server.tell(new)
+    server.set_listing(new)
     topics = {f"{s.pubsub}/{s.topic}" for s in set(new.subscriptions) ^ set(old.subscriptions)}
     structlog.get_logger("guesthouse").warning(
         "a sidecar asks for topics and bindings when it starts: kill -HUP daprd, or restart it, to tell it of these",

@@ -1,6 +1,7 @@
-"""Event, Reply, Failure and the Outputs protocol: the only types that cross from a transport to a guest.
+"""Event, Reply and Failure, the only types that cross from a transport to a guest; and what stands between the two.
 
-No protobuf here and no Wasm. `Deadline` lives in `guesthouse_abi.deadline`, because host functions obey it too.
+Handler, Outputs and Observer are protocols. No protobuf here and no Wasm. `Deadline` lives in
+`guesthouse_abi.deadline`, because host functions obey it too.
 """
 
 from __future__ import annotations
@@ -16,18 +17,36 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Trigger(str, enum.Enum):
-    """What set an event off."""
+    """What set an event off. An entry has all that other rooms ask of a trigger; its routes are `Manifest.routes`.
 
-    INVOKE = "invoke"
-    BINDING = "binding"
-    TOPIC = "topic"
-    JOB = "job"
+    - `in_message`: the reply goes back in a message of the application's server, which `server.message` bounds;
+    - `arrives`: the event comes by itself, and the page's live feed shows it: nobody waits to be shown the reply;
+    - `faas`: OpenTelemetry's `faas.trigger`, https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/.
+    """
+
+    in_message: bool
+    arrives: bool
+    faas: str
+
+    def __new__(cls, value: str, in_message: bool = False, arrives: bool = True, faas: str = "other") -> Trigger:
+        self = str.__new__(cls, value)
+        self._value_ = value
+        self.in_message, self.arrives, self.faas = in_message, arrives, faas
+        return self
+
+    INVOKE = "invoke", True, False, "http"
+    BINDING = "binding", True
+    TOPIC = "topic", False, True, "pubsub"
+    JOB = "job", False, True, "timer"
     OPERATION = "operation"  # of our own output binding
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """How many bytes of a reply (body and content type) a transport can carry, what sets that, and what to do."""
+class ReplyLimit:
+    """The most bytes of a reply (body and content type) that a transport can carry.
+
+    `of` names what sets this limit, `remedy` says what an operator can do about it.
+    """
 
     size: int
     of: str = "server.message"
@@ -43,9 +62,10 @@ class Event:
     """One thing to be answered by a guest.
 
     `name` is the method, the binding, `pubsub/topic`, the job or the operation; `path` the route that a topic's event
-    matched (as the sidecar reports it). `metadata` keys are lower case. `room` is what a reply has in its transport;
-    None: any, or it carries none. `fault` is why it cannot be answered: its transport could not make sense of it, and
-    the dispatcher raises this instead of running a guest, so that it ends as every other event does.
+    matched (as the sidecar reports it). `metadata` keys are lower case. `reply_limit` is what the transport can carry
+    of a reply; None where it carries any size, or no reply. `fault` says why the event cannot be answered: the
+    transport could not convert its message. The dispatcher raises it instead of running a guest, so that the event is
+    counted and logged as any other that fails.
     """
 
     trigger: Trigger
@@ -57,22 +77,23 @@ class Event:
     path: str = ""
     id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    room: Room | None = None
+    reply_limit: ReplyLimit | None = None
     fault: Failure | None = None
 
-    def check_room(self, reply: Reply) -> None:
-        """Raise `Failure` for a reply that there is no room for."""
-        if self.room is None:
+    def check_reply(self, reply: Reply) -> None:
+        """Raise `Failure` (`TOO_LARGE`) for a reply over `reply_limit`."""
+        if self.reply_limit is None:
             return
         size = len(reply.body) + len(reply.content_type.encode())
-        if size > self.room.size:
-            text = f"a reply of {size} bytes; {self.room.of} leaves room for {self.room.size}: {self.room.remedy}"
+        if size > self.reply_limit.size:
+            limit = self.reply_limit
+            text = f"a reply of {size} bytes; {limit.of} leaves room for {limit.size}: {limit.remedy}"
             raise Failure(Reason.TOO_LARGE, text, reply.guest)
 
 
 @dataclass(slots=True)
 class Cost:
-    """What an event cost. Seconds and bytes."""
+    """What an event cost, in seconds and bytes."""
 
     queued: float = 0.0
     guest: float = 0.0  # in the guest's own code
@@ -80,9 +101,9 @@ class Cost:
     inference: float = 0.0
     total: float = 0.0  # from the start of the instance to the reply
     memory: int = 0  # the guest's linear memory when it ended: it never shrinks, so its peak
-    host_memory: int = 0  # peak of what the host held for it
+    host_memory: int = 0  # the most that the host held for the event at once
     began: float = 0.0  # when the instance started, by `time.perf_counter`
-    # Runs of models, the first of them: the model, begin and end by the same clock.
+    # The first runs of models: the model's name, its begin and its end by the same clock.
     runs: tuple[tuple[str, float, float], ...] = ()
 
 
@@ -117,7 +138,7 @@ class Reason(str, enum.Enum):
     INTERNAL = "INTERNAL"  # the host's own fault
 
 
-#: What the event itself is at fault for: sending it again cannot help.
+#: The event itself is at fault: sending it again cannot help.
 EVENT_FAULTS = frozenset({Reason.MALFORMED, Reason.TOO_LARGE})
 
 
@@ -144,7 +165,7 @@ class Failure(Exception):
 
 
 def failure_of(error: Exception, guest: str = "") -> Failure:
-    """The failure that `error` is; any other exception is a fault of ours, of which the caller is told no more."""
+    """`error` itself where it is a `Failure`; else one that says no more to the caller than that the fault is ours."""
     if isinstance(error, Failure):
         return error
     failure = Failure(Reason.INTERNAL, "internal error", guest)
@@ -167,15 +188,15 @@ class Outputs(Protocol):
     """Hands a reply on to output bindings and state stores before its event is answered."""
 
     def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
-        """Outputs have time of their own; of `caller` they learn whether anybody still waits.
+        """Hand the reply on to the destination, within a time that outputs have for themselves.
 
-        Raises `Failure`: `OUTPUT` when a destination did not accept the reply, `CANCELLED` when the caller hung up
-        before the first of them had it.
+        `caller` is the event's deadline, which says whether the caller still waits. Raises `Failure`: `OUTPUT` when a
+        destination did not accept the reply, `CANCELLED` when the caller hung up before the first one had it.
         """
 
 
 class Observer(Protocol):
-    """Hears of every event when it is over: the log, metrics, a live feed. Called in the event's thread: be quick."""
+    """Is called at the end of every event, in the event's thread, so it must be quick: the log, metrics, the page."""
 
     def answered(self, event: Event, reply: Reply) -> None: ...
 
@@ -183,7 +204,7 @@ class Observer(Protocol):
 
 
 class Handler(Protocol):
-    """What a transport needs of the dispatcher."""
+    """Answers events: the dispatcher, and what stands before it (traces, the page's methods)."""
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
-        """Answer one event; `deadline` is what the caller left, None for no bound. Raises `Failure`."""
+        """Answer one event. `deadline` is when its caller stops waiting, None for never. Raises `Failure`."""

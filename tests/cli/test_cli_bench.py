@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from guesthouse.cli import app
-from guesthouse.cli.load import Job, Load, Outcome, Usage, _shares
+from guesthouse.cli.load_generator import Job, Load, Outcome, Usage, _shares
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import Server, ServerConfig
-from guesthouse.dapr.topics import Listing
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 
 ECHO = """

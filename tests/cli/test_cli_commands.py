@@ -287,17 +287,17 @@ def test_check_tells_what_files_a_guest_has_and_what_makes_no_sense(guesthouse, 
         },
         {"files_of": "cat", "path": "/d", "from": str(with_files / "d"), "files": 0, "bytes": 0, "sha256": empty},
     ]
-    hints = [
+    notes = [
         f"guest 'cat' is granted an empty folder, {with_files}/d: it sees no folder without a file in it",
         "guest 'bare' may open files (it imports path_open) and is granted none: where it wants some, name them in "
         "files, body_file or scratch (docs/guests.md)",
         "guest 'closed' has body_file, scratch, but its module opens no file (it does not import path_open): leave "
         "them out",
     ]
-    assert told["hints"] == hints
+    assert told["notes"] == notes
     plain = guesthouse("check")
     assert re.search(rf"^cat +/f +{with_files}/f.txt +1 +7 +[0-9a-f]{{64}}$", plain.out, re.MULTILINE)
-    assert plain.err.splitlines()[:3] == [f"hint: {hint}" for hint in hints]
+    assert plain.err.splitlines()[:3] == [f"note: {note}" for note in notes]
 
 
 def test_check_lists_the_faults_of_files_with_those_of_modules(guesthouse, monkeypatch, with_files: Path):

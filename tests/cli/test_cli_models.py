@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.cli import models
 from guesthouse.manifest import load
 from tests.inference import tiny_models
@@ -209,7 +209,7 @@ def test_shows_notes_on_models(guesthouse, noted, command):
 
 
 def test_logs_notes_on_models_that_are_served(noted):
-    with opened(load(noted)) as plan, capture_logs() as lines:
+    with open_plan(load(noted)) as plan, capture_logs() as lines:
         plan.log_notes()
         plan.log_notes(plan)
     lines = [line for line in lines if "model" in line]

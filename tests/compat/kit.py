@@ -18,7 +18,7 @@ from typing import Any
 import wasmtime
 from structlog.testing import capture_logs
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Destination, Event, Failure, Reply, Trigger
 from guesthouse.manifest import parse
@@ -172,7 +172,7 @@ class Bench:
         """Rules whose guests must not load."""
         faults: list[str] = []
         try:
-            with opened(self._manifest(work)):
+            with open_plan(self._manifest(work)):
                 pass
         except PlanFaults as error:
             faults = error.faults
@@ -186,7 +186,7 @@ class Bench:
         """Rules whose guests answer events."""
         with logged(), contextlib.ExitStack() as stack:
             try:
-                plan = stack.enter_context(opened(self._manifest(work)))
+                plan = stack.enter_context(open_plan(self._manifest(work)))
             except PlanFaults as error:
                 faulty = {one.rule.id for one in work for f in error.faults if f.startswith(f"guest {one.rule.id!r}: ")}
                 if not faulty:

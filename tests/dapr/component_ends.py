@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from guesthouse.dapr.component_input import Replies
+from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.proto import components_pb2 as pb
 from guesthouse.dapr.proto import components_pb2_grpc as pb_grpc
 from guesthouse.event import Event, Failure, Handler, Reply

@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 import pytest
 
-from guesthouse.dapr.component import Component, ComponentConfig
-from guesthouse.dapr.component_input import Replies
-from guesthouse.dapr.component_reader import Bounds
+from guesthouse.dapr.component.input_binding import Replies
+from guesthouse.dapr.component.reader import Bounds
+from guesthouse.dapr.component.server import Component, ComponentConfig
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import Server, ServerConfig
-from guesthouse.dapr.topics import Listing
 from tests.dapr.component_ends import Published, Sidecar
 from tests.dapr.dapr_ends import Application, Script
 
@@ -33,7 +33,7 @@ def serve(handler: Script) -> Iterator[Serve]:
     started: list[Server] = []
 
     def start(listing: Listing = Listing(), **config: Any) -> Server:  # noqa: B008
-        settings = replace(ServerConfig(port=0, threads=12, notice=0.0, limit=5.0), **config)
+        settings = replace(ServerConfig(port=0, threads=12), **config)
         server = Server(settings, handler, listing)
         started.append(server)
         server.start()
@@ -78,7 +78,7 @@ def component(handler: Script, sockets: Path) -> Iterator[Callable[..., Componen
     started: list[Component] = []
 
     def start(replies: tuple[str, ...] = (), bounds: Bounds = Bounds(), **config: Any) -> Component:  # noqa: B008
-        settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other"), limit=5.0), **config)
+        settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other")), **config)
         hub = Replies(settings.name, replies, bounds)
         started.append(Component(settings, Published(handler, hub), hub))
         started[-1].start()
@@ -86,7 +86,7 @@ def component(handler: Script, sockets: Path) -> Iterator[Callable[..., Componen
 
     yield start
     for one in started:
-        one.close()
+        one.stop()
 
 
 @pytest.fixture

@@ -90,3 +90,10 @@ class Application:
         self.channel = channel
         for stub in (AppCallbackStub, AppCallbackAlphaStub, AppCallbackHealthCheckStub):
             self.__dict__.update(stub(channel).__dict__)
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    """Do `work` in a thread that holds no test up at its end."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread

@@ -25,7 +25,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 
-from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
+from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, DeadlineExceeded

@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -17,25 +15,20 @@ import pytest
 import wasmtime
 
 from guesthouse.dapr.application import Application
-from guesthouse.dapr.component import Component, ComponentConfig
-from guesthouse.dapr.component_input import Replies
-from guesthouse.dapr.component_reader import Bounds
-from guesthouse.dapr.component_socket import DEFAULT_FOLDER, FOLDER_VARIABLES, Socket, socket_folder
-from guesthouse.dapr.server import ServeError, Server, ServerConfig
-from guesthouse.dapr.topics import Listing
+from guesthouse.dapr.component.input_binding import Replies
+from guesthouse.dapr.component.reader import Bounds
+from guesthouse.dapr.component.server import Component, ComponentConfig
+from guesthouse.dapr.component.unix_socket import DEFAULT_FOLDER, FOLDER_VARIABLES, Socket, socket_folder
+from guesthouse.dapr.listing import Listing
+from guesthouse.dapr.server import Server, ServerConfig
+from guesthouse.dapr.transport import Drain, ServeError
 from tests.dapr.component_ends import Sidecar
-from tests.dapr.dapr_ends import Blocked, Script
+from tests.dapr.dapr_ends import Blocked, Script, in_background
 from tests.support.ports import listens
 from tests.support.waiting import until
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 OUTPUT, INPUT = "dapr.proto.components.v1.OutputBinding", "dapr.proto.components.v1.InputBinding"
-
-
-def in_background(work: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
 
 
 # Discovery
@@ -149,7 +142,7 @@ def test_a_folder_that_cannot_be_made_is_refused(component, sockets: Path):
 
 def test_the_socket_goes_with_the_component(component):
     served = component()
-    served.close()
+    served.stop()
     assert not served.socket.path.exists()
 
 
@@ -157,7 +150,7 @@ def test_a_socket_that_another_process_put_there_since_stays(component):
     served = component()
     served.socket.path.unlink()
     with accept(served.socket.path):
-        served.close()
+        served.stop()
         assert served.socket.path.is_socket()
 
 
@@ -193,7 +186,7 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(component, di
     call = in_background(lambda: answers.append(sidecar.invoke("echo", b"kept").data))
     assert blocked.entered.acquire(timeout=10)
     finished: list[bool] = []
-    drain = in_background(lambda: finished.append(served.drain()))
+    drain = in_background(lambda: finished.append(served.drain(Drain(limit=5.0))))
     until(lambda: not served.socket.path.exists())
     until(lambda: served._admission._closed)
     with pytest.raises(grpc.RpcError) as refused:
@@ -203,13 +196,13 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(component, di
     drain.join(10)
     call.join(10)
     assert (finished, answers) == ([True], [b"kept"])
-    assert served.close() == 0
+    assert served.stop() == 0
 
 
 def test_everything_is_served_while_a_drain_is_announced(component, dial):
-    served = component(notice=30.0)
+    served: Component = component()
     sidecar = dial(served)
-    in_background(served.drain)
+    in_background(lambda: served.drain(Drain(notice=30.0)))
     assert sidecar.invoke("echo", b"x").data == b"x"
     assert served.socket.path.exists()
 
@@ -222,7 +215,7 @@ def test_the_end_waits_for_acknowledgements_and_ends_streams_without_an_error(co
     for body in (b"1", b"2"):
         sidecar.invoke("echo", body)
     left: list[int] = []
-    closing = in_background(lambda: left.append(served.close(20.0)))
+    closing = in_background(lambda: left.append(served.stop(20.0)))
     for _ in range(2):
         reading.acknowledge(reading.next())
     with pytest.raises(StopIteration):
@@ -240,13 +233,14 @@ def test_the_end_says_what_was_not_acknowledged(component, dial):
     for body in (b"1", b"2"):
         sidecar.invoke("echo", body)
     reading.next()
-    assert served.close(0.05) == 2
+    assert served.stop(0.05) == 2
 
 
 def test_an_application_and_its_component_drain_together(dial, handler: Script, sockets: Path):
     handler.answer = blocked = Blocked()
     served = Component(ComponentConfig("guests", sockets, guests=("echo",)), handler, Replies("guests", (), Bounds()))
-    application = Application(Server(ServerConfig(port=0), handler, Listing()), served)
+    server = Server(ServerConfig(port=0), handler, Listing())
+    application = Application([served, server])
     application.start()
     sidecar = dial(served)
     answers: list[bytes] = []
@@ -255,7 +249,7 @@ def test_an_application_and_its_component_drain_together(dial, handler: Script, 
     finished: list[bool] = []
     drain = in_background(lambda: finished.append(application.drain()))
     until(lambda: not served.socket.path.exists())
-    until(lambda: not listens(application.server.port))  # the application has nothing to wait for
+    until(lambda: not listens(server.port))  # the application has nothing to wait for
     with pytest.raises(grpc.RpcError, match="the application is shutting down"):
         sidecar.invoke("echo")
     assert not finished
@@ -269,7 +263,7 @@ def test_an_application_whose_port_is_taken_shows_no_socket(serve, handler: Scri
     server = Server(ServerConfig(port=serve().port), handler, Listing())
     served = Component(ComponentConfig("guests", sockets, guests=("echo",)), handler, Replies("guests", (), Bounds()))
     with pytest.raises(ServeError, match="is in use"):
-        Application(server, served).start()
+        Application([served, server]).start()
     assert list(sockets.iterdir()) == []
 
 

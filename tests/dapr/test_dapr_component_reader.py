@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from guesthouse.dapr.component_reader import FIRST_PAUSE, Bounds, Reader, Stream
+from guesthouse.dapr.component.reader import FIRST_PAUSE, Bounds, Reader, Stream
 from tests.support.budget import examples
 from tests.support.waiting import until
 
@@ -100,7 +100,7 @@ def test_a_message_is_given_up_after_its_last_attempt(reader: Reader[str], clock
         clock.now += 60
         assert take_all(reader, stream) == ["a"]
         reader.acknowledge(stream, "a", "no film")
-    assert (len(reader), reader.held) == (0, 0)
+    assert (len(reader), reader.bytes_kept) == (0, 0)
     assert caplog.messages[-1] == "component test: gave up reply a after 3 attempts: no film"
 
 
@@ -131,7 +131,7 @@ def test_a_message_that_is_not_acknowledged_in_time_comes_again(reader: Reader[s
 
 def test_the_oldest_are_given_up_beyond_the_buffer(reader: Reader[str], caplog):
     offer(reader, *"abcde", size=LARGE)
-    assert reader.held <= BOUNDS.buffer
+    assert reader.bytes_kept <= BOUNDS.buffer
     assert take_all(reader, reader.attach()) == ["c", "d", "e"]
     warning = "component test: gave up 1 of the oldest replies: nobody takes them fast enough"
     assert caplog.messages == [warning, warning]
@@ -305,8 +305,8 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def the_bounds_hold(self) -> None:
         assert self.reader.unacknowledged <= BOUNDS.unacknowledged
-        assert 0 <= self.reader.held <= BOUNDS.buffer
-        assert (self.reader.held == 0) == (len(self.reader) == 0)
+        assert 0 <= self.reader.bytes_kept <= BOUNDS.buffer
+        assert (self.reader.bytes_kept == 0) == (len(self.reader) == 0)
 
     def teardown(self) -> None:
         """A sidecar that acknowledges everything gets all that is held, once."""
@@ -319,7 +319,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.reader.acknowledge(stream, str(id))
         assert len(last) == len(set(last)) == held
         assert not self.over & set(last)
-        assert self.reader.held == 0
+        assert self.reader.bytes_kept == 0
 
 
 AnyOrder.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -21,8 +21,8 @@ from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import Server, ServerConfig
-from guesthouse.dapr.topics import Listing
 from tests.dapr.dapr_ends import Script
 from tests.support.budget import examples
 

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import MutableMapping
 
 import grpc
@@ -21,9 +20,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from structlog.testing import capture_logs
 
-from guesthouse.dapr.server import SPARE_THREADS, ServeError, Server, ServerConfig
-from guesthouse.dapr.topics import Listing
-from tests.dapr.dapr_ends import Application, Blocked, Script
+from guesthouse.dapr.application import Application as Drained
+from guesthouse.dapr.executor import SPARE_THREADS
+from guesthouse.dapr.listing import Listing
+from guesthouse.dapr.server import Server, ServerConfig
+from guesthouse.dapr.transport import Drain, ServeError
+from tests.dapr.dapr_ends import Application, Blocked, Script, in_background
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -173,9 +175,9 @@ def test_refuses_a_certificate_that_cannot_be_read(serve, pair, broken):
 
 
 def test_draining_is_announced_while_everything_is_still_served(serve, connect, handler: Script):
-    server = serve(notice=30.0)
+    server = serve()
     application = Application(connect(server))
-    drain = in_background(server.drain)
+    drain = in_background(lambda: server.drain(Drain(notice=30.0)))
     until(lambda: health_code(application) is grpc.StatusCode.UNAVAILABLE)
     assert standard_health(application.channel) == NOT_SERVING
     assert application.OnInvoke(InvokeRequest(data=Any(value=b"x")), timeout=60).data.value == b"x"
@@ -190,7 +192,7 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(serve, connec
     call = application.OnInvoke.future(InvokeRequest(data=Any(value=b"kept")))
     assert blocked.entered.acquire(timeout=60)
     finished: list[bool] = []
-    drain = in_background(lambda: finished.append(server.drain()))
+    drain = in_background(lambda: finished.append(server.drain(Drain(limit=5.0))))
 
     def refused() -> bool:
         with pytest.raises(grpc.RpcError) as error:
@@ -211,11 +213,11 @@ def test_a_drain_finishes_what_is_in_flight_and_refuses_what_comes(serve, connec
 
 def test_a_drain_cancels_what_is_still_in_flight_at_its_limit(serve, connect, handler: Script):
     handler.answer = blocked = Blocked()
-    server = serve(limit=0.05)
+    server = serve()
     application = Application(connect(server))
     call = application.OnInvoke.future(InvokeRequest())
     assert blocked.entered.acquire(timeout=60)
-    assert server.drain() is False
+    assert Drained([server], Drain(limit=0.05)).drain() is False
     assert blocked.cancelled.wait(10)
     call.exception(timeout=60)  # waits
     assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -235,7 +237,7 @@ def test_no_call_is_lost_while_callers_hammer_a_server_that_drains(serve, connec
 
     hammers = [in_background(hammer) for _ in range(8)]
     until(lambda: len(handler.events) > 100)
-    assert server.drain() is True
+    assert server.drain(Drain(limit=5.0)) is True
     for thread in hammers:
         thread.join(10)
         assert not thread.is_alive()
@@ -247,9 +249,12 @@ def test_no_call_is_lost_while_callers_hammer_a_server_that_drains(serve, connec
 PROGRAM = textwrap.dedent(
     """
     import sys, time
-    from guesthouse.dapr.server import Server, ServerConfig, run_until_signal
-    from guesthouse.dapr.topics import Listing
+    from guesthouse.dapr.application import Application
+    from guesthouse.dapr.listing import Listing
+    from guesthouse.dapr.server import Server, ServerConfig
+    from guesthouse.dapr.transport import Drain
     from guesthouse.event import Reply
+    from guesthouse.system.signals import run_until_signal
 
     class Slow:
         def dispatch(self, event, deadline=None):
@@ -257,10 +262,11 @@ PROGRAM = textwrap.dedent(
             time.sleep(float(event.body))
             return Reply(b"done")
 
-    server = Server(ServerConfig(port=0, threads=12, notice=0.1, limit=20), Slow(), Listing())
-    server.start()
+    server = Server(ServerConfig(port=0, threads=12), Slow(), Listing())
+    application = Application([server], Drain(notice=0.1, limit=20))
+    application.start()
     print(server.port, flush=True)
-    code = run_until_signal(server)
+    code = run_until_signal(application.drain)
     print("drained", flush=True)
     sys.exit(code)
     """
@@ -318,12 +324,6 @@ def test_a_connection_that_says_nothing_is_not_logged(process):
     assert err == ""
 
 
-def in_background(work):
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
 def health_code(application: Application) -> grpc.StatusCode:
     try:
         application.HealthCheck(Empty(), timeout=60)
@@ -372,7 +372,7 @@ def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint()
         server.stop()
     (line,) = hints(lines)
     assert line["log_level"] == "info"
-    assert f"--app-port {server.port} --app-protocol grpc" in str(line["hint"])
+    assert f"--app-port {server.port} --app-protocol grpc" in str(line["remedy"])
 
 
 @pytest.mark.parametrize("rpc", ["HealthCheck", "ListTopicSubscriptions", "ListInputBindings"])

@@ -10,9 +10,9 @@ import pytest
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprServicer, add_DaprServicer_to_server
 from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataResponse, PubsubSubscription
 
-from guesthouse.dapr.sidecar import Endpoint
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.listing import Listing, Subscription
 from guesthouse.dapr.subscribed import Subscribed
-from guesthouse.dapr.topics import Listing, Subscription
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from tests.support.waiting import until
 

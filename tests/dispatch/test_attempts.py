@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.dispatch.attempts import Attempts
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
@@ -123,7 +123,7 @@ def box() -> Box:
 @pytest.fixture
 def dispatch(box: Box, guests_folder: Path, tmp_path: Path, monkeypatch) -> Iterator[Failing]:
     (tmp_path / "guesthouse.toml").write_text(placed(MANIFEST, guests_folder))
-    with opened(load(tmp_path / "guesthouse.toml")) as plan:
+    with open_plan(load(tmp_path / "guesthouse.toml")) as plan:
         made = Failing(Plans(plan), box)
 
         def run(sandbox, guest, event, deadline):

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from guesthouse.dispatch.dispatcher import Dispatcher
-from guesthouse.event import Cost, Event, Failure, Reason, Reply, Room, Trigger
+from guesthouse.event import Cost, Event, Failure, Reason, Reply, ReplyLimit, Trigger
 from guesthouse.guests.guest import Guest, GuestConfig
 from guesthouse.manifest import Manifest
 from guesthouse.plan.current import Plans
@@ -108,9 +108,9 @@ def test_a_reply_goes_to_the_outputs_then_to_the_observers_then_to_the_caller(di
 
 
 def test_a_reply_that_cannot_be_sent_back_goes_nowhere(dispatcher, recorder):
-    assert dispatcher.dispatch(event("camera", b"12345", room=Room(5))).body == b"12345"
+    assert dispatcher.dispatch(event("camera", b"12345", reply_limit=ReplyLimit(5))).body == b"12345"
     recorder.heard.clear()
-    failed = failure(dispatcher, event("camera", b"123456", room=Room(5)))
+    failed = failure(dispatcher, event("camera", b"123456", reply_limit=ReplyLimit(5)))
     assert str(failed) == (
         "guest 'echo': a reply of 6 bytes; server.message leaves room for 5: raise it, or lower limits.output"
     )

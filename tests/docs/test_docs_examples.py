@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
@@ -48,7 +48,7 @@ def test_the_guest_in_c_does_what_the_readme_says(tmp_path: Path) -> None:
     models = f'[app]\nname = "vision"\n[models.classifier]\npath = "{ROOT / "models" / "efficientnet-lite0.onnx"}"\n'
     (tmp_path / "guesthouse.toml").write_text(models + block("README.md", "toml"))
     photo = (ROOT / "tests" / "data" / "photos" / "coffee.png").read_bytes()
-    with opened(load(tmp_path / "guesthouse.toml", {"GUESTHOUSE_CACHE": str(tmp_path / "cache")})) as plan:
+    with open_plan(load(tmp_path / "guesthouse.toml", {"GUESTHOUSE_CACHE": str(tmp_path / "cache")})) as plan:
         dispatcher = Dispatcher(Plans(plan), NoOutputs())
         reply = dispatcher.dispatch(Event(Trigger.INVOKE, "thumb", photo))
         with pytest.raises(Failure, match="the body is not a picture") as refused:

@@ -15,7 +15,7 @@ import pytest
 import structlog
 import wasmtime
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
@@ -213,7 +213,7 @@ def faults_of(tmp_path: Path, text: str) -> list[str]:
     path = tmp_path / "guesthouse.toml"
     path.write_text('[app]\nname = "t"\n' + text)
     threads = threading.active_count()
-    with pytest.raises(PlanFaults) as caught, opened(load(path)):
+    with pytest.raises(PlanFaults) as caught, open_plan(load(path)):
         pass
     # Those of other tests may end meanwhile, none of ours may stay.
     until(lambda: threading.active_count() <= threads, "its threads end")

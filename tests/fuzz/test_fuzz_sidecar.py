@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guesthouse.dapr import sidecar
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr import outputs as outputs_module
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
 from tests.support.budget import examples
@@ -49,7 +50,7 @@ def ends() -> Iterator[tuple[Anything, SidecarOutputs]]:
     server.start()
     outputs = SidecarOutputs(Endpoint(f"127.0.0.1:{port}"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sidecar, "FIRST_PAUSE", 0.001)
+        patch.setattr(outputs_module, "FIRST_PAUSE", 0.001)
         yield anything, outputs
     outputs.close()
     server.stop(None)

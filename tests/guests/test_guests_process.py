@@ -25,7 +25,7 @@ import pytest
 import structlog
 import wasmtime
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process import confine, syscalls
@@ -95,7 +95,7 @@ def loaded(request, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pat
         file.truncate(LARGE)
     text = engine_table(request.param) + placed(MANIFEST, guests_folder)
     (folder / "guesthouse.toml").write_text(text)
-    with opened(load(folder / "guesthouse.toml")) as plan:
+    with open_plan(load(folder / "guesthouse.toml")) as plan:
         yield plan
 
 
@@ -577,7 +577,7 @@ def test_a_plan_that_is_not_finished_leaves_no_process_and_no_model_open(plan: P
     closed: list[object] = []
     monkeypatch.setattr(Pool, "wait", wait)
     monkeypatch.setattr("guesthouse.plan.build.Registry.close", lambda registry: closed.append(registry))
-    with pytest.raises(RuntimeError, match="a bug"), opened(plan.manifest):
+    with pytest.raises(RuntimeError, match="a bug"), open_plan(plan.manifest):
         pass
     assert [pool.pids for pool in begun] == [[]]
     assert len(closed) == 1
@@ -588,7 +588,7 @@ def test_a_full_disk_is_a_fault_of_each_guest(plan: Plan, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("guesthouse.engine.cache.CodeCache.load", load)
-    with pytest.raises(PlanFaults) as caught, opened(plan.manifest):
+    with pytest.raises(PlanFaults) as caught, open_plan(plan.manifest):
         pass
     assert len(caught.value.faults) == len(plan.guests)
     assert all("cannot be kept in " in fault and "(No space left on device)" in fault for fault in caught.value.faults)

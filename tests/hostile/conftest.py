@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Reason
 from guesthouse.manifest import load
@@ -100,7 +100,7 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
     (folder / "guesthouse.toml").write_text(
         text.replace("ENGINE", engine_table(place)).replace("ISOLATION", isolation_of(place))
     )
-    with opened(load(folder / "guesthouse.toml")) as plan:
+    with open_plan(load(folder / "guesthouse.toml")) as plan:
         yield plan
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from guesthouse.cli.load import Usage
+from guesthouse.cli.load_generator import Usage
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.plan.plan import Plan

@@ -32,8 +32,8 @@ def soon() -> Deadline:
 def faults(*configs: ModelConfig) -> tuple[str, ...]:
     with pytest.raises(ModelFaults) as raised:
         Registry.open(configs)
-    assert str(raised.value) == "\n".join(raised.value.faults)
-    return raised.value.faults
+    assert str(raised.value) == "; ".join(raised.value.faults)
+    return tuple(raised.value.faults)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from guesthouse.faults import fault
 from guesthouse.guests.files import FileGrant
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.plan.build import guest_config
-from guesthouse.text import fault
 
 MiB = 1 << 20
 DIGEST = "9f" * 32

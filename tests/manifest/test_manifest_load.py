@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from guesthouse.faults import fault
 from guesthouse.manifest import Manifest, ManifestError, load
-from guesthouse.text import fault
 from guesthouse_abi.grants import Grants, Limits
 
 MiB = 1 << 20
@@ -35,7 +35,7 @@ def faults(read, tmp_path):
     def faults(text: str, /, app: str = APP, **environ: str) -> list[str]:
         with pytest.raises(ManifestError) as caught:
             read(text, app, **environ)
-        assert str(caught.value) == "\n".join(caught.value.faults)
+        assert str(caught.value) == "; ".join(caught.value.faults)
         return [fault.replace(f"{tmp_path}/", "") for fault in caught.value.faults]
 
     return faults

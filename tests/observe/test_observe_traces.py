@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from guesthouse.cli.observed import ExtraMissing, traces_for
+from guesthouse.cli.telemetry import ExtraMissing, traces_for
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.manifest import Manifest
 from guesthouse.observe import traces as observe_traces

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from guesthouse.assembly import application_for, opened
-from guesthouse.cli.observed import probes_for
-from guesthouse.dapr.application import Application
+from guesthouse.assembly import ServedApplication, application_for, open_plan
+from guesthouse.cli.telemetry import probes_for
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
@@ -35,7 +35,7 @@ class Watched:
     """What a test may ask."""
 
     client: Client
-    application: Application
+    application: ServedApplication
     probes: Probes
     plan: Plan
 
@@ -82,7 +82,7 @@ def watched(manifest: Path, traces: Traces | None = None, sidecar: str = "127.0.
     """Serve a manifest in this process, on free ports."""
     with contextlib.ExitStack() as stack:
         loaded = load(manifest)
-        plan = stack.enter_context(opened(loaded))
+        plan = stack.enter_context(open_plan(loaded))
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint(sidecar))))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         metrics = Metrics(plans)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guesthouse.assembly import listing
-from guesthouse.dapr.topics import Bulk, Rule, Subscription
+from guesthouse.dapr.listing import Bulk, Rule, Subscription
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan.routes import Route, Routes

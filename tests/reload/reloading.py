@@ -12,10 +12,10 @@ from typing import Any
 
 import wasmtime
 
-from guesthouse.assembly import application_for, opened, room_for, take_in
-from guesthouse.dapr.application import Application
+from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_server
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.event import Event, Trigger
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
@@ -71,7 +71,7 @@ class Reloading:
     """What a test may ask."""
 
     client: Client
-    application: Application
+    application: ServedApplication
     plans: Plans
     reloader: Reloader
     metrics: Metrics
@@ -88,13 +88,13 @@ def reloading(path: Path, watch: bool = False) -> Iterator[Reloading]:
     manifest = load(path)
     seen |= stamps(files_of(manifest))
     with contextlib.ExitStack() as stack:
-        plan = stack.enter_context(opened(manifest))
+        plan = stack.enter_context(open_plan(manifest))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))))
         metrics = Metrics(plans)
         application = application_for(plans, outputs, port=0, observers=[metrics])
-        listeners = ReloadListeners(functools.partial(take_in, application.server), [metrics.reloaded])
-        source = Source(path, functools.partial(load, path), room_for(manifest))
+        listeners = ReloadListeners(functools.partial(update_server, application.server), [metrics.reloaded])
+        source = Source(path, functools.partial(load, path), capacity_with_spare(manifest))
         reloader = Reloader(plans, source, listeners, watch, interval=0.02)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
@@ -192,5 +192,5 @@ def test_a_file_that_has_no_tokens_is_refused_and_those_of_before_hold(manifest:
         assert str(tokens) in str(log[0]["error"])
         assert "horse" not in str(log)
         assert accepted(app) == [OLD]
-    with pytest.raises(PlanFaults, match=said[:20]), opened(load(manifest)):
+    with pytest.raises(PlanFaults, match=said[:20]), open_plan(load(manifest)):
         pass  # so do check and serve

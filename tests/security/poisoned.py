@@ -35,9 +35,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from guesthouse.assembly import application_for, opened
+from guesthouse.assembly import application_for, open_plan
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.inference import session
 from guesthouse.manifest import load
@@ -314,7 +315,7 @@ def served(folder: Path, log: io.StringIO) -> Iterator[tuple[Client, Callable[[]
     path = written(folder)
     logs.configure(logs.Format.JSON, logs.Level.DEBUG, log)
     with (
-        opened(load(path)) as plan,
+        open_plan(load(path)) as plan,
         contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs,
     ):
         plans = Plans(plan)

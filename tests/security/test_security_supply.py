@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.cli import app
 from guesthouse.manifest import ManifestError, load
 from guesthouse.plan.plan import PlanFaults
@@ -40,7 +40,7 @@ def faults(folder: Path, text: str) -> list[str]:
     """What `check` and `serve` refuse a manifest for."""
     (folder / "guesthouse.toml").write_text(text)
     try:
-        with opened(load(folder / "guesthouse.toml")):
+        with open_plan(load(folder / "guesthouse.toml")):
             return []
     except (ManifestError, PlanFaults) as error:
         return [fault.replace(f"{folder}/", "") for fault in error.faults]

@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from guesthouse.web import server
+from guesthouse.web.guest_host import GuestHost, url_from_environment
 from guesthouse.web.server import LARGEST_BODY, STATIC, application
-from guesthouse.web.sidecar import Sidecar, url_from_environment
 
 HERE = "http://127.0.0.1:8080"
 
@@ -26,7 +26,7 @@ def nobody() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(nobody: str) -> Iterator[TestClient]:
-    with TestClient(application(Sidecar(nobody, "vision")), base_url=HERE) as client:
+    with TestClient(application(GuestHost(nobody, "vision")), base_url=HERE) as client:
         yield client
 
 
@@ -128,7 +128,7 @@ def test_all_names_of_this_machine_are_answered(page: TestClient, host: str):
 
 
 def test_where_it_listens_for_others_any_name_is_answered(nobody: str):
-    with TestClient(application(Sidecar(nobody, "vision"), None), base_url="http://photos.example") as client:
+    with TestClient(application(GuestHost(nobody, "vision"), None), base_url="http://photos.example") as client:
         assert client.get("/").status_code == 200
 
 
@@ -157,7 +157,7 @@ def test_the_sidecar_is_found_in_the_environment(environment: dict[str, str], ur
 
 
 def test_a_page_with_a_token_is_for_those_who_know_it(nobody: str):
-    with TestClient(application(Sidecar(nobody, "vision"), token="a: tökén"), base_url=HERE) as client:
+    with TestClient(application(GuestHost(nobody, "vision"), token="a: tökén"), base_url=HERE) as client:
         for path in ("/", "/api/status", "/api/call/api/image", "/page.js"):
             response = client.get(path)
             assert response.status_code == 401

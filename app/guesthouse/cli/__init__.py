@@ -1,8 +1,8 @@
 """The command line: `guesthouse COMMAND`, one module of this package for each command.
 
-A command's module has an `app` (see `options.new_app`) and a line in `COMMANDS`. It is imported when its command is
-called, so that `guesthouse --help` is quick. What commands print with is in `output.py`. Usage errors exit 2, all other
-errors 1, and nobody sees a traceback who does not ask for it.
+The module of a command has an `app` (see `options.new_app`) and a line in `COMMANDS`. It is imported when its command
+is called, so that `guesthouse --help` is quick. How commands print is in `output.py`. A usage error exits with 2, every
+other error with 1. A traceback is printed only with `GUESTHOUSE_DEBUG=1`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMMANDS = {
 
 
 class Commands(TyperGroup):
-    """Commands that are imported when they are called; the help has their summaries from `COMMANDS`."""
+    """Imports a command when it is called. The help shows the summaries of `COMMANDS`."""
 
     def list_commands(self, ctx: typing.Any) -> list[str]:
         return list(COMMANDS)

@@ -1,7 +1,7 @@
 """`guesthouse bench`: how many events of one kind a server answers, how fast, and what that costs it.
 
-What sends them is `load.py`. This measures one application with its own events; what Guesthouse itself is compared
-with is in the repository's folder `bench`.
+The events are sent by `load_generator.py`. This command measures one application with events of its own; what
+Guesthouse itself is compared with is in the repository's folder `bench`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from guesthouse.cli import events
-from guesthouse.cli.load import Job, Load, NotServing, Outcome, Usage, serving
+from guesthouse.cli import event_options
+from guesthouse.cli.load_generator import Job, Load, NotServing, Outcome, Usage, serving
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note, print_json, print_table, progress
 from guesthouse.dapr.client import Client
 from guesthouse.event import Failure
+from guesthouse.faults import fault
 from guesthouse.manifest import load
-from guesthouse.plan.tokens import TokenFault, tokens_of
-from guesthouse.text import fault
+from guesthouse.plan.tokens import tokens_of
 
 app = new_app()
 
@@ -57,18 +57,18 @@ Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.00
 
 @app.command(epilog=_EXAMPLE)
 def bench(
-    kind: events.Kind,
-    name: events.Name,
-    data: events.Data = "",
-    content_type: events.ContentType = "",
-    verb: events.Verb = "POST",
-    query: events.Query = "",
-    path: events.Path_ = "",
+    kind: event_options.Kind,
+    name: event_options.Name,
+    data: event_options.Data = "",
+    content_type: event_options.ContentType = "",
+    verb: event_options.Verb = "POST",
+    query: event_options.Query = "",
+    path: event_options.Path_ = "",
     concurrency: Callers = "1,4,16",
     requests: Requests = None,
     seconds: Seconds = None,
     timeout: Timeout = 60.0,
-    to: events.To = None,
+    to: event_options.To = None,
     pid: Pid = None,
     manifest: ManifestFile = DEFAULT_MANIFEST,
     json: Json = False,
@@ -83,7 +83,7 @@ def bench(
         raise typer.BadParameter("names the process of a server that runs already: give --to too", param_hint="--pid")
     if requests is None and seconds is None:
         seconds = SECONDS
-    event = events.read_event(kind, name, data, content_type, verb, query, path)
+    event = event_options.read_event(kind, name, data, content_type, verb, query, path)
     with _target(to, pid, manifest) as (address, process, token):
         job = Job(address, event, 1, requests, seconds, timeout)
         _try(job, token)
@@ -116,7 +116,7 @@ Target = tuple[str, "int | None", "str | None"]
 
 @contextlib.contextmanager
 def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]:
-    """Address, process and token of what is measured."""
+    """The address, process and token of the server that is measured."""
     if to is not None:
         if pid is not None and Usage.of(pid) is None:
             fail([fault("its CPU and memory cannot be read", f"process {pid}", "check --pid, or leave it out")])
@@ -126,10 +126,7 @@ def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]
     if loaded.server.tls is not None:
         remedy = "measure with a manifest without [server.tls], or a running server with --to"
         fail([fault("this server speaks TLS, bench does not", str(manifest), remedy)])
-    try:
-        token = next(iter(tokens_of(loaded.server)), None)
-    except TokenFault as error:
-        fail([str(error)])
+    token = next(iter(tokens_of(loaded.server)), None)
 
     def command(port: int) -> list[str]:
         options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
@@ -144,14 +141,14 @@ def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]
 
 
 def _not_serving(text: str, manifest: Path) -> NoReturn:
-    """End with what `serve` said: it has named every fault already."""
+    """End with the faults that `serve` has printed."""
     lines = [line.removeprefix("error: ") for line in text.splitlines() if line.startswith("error: ")]
     remedy = "run `guesthouse serve` to see why"
     fail(lines or [fault("the server did not start", str(manifest), remedy)])
 
 
 def _try(job: Job, token: str | None) -> None:
-    """One event that is not measured: the connection is made by it, and a mistake is told at once."""
+    """Send one event that is not measured. It opens the connection, and a mistake in it ends the command at once."""
     with Client(job.address, token=token) as client:
         try:
             client.send(job.event, job.timeout)
@@ -164,27 +161,27 @@ Result = tuple[Outcome, "Usage | None", "Usage | None"]
 
 
 def _run(job: Job, process: int | None, token: str | None) -> Result:
-    """One run: what became of its events, and what the server had used before and after it."""
+    """One run: the outcome of its events, and what the server had used before and after it."""
     total = job.requests if job.requests is not None else math.ceil((job.seconds or 0) * 10)
     with Load(job.callers, token) as senders, progress(_callers(job.callers), total) as advance:
         senders.run(replace(job, requests=job.callers, seconds=None))
         before = Usage.of(process) if process is not None else None
-        outcome = senders.run(job, _teller(job, advance))
+        outcome = senders.run(job, _bar_mover(job, advance))
         after = Usage.of(process) if process is not None else None
     return outcome, before, after
 
 
-def _teller(job: Job, advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Moves the progress bar: by events where their number is known, else by tenths of seconds."""
+def _bar_mover(job: Job, advance: Callable[[int], None]) -> Callable[[int], None]:
+    """What moves the progress bar: by events where their number is known, else by tenths of seconds."""
     began, shown = time.monotonic(), 0
 
-    def tell(done: int) -> None:
+    def move(done: int) -> None:
         nonlocal shown
         now = done if job.requests is not None else int((time.monotonic() - began) * 10)
         advance(now - shown)
         shown = now
 
-    return tell
+    return move
 
 
 def _callers(count: int) -> str:
@@ -192,7 +189,7 @@ def _callers(count: int) -> str:
 
 
 def _row(count: int, outcome: Outcome, before: Usage | None, after: Usage | None) -> dict[str, object]:
-    """A line of the table."""
+    """One run as a line of the table."""
     used = _used(outcome, before, after)
     return {
         "callers": count,
@@ -207,7 +204,7 @@ def _row(count: int, outcome: Outcome, before: Usage | None, after: Usage | None
 
 
 def _record(count: int, outcome: Outcome, before: Usage | None, after: Usage | None) -> dict[str, object]:
-    """The same as JSON: milliseconds and bytes."""
+    """One run as JSON, in milliseconds and bytes."""
     return {
         "callers": count,
         "requests": len(outcome.latencies) + sum(outcome.errors.values()),

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import typer
 
-from guesthouse.assembly import opened
+from guesthouse.assembly import open_plan
 from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, number, print_json, print_table
-from guesthouse.dapr.callback import AROUND
+from guesthouse.dapr.unary import AROUND
+from guesthouse.faults import Faults
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
-from guesthouse.manifest.tables import Binding, Invoke, Job, Topic
+from guesthouse.manifest.tables import Binding, Invoke, Topic
 from guesthouse.manifest.text import format_size
 from guesthouse.plan.plan import Plan
 
@@ -31,22 +32,23 @@ Row = Mapping[str, object]
 def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
     """Say what the manifest loads, everything that is wrong with it, and what may not be meant.
 
-    Runs no guest. Exit code 1 on any error, 0 where there are warnings alone.
+    A warning is about what is probably a mistake; a note is about what may be as it should. Runs no guest. Exit code 1
+    on any error, 0 where there are only warnings and notes.
     """
     try:
         loaded = load(manifest)
     except ManifestError as error:
         raise ManifestError([*error.faults, *_beneath(manifest)]) from None
-    with opened(loaded) as plan:
+    with open_plan(loaded) as plan:
         digits = _ALL if json else _SHORT
         guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits, full=json)), list(_files(plan))
-        hints = [f"guest {guest.name!r} {hint}" for guest in plan.guests.values() for hint in _hints(guest)]
-        notes = [f"note: model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
+        notes = [f"guest {guest.name!r} {text}" for guest in plan.guests.values() for text in _notes(guest)]
+        notes += [f"model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
         warnings = [*_unsendable(loaded), *plan.warnings]
     routes = list(_routes(loaded))
     if json:
         found = {"guests": guests, "models": models, "files": files, "routes": routes}
-        print_json({**found, "warnings": warnings, "hints": hints})
+        print_json({**found, "warnings": warnings, "notes": notes})
     else:
         for rows in filter(None, (guests, models, files, routes)):
             print_table(rows)
@@ -55,29 +57,29 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
         note(f"warning: {warning}")
     if json:
         return
-    for hint in hints:
-        note(f"hint: {hint}")
     for text in notes:
-        note(text)
+        note(f"note: {text}")
     loads = f"{number(len(guests), 'guest')}, {number(len(models), 'model')} and {number(len(routes), 'route')}"
     but = f", with {number(len(warnings), 'warning')}" if warnings else ""
     note(f"{manifest}: {loads}, all of them sound{but}")
 
 
 def _beneath(path: Path) -> Iterator[str]:
-    """What else would be found once a manifest's own faults are mended, as far as it can be told now."""
+    """The faults that would follow once those of the manifest are mended, as far as they can be found now."""
     try:
         sound, left = sound_part(path)
-    except ManifestError:  # no TOML: that has been said
+    except ManifestError:  # the file is no TOML, which its own fault says
         return
     for table, name, file in left:
         if why := _unreadable(file):
             yield f"{table}.{name}: {file} cannot be read ({why}): make it, or correct the path"
     try:
-        with opened(sound):
+        with open_plan(sound):
             pass
-    except Exception as error:  # what has no faults to list is said once the manifest is in order
-        yield from getattr(error, "faults", ())
+    except Faults as error:
+        yield from error.faults
+    except Exception:  # it is reported once the manifest is in order
+        return
 
 
 def _unreadable(file: Path) -> str | None:
@@ -91,7 +93,7 @@ def _unreadable(file: Path) -> str | None:
 def _unsendable(manifest: Manifest) -> Iterator[str]:
     """Guests whose largest replies do not fit into a message. (A topic's or a job's reply is not sent back.)"""
     message = manifest.server.message
-    named = {route.guest for route in manifest.invoke} | {route.guest for route in manifest.binding}
+    named = {route.guest for route in manifest.routes() if route.trigger.in_message}
     for name in sorted(named):
         output = manifest.guests[name].limits.output
         if output > message - AROUND:
@@ -133,7 +135,7 @@ def _models(plan: Plan, digits: int, full: bool) -> Iterator[Row]:
 
 
 def _files(plan: Plan) -> Iterator[Row]:
-    """What guests are granted, with whole digests: they are what a pin says."""
+    """The files that guests are granted, with whole digests, as `sha256` in the manifest wants them."""
     for guest in plan.guests.values():
         for part in guest.granted.parts:
             yield {
@@ -146,8 +148,8 @@ def _files(plan: Plan) -> Iterator[Row]:
             }
 
 
-def _hints(guest: Guest) -> Iterator[str]:
-    """What is no fault and may not be what was meant."""
+def _notes(guest: Guest) -> Iterator[str]:
+    """What may be as it should, and is not usual."""
     grants, parts = guest.config.grants, guest.granted.parts
     granted = {
         "files": bool(parts),
@@ -171,12 +173,11 @@ def _hints(guest: Guest) -> Iterator[str]:
 
 def _routes(manifest: Manifest) -> Iterator[Row]:
     for route in manifest.routes():
-        if route.table is not None:  # an operation is its guest's name
-            yield {"route": route.trigger.value, "name": route.name, "guest": route.guest, "for": _which(route.table)}
+        yield {"route": route.trigger.value, "name": route.name, "guest": route.guest, "for": _which(route.table)}
 
 
-def _which(table: Invoke | Binding | Topic | Job) -> object:
-    """Which of the events by that name a route is for, or where its replies go."""
+def _which(table: object) -> object:
+    """Which of the events by that name a route is for, or where its replies go; "" where its table says neither."""
     if isinstance(table, Invoke):
         return table.verbs or "all usual verbs"
     if isinstance(table, Topic):

@@ -1,4 +1,4 @@
-"""`guesthouse models`: what models a manifest has, what they look like inside, and registering what guests embed."""
+"""`guesthouse models`: lists and inspects the models of a manifest, and registers model files that guests embed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tomlkit.exceptions import TOMLKitError
 
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note, print_table
+from guesthouse.faults import fault
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.rules import closest
 from guesthouse.manifest.tables import Model
-from guesthouse.text import fault
 
 if TYPE_CHECKING:
     from guesthouse.inference.model import OnnxModel
@@ -108,8 +108,8 @@ def register(path: Path, name: str, sha256: str) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Put `text` in the place of a file's, whole or not at all; its permissions stay."""
-    path = path.resolve()  # of a link, what it leads to
+    """Replace the text of a file, wholly or not at all. The file keeps its permissions."""
+    path = path.resolve()  # a link stays one: the file that it leads to is replaced
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "w", encoding="utf-8", newline="") as file:
@@ -151,7 +151,7 @@ def _facts(model: OnnxModel, full: bool) -> Mapping[str, object]:
 
 
 def inputs(model: OnnxModel) -> list[str]:
-    """A model's inputs for people: those that need not be given, which may be all its weights, are counted only."""
+    """A model's inputs for people. Optional inputs are only counted: a model may list all its weights as such."""
     optional = sum(info.optional for info in model.inputs)
     needed = [str(info) for info in model.inputs if not info.optional]
     return [*needed, f"{optional} optional"] if optional else needed

@@ -5,8 +5,8 @@
     @app.command(epilog=example_text("serve --port 50051"))
     def serve(manifest: ManifestFile = DEFAULT_MANIFEST, log_format: LogFormat = None) -> None: ...
 
-They may stand before the command too; after it wins. `manifest` is the path to use; the log is set up by its options
-themselves.
+These options may stand before the command too; one that stands after the command wins. `manifest` is the path to use.
+The options of the log set the log up themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT_MANIFEST = Path("guesthouse.toml")
 
 @dataclass(slots=True)
 class Settings:
-    """What stood before the command; `ctx.obj`."""
+    """The options that stood before the command (`ctx.obj`)."""
 
     manifest: Path | None = None
     log_format: logs.Format = logs.Format.TEXT

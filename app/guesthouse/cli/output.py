@@ -18,6 +18,7 @@ from typing import NoReturn
 import structlog
 import typer
 
+from guesthouse.faults import Faults
 from guesthouse.observe import logs
 from guesthouse.text import escaped
 
@@ -25,7 +26,7 @@ from guesthouse.text import escaped
 def fail(faults: Sequence[str]) -> NoReturn:
     """Print each fault (what, where, remedy) to standard error and end the command with exit code 1.
 
-    Where the log is JSON, each is a line of the log: what reads one reads the other.
+    Where the log is JSON, each fault is a line of the log, so that one program can read both.
     """
     for fault in faults:
         if logs.in_use is logs.Format.JSON:
@@ -36,22 +37,22 @@ def fail(faults: Sequence[str]) -> NoReturn:
 
 
 def note(text: str) -> None:
-    """A line for the person at the terminal, on standard error."""
+    """Print a line to standard error, for the person at the terminal."""
     typer.echo(escaped(text), err=True)
 
 
 def number(count: int, what: str) -> str:
-    """So many of something: `1 guest`, `2 guests`."""
+    """A number of things in words: `1 guest`, `2 guests`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def report(error: Exception) -> None:
-    """Say in one line what a command died of. What lists its faults (`faults`) was the user's to mend; anything else
-    is our own fault."""
+    """Print why a command ended: `Faults` are the user's to mend, any other exception is our own fault."""
     if os.environ.get("GUESTHOUSE_DEBUG") == "1":
         traceback.print_exception(error)
-    faults = getattr(error, "faults", None)
-    if faults is None:
+    if isinstance(error, Faults):
+        faults = error.faults
+    else:
         text = " ".join(str(error).split()) or "no message"
         remedy = "run it again with GUESTHOUSE_DEBUG=1 for the traceback, and report it"
         faults = [f"{type(error).__name__}: {text} — inside guesthouse — {remedy}"]
@@ -84,7 +85,7 @@ def print_table(rows: Sequence[Mapping[str, object]], as_json: bool = False) -> 
 
 @contextlib.contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error for `total` steps where that is a terminal; yields what counts them."""
+    """A progress bar for `total` steps on standard error, where that is a terminal. Yields what moves the bar."""
     if not sys.stderr.isatty():
         yield lambda steps: None
         return

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from guesthouse.cli import events
+from guesthouse.cli import event_options
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note
 from guesthouse.event import Cost, Destination, Event, Failure, Reply
+from guesthouse.faults import fault
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
-from guesthouse.text import fault
 from guesthouse_abi.deadline import Deadline
 
 app = new_app()
@@ -33,14 +33,14 @@ Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.00
 
 @app.command(epilog=_EXAMPLE)
 def send(
-    kind: events.Kind,
-    name: events.Name,
-    data: events.Data = "",
-    content_type: events.ContentType = "",
-    verb: events.Verb = "POST",
-    query: events.Query = "",
-    path: events.Path_ = "",
-    to: events.To = None,
+    kind: event_options.Kind,
+    name: event_options.Name,
+    data: event_options.Data = "",
+    content_type: event_options.ContentType = "",
+    verb: event_options.Verb = "POST",
+    query: event_options.Query = "",
+    path: event_options.Path_ = "",
+    to: event_options.To = None,
     timeout: Timeout = 60.0,
     verbose: Verbose = False,
     manifest: ManifestFile = DEFAULT_MANIFEST,
@@ -51,7 +51,7 @@ def send(
 
     A token is taken from $APP_API_TOKEN.
     """
-    event = events.read_event(kind, name, data, content_type, verb, query, path)
+    event = event_options.read_event(kind, name, data, content_type, verb, query, path)
     try:
         if to is not None:
             from guesthouse.dapr.client import Client
@@ -65,7 +65,7 @@ def send(
             reply = _here(event, manifest, verbose)
     except Failure as failure:
         if verbose and failure.cost is not None:
-            note(told(failure.cost))
+            note(in_words(failure.cost))
         fail([fault(str(failure), f"{kind.value} {name}", f"the reason is {failure.reason.value}")])
     sys.stdout.buffer.write(reply.body)
     sys.stdout.buffer.flush()
@@ -73,29 +73,29 @@ def send(
 
 def _here(event: Event, manifest: Path, verbose: bool) -> Reply:
     """Answer the event in this process. Only the guest that answers is loaded, with the models that it may use."""
-    from guesthouse.assembly import needed, opened
+    from guesthouse.assembly import narrowed_to, open_plan
     from guesthouse.dispatch.dispatcher import Dispatcher
 
-    loaded = needed(load(manifest), event)
-    with opened(loaded) as plan:
-        reply = Dispatcher(Plans(plan), _Told()).dispatch(event)
+    loaded = narrowed_to(load(manifest), event)
+    with open_plan(loaded) as plan:
+        reply = Dispatcher(Plans(plan), _NamedOutputs()).dispatch(event)
     if verbose:
         note(f"guest {reply.guest}: {len(reply.body)} bytes {reply.content_type}")
-        note(told(reply.cost))
+        note(in_words(reply.cost))
     return reply
 
 
-class _Told:
-    """Outputs that are named and not called: there is no sidecar."""
+class _NamedOutputs:
+    """Outputs that are printed and not called: there is no sidecar."""
 
-    def deliver(self, reply: Reply, event: Event, destination: Destination, deadline: Deadline) -> None:
+    def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
         """See `event.Outputs`."""
         places = [f"output binding {name}" for name in destination.to]
         places += [f"state {'/'.join(destination.state)}"] if destination.state else []
         note(f"not sent on, since no sidecar is here: {', '.join(places)}")
 
 
-def told(cost: Cost) -> str:
+def in_words(cost: Cost) -> str:
     """A cost in one line."""
     return (
         f"took {cost.total * 1000:.1f} ms: guest {cost.guest * 1000:.1f}, host calls {cost.host * 1000:.1f}, "

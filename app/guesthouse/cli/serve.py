@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,18 @@ import structlog
 import typer
 
 from guesthouse import __version__, masking
-from guesthouse.assembly import application_for, opened, room_for, take_in, with_component
-from guesthouse.cli.observed import probes_for, traces_for
+from guesthouse.assembly import (
+    ServedApplication,
+    application_for,
+    capacity_with_spare,
+    open_plan,
+    update_server,
+    with_component,
+)
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
-from guesthouse.cli.output import fail
-from guesthouse.dapr.application import Application
-from guesthouse.dapr.server import ServeError, run_until_signal
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.cli.telemetry import probes_for, traces_for
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
@@ -35,6 +39,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import Reloader, ReloadListeners, Reloads, Source, files_of
 from guesthouse.system import malloc
+from guesthouse.system.signals import run_until_signal
 from guesthouse.system.stamps import stamps
 
 app = new_app()
@@ -103,12 +108,12 @@ def serve(
     malloc.one_arena()
     malloc.keep_pages()
     with contextlib.ExitStack() as stack:
-        hung_up = stack.enter_context(_hang_ups())
+        hung_up = stack.enter_context(_hang_up_signal())
         read = functools.partial(_read, manifest, component)
-        seen = dict(stamps([manifest]))  # before it is read: what changes meanwhile is seen to have changed
+        seen = dict(stamps([manifest]))  # stamped before it is read: a change meanwhile is a change
         loaded = read()
         seen |= stamps(files_of(loaded))
-        plan = stack.enter_context(opened(loaded))
+        plan = stack.enter_context(open_plan(loaded))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         sidecar = Endpoint.from_environment()
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar, loaded.outputs.time)))
@@ -136,29 +141,30 @@ def serve(
         if metrics is not None:
             probes = probes_for(loaded, metrics_port, metrics, lambda: application.server.ready)
             stack.enter_context(contextlib.closing(probes))
-        try:
-            application.start()
-        except ServeError as error:
-            fail([str(error)])
+        application.start()
         seconds = time.monotonic() - began
-        listeners = ReloadListeners(functools.partial(take_in, application.server), [reloads.ended])
+        listeners = ReloadListeners(functools.partial(update_server, application.server), [reloads.ended])
         if metrics is not None:
             listeners.ended.append(metrics.reloaded)
-        reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), listeners, watch, hung_up)
+        reloader = Reloader(plans, Source(manifest, read, capacity_with_spare(loaded)), listeners, watch, hung_up)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))
 
         def ready() -> None:
             _announce(plan, application, probes, seconds)
-            reloader.start()  # not before: what it says comes after that
+            reloader.start()  # its first line comes after that of the start
 
-        code = run_until_signal(_Ending(reloader, application), {signal.SIGHUP: reloader.request}, ready)
+        def drain() -> None:
+            reloader.stop()  # nothing is reloaded from now on
+            application.drain()
+
+        code = run_until_signal(drain, {signal.SIGHUP: reloader.request}, ready)
         _log.info("ended")
     raise typer.Exit(code)
 
 
 def _read(path: Path, component: str | None) -> Manifest:
-    """The manifest as this command serves it; its tokens do not appear in the log from now on."""
+    """The manifest as this command serves it. From now on its tokens are hidden in the log."""
     manifest = load(path)
     if component is not None:
         manifest = with_component(manifest, component)
@@ -168,8 +174,8 @@ def _read(path: Path, component: str | None) -> Manifest:
 
 
 @contextlib.contextmanager
-def _hang_ups() -> Iterator[threading.Event]:
-    """Set by SIGHUP, which would end the process otherwise: also while it still loads."""
+def _hang_up_signal() -> Iterator[threading.Event]:
+    """An event that SIGHUP sets. Without this, a SIGHUP would end the process while it still loads."""
     hung_up = threading.Event()
     before = signal.signal(signal.SIGHUP, lambda _number, _frame: hung_up.set())
     try:
@@ -178,19 +184,7 @@ def _hang_ups() -> Iterator[threading.Event]:
         signal.signal(signal.SIGHUP, before)
 
 
-@dataclass(frozen=True)
-class _Ending:
-    """See `server.Drains`: nothing is reloaded while it drains."""
-
-    reloader: Reloader
-    application: Application
-
-    def drain(self) -> bool:
-        self.reloader.stop()
-        return self.application.drain()
-
-
-def _announce(plan: Plan, application: Application, probes: Probes | None, seconds: float) -> None:
+def _announce(plan: Plan, application: ServedApplication, probes: Probes | None, seconds: float) -> None:
     plan.log_notes()
     server, component = application.server, application.component
     _log.info(

@@ -1,4 +1,4 @@
-"""`guesthouse web`: the page, in front of a guest host that it reaches through its own sidecar."""
+"""`guesthouse web`: the page, for a guest host that the page reaches through its own sidecar."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import uvicorn
 from guesthouse import masking
 from guesthouse.cli.options import LogFormat, LogLevel, example_text, new_app
 from guesthouse.cli.output import fail
+from guesthouse.faults import fault
 from guesthouse.manifest.rules import is_loopback
-from guesthouse.text import fault
+from guesthouse.web.guest_host import GuestHost, url_from_environment
 from guesthouse.web.server import LOOPBACK, application
-from guesthouse.web.sidecar import Sidecar, url_from_environment
 
 app = new_app()
 
@@ -44,12 +44,12 @@ def web(
     """
     token, asked = os.environ.get("DAPR_API_TOKEN", ""), os.environ.get("GUESTHOUSE_PAGE_TOKEN", "")
     masking.hide([token, asked])
-    for library in ("httpx2", "httpcore2"):  # they have lines of their own for each question to the sidecar
+    for library in ("httpx2", "httpcore2"):  # below a warning they log every call to the sidecar
         logging.getLogger(library).setLevel(logging.WARNING)
-    sidecar = Sidecar(url_from_environment(), app, token)
+    guest_host = GuestHost(url_from_environment(), app, token)
     if not asked and not is_loopback(host):
         _log.warning("whoever reaches the page may use it: set GUESTHOUSE_PAGE_TOKEN", host=host)
-    served = application(sidecar, LOOPBACK if is_loopback(host) else None, asked)
+    served = application(guest_host, LOOPBACK if is_loopback(host) else None, asked)
     config = uvicorn.Config(
         served,
         host,
@@ -66,13 +66,13 @@ def web(
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (while")[0]  # the address follows anyway
         fail([fault(f"cannot listen ({why})", f"{host}:{port}", "choose another with --host or --port")])
-    # Connections inherit it. asyncio would set it for them only if the socket had been made for TCP by number; without
-    # it, an answer's body waits 40 ms for the browser to have acknowledged the headers.
+    # Connections inherit TCP_NODELAY. Without it, the body of an answer waits 40 ms for the browser to acknowledge the
+    # headers. asyncio sets it itself only where the socket was made with the number of TCP.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _log.info(
         "the page",
         url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
         app=app,
-        sidecar=sidecar.url,
+        sidecar=guest_host.url,
     )
     uvicorn.Server(config).run([listening])

@@ -1,7 +1,7 @@
-"""How many events may be inside the application at once, and the end of it when the application drains.
+"""How many events may be inside one transport at once; none any more when it drains.
 
-Guests have their own slots and queues, in the dispatcher. This bound is the server's: its threads are finite, an event
-holds one from start to end (also while its reply is handed on), and health probes must always find a free one.
+Guests have slots and queues of their own. This bound is for the threads of a server, whose number is finite: an event
+holds a thread from start to end, also while its reply is handed on, and health probes must always find a free one.
 """
 
 from __future__ import annotations

@@ -1,21 +1,18 @@
 """The services by which a sidecar hands events to its application: AppCallback and AppCallbackAlpha.
 
-Each method converts, calls and converts back; `Events` is the way that every event goes between the two. Interface:
+Each method converts its request to an event, has it answered, and converts the reply to its response. Interface:
 `dapr/proto/runtime/v1/appcallback.proto`. The Alpha methods share their messages with the stable ones; a sidecar before
-1.17 (bulk) or 1.18 (jobs) calls only them.
+1.17 (bulk) or 1.18 (jobs) calls only the Alpha methods.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import math
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import grpc
-import structlog
 from dapr.proto.common.v1.common_pb2 import InvokeRequest, InvokeResponse
 from dapr.proto.runtime.v1 import appcallback_pb2_grpc
 from dapr.proto.runtime.v1.appcallback_pb2 import (
@@ -40,88 +37,25 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 
 from guesthouse.dapr import convert, status
-from guesthouse.dapr.admission import Admission
-from guesthouse.dapr.tokens import Tokens
-from guesthouse.dapr.topics import Listing, Subscription
-from guesthouse.event import Event, Failure, Handler, Reason, Reply, Room
-from guesthouse_abi.deadline import Deadline
+from guesthouse.dapr.listing import Listing, Subscription
+from guesthouse.dapr.unary import UnaryCalls
+from guesthouse.event import Event, Failure, Reason
 
-log = logging.getLogger(__name__)
-_log = structlog.get_logger("guesthouse.events")
+_log = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Method = Callable[["Callback", Request, grpc.ServicerContext], Response]
 
-AROUND = 64  # bytes of an answer that are neither a reply's body nor its content type, and more
 Fetched = Callable[[Listing], None]
-"""Hears of each time that a sidecar has asked for the subscriptions, and which it was told. Must be quick."""
-
-_NEAR = 0.5  # seconds before a caller's deadline in which its end is taken for that of its time
-_UNBOUNDED = 10 * 365 * 86400.0  # seconds: gRPC reports "no deadline" as hundreds of years
+"""Is called with the listing each time that a sidecar has asked for its subscriptions. Must be quick."""
 
 
 def _nobody(_listing: Listing) -> None: ...
 
 
-class Events:
-    """The way of every event: token, admission, conversion, then the handler under the caller's deadline."""
-
-    def __init__(self, handler: Handler, tokens: Tokens, admission: Admission, message: int | None = None) -> None:
-        """`message` is the largest message that can be sent, in bytes; None for any."""
-        self._room = None if message is None else Room(message - AROUND)
-        self._handler = handler
-        self._tokens = tokens
-        self._admission = admission
-        self.heard = False  # whether a sidecar has ever sent an event, or asked which ones it may send
-
-    def dispatch(
-        self,
-        to_event: Callable[[Request, convert.Metadata], Event],
-        request: Request,
-        context: grpc.ServicerContext,
-        *,
-        replies: bool = True,
-    ) -> Reply:
-        """Answer one event; `replies`: its reply goes back in the answer. Raises `Failure`; any other exception is a
-        fault of ours."""
-        self.heard = True
-        metadata = context.invocation_metadata()
-        try:
-            self._tokens.check(metadata)
-            self._admission.enter()
-        except Failure as failure:  # no event yet that an observer could hear of
-            _log.warning("refused", reason=failure.reason.value, error=failure.text, peer=context.peer())
-            raise
-        try:
-            event = to_event(request, metadata)
-            event.room = event.room or self._room if replies else None
-            reply = self._handler.dispatch(event, deadline_of(context))
-            event.check_room(reply)  # the host's own methods have replies too
-            return reply
-        finally:
-            self._admission.leave()
-
-
-def deadline_of(context: grpc.ServicerContext) -> Deadline:
-    """What the caller left, cancelled when it hangs up. A sidecar usually sets no bound: then it lies at infinity."""
-    remaining = context.time_remaining()
-    deadline = Deadline.after(remaining) if remaining < _UNBOUNDED else Deadline(math.inf)
-    hangs_up = time.monotonic() + remaining - min(_NEAR, remaining / 2)
-
-    def ended() -> None:
-        # gRPC ends a call whose deadline has passed as it ends one whose caller hung up, and the caller's clock is a
-        # little ahead of ours. The event then ends by its deadline, and its failure says so.
-        if time.monotonic() < hangs_up:
-            deadline.cancel()
-
-    if not context.add_callback(ended):
-        ended()
-    return deadline
-
-
 def answered(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Tell the caller of any exception by a status: gRPC itself would send its text, as UNKNOWN."""
+    """Answer any exception of a method by a status. gRPC itself would send the exception's text, as UNKNOWN."""
 
     @functools.wraps(method)
     def call(self: Callback, request: Request, context: grpc.ServicerContext) -> Response:
@@ -134,17 +68,18 @@ def answered(method: Method[Request, Response]) -> Method[Request, Response]:
 
 
 class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.AppCallbackAlphaServicer):
-    """AppCallback and AppCallbackAlpha over one `Events`."""
+    """AppCallback and AppCallbackAlpha."""
 
-    def __init__(self, events: Events, listing: Listing, fetched: Fetched = _nobody) -> None:
-        self._events = events
+    def __init__(self, calls: UnaryCalls, listing: Listing, fetched: Fetched = _nobody) -> None:
+        self._calls = calls
         self._fetched = fetched
-        self.tell(listing)
+        self.asked = False  # whether a sidecar has ever asked which events it may send
+        self.set_listing(listing)
 
-    def tell(self, listing: Listing) -> None:
-        """Tell sidecars this from now on."""
+    def set_listing(self, listing: Listing) -> None:
+        """Tell sidecars of this listing from now on."""
         self._listing = listing
-        # Made once: these calls come at the sidecar's start, with little patience, and are not repeated.
+        # Made once: a sidecar asks at its start, waits a short time for the answers, and does not ask again.
         self._subscriptions = ListTopicSubscriptionsResponse(
             subscriptions=[_topic_subscription(subscription) for subscription in listing.subscriptions]
         )
@@ -158,20 +93,24 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     @answered
     def OnInvoke(self, request: InvokeRequest, context: grpc.ServicerContext) -> InvokeResponse:
         """A service invocation."""
-        reply = self._events.dispatch(convert.invoke_event, request, context)
-        if reply.headers:  # a message more: most replies do without
+        reply = self._calls.answer(convert.invoke_event, request, context)
+        if reply.headers:  # they cost one more message on the wire
             context.send_initial_metadata(reply.headers)
         return InvokeResponse(data=Any(value=reply.body), content_type=reply.content_type)
 
     @answered
     def OnBindingEvent(self, request: BindingEventRequest, context: grpc.ServicerContext) -> BindingEventResponse:
-        """An event of an input binding. Outputs are our own calls: a sidecar ignores `states`, and spoils `to`."""
+        """An event of an input binding.
+
+        `states` and `to` of the response stay empty: a sidecar ignores the one and spoils what the other sends on. What
+        is to be sent on goes out by calls of our own (`outputs`).
+        """
         try:
-            reply = self._events.dispatch(convert.binding_event, request, context)
+            reply = self._calls.answer(convert.binding_event, request, context)
         except Failure as failure:
             if not failure.drop:
                 raise
-            log.warning("dropped an event of binding %s: %s", request.name, failure)
+            _log.warning("dropped an event of binding %s: %s", request.name, failure)
             return BindingEventResponse()
         return BindingEventResponse(data=reply.body)
 
@@ -186,9 +125,9 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
 
     @answered
     def OnBulkTopicEvent(self, request: TopicEventBulkRequest, context: grpc.ServicerContext) -> TopicEventBulkResponse:
-        """Many messages of a topic: each is answered, and none harms another.
+        """Many messages of a topic. Each has an answer of its own, and one that fails does not fail the others.
 
-        In order, one after the other, so that one bulk takes one slot of its guest.
+        They are answered one after the other, so that one bulk takes one slot of its guest at a time.
         """
 
         def to_event(entry: TopicEventBulkRequestEntry, metadata: convert.Metadata) -> Event:
@@ -205,21 +144,21 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     @answered
     def OnJobEvent(self, request: JobEventRequest, context: grpc.ServicerContext) -> JobEventResponse:
         """A scheduled job."""
-        self._events.dispatch(convert.job_event, request, context, replies=False)
+        self._calls.answer(convert.job_event, request, context)
         return JobEventResponse()
 
     OnBulkTopicEventAlpha1 = OnBulkTopicEvent
     OnJobEventAlpha1 = OnJobEvent
 
     def ListTopicSubscriptions(self, request: Empty, context: grpc.ServicerContext) -> ListTopicSubscriptionsResponse:
-        """What the application subscribes to. Comes without a token."""
-        self._events.heard = True
+        """The topics of the application. A sidecar asks without a token."""
+        self.asked = True
         self._fetched(self._listing)
         return self._subscriptions
 
     def ListInputBindings(self, request: Empty, context: grpc.ServicerContext) -> ListInputBindingsResponse:
-        """The bindings that the application reads. Comes without a token."""
-        self._events.heard = True
+        """The input bindings of the application. A sidecar asks without a token."""
+        self.asked = True
         return self._bindings
 
     def _topic_failure(
@@ -230,7 +169,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     ) -> Failure | None:
         """Answer one message; None when that went well. Raises only where the whole call is refused."""
         try:
-            self._events.dispatch(to_event, request, context, replies=False)
+            self._calls.answer(to_event, request, context)
         except Exception as error:
             failure = status.failure_of(error)
             if failure.reason is Reason.DENIED:

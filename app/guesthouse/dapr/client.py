@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -41,7 +41,7 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 500),
 ]
 
-# For errors without details of ours: gRPC's own, or those of another application.
+# Reasons for errors that do not come from Guesthouse: gRPC's own, or those of another application.
 _REASONS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Reason.DEADLINE,
     grpc.StatusCode.CANCELLED: Reason.CANCELLED,
@@ -73,6 +73,13 @@ class Client:
         self._application = appcallback_pb2_grpc.AppCallbackStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = appcallback_pb2_grpc.AppCallbackHealthCheckStub(self._channel)  # type: ignore[no-untyped-call]
 
+        self._calls: dict[Trigger, Callable[[Event, float | None], Reply]] = {
+            Trigger.INVOKE: self._invoke,
+            Trigger.BINDING: self._binding,
+            Trigger.TOPIC: self._topic,
+            Trigger.JOB: self._job,
+        }
+
     def __enter__(self) -> Client:
         return self
 
@@ -102,18 +109,14 @@ class Client:
 
         Raises `Failure` with the application's own reason and text; `timeout` is in seconds.
         """
-        if event.trigger is Trigger.OPERATION:
-            raise Failure(
-                Reason.NOT_FOUND, "an operation comes through the component's socket, not over this connection"
-            )
+        call = self._calls.get(event.trigger)
+        if call is None:
+            text = f"no {event.trigger.value} can be sent over this connection"
+            if event.trigger is Trigger.OPERATION:
+                text = f"{text}: an operation comes through the component's socket"
+            raise Failure(Reason.NOT_FOUND, text)
         try:
-            if event.trigger is Trigger.INVOKE:
-                return self._invoke(event, timeout)
-            if event.trigger is Trigger.BINDING:
-                return self._binding(event, timeout)
-            if event.trigger is Trigger.TOPIC:
-                return self._topic(event, timeout)
-            return self._job(event, timeout)
+            return call(event, timeout)
         except grpc.RpcError as error:
             raise self._failure(error) from None
 
@@ -150,7 +153,7 @@ class Client:
         if response.status == TopicEventResponse.SUCCESS:
             return Reply(b"")
         answer = TopicEventResponse.TopicEventResponseStatus.Name(response.status)
-        if (failure := _told(call, status.TOPIC_DETAILS_KEY)) is not None:
+        if (failure := _failure_in_trailer(call, status.TOPIC_DETAILS_KEY)) is not None:
             raise Failure(failure.reason, f"{failure.text} (answered {answer})", failure.guest)
         raise Failure(Reason.TRY_AGAIN if answer == "RETRY" else Reason.MALFORMED, f"the application answered {answer}")
 
@@ -166,10 +169,10 @@ class Client:
         return Reply(b"")
 
     def _failure(self, error: grpc.RpcError) -> Failure:
-        """What the application said, or what gRPC says, in words with a remedy."""
+        """The failure that the application answered; else gRPC's own error, with what to do about it."""
         code, text = error.code(), error.details() or ""
-        if (told := _told(error, status.DETAILS_KEY)) is not None:
-            return told
+        if (failure := _failure_in_trailer(error, status.DETAILS_KEY)) is not None:
+            return failure
         if code is grpc.StatusCode.UNAVAILABLE:
             text = f"no application at {self.address}: start one with `guesthouse serve`, or check --to ({text})"
         elif code is grpc.StatusCode.UNIMPLEMENTED:
@@ -179,31 +182,31 @@ class Client:
         return Failure(_REASONS.get(code, Reason.INTERNAL), text or code.name)
 
 
-def _told(call: grpc.Call | grpc.RpcError, key: str) -> Failure | None:
+def _failure_in_trailer(call: grpc.Call | grpc.RpcError, key: str) -> Failure | None:
     """The application's own failure, from the `google.rpc.Status` in the call's trailer `key`."""
     trailer = cast("Iterable[tuple[str, bytes]]", call.trailing_metadata() or ())
     packed = [value for name, value in trailer if name == key]
     if not packed:
         return None
-    told = status_pb2.Status.FromString(packed[0])
+    answered = status_pb2.Status.FromString(packed[0])
     reason, guest = Reason.INTERNAL, ""
-    for detail in told.details:
+    for detail in answered.details:
         info = ErrorInfo()
         if detail.Unpack(info) and info.domain == status.DOMAIN and info.reason in Reason.__members__:
             reason, guest = Reason(info.reason), info.metadata.get("guest", "")
-    # The message begins with the guest's name, as the text of a failure does.
+    # The message begins with the guest's name, as `str(Failure)` does: `Failure.text` is without it.
     before = str(Failure(reason, "", guest)) if guest else ""
-    return Failure(reason, told.message.removeprefix(before), guest)
+    return Failure(reason, answered.message.removeprefix(before), guest)
 
 
 def _verb(name: str) -> HTTPExtension.Verb.ValueType:
-    """A sidecar's own rule: POST for a verb that is not known."""
+    """The verb by this name. As for a sidecar, an unknown verb is POST."""
     known = HTTPExtension.Verb.keys()
     return HTTPExtension.Verb.Value(name.upper() if name.upper() in known else "POST")
 
 
 def _job_data(event: Event) -> Any:
-    """JSON as the sidecar's HTTP API wraps it, anything else as bytes."""
+    """The data of a job: JSON as the sidecar's HTTP API wraps it, anything else as bytes."""
     data = Any()
     try:
         if event.content_type.partition(";")[0].strip() == "application/json":

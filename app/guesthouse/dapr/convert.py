@@ -1,7 +1,7 @@
 """From the sidecar's protobuf messages to `Event`. No call is made and nothing is decided here.
 
-What cannot be converted is an event all the same: its `fault` says why, so that it is counted, logged and given up as
-any other that fails.
+A message that cannot be converted becomes an event all the same: its `fault` says why, so that it is counted, logged
+and given up as any other event that fails.
 
 An event's `metadata`, which a guest sees, has these keys, all lower case:
 
@@ -39,7 +39,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from guesthouse.dapr.tokens import TOKEN_KEY
 from guesthouse.event import Event, Failure, Reason, Trigger
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Metadata: TypeAlias = Iterable[tuple[str, "str | bytes"]]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -158,8 +158,8 @@ def _topic_event(
     found["ce_source"] = event.source
     found["ce_type"] = event.type
     found["ce_specversion"] = event.spec_version
-    if not event.data and not _survives(event.data_content_type):
-        log.warning(
+    if not event.data and not _is_delivered(event.data_content_type):
+        _log.warning(
             "event %s of %s/%s came without data: a sidecar hands data of type %s to no gRPC application; "
             "publish it as application/octet-stream, or with rawPayload",
             *(event.id, pubsub, topic, event.data_content_type),
@@ -176,8 +176,8 @@ def _topic_event(
     )
 
 
-def _survives(content_type: str) -> bool:
-    """Whether a sidecar turns a CloudEvent's data of this type into bytes; of any other type it delivers none."""
+def _is_delivered(content_type: str) -> bool:
+    """Whether a sidecar delivers the data of a CloudEvent of this content type; it leaves out that of other types."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind in _DELIVERED or kind.startswith("text/")
 

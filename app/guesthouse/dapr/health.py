@@ -1,6 +1,7 @@
 """Whether the application is healthy: to a sidecar (AppCallbackHealthCheck) and to everybody else (grpc.health.v1).
 
-It is healthy from the moment the port opens, which is when all is loaded, until it drains. No work is done to answer.
+It is healthy from the moment that the port opens, which is when everything is loaded, until it drains. A health probe
+is answered without any work.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from guesthouse.event import Failure, Reason
 
 _DAPR = tuple(service.full_name for service in DESCRIPTOR.services_by_name.values())
 SERVICES = (*_DAPR, SERVICE_NAME)
-"""All that is served, by name."""
+"""The names of all services of the server."""
 
 
 class Health(appcallback_pb2_grpc.AppCallbackHealthCheckServicer):
@@ -25,7 +26,7 @@ class Health(appcallback_pb2_grpc.AppCallbackHealthCheckServicer):
 
     def __init__(self) -> None:
         self._draining = False
-        self.heard = False  # whether a sidecar has ever asked; others ask the standard service
+        self.heard = False  # whether a sidecar has ever asked; probes that are no sidecars ask the standard service
         self._standard = HealthServicer()
         for service in (OVERALL_HEALTH, *_DAPR):
             self._standard.set(service, health_pb2.HealthCheckResponse.SERVING)

@@ -7,39 +7,33 @@ more events per second than gRPC's asyncio server.
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Protocol
 
 import grpc
 import structlog
 from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
-from guesthouse.dapr.callback import Callback, Events, Fetched
+from guesthouse.dapr.callback import Callback, Fetched
+from guesthouse.dapr.events import Events
+from guesthouse.dapr.executor import SPARE_THREADS, ElasticExecutor
+from guesthouse.dapr.grpc_core import new_server
 from guesthouse.dapr.health import SERVICES, Health
+from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.tokens import Tokens
-from guesthouse.dapr.topics import Listing
-from guesthouse.dapr.workers import Workers
+from guesthouse.dapr.transport import Drain, ServeError
+from guesthouse.dapr.unary import UnaryCalls
 from guesthouse.event import Handler
 
 _log = structlog.get_logger("guesthouse")
 
-_LINGER = 0.2  # seconds
-_FLUSH = 1.0  # seconds for the last replies, which are sent after their events have left
-_DRAINED = 0  # no signal has this number
-SPARE_THREADS = 8  # never taken by events: health probes and refusals find one at once
-
-
-class ServeError(Exception):
-    """The server cannot start; the text says why and what to do."""
+_LINGER = 0.2  # seconds in which new calls are still refused with a reason, after the last event has left
+_FLUSH = 1.0  # seconds for the last replies: an event has left before its reply is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +41,10 @@ class ServerConfig:
     """How to serve.
 
     `port` 0 takes a free one. `message` is the largest message in bytes, both ways, `metadata` the most bytes of a
-    call's metadata. `tls` has the paths of the PEM
-    certificate chain and private key. `threads` is how many events may be inside (the guests' slots and queues) plus
-    `SPARE_THREADS`; `at_work` of them answer calls at a time, besides those that take long (see `workers`). `notice`
-    and `limit` are seconds, see `Server.drain`. `reflection` tells who asks which services there are. After `patience`
-    seconds without a word from a sidecar, the log has a hint.
+    call's metadata. `tls` has the paths of the PEM certificate chain and private key. `threads` is how many events may
+    be inside (the guests' slots and queues) plus `SPARE_THREADS`; `at_work` of them answer calls at a time, besides
+    those that take long (see `executor`). With `reflection`, the server tells callers which services it has. After
+    `patience` seconds without a call from a sidecar, the log says so.
     """
 
     host: str = "127.0.0.1"
@@ -62,14 +55,14 @@ class ServerConfig:
     tls: tuple[Path, Path] | None = None
     threads: int = 64 + SPARE_THREADS
     at_work: int = 2
-    notice: float = 0.0
-    limit: float = 20.0
     reflection: bool = False
     patience: float = 30.0
 
 
 class Server:
-    """A Dapr application's server. Nobody can connect before `start`."""
+    """A Dapr application's server, a `Transport`. Nobody can connect before `start`."""
+
+    name = "server"
 
     def __init__(
         self, config: ServerConfig, handler: Handler, listing: Listing, fetched: Fetched | None = None
@@ -79,20 +72,18 @@ class Server:
         self._started = False
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = Workers(config.at_work, config.threads, "event")
-        # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-        self._server = grpc.server(self._threads, options=_options(config))  # type: ignore[arg-type]
+        self._threads = ElasticExecutor(config.at_work, config.threads, "event")
+        self._server = new_server(self._threads, _options(config))
         self._tokens = Tokens(config.tokens)
-        self._events = Events(handler, self._tokens, self._admission, config.message)
-        self._callback = (
-            Callback(self._events, listing) if fetched is None else Callback(self._events, listing, fetched)
-        )
+        self._events = Events(handler, self._tokens, self._admission)
+        calls = UnaryCalls(self._events, config.message)
+        self._callback = Callback(calls, listing) if fetched is None else Callback(calls, listing, fetched)
         self._callback.add_to(self._server)
         self._health.add_to(self._server)
         if config.reflection:
             reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), self._server)
-        self._hint = threading.Timer(config.patience, self._unheard)
-        self._hint.daemon = True
+        self._silence = threading.Timer(config.patience, self._unheard)
+        self._silence.daemon = True
 
     def start(self) -> None:
         """Open the port and serve. Call it when all is loaded: a sidecar sends events as soon as it can connect.
@@ -109,131 +100,69 @@ class Server:
             raise ServeError(f"cannot listen on {address}: {error}") from error
         self._server.start()
         self._started = True
-        self._hint.start()
+        self._silence.start()
 
-    def tell(self, listing: Listing) -> None:
-        """Tell sidecars that ask from now on of other topics and bindings. Those that have asked do not ask again."""
-        self._callback.tell(listing)
+    def set_listing(self, listing: Listing) -> None:
+        """Answer sidecars that ask from now on by this listing. A sidecar that has asked does not ask again."""
+        self._callback.set_listing(listing)
 
     def accept(self, tokens: Iterable[str]) -> None:
-        """Ask for one of these tokens from now on. Calls that were let in before go on."""
+        """Accept only these tokens from now on. Calls that were let in before go on."""
         self._tokens.accept(tokens)
 
     @property
     def ready(self) -> bool:
-        """Whether it is started and does not drain: what health says to those who ask."""
+        """Whether the server takes events: it has started and does not drain."""
         return self._started and not self._health.draining
 
-    def drain(self) -> bool:
-        """End gently; returns whether all events in flight ended well.
+    def drain(self, drain: Drain) -> bool:
+        """See `Transport.drain`.
 
-        Health turns UNAVAILABLE while everything is still served, for `notice` seconds: the sidecar needs its probe
-        interval times its threshold to see it. Then no event is let in any more, and those in flight have `limit`
-        seconds to end.
+        During the notice health is UNAVAILABLE while everything is still served: a sidecar needs its probe interval
+        times its threshold to see it.
         """
         self._health.drain()
-        threading.Event().wait(self.config.notice)
-        finished = self._admission.close(self.config.limit)
+        threading.Event().wait(drain.notice)
+        finished = self._admission.close(drain.limit)
         # Callers that have not noticed yet are told to try again: gRPC's own end would cancel their calls.
         threading.Event().wait(_LINGER)
         if finished:
             self._server.stop(_FLUSH).wait()
-        self.stop()
         return finished
 
-    def stop(self) -> None:
-        """End at once: what is in flight is cancelled, guests too."""
+    def stop(self, seconds: float = 0.0) -> int:
+        """See `Transport.stop`. A reply is the answer of its call: none is left to be read."""
         self._started = False
-        self._hint.cancel()
+        self._silence.cancel()
         self._server.stop(None)
         self._threads.shutdown(wait=False)
+        return 0
 
     def _unheard(self) -> None:
-        """gRPC itself turns a sidecar away that speaks HTTP/1.1, and nobody here hears of it: its silence must do."""
-        if self._events.heard or self._health.heard or self._health.draining:
+        """Say that no sidecar has called. One that speaks HTTP/1.1 is turned away by gRPC itself: no call shows it."""
+        if self._events.heard or self._callback.asked or self._health.heard or self._health.draining:
             return
         _log.info(
             "no sidecar has called yet",
-            hint=f"is one running, with --app-port {self.port} --app-protocol grpc? Without the second it speaks "
+            remedy=f"is one running, with --app-port {self.port} --app-protocol grpc? Without the second it speaks "
             "HTTP/1.1, which is turned away without a line here",
         )
-
-
-class Drains(Protocol):
-    """What a signal drains."""
-
-    def drain(self) -> bool:
-        """End gently; returns whether all events in flight ended well."""
-
-
-def run_until_signal(
-    server: Drains,
-    hears: Mapping[int, Callable[[], None]] | None = None,
-    announce: Callable[[], None] = lambda: None,
-) -> int:
-    """Serve until SIGTERM or SIGINT, drain, and return the process's exit code. For the main thread.
-
-    A second signal ends the process on the spot, with 128 plus its number: a guest that does not end cannot hold it.
-    `hears` says what to do at other signals: it is called in the main thread, also during the drain, and must be short.
-    `announce` says that it serves, once signals are heard.
-    """
-    # The C part of Python's signal handling writes the number of each signal here, in whichever thread it arrives. The
-    # main thread could otherwise miss one just before it waits for a lock, and a drain waits long.
-    received, wakeup = socket.socketpair()
-    wakeup.setblocking(False)
-    wakeup_before = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-    others = hears or {}
-    ends = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, _ignore) for number in (*ends, *others)}
-
-    def drain() -> None:
-        try:
-            server.drain()
-        finally:
-            wakeup.send(bytes([_DRAINED]))
-
-    def receive() -> int:
-        while (number := received.recv(1)[0]) not in (*ends, _DRAINED):
-            if number in others:
-                others[number]()
-        return number
-
-    try:
-        announce()
-        receive()
-        threading.Thread(target=drain, name="drain", daemon=True).start()
-        if (number := receive()) != _DRAINED:
-            os._exit(128 + number)
-    finally:
-        for handled, handler in before.items():
-            signal.signal(handled, handler)
-        signal.set_wakeup_fd(wakeup_before)
-        received.close()
-        wakeup.close()
-    return 0
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """The signal is read from the wake-up socket."""
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.message),
         ("grpc.max_send_message_length", config.message),
-        # gRPC refuses at random between the two of its bounds, so they are one.
+        # Between its soft and its hard bound gRPC refuses at random: both are set to the same size.
         ("grpc.max_metadata_size", config.metadata),
         ("grpc.absolute_max_metadata_size", config.metadata),
         # With SO_REUSEPORT a second server would bind the same port silently, and take half of the events.
         ("grpc.so_reuseport", 0),
-        # A proxy between sidecar and application may ping as it likes.
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_ping_strikes", 0),
     ]
 
 
 def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
-    """The pair, tried first: gRPC would report a bad one only to those who connect."""
+    """The certificate and its key, tried first: gRPC would report a bad pair only to those who connect."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
         return grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
@@ -248,8 +177,9 @@ def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
 def _address(host: str, port: int) -> str:
     """`host:port` as one numeric address, which was free a moment ago.
 
-    One, so that the server has it or fails: gRPC is content with any one of a name's addresses. IPv4 first, as a
-    sidecar connects to 127.0.0.1. Tried here, because the errors of a socket say what is wrong, and gRPC's do not.
+    It is one address, so that the server has it or fails: gRPC is content with any one of a name's addresses. IPv4
+    comes first, as a sidecar connects to 127.0.0.1. A socket is bound here for a trial, because its errors say what is
+    wrong, and gRPC's do not.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

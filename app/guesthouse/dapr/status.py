@@ -1,4 +1,4 @@
-"""How a `Failure` is told to the sidecar: gRPC status with `google.rpc` details, or a topic's RETRY and DROP.
+"""How a `Failure` is answered: by a gRPC status with `google.rpc` details, or by a topic's RETRY or DROP.
 
 UNIMPLEMENTED is never used: a sidecar takes it for "no such RPC" and acknowledges the event, which is then lost.
 """
@@ -17,7 +17,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from guesthouse.event import EVENT_FAULTS, Failure, Reason
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 DOMAIN = "guesthouse"  # of google.rpc.ErrorInfo
 TEXT_LIMIT = 1024  # bytes; gRPC metadata as a whole must stay under 8 KiB
@@ -44,15 +44,15 @@ CODES = {
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-# Sending these again cannot help: they go to the dead-letter topic, where there is one.
+# Sending an event again cannot help after these: it goes to the dead-letter topic, where there is one.
 DROPPED = EVENT_FAULTS | {Reason.NOT_FOUND}
 
 
 def failure_of(error: Exception) -> Failure:
-    """The failure that `error` is; any other exception is logged here and told to the caller as an internal error."""
+    """`error` itself where it is a `Failure`. Any other exception is logged here; the caller gets an internal error."""
     if isinstance(error, Failure):
         return error
-    log.error("internal error while answering an event", exc_info=error)
+    _log.error("internal error while answering an event", exc_info=error)
     return Failure(Reason.INTERNAL, "internal error")
 
 

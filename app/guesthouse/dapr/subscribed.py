@@ -1,9 +1,10 @@
 """Whether the sidecar has subscribed to the manifest's topics, as its own metadata say.
 
-A sidecar that cannot use one subscription drops them all, and tells neither its application nor publishers. So it is
-asked: some seconds after it has fetched the list, and then now and again until it has them all. What it has not is a
-warning, once, and `guesthouse_topic_subscribed` 0. A topic of which an event has come is subscribed, whatever it says.
-A sidecar that is away, or does not answer this question, is no reason for a word: others tell of that.
+A sidecar that cannot use one subscription drops them all, and tells neither its application nor publishers. So the
+sidecar is asked: some seconds after it has fetched the list, and then from time to time until it has subscribed to all
+topics. A missing topic is logged as a warning, once, and its `guesthouse_topic_subscribed` is 0. A topic of which an
+event has come is subscribed, whatever the sidecar says. A sidecar that does not answer is not logged here: outputs and
+health say so.
 
 RPC: `GetMetadata` of `dapr/proto/runtime/v1/dapr.proto`.
 """
@@ -18,8 +19,8 @@ import structlog
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 
-from guesthouse.dapr.sidecar import Endpoint
-from guesthouse.dapr.topics import Listing
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.listing import Listing
 from guesthouse.event import Event, Failure, Reply, Trigger
 from guesthouse.system.threads import lasting_thread
 
@@ -31,7 +32,7 @@ _log = structlog.get_logger("guesthouse.topics")
 
 
 class Subscribed:
-    """Asks the sidecar, in a thread of its own, and keeps what is known of each topic. An `event.Observer`."""
+    """Asks the sidecar, in a thread of its own, and remembers what is known of each topic. An `event.Observer`."""
 
     def __init__(self, endpoint: Endpoint, *, first: float = FIRST, again: float = AGAIN) -> None:
         self._channel, self._metadata = endpoint.connect()
@@ -44,7 +45,7 @@ class Subscribed:
         self._thread = lasting_thread("topics", self._run)
 
     def fetched(self, listing: Listing) -> None:
-        """The sidecar has asked for its subscriptions, and got these."""
+        """The sidecar has asked for its subscriptions, and was answered this listing."""
         with self._changed:
             self._known = {f"{one.pubsub}/{one.topic}": None for one in listing.subscriptions}
             self._fetched = True
@@ -52,7 +53,7 @@ class Subscribed:
 
     @property
     def topics(self) -> Mapping[str, bool]:
-        """For each topic that the sidecar was told of whether it is subscribed, as far as that is known."""
+        """For each topic of the listing whether the sidecar has subscribed to it, as far as that is known."""
         return {topic: known for topic, known in self._known.copy().items() if known is not None}
 
     def answered(self, event: Event, reply: Reply) -> None:
@@ -64,7 +65,7 @@ class Subscribed:
         self._came(event)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -78,7 +79,7 @@ class Subscribed:
                     self._known[event.name] = True
 
     def _run(self) -> bool:
-        """Wait until the list was fetched, then ask until all is known; False when closed."""
+        """Wait until the list was fetched, then ask until all topics are subscribed. False when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._fetched or self._closed)
             self._fetched = False
@@ -90,17 +91,17 @@ class Subscribed:
         return not self._closed
 
     def _waited(self, pause: float) -> bool:
-        """Wait; True when there is something else to do: the list was fetched again, or this is over."""
+        """Wait up to `pause` seconds. True as soon as the list was fetched again, or this object was closed."""
         with self._changed:
             return self._changed.wait_for(lambda: self._fetched or self._closed, pause)
 
     def _complete(self) -> bool:
-        """Ask once; whether there is nothing more to ask for."""
+        """Ask once. True when the sidecar has subscribed to all topics."""
         try:
-            told = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=_TIMEOUT, metadata=self._metadata)
-        except (grpc.RpcError, ValueError):  # away, not allowed, or closed meanwhile
+            metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=_TIMEOUT, metadata=self._metadata)
+        except (grpc.RpcError, ValueError):  # the sidecar is away or refuses, or this was closed meanwhile
             return False
-        subscribed = {f"{one.pubsub_name}/{one.topic}" for one in told.subscriptions}
+        subscribed = {f"{one.pubsub_name}/{one.topic}" for one in metadata.subscriptions}
         with self._changed:
             missing = [topic for topic, known in self._known.items() if not known and topic not in subscribed]
             new = [topic for topic in missing if self._known[topic] is None]
@@ -115,5 +116,6 @@ def _not_subscribed(topics: Iterable[str]) -> None:
     _log.warning(
         "the sidecar has not subscribed: no event of these topics comes",
         topics=sorted(topics),
-        remedy="its log says why (failed to subscribe); one wrong rule or a missing component takes all topics away",
+        remedy="look for `failed to subscribe` in the sidecar's log: it drops all topics for one wrong rule, or for a "
+        "missing component",
     )

@@ -14,14 +14,14 @@ TOKEN_KEY = "dapr-api-token"
 
 
 class Tokens:
-    """The tokens that are accepted: none for no check, several while a token is being rotated. For any threads."""
+    """The tokens that are accepted: none for no check, several while a token is rotated. For any number of threads."""
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self.accept(tokens)
 
     def accept(self, tokens: Iterable[str]) -> None:
-        """Accept these from now on and no others. One step: a call that is checked meanwhile sees either all of those
-        before or all of these."""
+        """Accept these tokens from now on and no others, in one step: a call that is checked meanwhile is compared with
+        either all earlier tokens or all of these."""
         self._tokens = tuple(token.encode() for token in tokens if token)
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
@@ -36,7 +36,7 @@ class Tokens:
                 "no dapr-api-token came with the call; give the sidecar the token of this application "
                 "(APP_API_TOKEN in the environment of daprd, dapr.io/app-token-secret on Kubernetes)",
             )
-        # Every token is compared, so that the time tells nothing about which one was close.
+        # Every token is compared, so that the time of the check does not tell which token was nearly right.
         if not sum(_matches(value, tokens) for value in given):
             raise Failure(
                 Reason.DENIED,

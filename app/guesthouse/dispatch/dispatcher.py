@@ -73,7 +73,7 @@ class Dispatcher:
             if event.fault is not None:
                 raise event.fault
             reply = plan.guests[route.guest].run(event, deadline)
-            event.check_room(reply)
+            event.check_reply(reply)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Exception as error:

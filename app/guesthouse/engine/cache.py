@@ -26,18 +26,15 @@ from pathlib import Path
 
 from guesthouse.engine.base import Engine, EngineError, Module
 from guesthouse.engine.compiler import compile_module
+from guesthouse.faults import Faults
 
 SIZE = 2 << 30  # bytes that are kept, unless it is said otherwise
 _SUFFIX, _NEW = ".cwasm", ".new-"
 _LEFT = 3600.0  # seconds after which a file that is being written is one that a process has left behind
 
 
-class CacheError(Exception):
+class CacheError(Faults):
     """The cache folder cannot be trusted. `faults` says why, and what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
 
 
 class CodeCache:

@@ -40,6 +40,7 @@ from guesthouse.engine.base import (
     number_of,
 )
 from guesthouse.engine.wasm_sections import START
+from guesthouse.faults import Faults
 from guesthouse.system import children
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Trap
@@ -72,12 +73,8 @@ _KINDS = {
 }
 
 
-class NoWasmer(EngineError):
+class NoWasmer(EngineError, Faults):
     """No interpreter here has wasmer. `faults` says what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
 
 
 def found() -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guesthouse.faults import Faults
 from guesthouse.guests.process.sealed import Sealed
 from guesthouse_abi.files import NO_FILES, Files, path_problem
 from guesthouse_abi.grants import Grants
@@ -60,12 +61,8 @@ class Granted:
 NOTHING = Granted()
 
 
-class FileFaults(Exception):
+class FileFaults(Faults):
     """Files that cannot be granted; `faults` has every reason."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = list(faults)
 
 
 class Shelf:

@@ -17,6 +17,7 @@ from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.wasm_sections import memory_minimums, table_minimums
 from guesthouse.event import Event, Failure, Reason, Reply
+from guesthouse.faults import Faults
 from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
@@ -54,12 +55,8 @@ class GuestConfig:
     files: tuple[FileGrant, ...] = ()
 
 
-class GuestFaults(Exception):
+class GuestFaults(Faults):
     """A guest that cannot be served; `faults` has every reason."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
 
 
 class Shape:

@@ -13,15 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from guesthouse.faults import Faults
+
 LARGEST = 64 * 1024  # bytes of a key or signature file
 
 
-class SignatureFaults(Exception):
+class SignatureFaults(Faults):
     """Keys that cannot be used; `faults` has every reason."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from guesthouse.faults import Faults
 from guesthouse.inference.protobuf import BYTES, Malformed, fields
 from guesthouse.system.stamps import Stamp, digest_of, stamp
 
@@ -37,12 +38,11 @@ _CHECK_EVERY = 4096  # fields that are read between two calls of `check`
 DAMAGED = "is not an ONNX model (its protobuf is damaged)"
 
 
-class ModelFault(Exception):
+class ModelFault(Faults):
     """A model cannot be served. Each of `faults` says what is wrong and what to do, for the operator."""
 
     def __init__(self, *faults: str) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
+        super().__init__(faults)
 
 
 @dataclass(frozen=True, slots=True)

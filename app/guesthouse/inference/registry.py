@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from guesthouse.faults import Faults
 from guesthouse.inference.model import ModelConfig, ModelIdentity, OnnxModel
 from guesthouse.inference.modelfile import ModelFault, external_locations
 from guesthouse.inference.session import OnnxSession
@@ -22,12 +23,8 @@ GUEST_MODELS = 4  # of guests' own models, that are kept open
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
-class ModelFaults(Exception):
+class ModelFaults(Faults):
     """Models cannot be served. Each line of `faults` names a model, its file, what is wrong and what to do."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
 
 
 class Registry:

@@ -14,10 +14,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from guesthouse.faults import Faults, fault
 from guesthouse.manifest.rules import closest, disagreements
 from guesthouse.manifest.tables import Manifest, ValueKind
 from guesthouse.manifest.text import Where, expand_all, format_duration, format_size, key_path, kind_of, shown
-from guesthouse.text import fault
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,12 +38,8 @@ _FILES = {"guests": "module", "models": "path"}
 _LOOKED_INTO = ("engine", "signatures", "require_digests", *_FILES)
 
 
-class ManifestError(Exception):
+class ManifestError(Faults):
     """A manifest cannot be used. `faults` has every reason: what, where, what to do."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from guesthouse.faults import fault
 from guesthouse.manifest import cel
 from guesthouse.manifest.tables import Manifest
 from guesthouse.manifest.text import Where, key_path, shown
-from guesthouse.text import fault
 
-#: The placeholders in the key of a state. `dapr.sidecar.state_key` fills them in.
+#: The placeholders in the key of a state. `dapr.outputs.state_key` fills them in.
 STATE_PLACEHOLDERS = ("{id}", "{name}", "{sha256}")
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")

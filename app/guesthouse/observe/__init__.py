@@ -1,1 +1,1 @@
-"""What operators see of a running application: its log."""
+"""What operators see of a running application: its log, its metrics and its traces."""

@@ -1,7 +1,7 @@
-"""Events in the log: that some were answered (level info), what each cost (debug), and what failed (warning).
+"""Events in the log: how many were answered (level info), what each cost (debug), and which failed (warning).
 
-Of answered events there is one line at once after a quiet minute, and then one a minute with how many there were:
-whoever publishes a first event sees it arrive, and a busy server's log stays readable.
+The first answered event after a quiet minute has a line at once. Then there is one line a minute, with the number of
+events since the last one. So whoever sends a first event sees it arrive, and a busy server's log stays readable.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class EventLog:
     def __init__(self, every: float = MINUTE) -> None:
         self._every = every
         self._lock = threading.Lock()
-        self._answered: Counter[str] | None = None  # by guest, since the last line; None: nothing for a minute
+        self._answered: Counter[str] | None = None  # by guest, since the last line; None after a minute without events
 
     def answered(self, event: Event, reply: Reply) -> None:
-        """At level debug a line for each event; else one where it is the first, and a count."""
+        """At level debug, log the event; at level info, log it where it is the first for a minute, else count it."""
         if _events.isEnabledFor(logging.DEBUG):
             self._line(_log.debug, event, reply)
         elif _events.isEnabledFor(logging.INFO) and self._is_first(reply.guest):
@@ -59,10 +59,10 @@ class EventLog:
                 self._answered[guest] += 1
                 return False
             self._answered = Counter()
-        self._later()
+        self._sum_up_later()
         return True
 
-    def _later(self) -> None:
+    def _sum_up_later(self) -> None:
         timer = threading.Timer(self._every, self._sum_up)
         timer.daemon = True
         timer.start()
@@ -73,10 +73,10 @@ class EventLog:
             self._answered = Counter() if counts else None
         if counts:
             _log.info("answered since", events=counts.total(), guests=dict(counts), seconds=self._every)
-            self._later()
+            self._sum_up_later()
 
     def failed(self, event: Event, failure: Failure) -> None:
-        """A line with the reason; for a fault of our own, with its traceback."""
+        """Log the failure with its reason; a fault of our own with its traceback."""
         cause = _origin(failure) if failure.reason is Reason.INTERNAL else None
         _log.warning(
             "failed",
@@ -94,7 +94,7 @@ class EventLog:
 
 
 def _origin(failure: Failure) -> BaseException | None:
-    """The exception that a failure began with; None where it began as one."""
+    """The exception that caused a failure first; None where the failure has no cause."""
     error: BaseException = failure
     while error.__cause__ is not None:
         error = error.__cause__

@@ -1,8 +1,8 @@
 """The log: structlog over the standard library's logging, on standard error, as text for people or as JSON lines.
 
-Everything goes through one handler: our own events, guests' lines (logger `guesthouse.guest`, with `guest` and
-`stream`) and what libraries log. What is logged while an event is handled says its trigger and trace. Nothing that was
-given to `masking.hide` leaves it.
+Everything goes through one handler: our own lines, guests' lines (logger `guesthouse.guest`, with `guest` and `stream`)
+and what libraries log. A line that is logged while an event is answered has the event's trigger and trace. Text that
+was given to `masking.hide` is in no line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from guesthouse_abi.deadline import Deadline
 
 _EVENT: ContextVar[Event] = ContextVar("event")
 _SECRET_KEYS = frozenset({"token", "tokens", "password", "authorization", "dapr-api-token"})
-_OUR_WORDS = frozenset({"level", "logger", "time", "trigger"})  # keys whose values nobody else writes
+_OUR_KEYS = frozenset({"level", "logger", "time", "trigger"})  # their values come from Guesthouse alone
 
 
 class Format(str, enum.Enum):
@@ -45,12 +45,12 @@ class Level(str, enum.Enum):
     ERROR = "error"
 
 
-#: What `configure` was last told.
+#: The format of the last call of `configure`.
 in_use = Format.TEXT
 
 
 def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: TextIO | None = None) -> None:
-    """Send the whole process's log to `stream` (standard error). May be called again."""
+    """Send the whole process's log to `stream` (standard error). May be called again, to change it."""
     global in_use
     in_use = format
     stream = sys.stderr if stream is None else stream
@@ -79,7 +79,7 @@ def configure(format: Format = Format.TEXT, level: Level = Level.INFO, stream: T
 
 
 class InLog:
-    """An `event.Handler` before another one: lines that are logged meanwhile, in this thread, say which event's."""
+    """An `event.Handler` before another one: lines that this thread logs meanwhile say which event they are of."""
 
     def __init__(self, following: Handler) -> None:
         self._following = following
@@ -101,24 +101,24 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _hidden(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Hide secrets in values alone: a token may be a word of the line's own, and must not break its JSON."""
-    return {key: _without_secrets_in(value) if key not in _OUR_WORDS else value for key, value in line.items()}
+    """Hide secrets in values that come from outside. A token that is also one of our keys must not break the JSON."""
+    return {key: _masked_in(value) if key not in _OUR_KEYS else value for key, value in line.items()}
 
 
-def _without_secrets_in(value: object) -> object:
+def _masked_in(value: object) -> object:
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, Mapping):
-        return {masked(str(key)): _without_secrets_in(inner) for key, inner in value.items()}
+        return {masked(str(key)): _masked_in(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_without_secrets_in(inner) for inner in value]
+        return [_masked_in(inner) for inner in value]
     if value is None or isinstance(value, bool | int | float):
-        return value  # never a secret's text; a number that is one would tell nobody which
+        return value  # no text, so no secret; a number that equals one does not say that it does
     return masked(str(value))
 
 
 def _last(format: Format, stream: TextIO) -> list[Processor]:
-    """How an event becomes a line."""
+    """The last steps that make a line of what was logged."""
     strip: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if format is Format.JSON:
         return [strip, structlog.processors.format_exc_info, _hidden, structlog.processors.JSONRenderer()]
@@ -131,7 +131,7 @@ def _last(format: Format, stream: TextIO) -> list[Processor]:
 
 
 def _of_event(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Which event the line is of. Looked up when there is a line: most events have none."""
+    """Add which event the line is of. It is looked up only here, since most events have no line."""
     event = _EVENT.get(None)
     if event is not None:
         line.setdefault("trigger", event.trigger.value)
@@ -145,5 +145,5 @@ def _without_secret_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDi
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """What a guest or a caller says must not steer the terminal it is shown on, nor look like another line."""
+    """Escape text of guests and callers: it must not steer a terminal, nor look like another line."""
     return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}

@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: what events and models' runs cost, counted as they end; the rest is read when asked for.
+"""Metrics for Prometheus: events and runs of models are counted as they end; all else is read at each scrape.
 
-Every label's value comes from the manifest or from an enumeration, so that no caller can make series. How they are
-served is in `probes`.
+Every value of a label comes from the manifest or from an enumeration, so that no caller can make new series. How
+metrics are served is in `probes`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 BYTES = tuple(65536.0 * 4**power for power in range(9))  # 64 KiB to 4 GiB
 ROWS = tuple(2.0**power for power in range(9))
 
-# What a `Cost` is measured by, and in what.
+# The parts of a `Cost`: name, help text, bounds of the histogram, and the value.
 _PARTS: tuple[tuple[str, str, Sequence[float], Callable[[Cost], float]], ...] = (
     ("event_seconds", "Waiting for a slot, and in it.", SECONDS, lambda cost: cost.queued + cost.total),
     ("event_queued_seconds", "Waiting for a slot.", SECONDS, lambda cost: cost.queued),
@@ -46,7 +46,7 @@ _EVENT = ("guest", "trigger")
 
 
 class Histogram:
-    """How many values lie up to each of `bounds`, and their sum. Not for several threads at once."""
+    """How many values are at most each of `bounds`, and the sum of all. For one thread at a time."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -61,13 +61,13 @@ class Histogram:
         self.sum += value
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """What was counted, in Prometheus's way: every bucket has those before it, the last is all."""
+        """Add the counts in Prometheus's way: a bucket includes the buckets before it, the last one has all values."""
         bounds = [*map(str, self.bounds), "+Inf"]
         family.add_metric(labels, list(zip(bounds, accumulate(self.counts), strict=True)), self.sum)
 
 
 class _Series:
-    """What one guest's events of one trigger came to."""
+    """The events of one guest by one trigger."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -100,10 +100,10 @@ class _Runs:
 
 
 class Metrics(Collector):
-    """An `event.Observer` that Prometheus may ask. For any number of threads."""
+    """An `event.Observer` that counts for Prometheus. For any number of threads."""
 
     def __init__(self, plans: Plans, topics: Callable[[], Mapping[str, bool]] = dict) -> None:
-        """`topics` says of each topic whether the sidecar has subscribed to it, as far as that is known."""
+        """`topics` gives for each topic whether the sidecar has subscribed to it, as far as that is known."""
         self._plans = plans
         self._topics = topics
         self._lock = threading.Lock()
@@ -117,7 +117,7 @@ class Metrics(Collector):
         plans.subscribe(self._begin)
 
     def _begin(self, plan: Plan, before: Plan | None) -> None:
-        """Count for another plan. What was counted stays, also of guests and models that are gone."""
+        """Begin to count for a plan. Earlier counts stay, also of guests and models that the plan does not have."""
         loaded = {id(guest.code.module) for guest in before.guests.values()} if before is not None else set()
         with self._lock:
             for pair in _routed(plan.manifest):
@@ -138,7 +138,7 @@ class Metrics(Collector):
                 self._reloaded = time.time()
 
     def registry(self) -> CollectorRegistry:
-        """All that is served: these, and those of the process (`process_…`)."""
+        """All metrics that are served: these and those of the process (`process_…`)."""
         registry = CollectorRegistry()
         registry.register(self)
         ProcessCollector(registry=registry)
@@ -151,12 +151,12 @@ class Metrics(Collector):
         self._of(reply.guest, event.trigger).count(reply.cost, None)
 
     def failed(self, event: Event, failure: Failure) -> None:
-        """See `event.Observer`. What no guest was found for has an empty `guest`."""
+        """See `event.Observer`. An event for which no guest was found has an empty `guest`."""
         self._of(failure.guest, event.trigger).count(failure.cost, failure.reason)
 
     def _of(self, guest: str, trigger: Trigger) -> _Series:
         found = self._series.get((guest, trigger))
-        if found is None:  # seldom: an event without a route, or by a way that is none of the manifest's
+        if found is None:  # seldom: the manifest has no route for this guest and trigger
             with self._lock:
                 known = guest if guest in self._guests_known else ""
                 found = self._series.setdefault((known, trigger), _Series())
@@ -165,7 +165,7 @@ class Metrics(Collector):
     # ---- when it is asked for ----
 
     def collect(self) -> Iterator[Metric]:
-        """All families, each with a series for each guest or model, also where nothing has happened yet."""
+        """All metrics, with a series for each guest or model, also where nothing was counted yet."""
         yield from self._events()
         yield from self._guests()
         yield from self._models()

@@ -1,6 +1,6 @@
-"""What is asked for over plain HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz` for those who probe.
+"""A port for plain HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz` for health probes.
 
-One port, apart from the one for events, with threads of its own: it answers also when every slot is taken.
+It is apart from the port for events and has threads of its own, so it answers also when every slot is taken.
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-PATIENCE = 10.0  # seconds for a client to say what it wants
+from guesthouse.faults import Faults
+
+PATIENCE = 10.0  # seconds for a client to send its request
 
 
-class ProbesError(Exception):
-    """The port cannot be had; `faults` says why, and what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
+class ProbesError(Faults):
+    """The port for metrics and probes cannot be had."""
 
 
 class Probes:
     """Serves from the moment it is made, until it is closed. `port` 0 takes a free one.
 
-    `/metrics` asks for one of `tokens` (`Authorization: Bearer`), where there are any; the others ask for none.
-    `ready` tells whether events are taken. Raises `ProbesError`.
+    `/metrics` asks for one of `tokens` (`Authorization: Bearer`) where there are any; the other paths ask for none.
+    `ready` says whether events are taken. Raises `ProbesError`.
     """
 
     def __init__(
@@ -70,11 +68,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Request)
 
     def server_bind(self) -> None:
-        # Without the look-up of the host's name, which may take long where there is no name server.
+        # HTTPServer would also look up the host's name, which may take long where there is no name server.
         TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up, or never say what they want, are no news."""
+        """Log nothing: clients may hang up, or never send a request."""
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -94,7 +92,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def _metrics(self) -> None:
         given = self.headers.get("Authorization", "").encode("latin-1", "replace")
-        # Each is compared in constant time, so that it does not tell how near a guess was.
+        # Each token is compared in constant time, so that the time does not tell how near a guess was.
         if self.server.tokens and not any(hmac.compare_digest(given, token) for token in self.server.tokens):
             self._answer(HTTPStatus.UNAUTHORIZED, b"a token is asked for\n", {"WWW-Authenticate": "Bearer"})
             return
@@ -110,7 +108,7 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """A scrape is no news."""
+        """Log nothing: a scrape comes every few seconds."""
 
     def version_string(self) -> str:
         """The `Server` header: no versions."""

@@ -1,8 +1,8 @@
-"""Traces: a span for each event, under the sidecar's, with what it waited for and what ran inside as its children.
+"""Traces: a span for each event under the sidecar's span, with children for its wait, its run and its inference.
 
-Imported only where traces are on: OpenTelemetry is an extra (`guesthouse[otel]`). Spans of what is inside an event are
-made when it is over, from its `Cost`, so that nothing is measured twice and guests never wait for a span. The standard
-`OTEL_*` variables hold for all that is not said here: https://opentelemetry.io/docs/specs/otel/configuration/.
+This module is imported only where traces are on: OpenTelemetry is an extra (`guesthouse[otel]`). The children are made
+at the end of the event, from its `Cost`, so that nothing is measured twice and guests never wait for a span. All that
+the manifest does not say, the standard `OTEL_*` variables do: https://opentelemetry.io/docs/specs/otel/configuration/.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from opentelemetry.util.types import AttributeValue
 
 from guesthouse import __version__
 from guesthouse.event import Cost, Destination, Event, Failure, Handler, Outputs, Reply, Trigger
+from guesthouse.faults import Faults
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
 
@@ -35,16 +36,9 @@ TEXT = 256  # characters of a name or an error in a span
 _W3C = TraceContextTextMapPropagator()
 _log = logging.getLogger(__name__)
 
-# https://opentelemetry.io/docs/specs/semconv/faas/faas-spans/
-_FAAS = {Trigger.INVOKE: "http", Trigger.TOPIC: "pubsub", Trigger.JOB: "timer"}
 
-
-class TracesError(Exception):
-    """Traces cannot be sent as it was asked for; `faults` says why, and what to do."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
+class TracesError(Faults):
+    """Traces cannot be sent as they were asked for."""
 
 
 def to_collector(app: str, endpoint: str | None = None, environ: Mapping[str, str] = os.environ) -> Traces:
@@ -58,12 +52,12 @@ def to_collector(app: str, endpoint: str | None = None, environ: Mapping[str, st
                 f"traces cannot go out as {protocol[:32]!r}, which ${variable} asks for: "
                 "only as http/protobuf, which a collector takes on port 4318; unset it"
             )
-    logging.getLogger("urllib3").setLevel(logging.INFO)  # else it has lines of its own about each batch of spans
+    logging.getLogger("urllib3").setLevel(logging.INFO)  # at debug it logs every batch of spans
     return Traces(app, OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces" if endpoint is not None else None))
 
 
 class Traces:
-    """Makes spans of what a handler answers and what its outputs do, and hands them to `exporter` in batches."""
+    """Makes spans of events and of their outputs, and hands them to `exporter` in batches."""
 
     def __init__(self, app: str, exporter: SpanExporter) -> None:
         ours = {"service.name": app, "service.version": __version__}
@@ -73,15 +67,15 @@ class Traces:
         self._tracer = self._provider.get_tracer("guesthouse", __version__)
 
     def handler(self, following: Handler) -> Handler:
-        """A handler before another one: what that is handed belongs to the span of the event."""
+        """A handler before another one, which gets each event as a part of that event's span."""
         return _Handler(self._tracer, following)
 
     def outputs(self, following: Outputs) -> Outputs:
-        """Outputs before others: their calls belong to a span of their own under the event's."""
+        """Outputs before other ones, whose calls are in a span of their own under the event's span."""
         return _Outputs(self._tracer, following)
 
     def close(self) -> None:
-        """Send what is left; a collector that does not take it is waited for no longer than `FLUSH`."""
+        """Send the last spans, for `FLUSH` seconds at most where the collector does not take them."""
         ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         ending.start()
         ending.join(FLUSH)
@@ -99,7 +93,7 @@ class _Handler:
         span = self._tracer.start_span(
             event.trigger.value,
             _W3C.extract(context_of(event.metadata), context=Context()),
-            SpanKind.SERVER if event.trigger is Trigger.INVOKE else SpanKind.CONSUMER,
+            SpanKind.CONSUMER if event.trigger.arrives else SpanKind.SERVER,
             _attributes(event),
         )
         zero = time.time_ns() - time.perf_counter_ns()
@@ -107,15 +101,15 @@ class _Handler:
             try:
                 reply = self._following.dispatch(_under(span, event), deadline)
             except Failure as failure:
-                self._over(span, failure.guest, failure.cost, zero)
+                self._finish(span, failure.guest, failure.cost, zero)
                 span.set_attributes({"guesthouse.reason": failure.reason.value, "error.type": failure.reason.value})
                 span.set_status(Status(StatusCode.ERROR, failure.text[:TEXT]))
                 raise
-            self._over(span, reply.guest, reply.cost, zero)
+            self._finish(span, reply.guest, reply.cost, zero)
         return reply
 
-    def _over(self, span: Span, guest: str, cost: Cost | None, zero: int) -> None:
-        """Say who answered, and what it did; `zero` is when `time.perf_counter` was 0, in nanoseconds since 1970."""
+    def _finish(self, span: Span, guest: str, cost: Cost | None, zero: int) -> None:
+        """Add who answered and what that cost. `zero` is when `time.perf_counter` was 0, in nanoseconds since 1970."""
         if not span.is_recording() or not guest:
             return
         span.update_name(f"guest {guest}")
@@ -138,7 +132,7 @@ class _Handler:
         zero: int,
         attributes: Mapping[str, AttributeValue] | None = None,
     ) -> Span:
-        """A span of the past."""
+        """A span of something that is over."""
         within, start = trace.set_span_in_context(parent), zero + int(began * 1e9)
         span = self._tracer.start_span(name, within, attributes=attributes, start_time=start)
         span.end(zero + int(ended * 1e9))
@@ -162,11 +156,11 @@ class _Outputs:
 
 
 def _attributes(event: Event) -> dict[str, AttributeValue]:
-    """What is known before anything has run."""
+    """The attributes that are known before a guest runs."""
     attributes: dict[str, AttributeValue] = {
         "guesthouse.trigger": event.trigger.value,
         "guesthouse.name": event.name[:TEXT],
-        "faas.trigger": _FAAS.get(event.trigger, "other"),
+        "faas.trigger": event.trigger.faas,
     }
     if event.verb:
         attributes["http.request.method"] = event.verb
@@ -181,7 +175,7 @@ def _attributes(event: Event) -> dict[str, AttributeValue]:
 
 
 def _under(span: Span, event: Event) -> Event:
-    """The event as it goes on: guests, outputs and the log find its trace by its metadata, and `span` is its parent."""
+    """The event with `span` as its parent in the metadata, where guests, outputs and the log look for the trace."""
     carried: dict[str, str] = {}
     _W3C.inject(carried, trace.set_span_in_context(span, Context()))
     kept = {key: value for key, value in event.metadata.items() if key not in _W3C.fields}

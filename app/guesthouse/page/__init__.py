@@ -1,1 +1,1 @@
-"""What the page (docs/page.md) asks the host for. How it looks is `web`'s matter."""
+"""What the host answers to the page (docs/page.md), and what it keeps of events for that. The page itself is `web`."""

@@ -1,10 +1,11 @@
 """Methods that the host answers itself, for the page: `_guesthouse/status`, `guests/NAME`, `events`, `pictures/ID` and
 `cancel/CALL`.
 
-`HostMethods` stands before the dispatcher. It answers only the applications that the manifest's `[page] apps` names, by
-the app id that their sidecar told ours (`dapr-caller-app-id`); to all others these methods do not exist. The same
-applications learn with each reply which guest answered and what it cost, by headers. And they can take a call back: a
-sidecar does not tell that its caller hung up, so they name a call by a header of their own, and ask to cancel it.
+`HostMethods` stands before the dispatcher. It answers only the applications that the manifest names in `[page] apps`,
+by the app id that their sidecar gave to ours (`dapr-caller-app-id`); for all other applications these methods do not
+exist. Each reply to a named application has headers that say which guest answered and what that cost. A named
+application can also cancel a call: a sidecar does not say that its caller hung up, so the application names its call by
+a header, and asks to cancel the call of that name.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from guesthouse.guests.log import GuestLog
 from guesthouse.inference import session
 from guesthouse.manifest import tables
 from guesthouse.manifest.tables import RESERVED
-from guesthouse.page.feed import STEP, STEPS, Feed, Json, milliseconds
+from guesthouse.page.arrivals import Arrivals
+from guesthouse.page.counts import STEP, STEPS, Counts, Json, milliseconds
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import Reloads
 from guesthouse_abi.deadline import Deadline
 
 CALLER = "dapr-caller-app-id"
-CALL = "guesthouse-call"  # a name that nobody can guess
+CALL = "guesthouse-call"  # the header that names a call; the name cannot be guessed
 WHY = 2000  # characters of why a reload was refused
 
 _CALL = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -41,16 +43,19 @@ _FOLDERS = re.compile(r"(?<![\w.~-])/(?:[^\s/:;,'\"]+/)+")
 class HostMethods:
     """An `event.Handler` before another one."""
 
-    def __init__(self, plans: Plans, feed: Feed, following: Handler, reloads: Reloads | None = None) -> None:
+    def __init__(
+        self, plans: Plans, counts: Counts, arrivals: Arrivals, following: Handler, reloads: Reloads | None = None
+    ) -> None:
         self._plans = plans
-        self._feed = feed
+        self._counts = counts
+        self._arrivals = arrivals
         self._following = following
         self._reloads = reloads if reloads is not None else Reloads()
-        self._calls: dict[str, Deadline] = {}  # those under way that can be taken back, by name
+        self._calls: dict[str, Deadline] = {}  # calls under way that can be canceled, by name
         self._apps = frozenset(plans.now.manifest.page.apps)
         self._began = time.monotonic()
         self._loaded: dict[str, float] = {}  # when each guest was last loaded or changed, as time of day
-        self._switched = 0.0  # when the plan was
+        self._switched = 0.0  # when the plan was switched to, as time of day
         plans.subscribe(self._switch)
 
     def _switch(self, plan: Plan, before: Plan | None) -> None:
@@ -65,7 +70,7 @@ class HostMethods:
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
         """See `event.Handler.dispatch`."""
-        # A header that a caller wrote itself comes beside the sidecar's own, so that the two are no app's name.
+        # A header that the caller wrote itself is joined with the sidecar's own: the two together are no app's name.
         if event.trigger is not Trigger.INVOKE or event.metadata.get(CALLER) not in self._apps:
             return self._following.dispatch(event, deadline)
         name = event.name.strip("/")
@@ -87,20 +92,20 @@ class HostMethods:
         if name == "status":
             return _json_reply(self.status())
         if name == "events":
-            return _json_reply(self._feed.after(parse_qs(event.query).get("after", [""])[-1]))
+            return _json_reply(self._arrivals.after(parse_qs(event.query).get("after", [""])[-1]))
         kind, _, id = name.partition("/")
         plan = self._plans.now
         if kind == "cancel" and _CALL.fullmatch(id):
             return _json_reply({"canceled": self._cancel(id)})
         if kind == "guests" and id in plan.guests:
             return _json_reply(self._details(plan, id))
-        picture = self._feed.picture(id, large=event.query == "large") if kind == "pictures" else None
+        picture = self._arrivals.picture(id, large=event.query == "large") if kind == "pictures" else None
         if picture is None:
             raise Failure(Reason.NOT_FOUND, f"the host does not answer the method {event.name!r}")
         return Reply(picture, "image/jpeg")
 
     def _cancel(self, call: str) -> bool:
-        """End a call as if its caller had hung up. False where there is none of that name (yet, or any more)."""
+        """End a call as if its caller had hung up. False where no call of that name is under way."""
         deadline = self._calls.get(call)
         if deadline is not None:
             deadline.cancel()
@@ -110,12 +115,15 @@ class HostMethods:
         last = self._reloads.last
         if last is None:
             return None
-        # Where the operator's files are is nobody's business on a page.
+        # The page does not show in which folders the operator's files are.
         why = masking.masked(_FOLDERS.sub("", last.why))[:WHY]
         return {"at": round(last.at, 3), "outcome": last.outcome.value, "why": why}
 
     def status(self) -> dict[str, Json]:
-        """What is loaded, and how it does. Times in milliseconds, `series` in steps of `step` seconds, newest last."""
+        """What is loaded, and what it has answered.
+
+        Times are milliseconds. A `series` has steps of `step` seconds, the newest last.
+        """
         plan = self._plans.now
         manifest = plan.manifest
         return {
@@ -128,10 +136,7 @@ class HostMethods:
             "reload": self._reload(),
             "step": STEP,
             "steps": STEPS,
-            "methods": [{"method": i.method, "guest": i.guest, "verbs": i.verbs} for i in manifest.invoke],
-            "bindings": [{"name": b.name, "guest": b.guest, "to": b.to} for b in manifest.binding],
-            "topics": [{"name": f"{t.pubsub}/{t.topic}", "guest": t.guest} for t in manifest.topic],
-            "jobs": [{"name": j.name, "guest": j.guest} for j in manifest.job],
+            "routes": [_route(entry) for entry in manifest.routes()],
             "guests": [self._guest(plan, name) for name in plan.guests],
             "models": [
                 {
@@ -143,7 +148,7 @@ class HostMethods:
                 }
                 for model in plan.models.models
             ],
-            "unrouted": self._feed.unrouted,
+            "unrouted": self._counts.unrouted,
         }
 
     def _guest(self, plan: Plan, name: str) -> dict[str, Json]:
@@ -157,11 +162,11 @@ class HostMethods:
             "models": sorted(set(table.models.values())),
             "limits": {"input": guest.limits.input, "time": guest.limits.time},
             "slots": {"busy": slots.busy, "limit": slots.limit, "queued": slots.queued, "queue": slots.queue},
-            **self._feed.counts(name),
+            **self._counts.summary(name),
         }
 
     def _details(self, plan: Plan, name: str) -> dict[str, Json]:
-        """All that is known of one guest: what the status has of it, and what is too much to ask for all the time."""
+        """All that is known of one guest: its part of the status, and what is too much for every status."""
         guest, log = plan.guests[name], plan.guests[name].services.log
         return {
             **self._guest(plan, name),
@@ -170,7 +175,7 @@ class HostMethods:
             "sha256": guest.code.sha256,
             "loaded": round(self._loaded.get(name, self._switched), 3),
             "limits": dataclasses.asdict(guest.limits),
-            **self._feed.details(name),
+            **self._counts.details(name),
             "log": [
                 {"at": round(line.at, 3), "stream": line.stream, "text": masking.masked(line.text), "cut": line.cut}
                 for line in (log.last() if isinstance(log, GuestLog) else ())
@@ -180,15 +185,28 @@ class HostMethods:
 
 
 def takes(table: tables.Guest, guest: Guest) -> list[str]:
-    """The content types that a guest understands: as the manifest says, else by the host's functions that it imports.
+    """The content types that a guest takes: those that the manifest names, else by the picture functions that it
+    imports.
 
-    Empty where neither tells.
+    Empty where neither says.
     """
     if table.takes:
         return list(table.takes)
     pictures = {wanted.name for wanted in guest.code.module.imports if wanted.module == "wasmedge_image"}
     formats = {"image/jpeg": "load_jpg", "image/png": "load_png"}
     return [kind for kind, part in formats.items() if any(part in name or name == "load_image" for name in pictures)]
+
+
+def _route(entry: tables.RouteEntry) -> dict[str, Json]:
+    """`arrives`: whether the events of this route appear in the live feed."""
+    verbs = {"verbs": entry.table.verbs} if isinstance(entry.table, tables.Invoke) else {}
+    return {
+        "trigger": entry.trigger.value,
+        "name": entry.name,
+        "guest": entry.guest,
+        "arrives": entry.trigger.arrives,
+        **verbs,
+    }
 
 
 def headers(reply: Reply) -> Headers:

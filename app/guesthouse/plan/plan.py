@@ -13,6 +13,7 @@ import structlog
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event
+from guesthouse.faults import Faults
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.slots import Slots
@@ -23,12 +24,8 @@ from guesthouse.plan.routes import Route, Routes
 _logger = structlog.get_logger("guesthouse")
 
 
-class PlanFaults(Exception):
+class PlanFaults(Faults):
     """A manifest cannot be served. `faults` has every reason."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from guesthouse import masking
+from guesthouse.faults import Faults, fault
 from guesthouse.manifest.tables import Server
-from guesthouse.text import fault
 
 LARGEST = 1 << 16  # bytes of the file
 
 
-class TokenFault(Exception):
+class TokenFault(Faults):
     """The file of tokens cannot be used. The text says why and what to do, and shows nothing of the file's content."""
 
 

@@ -1,5 +1,5 @@
 """The page: a small web server and the files that it serves.
 
-It knows the guest host only as a Dapr application, and speaks to it through its own sidecar: service invocation over
-HTTP. What it asks for beyond guests is answered by the host's own methods (`guesthouse.hostmethods`).
+The page knows the guest host only as a Dapr application, and reaches it through the page's own sidecar, by service
+invocation over HTTP. Counts, arrivals and pictures come from the host's own methods (`guesthouse.page.methods`).
 """

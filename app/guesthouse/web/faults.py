@@ -1,4 +1,4 @@
-"""What can go wrong between the page and a guest, in words for the person in front of it: what happened, what to do."""
+"""What can go wrong between the page and a guest, in words for the person who looks at the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 @dataclass(eq=False)
 class Fault(Exception):
-    """`status` is the HTTP status of the answer; the page shows the rest. `code` is for programs."""
+    """What happened (`title`, `text`) and what to do (`remedy`). `status` is of HTTP, `code` is for programs."""
 
     status: int
     code: str
@@ -76,7 +76,7 @@ def host_away(app: str, said: str) -> Fault:
 
 
 def not_shown(app: str, own: str) -> Fault:
-    """`own` is the app id of the page's sidecar, "" where it is not known."""
+    """The host does not answer the page's own questions. `own`: the app id of the page's sidecar, "" if unknown."""
     title = "The host does not show this page its status"
     if own == app:
         return Fault(
@@ -167,7 +167,7 @@ _LIMIT = re.compile(r"\blimits?[. ](memory|host_memory|pixels|input|output|time)
 
 
 def about_the_file(fault: Fault, takes: Sequence[str]) -> Fault:
-    """The fault of a call, with what to do about the file; `takes` are the content types that the guest takes."""
+    """The fault of a call, with what to do about the file. `takes` are the content types that the guest takes."""
     limit = _LIMIT.search(fault.text)
     if fault.reason not in ("GUEST", "MALFORMED", "TRAP"):
         return fault
@@ -181,10 +181,10 @@ def about_the_file(fault: Fault, takes: Sequence[str]) -> Fault:
 
 
 def of_answer(status: int, body: bytes, app: str) -> Fault:
-    """The fault in a sidecar's answer that is no success.
+    """The fault in an answer of the sidecar whose HTTP status is not 200.
 
-    The host's own failures come as JSON of `google.rpc.Status` with an ErrorInfo of the domain `guesthouse`; what the
-    sidecar says itself has an `errorCode`, or no details.
+    The host's failures come as JSON of `google.rpc.Status`, with an ErrorInfo of the domain `guesthouse`. The sidecar's
+    own errors have an `errorCode`, or no details.
     """
     try:
         answer = json.loads(body)

@@ -10,8 +10,8 @@
 | `POST /api/call/METHOD` | the reply; headers `Guesthouse-Guest` and `Server-Timing`: who answered, at what cost |
 | `GET /healthz` | whether this server is up |
 
-Errors are JSON (`faults.Fault`). Browsers are held to what the page does: no foreign origin may call, nothing is
-loaded from elsewhere, no reply of a guest is ever rendered as a document.
+Errors are JSON (`faults.Fault`). A browser may do what the page does and no more: no other site may call, nothing is
+loaded from elsewhere, and no reply of a guest is rendered as a document.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guesthouse.web import faults
-from guesthouse.web.sidecar import Answer, Sidecar
+from guesthouse.web.guest_host import Answer, GuestHost
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_BODY = 16 * 2**20  # bytes; what a guest takes by default
-PATIENCE = 30.0  # seconds that a guest may take; the page says so
+PATIENCE = 30.0  # seconds that a guest may take; the page shows this limit
 QUICK = 5.0  # seconds that the host's own methods may take
 KNOWN_METHODS = frozenset({"api/image", "api/grayscale"})
 _TRIES = (0.0, 0.2, 1.0, 3.0)  # seconds before each try to cancel a call
@@ -67,18 +67,18 @@ _HEADERS = {
 }
 
 
-def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK, token: str = "") -> Starlette:
+def application(guest_host: GuestHost, hosts: frozenset[str] | None = LOOPBACK, token: str = "") -> Starlette:
     """The ASGI application. `hosts`: the names under which a browser may ask (None: any).
 
     `token` is asked for, where it is not empty: as the password of any name, which browsers ask their users for
     (RFC 7617), or as `Authorization: Bearer`. `/healthz` needs none.
     """
-    api = _Api(sidecar)
+    api = _Api(guest_host)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await sidecar.close()
+        await guest_host.close()
 
     return Starlette(
         routes=[
@@ -97,16 +97,17 @@ def application(sidecar: Sidecar, hosts: frozenset[str] | None = LOOPBACK, token
 
 
 class _Api:
-    """What the page's script asks for."""
+    """The API for the page's script."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
-        self._methods: dict[str, list[str]] = {}  # what the guest behind each of the host's methods takes
+    def __init__(self, guest_host: GuestHost) -> None:
+        self._guest_host = guest_host
+        self._methods: dict[str, list[str]] = {}  # by method of the host: the content types that its guest takes
 
     async def status(self, _: Request) -> Response:
         status = await self._ask("status")
         takes = {guest["name"]: guest.get("takes", []) for guest in status["guests"]}
-        self._methods = {str(entry["method"]): takes.get(entry["guest"], []) for entry in status["methods"]}
+        invoked = [route for route in status["routes"] if route["trigger"] == "invoke"]
+        self._methods = {str(route["name"]): takes.get(route["guest"], []) for route in invoked}
         return _json(status)
 
     async def guest(self, request: Request) -> Response:
@@ -127,7 +128,7 @@ class _Api:
         if not _PICTURE.fullmatch(id):
             raise HTTPException(404)
         query = "large" if request.url.query == "large" else ""
-        answer = await self._sidecar.invoke(f"_guesthouse/pictures/{id}", verb="GET", query=query, wait=QUICK)
+        answer = await self._guest_host.invoke(f"_guesthouse/pictures/{id}", verb="GET", query=query, wait=QUICK)
         return Response(answer.body, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     async def call(self, request: Request) -> Response:
@@ -137,7 +138,9 @@ class _Api:
         body = await _body(request)
         kind = request.headers.get("content-type", "")
         name = uuid.uuid4().hex
-        call = self._sidecar.invoke(method, body, kind=kind if _TYPE.fullmatch(kind) else "", call=name, wait=PATIENCE)
+        call = self._guest_host.invoke(
+            method, body, kind=kind if _TYPE.fullmatch(kind) else "", call=name, wait=PATIENCE
+        )
         try:
             answer = await _while_there(request, call, functools.partial(self._cancel, name))
         except faults.Fault as fault:
@@ -153,37 +156,37 @@ class _Api:
         )
 
     async def _cancel(self, call: str) -> bool:
-        """Have the host end a call, for no sidecar tells it that nobody waits; whether it has."""
+        """Have the host end a call: no sidecar tells it that nobody waits. Returns whether the host has ended it."""
         try:
-            answer = await self._sidecar.invoke(f"_guesthouse/cancel/{call}", wait=QUICK)
+            answer = await self._guest_host.invoke(f"_guesthouse/cancel/{call}", wait=QUICK)
             return json.loads(answer.body).get("canceled") is True
         except (faults.Fault, ValueError, AttributeError):
-            return False  # a host that does not know this page, or knows nothing of this
+            return False  # the host does not answer this page, or is too old to cancel calls
 
     async def _ask(self, name: str, query: str = "") -> dict[str, Any]:
-        """What one of the host's own methods answers."""
+        """The answer of one of the host's own methods. Raises `Fault`."""
         try:
-            answer = await self._sidecar.invoke(f"_guesthouse/{name}", verb="GET", query=query, wait=QUICK)
+            answer = await self._guest_host.invoke(f"_guesthouse/{name}", verb="GET", query=query, wait=QUICK)
             found: dict[str, Any] = json.loads(answer.body)
         except faults.Fault as fault:
             if fault.reason != "NOT_FOUND":
                 raise
         except ValueError:
-            pass  # a guest that answers everything, and knows nothing of this
+            pass  # a guest has answered: it takes every method, this one too
         else:
             return found
-        raise faults.not_shown(self._sidecar.app, await self._sidecar.own_app())
+        raise faults.not_shown(self._guest_host.app, await self._guest_host.own_app())
 
 
 async def _while_there(
     request: Request, call: Coroutine[Any, Any, Answer], cancel: Callable[[], Awaitable[bool]]
 ) -> Answer:
-    """What the call answers, as long as the browser waits for it; where it hangs up, `cancel` is to end the call."""
+    """Wait for the answer of a call. Where the browser hangs up before, end the call by `cancel`."""
     answering, gone = asyncio.ensure_future(call), asyncio.ensure_future(_hung_up(request))
     try:
         await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
-            for pause in _TRIES:  # the host may not have heard of the call yet
+            for pause in _TRIES:  # the call may not have reached the host yet
                 await asyncio.wait((answering,), timeout=pause)
                 if answering.done() or await cancel():
                     break
@@ -200,7 +203,7 @@ async def _hung_up(request: Request) -> None:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, read no further than the limit."""
+    """The body. Not more than `LARGEST_BODY` bytes of it are read."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > LARGEST_BODY:
         raise faults.too_large(LARGEST_BODY)
@@ -234,7 +237,7 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 class _Guard:
-    """Refuses what no page of ours asks, and puts the headers that hold browsers to it on every answer."""
+    """Refuses requests that the page does not make, and adds headers that keep a browser from making others."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, token: str) -> None:
         self._app = app
@@ -246,7 +249,7 @@ class _Guard:
             await self._app(scope, receive, send)
             return
         is_api = scope["path"].startswith("/api/")
-        # What a guest replied must not run as a document, not even when it is opened by itself.
+        # A guest's reply must not run as a document, not even when a browser opens its address.
         policy = "default-src 'none'; sandbox; frame-ancestors 'none'" if is_api else _PAGE_POLICY
 
         async def guarded(message: Message) -> None:
@@ -269,10 +272,10 @@ class _Guard:
             await self._app(scope, receive, guarded)
 
     def _why_not(self, request: Request) -> str:
-        """Why a request is refused, "" where it is not."""
+        """Why a request is refused; "" where it is not."""
         host = request.headers.get("host", "")
         if self._hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
-            # A foreign site whose name was made to lead here (DNS rebinding) would else count as our own origin.
+            # DNS rebinding: a site whose name was made to lead here would otherwise count as our own origin.
             return "This server answers only to the names of this machine."
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:

@@ -3,7 +3,7 @@
 import { Traffic } from "./charts.js";
 import { bytes, count, el, faultBox, fill, kinds, ms, refusedReload, row, since, whole } from "./draw.js";
 import * as live from "./live.js";
-import { figures, means, modelCard, waysTo } from "./operator.js";
+import { figures, means, modelCard, routesTo } from "./operator.js";
 
 const EVENTS = 8; // of the latest that came by themselves
 
@@ -89,7 +89,7 @@ class View {
     this.body.classList.remove("stale");
     this.#part("reload", status.reload, () => fill(this.#reload, refusedReload(status)));
     const takes = kinds(guest.takes);
-    fill(this.#facts, [waysTo(guest.name, status).join(", ") || "no route", takes && `takes ${takes}`, guest.reply_type && `gives ${guest.reply_type}`].filter(Boolean).join(" · "));
+    fill(this.#facts, [routesTo(guest.name, status).join(", ") || "no route", takes && `takes ${takes}`, guest.reply_type && `gives ${guest.reply_type}`].filter(Boolean).join(" · "));
     this.#part("tiles", [guest.calls, guest.failures, guest.window, guest.slots], () => {
       const { slots } = guest;
       const tile = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));

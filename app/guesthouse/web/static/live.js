@@ -60,14 +60,10 @@ export function explain(status, fault) {
   if (fault) {
     // The banner says what to do, except where there is none.
     empty = [`${fault.title}. `, ...(fault.code === "not-shown" ? [`${fault.text} `, ...marked(fault.remedy)] : [])];
-  } else if (status && !(status.bindings.length + status.topics.length + status.jobs.length)) {
+  } else if (status && !status.routes.some(({ arrives }) => arrives)) {
     empty = ["The host’s manifest has no [[binding]], [[topic]] or [[job]]: nothing can come by itself."];
   } else if (status) {
-    const names = [
-      ...status.bindings.map(({ name }) => `the binding ${name}`),
-      ...status.topics.map(({ name }) => `the topic ${name}`),
-      ...status.jobs.map(({ name }) => `the job ${name}`),
-    ];
+    const names = status.routes.filter(({ arrives }) => arrives).map(({ trigger, name }) => `the ${trigger} ${name}`);
     empty = [`Nothing has come yet. What arrives by ${names.join(", ")} appears here by itself.`];
   }
   explainEmpty();

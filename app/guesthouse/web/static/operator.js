@@ -64,13 +64,8 @@ function tile(name, value, small, bad = false) {
   return el("div", { class: bad ? "bad" : null }, el("dt", {}, name), el("dd", {}, value, " ", small ? el("small", {}, small) : ""));
 }
 
-/** The ways that lead to a guest. */
-export function waysTo(name, status) {
-  return [
-    ...status.methods.filter((one) => one.guest === name).map((one) => one.method),
-    ...["bindings", "topics", "jobs"].flatMap((kind) => status[kind].filter((one) => one.guest === name).map((one) => one.name)),
-  ];
-}
+/** The names of the routes that lead to a guest. */
+export const routesTo = (name, status) => status.routes.filter(({ guest }) => guest === name).map((route) => route.name);
 
 /** Calls, failures and percentiles of a guest. */
 export function figures(guest) {
@@ -114,7 +109,7 @@ class GuestCard {
     const lately = calls ? `${count(calls, "call")}${failures ? `, ${whole(failures)} failed` : ""}${latency.p95 === null ? "" : `, p95 ${ms(latency.p95)}`}` : "no call lately";
     fill(this.#short, guest.calls ? lately : "not called yet");
     this.#short.classList.toggle("bad", failures > 0);
-    fill(this.#ways, waysTo(guest.name, status).join(", ") || "no route");
+    fill(this.#ways, routesTo(guest.name, status).join(", ") || "no route");
     fill(this.#figures, ...figures(guest));
     this.#traffic.update(guest.series, status.step);
     fill(this.#means, ...means(guest.window));

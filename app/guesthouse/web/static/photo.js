@@ -69,8 +69,8 @@ export function start() {
 /** The methods and guests of the host's status; the choice stays. */
 export function offer(status) {
   const guests = new Map(status.guests.map((guest) => [guest.name, guest]));
-  const named = status.methods.filter(({ verbs }) => !verbs.length || verbs.includes("POST"));
-  methods = new Map(named.map(({ method, guest }) => [method, guests.get(guest) ?? { name: guest, takes: [] }]));
+  const invoked = status.routes.filter(({ trigger, verbs }) => trigger === "invoke" && (!verbs.length || verbs.includes("POST")));
+  methods = new Map(invoked.map(({ name, guest }) => [name, guests.get(guest) ?? { name: guest, takes: [] }]));
   const select = find("method");
   const kept = JSON.stringify([...methods].map(([method, guest]) => [method, guest.name, guest.takes]));
   if (!methods.size || kept === select.dataset.kept) return;

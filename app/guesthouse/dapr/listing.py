@@ -1,6 +1,6 @@
-"""What the application tells the sidecar at start-up: its topic subscriptions and its input bindings.
+"""What a sidecar asks for when it starts: the topic subscriptions and the input bindings of the application.
 
-Plain frozen descriptions; `callback` turns them into protobuf once, because the sidecar gives these calls little time.
+These are plain frozen values. `callback` makes protobuf of them once, because a sidecar waits a short time for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """Delivery of many messages in one call. 0 leaves a value to the sidecar."""
+    """Delivery of many messages in one call. 0 means the sidecar's own default."""
 
     max_messages: int = 0
     max_await_ms: int = 0
@@ -39,7 +39,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All that the sidecar is told: subscriptions, and the names of input bindings."""
+    """All that a sidecar is answered: subscriptions, and the names of input bindings."""
 
     subscriptions: tuple[Subscription, ...] = ()
     bindings: tuple[str, ...] = ()

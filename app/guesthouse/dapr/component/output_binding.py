@@ -23,8 +23,7 @@ from collections.abc import Iterable
 import grpc
 
 from guesthouse.dapr import convert, status
-from guesthouse.dapr.callback import AROUND, Events
-from guesthouse.dapr.component_service import LARGEST, instance_of, properties_of
+from guesthouse.dapr.component.resource import LARGEST, instance_of, properties_of
 from guesthouse.dapr.proto import components_pb2_grpc
 from guesthouse.dapr.proto.components_pb2 import (
     InvokeRequest,
@@ -36,9 +35,10 @@ from guesthouse.dapr.proto.components_pb2 import (
     PingRequest,
     PingResponse,
 )
-from guesthouse.event import Event, Failure, Reason, Room, Trigger
+from guesthouse.dapr.unary import AROUND, UnaryCalls
+from guesthouse.event import Event, Failure, Reason, ReplyLimit, Trigger
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 CREATE = "create"
 ENCODINGS = ("text", "base64")
@@ -48,13 +48,13 @@ FAILURES = ("error", "answer")
 class OutputBinding(components_pb2_grpc.OutputBindingServicer):
     """The service by which sidecars run `guests`."""
 
-    def __init__(self, events: Events, guests: Iterable[str]) -> None:
-        self._events = events
+    def __init__(self, calls: UnaryCalls, guests: Iterable[str]) -> None:
+        self._calls = calls
         self._guests = tuple(guests)
         self._create: dict[str, str] = {}  # by instance: the guest that `create` runs
 
     def Init(self, request: OutputBindingInitRequest, context: grpc.ServicerContext) -> OutputBindingInitResponse:
-        """A Component resource is there; may come again."""
+        """A sidecar has loaded a Component resource. It may say so again."""
         instance = instance_of(context)
         guest = properties_of(request.metadata).get("guest", "")
         if guest and guest not in self._guests:
@@ -84,7 +84,7 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
         )
 
     def ListOperations(self, request: ListOperationsRequest, context: grpc.ServicerContext) -> ListOperationsResponse:
-        """The names that a sidecar lets through."""
+        """The operations that a sidecar lets through: all others it refuses itself."""
         return ListOperationsResponse(operations=[CREATE, *(name for name in self._guests if name != CREATE)])
 
     def Ping(self, request: PingRequest, context: grpc.ServicerContext) -> PingResponse:
@@ -103,14 +103,14 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
             except Failure as failure:
                 fault = failure
             found = {**convert.headers(metadata), **given}
-            room = Room(
+            limit = ReplyLimit(
                 LARGEST - AROUND - len(guest.encode()),
                 "a message from a component to its sidecar",
                 "lower limits.output",
             )
-            return Event(Trigger.OPERATION, guest, body, content_type, metadata=found, room=room, fault=fault)
+            return Event(Trigger.OPERATION, guest, body, content_type, metadata=found, reply_limit=limit, fault=fault)
 
-        reply = self._events.dispatch(to_event, request, context)
+        reply = self._calls.answer(to_event, request, context)
         return InvokeResponse(data=reply.body, content_type=reply.content_type, metadata={"guest": reply.guest})
 
     def _guest(self, operation: str, named: str, instance: str) -> str:

@@ -21,12 +21,13 @@ from guesthouse.system.threads import lasting_thread
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TICK = 0.005  # seconds between looks at the calls, while more of them are here than threads at work
-_LINGER = 200  # looks without a call that waits, before the looking ends
+SPARE_THREADS = 8  # of a server, never taken by events: health probes and refusals find one at once
+TICK = 0.005  # seconds between two looks at the calls, while there are more of them than threads at work
+_QUIET_LOOKS = 200  # looks in a row without a waiting call, after which nobody looks until calls wait again
 
 
-class Workers(Executor):
-    """Answers calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
+class ElasticExecutor(Executor):
+    """Answers calls in order of arrival: `least` of them at a time, besides those that have taken over `tick` seconds.
 
     `most` is the greatest number of threads.
     """
@@ -37,7 +38,7 @@ class Workers(Executor):
         self._name = name
         self._tick = tick
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._parked: SimpleQueue[None] = SimpleQueue()  # a word for one thread that is to work again
+        self._parked: SimpleQueue[None] = SimpleQueue()  # each entry wakes one parked thread
         self._lock = threading.Lock()
         self._began: list[float] = []  # by thread: when its call began, infinity when it has none
         self._at_work = 0  # threads that answer calls or wait for one
@@ -89,12 +90,12 @@ class Workers(Executor):
             self._calls.put(None)
 
     def _look(self) -> None:
-        """See that somebody watches when more calls are here than threads at work."""
+        """Wake the watching thread when there are more calls than threads at work."""
         if self._busy + self._calls.qsize() > self._at_work and not self._watched.is_set():
             self._watched.set()
 
     def _allow(self, count: int) -> None:
-        """Have `count` threads at work: more at once, fewer as their calls end."""
+        """Have `count` threads at work: missing ones begin at once, others park as their calls end."""
         with self._lock:
             if self._ended.is_set():
                 return
@@ -109,7 +110,7 @@ class Workers(Executor):
             self._start()
 
     def _start(self) -> None:
-        """One thread more. Raises `RuntimeError` where the system gives none, and counts none then."""
+        """Start one more thread. Raises `RuntimeError` where the system gives none; no thread is counted then."""
         with self._lock:
             if self._ended.is_set():
                 return
@@ -133,7 +134,7 @@ class Workers(Executor):
             began[number] = monotonic()
             self._look()
             call()
-            del call  # what it holds is not needed while the next one is waited for
+            del call  # frees what the call holds before this thread waits for the next one
             began[number] = math.inf
             with lock:
                 self._busy -= 1
@@ -143,16 +144,17 @@ class Workers(Executor):
                 self._parked.get()
 
     def _watch(self) -> bool:
-        """One look at the calls, while somebody should look; False after `shutdown`."""
+        """Look once at the calls, as soon as there are more of them than threads at work. False after `shutdown`."""
         if not self._watched.wait() or self._ended.wait(self._tick):
             return False
         long = monotonic() - self._tick
-        held_up = sum(began < long for began in self._began)
+        long_calls = sum(began < long for began in self._began)
         waiting = self._calls.qsize()
-        # Where every thread is held up by a long call, what waits has waited for a whole tick: a thread for each.
-        self._allow(held_up + (self._least if held_up < self._at_work else max(self._least, waiting)))
+        # A call that takes longer than a tick does without the interpreter: one more thread may work beside it. Where
+        # all threads have such calls, every waiting call has waited for a whole tick, and gets a thread.
+        self._allow(long_calls + (self._least if long_calls < self._at_work else max(self._least, waiting)))
         self._quiet = 0 if waiting else self._quiet + 1
-        if self._quiet > _LINGER:
+        if self._quiet > _QUIET_LOOKS:
             self._quiet = 0
             self._watched.clear()
             self._look()

@@ -1,4 +1,4 @@
-"""The guest host as the page sees it: service invocation over the HTTP API of the page's own sidecar."""
+"""The guest host as the page reaches it: by service invocation over the HTTP API of the page's own sidecar."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DEFAULT_PORT = "3500"
 
 
 def url_from_environment(environment: Mapping[str, str] = os.environ) -> str:
-    """`DAPR_HTTP_ENDPOINT`, else `DAPR_HTTP_PORT` of this machine."""
+    """The sidecar's HTTP API: `DAPR_HTTP_ENDPOINT`, else `DAPR_HTTP_PORT` of this machine."""
     endpoint = environment.get("DAPR_HTTP_ENDPOINT", "")
     return endpoint.rstrip("/") or f"http://127.0.0.1:{environment.get('DAPR_HTTP_PORT') or _DEFAULT_PORT}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success. `seconds` is the round trip through the sidecars."""
+    """The reply to a call. `seconds` is the round trip through both sidecars."""
 
     body: bytes
     content_type: str
@@ -36,13 +36,13 @@ class Answer:
     seconds: float
 
 
-class Sidecar:
+class GuestHost:
     """Invokes methods of the application `app` through the sidecar at `url`. Close it with `close`."""
 
     def __init__(self, url: str, app: str, token: str = "") -> None:
         self.url = url
         self.app = app
-        # The sidecar is beside us: no proxy of the environment leads there.
+        # The sidecar runs beside us: no proxy of the environment leads there.
         self._client = httpx2.AsyncClient(
             headers={"dapr-api-token": token} if token else {},
             limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16),
@@ -60,8 +60,11 @@ class Sidecar:
         call: str = "",
         wait: float,
     ) -> Answer:
-        """Raises `Fault`. `kind` is the body's content type, `call` a name by which the host can cancel it, `wait` how
-        many seconds an answer may take."""
+        """Call a method. Raises `Fault`.
+
+        `kind` is the body's content type, `call` a name by which the host can cancel the call, `wait` the seconds that
+        an answer may take.
+        """
         path = f"/v1.0/invoke/{quote(self.app, safe='')}/method/{quote(method)}"
         url = f"{self.url}{path}" + (f"?{query}" if query else "")
         began = time.perf_counter()
@@ -78,7 +81,7 @@ class Sidecar:
             raise faults.sidecar_away(self.url) from None
         except httpx2.TimeoutException:
             raise faults.sidecar_slow(wait) from None
-        except httpx2.HTTPError as error:  # it went away while it answered
+        except httpx2.HTTPError as error:  # the sidecar went away while it answered
             raise faults.host_away(self.app, str(error)) from None
         if response.status_code != 200:
             raise faults.of_answer(response.status_code, data, self.app)
@@ -92,7 +95,7 @@ class Sidecar:
         )
 
     async def own_app(self) -> str:
-        """The app id of the application that the sidecar is of; "" where it does not say."""
+        """The app id of the page's own sidecar; "" where the sidecar does not say."""
         try:
             response = await self._client.get(f"{self.url}/v1.0/metadata", timeout=httpx2.Timeout(2.0))
             found = json.loads(response.content) if len(response.content) < LARGEST_ANSWER else None

@@ -1,22 +1,20 @@
-"""Calls out to the sidecar: replies handed on to output bindings and state stores.
+"""Replies that a route sends on: to a state store and to output bindings, through the sidecar.
 
-The sidecar's gRPC API is `dapr/proto/runtime/v1/dapr.proto`. Where it listens is told by its own environment variables.
+The sidecar's gRPC API is `dapr/proto/runtime/v1/dapr.proto`. Where the sidecar listens is in `endpoint`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import random
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 import grpc
 from dapr.proto.common.v1.common_pb2 import StateItem
@@ -25,14 +23,14 @@ from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.state_pb2 import SaveStateRequest
 
 from guesthouse.dapr.convert import Metadata
+from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.status import cut
-from guesthouse.dapr.tokens import TOKEN_KEY
 from guesthouse.event import Destination, Event, Failure, Reason, Reply
 from guesthouse.text import escaped
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 
@@ -40,56 +38,10 @@ ATTEMPTS = 4
 FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
 EVENT_ID = "eventId"
 TIME = 10.0  # seconds for all outputs of one event
-DETAILS = 400  # bytes of the sidecar's own words that a failure carries: daprd has them in no log of its own
-# Both ends know the time of a call. The sidecar's may end first, and then it resets the stream: CANCELLED.
+DETAILS = 400  # bytes of the sidecar's own text that a failure repeats: daprd logs that text nowhere
+# Both ends know when a call must end. Where the sidecar's clock is ahead, it resets the stream: CANCELLED.
 _TIME_IS_OVER = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-_GO_TIME_IS_OVER = "context deadline exceeded"  # as a sidecar says it that notices before it resets the stream
-_DEFAULT_PORT = "50001"
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # The sidecar is beside us: no proxy leads there.
-    ("grpc.enable_http_proxy", 0),
-    # A sidecar ends connections that are pinged more often than every 8 s.
-    ("grpc.keepalive_time_ms", 30_000),
-    # Try again soon after the sidecar was restarted; gRPC's own back-off goes up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the sidecar's gRPC API is."""
-
-    target: str
-    tls: bool = False
-    token: str = ""
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Endpoint:
-        """`DAPR_GRPC_ENDPOINT` (`host:port`, also `https://…` or `…?tls=true`), else `DAPR_GRPC_PORT` of this machine.
-
-        `DAPR_API_TOKEN` is what the sidecar asks of its callers.
-        """
-        token = environment.get("DAPR_API_TOKEN", "")
-        if not (url := environment.get("DAPR_GRPC_ENDPOINT", "")):
-            return cls(f"127.0.0.1:{environment.get('DAPR_GRPC_PORT') or _DEFAULT_PORT}", token=token)
-        target, _, query = url.partition("?")
-        tls = parse_qs(query).get("tls") == ["true"]
-        if target.startswith(("http://", "https://")):
-            parts = urlsplit(target)
-            tls = tls or parts.scheme == "https"
-            target = parts.netloc if parts.port else f"{parts.netloc}:{443 if tls else 80}"
-        return cls(target, tls, token)
-
-    def connect(self) -> tuple[grpc.Channel, Metadata]:
-        """A channel to it, which connects with its first call, and the metadata that each call needs."""
-        if self.tls:
-            channel = grpc.secure_channel(self.target, grpc.ssl_channel_credentials(), _OPTIONS)
-        else:
-            channel = grpc.insecure_channel(self.target, _OPTIONS)
-        return channel, ((TOKEN_KEY, self.token),) if self.token else ()
+_GO_TIME_IS_OVER = "context deadline exceeded"  # Go's text, from a sidecar that answers instead of resetting the stream
 
 
 @dataclass(slots=True)
@@ -97,18 +49,18 @@ class _Delivery:
     """One reply on its way to its outputs."""
 
     reply: Reply
-    deadline: Deadline  # of the outputs
-    caller: Deadline  # of which no more is asked than whether the caller hung up
-    begun: bool = False  # an output has the reply
+    deadline: Deadline  # when the outputs must have accepted the reply
+    caller: Deadline  # the event's, which is only asked whether the caller hung up
+    begun: bool = False  # whether an output has accepted the reply
 
     def check_caller(self) -> None:
-        """Raise `Failure` where nobody waits for the reply any more and no output has it."""
+        """Raise `Failure` where the caller waits no more and no output has accepted the reply."""
         if self.caller.cancelled and not self.begun:
             text = "the caller hung up before the reply was handed on"
             raise Failure(Reason.CANCELLED, text, self.reply.guest, self.reply.cost)
 
     def pause(self, seconds: float) -> bool:
-        """Wait about `seconds`, or until the caller hangs up; False when the time of the outputs is over before."""
+        """Wait about `seconds`, or until the caller hangs up. False, at once, where the outputs have less time left."""
         seconds *= random.uniform(0.75, 1.25)
         if seconds >= self.deadline.remaining():
             return False
@@ -125,13 +77,13 @@ class _Delivery:
 
 
 class SidecarOutputs:
-    """`guesthouse.event.Outputs` over the sidecar. Connects with the first reply; safe to share among threads.
+    """`event.Outputs` over the sidecar. Connects with the first reply; may be used from any number of threads.
 
-    `most` seconds are for all outputs of one event, whatever the guest has used of its own.
+    All outputs of one event have `seconds` together, however much time the guest has used.
     """
 
-    def __init__(self, endpoint: Endpoint, most: float = TIME) -> None:
-        self._time = most
+    def __init__(self, endpoint: Endpoint, seconds: float = TIME) -> None:
+        self._time = seconds
         self._endpoint = endpoint
         self._channel, self._metadata = endpoint.connect()
         self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
@@ -143,11 +95,12 @@ class SidecarOutputs:
     def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
         """Save the reply as state, then send it to each output binding in turn (operation `create`, bytes as they are).
 
-        State first: an event whose delivery fails comes again, and a state that is written twice does no harm. Every
-        call may be repeated while the sidecar is not there, so an output may get a reply twice: the id of an event that
-        has one (a topic's) goes along in the binding's metadata as `eventId`. Raises `Failure`: `OUTPUT` at the first
-        destination that did not accept it, `CANCELLED` where the caller hung up before the first of them had it; what
-        is begun then is finished. The calls belong to the event's trace.
+        The state comes first: an event whose delivery fails is sent again, and a state that is written twice does no
+        harm. A call is repeated while the sidecar cannot be reached, so an output may get a reply twice: the id of an
+        event that has one (a topic's) goes along in the binding's metadata as `eventId`. Raises `Failure`: `OUTPUT` at
+        the first destination that did not accept the reply; `CANCELLED` where the caller hung up before the first
+        destination had it. Once one destination has the reply, the others get it too. The calls belong to the event's
+        trace.
         """
         delivery = _Delivery(reply, Deadline.after(self._time), caller)
         metadata = (*self._metadata, *context_of(event.metadata).items())
@@ -157,9 +110,9 @@ class SidecarOutputs:
             item = StateItem(key=state_key(template, event), value=reply.body, metadata=content_type)
             save = SaveStateRequest(store_name=store, states=[item])
             self._call(self._sidecar.SaveState, save, f"state store {store!r}", delivery, metadata)
-        told = {**content_type, EVENT_ID: event.id} if event.id else content_type
+        described = {**content_type, EVENT_ID: event.id} if event.id else content_type
         for name in destination.to:
-            create = InvokeBindingRequest(name=name, data=reply.body, metadata=told, operation="create")
+            create = InvokeBindingRequest(name=name, data=reply.body, metadata=described, operation="create")
             self._call(self._sidecar.InvokeBinding, create, f"output binding {name!r}", delivery, metadata)
 
     def _call(
@@ -170,7 +123,7 @@ class SidecarOutputs:
         delivery: _Delivery,
         metadata: Metadata,
     ) -> None:
-        """Call, and again with growing pauses as long as the sidecar cannot be reached."""
+        """Call, and repeat the call with growing pauses while the sidecar cannot be reached."""
         for attempt in range(ATTEMPTS):
             delivery.check_caller()
             timeout = delivery.deadline.remaining()
@@ -180,7 +133,7 @@ class SidecarOutputs:
                 return
             except grpc.RpcError as error:
                 code, details = error.code(), error.details()
-            log.warning("%s, attempt %d: %s: %s (%s)", output, attempt + 1, code.name, details, self._endpoint.target)
+            _log.warning("%s, attempt %d: %s: %s (%s)", output, attempt + 1, code.name, details, self._endpoint.target)
             again = code is grpc.StatusCode.UNAVAILABLE and attempt + 1 < ATTEMPTS
             if not again or not delivery.pause(FIRST_PAUSE * 2**attempt):
                 break
@@ -196,9 +149,11 @@ class SidecarOutputs:
 
 
 def state_key(template: str, event: Event) -> str:
-    """The key of an event's state: `{id}` is its id, `{name}` its method, binding, topic or job, `{sha256}` its body's.
+    """The key of an event's state. `{id}` stands for the event's id, `{name}` for its method, binding, topic or job,
+    `{sha256}` for the digest of its body.
 
-    Only a topic's event has an id, and the same one when it is sent again; for any other, `{id}` is new each time.
+    Only a topic's event has an id, and the same one when it is sent again; for any other event, `{id}` is new each
+    time.
     """
     values = {
         "{name}": lambda: event.name,

@@ -1,7 +1,7 @@
-"""The Unix socket by which sidecars find our component: its folder, its name, and how it comes and goes.
+"""The Unix socket by which sidecars find our component: its folder, its name, how it is made and removed.
 
 A sidecar looks through the folder once, when it starts, and waits without end for a socket that nobody serves. So the
-socket appears under its name only when it is served already, and disappears with us.
+socket gets its name only when it is served already, and is removed when this process ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from guesthouse.dapr.server import ServeError
+from guesthouse.dapr.transport import ServeError
 
 #: daprd reads the first; Dapr's injector on Kubernetes sets the second in the component's container; Dapr's Go SDK
 #: knows the third too.
@@ -51,7 +51,7 @@ class Socket:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _alone(folder), tempfile.TemporaryDirectory(prefix=".", dir=folder) as private:
-                # Sidecars pass folders over, and nobody else can look into this one.
+                # A sidecar ignores folders, and no other user can look into this one.
                 hidden = Path(private) / "s"
                 self._check(hidden)
                 serve(hidden)
@@ -65,7 +65,7 @@ class Socket:
             ) from error
 
     def remove(self) -> None:
-        """Take the socket away, unless another process has put its own there since. Connections stay."""
+        """Remove the socket, unless another process has put its own there since. Connections stay open."""
         with contextlib.suppress(OSError), _alone(self.path.parent):
             if self._identity == _identity(self.path):
                 self.path.unlink()
@@ -98,7 +98,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """No other process of ours looks at, places or removes sockets of the folder meanwhile."""
+    """Meanwhile no other process of Guesthouse looks at, places or removes sockets of the folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
 """Guesthouse as a pluggable component of Dapr: the gRPC server on a Unix socket, its start and its end.
 
-What it serves is in `component_output` (guests as operations) and `component_input` (replies as events). It may run
+What it serves is in `output_binding` (guests as operations) and `input_binding` (replies as events). It may run
 beside the application's own server in one process, over the same guests.
 """
 
@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import grpc
 from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
-from guesthouse.dapr.callback import Events
-from guesthouse.dapr.component_input import STREAMS, InputBinding, Replies
-from guesthouse.dapr.component_output import OutputBinding
-from guesthouse.dapr.component_socket import Socket
+from guesthouse.dapr.component.input_binding import STREAMS, InputBinding, Replies
+from guesthouse.dapr.component.output_binding import OutputBinding
+from guesthouse.dapr.component.unix_socket import Socket
+from guesthouse.dapr.events import Events
+from guesthouse.dapr.executor import SPARE_THREADS, ElasticExecutor
+from guesthouse.dapr.grpc_core import new_server
 from guesthouse.dapr.proto import components_pb2, components_pb2_grpc
-from guesthouse.dapr.server import SPARE_THREADS, ServeError
 from guesthouse.dapr.tokens import Tokens
-from guesthouse.dapr.workers import Workers
+from guesthouse.dapr.transport import Drain, ServeError
+from guesthouse.dapr.unary import UnaryCalls
 from guesthouse.event import Handler
 
-_LINGER = 0.2  # seconds
+_LINGER = 0.2  # seconds in which new calls are still refused with a reason, after the last event has left
 _FLUSH = 1.0  # seconds for the last answers
 _SERVICES = components_pb2.DESCRIPTOR.services_by_name
 
@@ -36,8 +37,7 @@ class ComponentConfig:
 
     `permissions` are those of the socket: a sidecar needs to write to it. `guests` are the operations of the output
     binding, which is not there without any. `message` is the largest request in bytes. `threads` is how many events
-    may be inside plus `SPARE_THREADS`, `at_work` as for the server. `notice` and `limit` are seconds, as for
-    `Server.drain`.
+    may be inside plus `SPARE_THREADS`, `at_work` as for the server.
     """
 
     name: str
@@ -47,49 +47,46 @@ class ComponentConfig:
     message: int = 16 * 2**20
     threads: int = 64 + SPARE_THREADS
     at_work: int = 2
-    notice: float = 0.0
-    limit: float = 20.0
 
 
 class Component:
-    """A pluggable component's server. No sidecar can find it before `start`."""
+    """A pluggable component's server, a `Transport`. No sidecar can find it before `start`."""
+
+    name = "component"
 
     def __init__(self, config: ComponentConfig, handler: Handler, replies: Replies) -> None:
         self.config = config
         self.socket = Socket(config.folder, config.name, config.permissions)
         self._replies = replies
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = Workers(config.at_work, config.threads + STREAMS, "component")
-        # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-        self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
+        self._threads = ElasticExecutor(config.at_work, config.threads + STREAMS, "component")
+        self._server = new_server(self._threads, _options(config.message))
         served = [reflection.SERVICE_NAME]
         if config.guests:
-            output = OutputBinding(Events(handler, Tokens(), self._admission), config.guests)
+            output = OutputBinding(UnaryCalls(Events(handler, Tokens(), self._admission)), config.guests)
             components_pb2_grpc.add_OutputBindingServicer_to_server(output, self._server)  # type: ignore[no-untyped-call]
             served.append(_SERVICES["OutputBinding"].full_name)
         if replies.guests:
             components_pb2_grpc.add_InputBindingServicer_to_server(InputBinding(replies), self._server)  # type: ignore[no-untyped-call]
             served.append(_SERVICES["InputBinding"].full_name)
-        # Version 1alpha is what daprd asks for.
+        # daprd asks for version 1alpha of the reflection service.
         reflection.enable_server_reflection(served, self._server, pool=components_pb2.DESCRIPTOR.pool)
 
     def start(self) -> None:
-        """Serve, then show the socket: a sidecar looks once. Raises `ServeError`."""
+        """Serve, then show the socket under its name: a sidecar looks for sockets once. Raises `ServeError`."""
         self.socket.place(self._listen)
 
-    def drain(self) -> bool:
-        """Take no more events, as `Server.drain` does; returns whether all in flight ended well.
-
-        Replies are still read afterwards, until `close`.
-        """
-        threading.Event().wait(self.config.notice)
+    def drain(self, drain: Drain) -> bool:
+        """See `Transport.drain`. Replies are still read afterwards, until `stop`."""
+        threading.Event().wait(drain.notice)
         self.socket.remove()
-        finished = self._admission.close(self.config.limit)
+        finished = self._admission.close(drain.limit)
+        # A sidecar that has not noticed yet is told to try again.
         threading.Event().wait(_LINGER)
         return finished
 
-    def close(self, seconds: float = 0.0) -> int:
-        """End, once the sidecars have acknowledged all replies, or after `seconds`; returns how many they have not."""
+    def stop(self, seconds: float = 0.0) -> int:
+        """See `Transport.stop`. A reply was read when its sidecar has acknowledged it."""
         self.socket.remove()
         left = self._replies.finish(seconds)
         self._server.stop(_FLUSH).wait()
@@ -106,9 +103,7 @@ class Component:
 
 def _options(message: int) -> list[tuple[str, int]]:
     return [
-        # base64 in a JSON text is the longest way to write a body.
+        # A body is longest as base64 in a JSON text.
         ("grpc.max_receive_message_length", message * 4 // 3 + 65536),
         ("grpc.max_send_message_length", -1),  # measured before it is sent
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_ping_strikes", 0),
     ]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guesthouse.dapr.component_output import decoded
-from guesthouse.dapr.component_service import LARGEST
+from guesthouse.dapr.component.output_binding import decoded
+from guesthouse.dapr.component.resource import LARGEST
 from guesthouse.dapr.proto.components_pb2 import PingRequest
 from guesthouse.event import Failure, Reason, Reply, Trigger
 from tests.dapr.component_ends import Sidecar

@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from guesthouse.dapr.workers import Workers
+from guesthouse.dapr.executor import ElasticExecutor
 from tests.support.waiting import until
 
 NEVER = 3600.0  # a tick that no test sees
@@ -18,12 +18,12 @@ _NUMBERS = itertools.count()
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Workers]]:
-    made: list[Workers] = []
+def make() -> Iterator[Callable[..., ElasticExecutor]]:
+    made: list[ElasticExecutor] = []
     test = next(_NUMBERS)  # threads of another test, if it failed, are not this one's
 
-    def workers(least: int, most: int, tick: float = 0.01) -> Workers:
-        made.append(Workers(least, most, f"test{test}-{len(made)}", tick))
+    def workers(least: int, most: int, tick: float = 0.01) -> ElasticExecutor:
+        made.append(ElasticExecutor(least, most, f"test{test}-{len(made)}", tick))
         return made[-1]
 
     yield workers
@@ -31,7 +31,7 @@ def make() -> Iterator[Callable[..., Workers]]:
         one.shutdown()
 
 
-def threads_of(workers: Workers) -> list[str]:
+def threads_of(workers: ElasticExecutor) -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith(f"{workers._name}-")]
 
 

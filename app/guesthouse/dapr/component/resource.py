@@ -1,4 +1,4 @@
-"""What both services of our component share: how a sidecar says which Component resource it means, and its limit."""
+"""The Component resource that a sidecar means with a call, as both of our services read it; and a sidecar's limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import grpc
 
 from guesthouse.dapr.proto.components_pb2 import MetadataRequest
 
-#: Bytes of a message that a sidecar takes from a component; its stream ends at a larger one, for good.
+#: The most bytes of a message that a sidecar takes from a component. A larger message ends its stream for good.
 LARGEST = 4 * 2**20
 _INSTANCE = "x-component-instance"
 

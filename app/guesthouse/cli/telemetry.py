@@ -1,4 +1,4 @@
-"""What watches a served application: its port for metrics and probes, and where its traces go. Off until asked for."""
+"""Where the metrics and traces of a served application go. Both are off until something asks for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from guesthouse.faults import Faults
 from guesthouse.manifest import Manifest
 from guesthouse.manifest.tables import Metrics as MetricsTable
 from guesthouse.observe.metrics import Metrics
@@ -15,12 +16,8 @@ if TYPE_CHECKING:  # imported where traces are on
     from guesthouse.observe.traces import Traces
 
 
-class ExtraMissing(Exception):
-    """Something is asked for that an extra brings, and the extra is not installed."""
-
-    @property
-    def faults(self) -> list[str]:
-        return [str(self)]
+class ExtraMissing(Faults):
+    """Something is asked for that needs an extra (`guesthouse[otel]`) which is not installed."""
 
 
 def traces_for(manifest: Manifest, environ: Mapping[str, str] = os.environ) -> Traces | None:

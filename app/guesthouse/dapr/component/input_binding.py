@@ -1,7 +1,7 @@
 """The input binding of our component: replies of guests as events for other applications.
 
-`Replies` hears of every answered event (`event.Observer`) and hands the replies of the published guests to a `Reader`
-for each sidecar; `InputBinding` is the service that sidecars read them from (`proto/components.proto`). A message is
+`Replies` is called for every answered event (`event.Observer`) and hands the replies of published guests to a `Reader`
+for each sidecar. `InputBinding` is the service from which sidecars read them (`proto/components.proto`). A message is
 
 - data: the reply's body; content type: the guest's `reply_type`;
 - metadata: `guest`; `trigger`, `name` and `id` of the event that it answered; `messageId`, the same when it is sent
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 import grpc
 
 from guesthouse.dapr import status
-from guesthouse.dapr.component_reader import Bounds, Reader, Stream
-from guesthouse.dapr.component_service import LARGEST, instance_of, properties_of
+from guesthouse.dapr.component.reader import Bounds, Reader, Stream
+from guesthouse.dapr.component.resource import LARGEST, instance_of, properties_of
 from guesthouse.dapr.proto import components_pb2_grpc
 from guesthouse.dapr.proto.components_pb2 import (
     InputBindingInitRequest,
@@ -35,9 +35,9 @@ from guesthouse.dapr.proto.components_pb2 import (
 )
 from guesthouse.event import Event, Failure, Reason, Reply
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-STREAMS = 32  # at a time; each holds a thread
+STREAMS = 32  # that may be read at a time; each holds a thread
 VIA = "guesthouse-via"
 
 
@@ -50,7 +50,7 @@ class _Instance:
 
 
 class Replies:
-    """Replies of `guests` on their way to sidecars. For any number of threads."""
+    """Replies of `guests` on their way to sidecars. May be used from any number of threads."""
 
     def __init__(
         self, component: str, guests: Iterable[str], bounds: Bounds, clock: Callable[[], float] = time.monotonic
@@ -69,10 +69,12 @@ class Replies:
             return
         response = _message(event, reply)
         if response is None:
-            log.warning("a reply of guest %s is not published: it answers what came from itself", reply.guest)
+            _log.warning(
+                "a reply of guest %s is not published: its event came from an earlier reply of this guest", reply.guest
+            )
             return
         if (size := response.ByteSize()) > LARGEST:
-            log.warning(
+            _log.warning(
                 "a reply of guest %s is not published: with %d bytes it is over what a sidecar takes, which is %d",
                 reply.guest,
                 size,
@@ -90,7 +92,7 @@ class Replies:
         """Nothing is published of failures."""
 
     def configure(self, instance: str, properties: Mapping[str, str]) -> None:
-        """A Component resource as its sidecar has it; from now on replies are kept for it. Raises `Failure`."""
+        """Read the metadata of a Component resource, and keep replies for its sidecar from now on. Raises `Failure`."""
         named = [name.strip() for name in properties.get("replies", "").split(",") if name.strip()]
         if unknown := sorted(set(named) - self.guests):
             raise Failure(
@@ -106,7 +108,7 @@ class Replies:
 
     @contextlib.contextmanager
     def reading(self, instance: str) -> Iterator[tuple[Reader[ReadResponse], Stream]]:
-        """A reader of an instance, for one stream: one whose stream has ended, else a new one. Raises `Failure`."""
+        """A reader of an instance for one stream: a reader whose stream has ended, else a new one. Raises `Failure`."""
         with self._lock:
             if self._streams >= STREAMS:
                 raise Failure(Reason.FULL, f"{STREAMS} streams read here already")
@@ -124,7 +126,10 @@ class Replies:
                 self._streams -= 1
 
     def finish(self, seconds: float) -> int:
-        """Wait until the sidecars have acknowledged everything, then end their streams; returns what is left."""
+        """Wait up to `seconds` until the sidecars have acknowledged all replies, then end their streams.
+
+        Returns how many replies are not acknowledged.
+        """
         with self._lock:
             readers = [reader for instance in self._instances.values() for reader in instance.readers]
         end = time.monotonic() + seconds
@@ -146,7 +151,7 @@ class InputBinding(components_pb2_grpc.InputBindingServicer):
         self._replies = replies
 
     def Init(self, request: InputBindingInitRequest, context: grpc.ServicerContext) -> InputBindingInitResponse:
-        """A Component resource is there; may come again."""
+        """A sidecar has loaded a Component resource. It may say so again."""
         try:
             self._replies.configure(instance_of(context), properties_of(request.metadata))
         except Failure as failure:
@@ -154,7 +159,7 @@ class InputBinding(components_pb2_grpc.InputBindingServicer):
         return InputBindingInitResponse()
 
     def Read(self, requests: Iterator[ReadRequest], context: grpc.ServicerContext) -> Iterator[ReadResponse]:
-        """Messages, until the sidecar goes or we do. The sidecar sends nothing but acknowledgements."""
+        """Send messages until the stream or this process ends. The sidecar sends acknowledgements and nothing else."""
         with contextlib.ExitStack() as stack:
             try:
                 reader, stream = stack.enter_context(self._replies.reading(instance_of(context)))
@@ -162,7 +167,7 @@ class InputBinding(components_pb2_grpc.InputBindingServicer):
                 status.abort(context, failure)
             if not context.add_callback(lambda: reader.detach(stream)):
                 return
-            # As a daemon: it ends with the stream, which nobody waits for at the end of the process.
+            # A daemon: the thread ends with its stream, and at the end of the process nobody waits for a stream.
             threading.Thread(
                 target=_acknowledge, args=(requests, reader, stream), name="acknowledge", daemon=True
             ).start()
@@ -175,7 +180,7 @@ class InputBinding(components_pb2_grpc.InputBindingServicer):
 
 
 def _acknowledge(requests: Iterator[ReadRequest], reader: Reader[ReadResponse], stream: Stream) -> None:
-    """Hand on what the sidecar says of its messages, until it says nothing more."""
+    """Hand on the sidecar's acknowledgements until its side of the stream ends."""
     try:
         for request in requests:
             failed = request.HasField("response_error")
@@ -187,7 +192,7 @@ def _acknowledge(requests: Iterator[ReadRequest], reader: Reader[ReadResponse], 
 
 
 def _message(event: Event, reply: Reply) -> ReadResponse | None:
-    """A reply as a message; None where the event came from the same guest."""
+    """A reply as a message; None where the event came from a reply of the same guest."""
     via = [name for name in event.metadata.get(VIA, "").split(",") if name]
     if reply.guest in via:
         return None

@@ -20,15 +20,17 @@ from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from guesthouse import masking
-from guesthouse.assembly import opened, room_for
+from guesthouse.assembly import capacity_with_spare, open_plan
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.log import KEPT, KEPT_TEXT, GuestLog
 from guesthouse.manifest import load
 from guesthouse.manifest.read import ManifestError
-from guesthouse.page.feed import Feed
+from guesthouse.page.arrivals import Arrivals
+from guesthouse.page.counts import Counts
 from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
@@ -86,8 +88,10 @@ def ask(client: Client, method: str, query: str = "", caller: str = "web") -> by
 def test_the_status_lists_guests_methods_and_slots(client: Client):
     status = json.loads(ask(client, "_guesthouse/status"))
     assert status["app"] == "vision"
-    assert status["methods"] == [{"method": "echo", "guest": "echo", "verbs": []}]
-    assert status["bindings"] == [{"name": "camera", "guest": "echo", "to": []}]
+    assert status["routes"] == [
+        {"trigger": "invoke", "name": "echo", "guest": "echo", "arrives": False, "verbs": []},
+        {"trigger": "binding", "name": "camera", "guest": "echo", "arrives": True},
+    ]
     (guest,) = status["guests"]
     assert guest["name"] == "echo"
     assert guest["slots"]["busy"] == 0
@@ -170,8 +174,8 @@ def test_what_a_guest_takes_is_seen_by_its_imports_unless_the_manifest_says_it(
 def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
     """A reload that changes nothing of a guest leaves its time; one that does is the guest's last."""
     path = write(tmp_path, PAGE)
-    with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
-        methods = HostMethods(plans, Feed(), Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1"))))
+    with open_plan(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
+        methods = HostMethods(plans, Counts(), Arrivals(), Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1"))))
 
         def asked(name: str) -> Any:
             event = Event(Trigger.INVOKE, f"_guesthouse/{name}", metadata={"dapr-caller-app-id": "web"})
@@ -235,11 +239,11 @@ def test_a_call_is_not_known_by_any_name(client: Client):
 def test_the_status_says_how_the_last_reload_ended_without_folders_and_secrets(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(masking, "_HIDDEN", ("horse",))
     path = write(tmp_path, PAGE)
-    with opened(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
+    with open_plan(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
         reloads = Reloads()
         following = Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1")))
-        methods = HostMethods(plans, Feed(), following, reloads)
-        source = Source(path, functools.partial(load, path), room_for(plan.manifest))
+        methods = HostMethods(plans, Counts(), Arrivals(), following, reloads)
+        source = Source(path, functools.partial(load, path), capacity_with_spare(plan.manifest))
         reloader = Reloader(plans, source, ReloadListeners(ended=[reloads.ended]))
         assert methods.status()["reload"] is None
         reloader.reload()

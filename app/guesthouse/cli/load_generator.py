@@ -1,8 +1,8 @@
-"""Closed-loop load on an application: so many callers, each sending an event when its last one was answered.
+"""Closed-loop load on an application: a number of callers, each of which sends an event when its last one was answered.
 
-The callers live in processes of their own, so that measuring a server in Python is not measuring its client. This
-module is both sides: `Load` starts the callers' processes and gives them jobs, `main` is what those run. `serving`
-starts what is to be measured. What is printed of it all is `bench.py`'s matter.
+The callers run in processes of their own, so that the CPU of the client does not slow the measured server down. This
+module has both sides: `Load` starts the callers' processes and gives them jobs, and `main` is what these processes run.
+`serving` starts the server that is measured. What is printed is in `bench.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.inference.cores import cores
 
-_TELL = 0.2  # seconds between words about the progress
+_REPORT = 0.2  # seconds between two reports of progress
 _START, _END = 60.0, 10.0  # seconds that a server may take to be healthy, and to end
 
 Progress = Callable[[int], None]
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a job. Times are seconds; `began` and `ended` on the machine's monotonic clock.
+    """What came of a job. Times are seconds; `began` and `ended` are on the machine's monotonic clock.
 
     `latencies` has the answered events only, `errors` how many failed by reason, `examples` one text for each reason.
     """
@@ -74,7 +74,7 @@ class Outcome:
         return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1 if share else 0)]
 
     def add(self, other: Outcome) -> None:
-        """Take in what other callers did at the same time."""
+        """Add what other callers did at the same time."""
         self.latencies += other.latencies
         self.errors.update(other.errors)
         self.examples = {**other.examples, **self.examples}
@@ -101,16 +101,16 @@ class Usage:
         return cls(ticks / os.sysconf("SC_CLK_TCK"), int(resident) * 1024)
 
 
-def drive(client: Client, job: Job, tell: Progress) -> Outcome:
-    """Do a job from threads of this process."""
+def drive(client: Client, job: Job, progress: Progress) -> Outcome:
+    """Do a job from threads of this process. `progress` is called with the number of events that are done."""
     outcome, lock = Outcome(), threading.Lock()
-    told = began = time.monotonic()
+    reported = began = time.monotonic()
     end = math.inf if job.seconds is None else began + job.seconds
     places: Iterator[int] = itertools.count() if job.requests is None else iter(range(job.requests))
     done = itertools.count(1)
 
     def call() -> None:
-        nonlocal told
+        nonlocal reported
         mine = Outcome(began=began)
         clock, event = time.perf_counter, job.event
         while time.monotonic() < end and next(places, None) is not None:
@@ -122,9 +122,9 @@ def drive(client: Client, job: Job, tell: Progress) -> Outcome:
                 mine.errors[failure.reason.value] += 1
                 mine.examples.setdefault(failure.reason.value, str(failure))
             count = next(done)
-            if (now := time.monotonic()) - told > _TELL:
-                told = now
-                tell(count)
+            if (now := time.monotonic()) - reported > _REPORT:
+                reported = now
+                progress(count)
         mine.ended = time.monotonic()
         with lock:
             outcome.add(mine)
@@ -146,7 +146,7 @@ class Load:
     def __init__(self, callers: int, token: str | None = None) -> None:
         command = [sys.executable, "-c", f"from {__name__} import main; main()"]
         environment = dict(os.environ) if token is None else {**os.environ, "APP_API_TOKEN": token}
-        # One process of callers keeps about as busy as one server: more of them where there are callers for it.
+        # One process of callers needs about as much CPU as one server: from 4 callers on there are more processes.
         self._children = [
             subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(1 if callers < 4 else max(2, min(4, cores() // 2)))
@@ -167,8 +167,8 @@ class Load:
         for child in self._children:
             child.communicate()
 
-    def run(self, job: Job, tell: Progress | None = None) -> Outcome:
-        """Do a job, its callers and requests shared out among the processes; `tell` hears how many are done."""
+    def run(self, job: Job, progress: Progress | None = None) -> Outcome:
+        """Do a job. Its callers and requests are shared out among the processes. `progress`: see `drive`."""
         shares = [share for share in _shares(job, len(self._children)) if share.callers]
         outcome, counts = Outcome(), [0] * len(shares)
 
@@ -179,8 +179,8 @@ class Load:
                     result.append(_outcome(message["outcome"]))
                     return
                 counts[index] = message["done"]
-                if tell is not None:
-                    tell(sum(counts))
+                if progress is not None:
+                    progress(sum(counts))
 
         results: list[Outcome] = []
         listeners = []
@@ -188,7 +188,7 @@ class Load:
             child = self._children[index]
             assert child.stdin is not None
             assert child.stdout is not None
-            child.stdin.write(json.dumps(_packed(share)) + "\n")
+            child.stdin.write(json.dumps(_job_fields(share)) + "\n")
             child.stdin.flush()
             listeners.append(threading.Thread(target=listen, args=(index, child.stdout, results)))
             listeners[-1].start()
@@ -259,7 +259,7 @@ def _shares(job: Job, count: int) -> Iterator[Job]:
         yield Job(job.address, job.event, callers, requests, job.seconds, job.timeout)
 
 
-def _packed(job: Job) -> dict[str, Any]:
+def _job_fields(job: Job) -> dict[str, Any]:
     fields = asdict(job)
     fields["event"]["body"] = base64.b64encode(job.event.body).decode()
     return fields
@@ -272,7 +272,7 @@ def _job(fields: dict[str, Any]) -> Job:
     return Job(event=Event(**event), **fields)
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
     return {name: getattr(outcome, name) for name in Outcome.__slots__}  # asdict would spoil the counter
 
 
@@ -281,7 +281,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
 
 
 def main() -> None:
-    """A process of callers: a job per line on standard input, words about it as lines on standard output."""
+    """A process of callers: reads a job per line from standard input, writes progress and outcomes as lines."""
     clients: dict[str, Client] = {}
 
     def say(message: dict[str, Any]) -> None:
@@ -294,7 +294,7 @@ def main() -> None:
             client = clients.get(job.address)
             if client is None:
                 client = clients[job.address] = Client(job.address)
-            say({"outcome": _told(drive(client, job, lambda count: say({"done": count})))})
+            say({"outcome": _outcome_fields(drive(client, job, lambda count: say({"done": count})))})
 
 
 if __name__ == "__main__":

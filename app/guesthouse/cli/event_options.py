@@ -1,4 +1,4 @@
-"""The event that a person describes on the command line: options and arguments that `send` and `bench` share."""
+"""An event on the command line: the options and arguments that `send` and `bench` share."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 
 from guesthouse.cli.output import fail
 from guesthouse.event import Event, Trigger
+from guesthouse.faults import fault
 from guesthouse.manifest.text import shown
-from guesthouse.text import fault
 
 Kind = Annotated[Trigger, typer.Argument(help="What sets the event off.", show_default=False)]
 Name = Annotated[

@@ -18,13 +18,16 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from guesthouse.web.guest_host import GuestHost
 from guesthouse.web.server import application
-from guesthouse.web.sidecar import Sidecar
 from tests.support.ports import free_port
 from tests.support.waiting import join, until
 
 GUEST = {"name": "tensor", "takes": ["application/octet-stream"]}
-STATUS = {"methods": [{"method": "api/tensor", "guest": "tensor", "verbs": []}], "guests": [GUEST]}
+STATUS = {
+    "routes": [{"trigger": "invoke", "name": "api/tensor", "guest": "tensor", "arrives": False, "verbs": []}],
+    "guests": [GUEST],
+}
 NOT_FOUND = {"domain": "guesthouse", "reason": "NOT_FOUND"}
 REFUSED = {"domain": "guesthouse", "reason": "GUEST", "metadata": {"guest": "tensor"}}
 
@@ -90,7 +93,7 @@ def sidecar() -> Iterator[Stands]:
 
 @pytest.fixture
 def page(sidecar: Stands) -> Iterator[TestClient]:
-    with TestClient(application(Sidecar(sidecar.url, "vision")), base_url="http://127.0.0.1:8080") as client:
+    with TestClient(application(GuestHost(sidecar.url, "vision")), base_url="http://127.0.0.1:8080") as client:
         yield client
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from guesthouse.dapr.component import Component
-from guesthouse.dapr.component_input import STREAMS, VIA
-from guesthouse.dapr.component_reader import Bounds, Reader
-from guesthouse.dapr.component_service import LARGEST
+from guesthouse.dapr.component.input_binding import STREAMS, VIA
+from guesthouse.dapr.component.reader import Bounds, Reader
+from guesthouse.dapr.component.resource import LARGEST
+from guesthouse.dapr.component.server import Component
+from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.proto.components_pb2 import PingRequest, ReadResponse
-from guesthouse.dapr.server import SPARE_THREADS
 from guesthouse.event import Failure, Reason, Reply
 from tests.dapr.component_ends import Reading, Sidecar
 from tests.dapr.dapr_ends import Script
@@ -188,7 +188,9 @@ def test_a_guest_does_not_answer_its_own_replies_for_ever(sidecar: Sidecar, capl
     sidecar.invoke("echo", b"2", 20.0, **{VIA: "other"})
     message = reading.next()
     assert (message.data, message.metadata[VIA]) == (b"2", "other,echo")
-    assert "a reply of guest echo is not published: it answers what came from itself" in caplog.messages
+    assert (
+        "a reply of guest echo is not published: its event came from an earlier reply of this guest" in caplog.messages
+    )
 
 
 def test_a_stream_too_many_is_refused_and_the_others_go_on(component, dial):

@@ -16,8 +16,9 @@ from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprServicer, add_DaprServicer_t
 from dapr.proto.runtime.v1.state_pb2 import SaveStateRequest
 from google.protobuf.empty_pb2 import Empty
 
-from guesthouse.dapr import sidecar
-from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs, state_key
+from guesthouse.dapr import outputs as module
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.outputs import SidecarOutputs, state_key
 from guesthouse.event import Cost, Event, Failure, Outputs, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
 from tests.support.waiting import until
@@ -151,7 +152,7 @@ def test_a_sidecar_that_is_not_there_for_a_moment_is_asked_again(daprd, outputs:
 
 
 def test_a_sidecar_that_stays_away_is_given_up_after_some_attempts(daprd, outputs: SidecarOutputs, monkeypatch):
-    monkeypatch.setattr(sidecar, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
     daprd[0].before = refuse(grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(Failure) as failed:
         outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
@@ -159,7 +160,7 @@ def test_a_sidecar_that_stays_away_is_given_up_after_some_attempts(daprd, output
         "output binding 'results' did not accept the reply: the sidecar cannot be reached; is it running, "
         "and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?"
     )
-    assert len(daprd[0].calls) == sidecar.ATTEMPTS
+    assert len(daprd[0].calls) == module.ATTEMPTS
 
 
 def used_up() -> Deadline:
@@ -174,7 +175,7 @@ def test_outputs_have_time_of_their_own(daprd, outputs: SidecarOutputs):
 
 
 def test_the_time_of_the_outputs_ends_the_attempts(daprd, outputs: SidecarOutputs, monkeypatch):
-    monkeypatch.setattr(sidecar, "FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(module, "FIRST_PAUSE", 60.0)
     daprd[0].before = refuse(grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(Failure, match="cannot be reached"):
         outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
@@ -222,7 +223,7 @@ def test_nothing_is_handed_on_for_a_caller_that_has_hung_up(daprd, outputs: Side
 def test_a_caller_that_hangs_up_ends_the_pause_before_the_first_output_has_the_reply(
     daprd, outputs: SidecarOutputs, monkeypatch
 ):
-    monkeypatch.setattr(sidecar, "FIRST_PAUSE", 5.0)
+    monkeypatch.setattr(module, "FIRST_PAUSE", 5.0)
     caller = forever()
 
     def before(context: grpc.ServicerContext) -> None:

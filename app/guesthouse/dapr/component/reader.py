@@ -1,7 +1,8 @@
-"""What one sidecar reads of an input binding: messages that wait, are not acknowledged yet, or are to be sent again.
+"""The messages of an input binding for one sidecar: waiting, sent and not acknowledged yet, or to be sent again.
 
-No gRPC and no guests here: a `Reader` is handed messages, and says which of them may be sent now. It outlives the
-stream that takes from it: a sidecar ends its stream while its application is unhealthy, and opens a new one later.
+No gRPC and no guests here. A `Reader` is handed messages, and says which of them may be sent now. A reader lives longer
+than the stream that takes from it: a sidecar ends its stream while its application is unhealthy, and opens a new one
+later.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -27,9 +28,9 @@ _EACH = 512  # bytes that a message costs beyond its own size
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`unacknowledged` messages are with the sidecar at most, each for `acknowledge` seconds and `attempts` times.
+    """At most `unacknowledged` messages are with the sidecar, each for `acknowledge` seconds and `attempts` times.
 
-    `buffer` is in bytes, for all that is held for one reader. A reader without a stream is kept for `keep` seconds.
+    `buffer` bounds the bytes of all messages of one reader. A reader without a stream is kept for `keep` seconds.
     """
 
     unacknowledged: int = 16
@@ -56,8 +57,9 @@ class Stream:
 class Reader(Generic[T]):
     """Messages for one sidecar, in order of arrival. For any number of threads; `clock` never goes back.
 
-    Delivery is at least once within the bounds: what its stream did not acknowledge goes to the next stream, with the
-    same id. Beyond `buffer`, the oldest of those that wait are given up; a message that failed `attempts` times, too.
+    Within the bounds, a message is delivered at least once: one that its stream did not acknowledge goes to the next
+    stream, with the same id. Beyond `buffer` the oldest waiting messages are given up, and so is a message that failed
+    `attempts` times.
     """
 
     def __init__(self, name: str, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,13 +70,13 @@ class Reader(Generic[T]):
         self._stream: Stream | None = None
         self._alone_since = clock()
         self._number = 0
-        self._held = 0
+        self._bytes = 0
         self._waiting: deque[_Message[T]] = deque()
         self._later: list[_Message[T]] = []  # a heap: failed, to be sent again
         self._sent: dict[str, _Message[T]] = {}  # in the order in which they are overdue
 
     def __len__(self) -> int:
-        """Messages held."""
+        """How many messages are not acknowledged yet."""
         with self._changed:
             return len(self._waiting) + len(self._later) + len(self._sent)
 
@@ -85,25 +87,25 @@ class Reader(Generic[T]):
             return len(self._sent)
 
     @property
-    def held(self) -> int:
-        """Bytes held."""
+    def bytes_kept(self) -> int:
+        """Bytes of all messages that are not acknowledged yet."""
         with self._changed:
-            return self._held
+            return self._bytes
 
     @property
     def free(self) -> bool:
-        """Whether no stream takes from it."""
+        """Whether no stream takes from this reader."""
         with self._changed:
             return self._stream is None
 
     @property
     def abandoned(self) -> bool:
-        """Whether no stream has come for longer than it is kept."""
+        """Whether no stream has come for longer than a reader is kept."""
         with self._changed:
             return self._stream is None and self._clock() - self._alone_since > self._bounds.keep
 
     def attach(self) -> Stream:
-        """A stream that takes from here from now on; what the last one did not acknowledge is sent first."""
+        """A new stream, which takes from here from now on. What the last stream did not acknowledge is sent first."""
         with self._changed:
             self._stream = Stream()
             for message in self._sent.values():
@@ -115,7 +117,7 @@ class Reader(Generic[T]):
             return self._stream
 
     def detach(self, stream: Stream) -> None:
-        """The end of a stream; `take` lets go of it."""
+        """End a stream: `take` returns None to it from now on."""
         with self._changed:
             if self._stream is stream:
                 self._stream = None
@@ -128,13 +130,13 @@ class Reader(Generic[T]):
         with self._changed:
             self._number += 1
             self._waiting.append(_Message(0.0, self._number, id, content, size + _EACH))
-            self._held += size + _EACH
-            while self._held > self._bounds.buffer and self._waiting:
-                self._held -= self._waiting.popleft().size
+            self._bytes += size + _EACH
+            while self._bytes > self._bounds.buffer and self._waiting:
+                self._bytes -= self._waiting.popleft().size
                 lost += 1
             self._changed.notify_all()
         if lost:
-            log.warning("%s: gave up %d of the oldest replies: nobody takes them fast enough", self.name, lost)
+            _log.warning("%s: gave up %d of the oldest replies: nobody takes them fast enough", self.name, lost)
 
     def take(self, stream: Stream, seconds: float = math.inf) -> T | None:
         """The next message to send; waits for it, up to `seconds`. None when there is none, or the stream has ended."""
@@ -150,31 +152,31 @@ class Reader(Generic[T]):
                     return message.content
                 if now >= end:
                     break
-                wait = min(self._until_something(now), end - now)
+                wait = min(self._next_due(now), end - now)
                 self._changed.wait(None if math.isinf(wait) else wait)
         return None
 
     def acknowledge(self, stream: Stream, id: str, error: str = "") -> None:
-        """The sidecar's word on a message: handled, or failed for a reason. Unknown ids are passed over."""
+        """The sidecar has handled a message, or with `error` failed to. An unknown id is ignored."""
         with self._changed:
             if self._stream is not stream or (message := self._sent.pop(id, None)) is None:
                 return
             if error:
                 self._failed(message, error, _pause(message.attempts))
             else:
-                self._held -= message.size
+                self._bytes -= message.size
             self._changed.notify_all()
 
     def finish(self, seconds: float) -> bool:
-        """Wait until everything is acknowledged, then end the stream. Returns whether nothing is left.
+        """Wait until every message is acknowledged, then end the stream. Returns whether every message was.
 
-        Does not wait without a stream, and not longer than `seconds`.
+        Waits up to `seconds`, and not at all where no stream takes from this reader.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._stream is None or not self._held, seconds)
+            self._changed.wait_for(lambda: self._stream is None or not self._bytes, seconds)
             self._stream = None
             self._changed.notify_all()
-            return not self._held
+            return not self._bytes
 
     def _next(self, now: float) -> _Message[T] | None:
         if len(self._sent) >= self._bounds.unacknowledged:
@@ -183,8 +185,8 @@ class Reader(Generic[T]):
             return heapq.heappop(self._later)
         return self._waiting.popleft() if self._waiting else None
 
-    def _until_something(self, now: float) -> float:
-        """Seconds until time alone changes something."""
+    def _next_due(self, now: float) -> float:
+        """Seconds until a message is overdue or may be sent again."""
         first = list(self._sent.values())[:1]
         if len(self._sent) < self._bounds.unacknowledged:
             first += self._later[:1]
@@ -197,10 +199,10 @@ class Reader(Generic[T]):
 
     def _failed(self, message: _Message[T], why: str, pause: float) -> None:
         if message.attempts >= self._bounds.attempts:
-            self._held -= message.size
-            log.warning("%s: gave up reply %s after %d attempts: %s", self.name, message.id, message.attempts, why)
+            self._bytes -= message.size
+            _log.warning("%s: gave up reply %s after %d attempts: %s", self.name, message.id, message.attempts, why)
             return
-        log.info("%s: reply %s failed, attempt %d: %s", self.name, message.id, message.attempts, why)
+        _log.info("%s: reply %s failed, attempt %d: %s", self.name, message.id, message.attempts, why)
         message.due = self._clock() + pause
         heapq.heappush(self._later, message)
 
