@@ -9,6 +9,7 @@ from pathlib import Path
 from guesthouse.assembly import application_for, opened
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
@@ -31,7 +32,7 @@ def moved(manifest: Manifest, place: str) -> Manifest:
 def serving(manifest: Path, place: str = "thread") -> Iterator[tuple[Client, Plan]]:
     """Serve a manifest on a free port, as `guesthouse serve` does, in this process."""
     with (
-        opened(moved(load(manifest), place)) as plan,
+        opened(moved(load(manifest, grants=GRANTS), place)) as plan,
         contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs,
     ):
         application = application_for(Plans(plan), outputs, port=0)

@@ -19,6 +19,7 @@ from guesthouse_abi.calling.command import Command
 from guesthouse_abi.errors import CallError
 from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Grants
+from guesthouse_abi.services import Log
 from places import ENGINES, PLACES
 from served import serving
 from wasi_suite.programs import Program, below, read
@@ -46,7 +47,7 @@ def run(engine: Engine, program: Program) -> tuple[int, str, str]:
     try:
         wat.called(wat.linked(engine, program.wasm.read_bytes()), Command(), b"", context)
     except CallError as error:
-        context.services.log.line("end", str(error))
+        context.services[Log].line("end", str(error))
         ended = re.match(r"exit code (\d+)", str(error))
         code = int(ended[1]) if ended else -1
     return code, bytes(context.stdout or b"").decode(), "\n".join(text for _, text in wat.lines(context))

@@ -57,8 +57,8 @@ def details(feed: Feed, guest: str) -> Any:
     return feed.details(guest)
 
 
-def reply(total: float = 0.01, body: bytes = b"{}", *, memory: int = 0, host_memory: int = 0, **parts: float) -> Reply:
-    cost = replace(Cost(total=total, memory=memory, host_memory=host_memory), **dict[str, Any](parts))
+def reply(total: float = 0.01, body: bytes = b"{}", *, memory: int = 0, host_memory: int = 0, **parts: Any) -> Reply:
+    cost = replace(Cost(total=total, memory=memory, host_memory=host_memory), **parts)
     return Reply(body, "application/json", "classify", cost)
 
 
@@ -69,7 +69,7 @@ def png(size: tuple[int, int]) -> bytes:
 
 
 def test_an_arrival_has_what_the_page_shows_of_it(feed: Feed):
-    feed.answered(PHOTO, reply(0.04, b'[{"label":"cup"}]', guest=0.01, inference=0.02, queued=0.005))
+    feed.answered(PHOTO, reply(0.04, b'[{"label":"cup"}]', guest=0.01, spent={"inference": 0.02}, queued=0.005))
     (event,) = after(feed, "")["events"]
     assert event == {
         "number": 1,
@@ -240,7 +240,7 @@ def test_an_arrival_keeps_neither_body_nor_traceback(feed: Feed):
 
 def test_counts_have_the_window_and_the_last_failure(feed: Feed, clock: Time):
     for total in (0.010, 0.010, 0.010, 0.200):
-        feed.answered(Event(Trigger.INVOKE, "m"), reply(total, guest=0.002, inference=total - 0.004))
+        feed.answered(Event(Trigger.INVOKE, "m"), reply(total, guest=0.002, spent={"inference": total - 0.004}))
     clock.now += 2 * STEP
     feed.failed(Event(Trigger.INVOKE, "m"), Failure(Reason.FULL, "busy", "classify"))
     found = counts(feed, "classify")

@@ -33,6 +33,7 @@ from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Hears, Reloader, Reloads, Source
+from guesthouse_abi.services import Log
 from places import PLACES, engine_table, isolation_of
 from served import serving
 from support.waiting import until
@@ -132,7 +133,7 @@ def test_no_secret_is_in_the_lines(client: Client, monkeypatch: pytest.MonkeyPat
 def test_where_there_is_no_page_no_line_is_kept(tmp_path: Path):
     with serving(write(tmp_path, "")) as (client, plan):
         client.send(Event(Trigger.BINDING, "camera", b"a line\n"))
-        log = plan.guests["echo"].services.log
+        log = plan.guests["echo"].services[Log]
         assert isinstance(log, GuestLog)
         assert log.last() == []
 

@@ -111,6 +111,6 @@ class Session:
         try:
             results = self.model.run(self.inputs, names, context.deadline)
         finally:
-            context.add_run(self.model.name, started, time.perf_counter())
+            context.spent.add("inference", self.model.name, started, time.perf_counter())
             context.release(expected)
         return dict(zip(names, results, strict=True))

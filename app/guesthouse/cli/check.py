@@ -12,6 +12,7 @@ from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.callback import AROUND
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -34,7 +35,7 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     Runs no guest. Exit code 1 on any error, 0 where there are warnings alone.
     """
     try:
-        loaded = load(manifest)
+        loaded = load(manifest, grants=GRANTS)
     except ManifestError as error:
         raise ManifestError([*error.faults, *_beneath(manifest)]) from None
     with opened(loaded) as plan:
@@ -67,7 +68,7 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
 def _beneath(path: Path) -> Iterator[str]:
     """What else would be found once a manifest's own faults are mended, as far as it can be told now."""
     try:
-        sound, left = sound_part(path)
+        sound, left = sound_part(path, grants=GRANTS)
     except ManifestError:  # no TOML: that has been said
         return
     for table, name, file in left:

@@ -14,6 +14,7 @@ from guesthouse.cli import events
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note
 from guesthouse.event import Cost, Destination, Event, Failure, Reply
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
 from guesthouse.text import fault
@@ -76,7 +77,7 @@ def _here(event: Event, manifest: Path, verbose: bool) -> Reply:
     from guesthouse.assembly import needed, opened
     from guesthouse.dispatch.dispatcher import Dispatcher
 
-    loaded = needed(load(manifest), event)
+    loaded = needed(load(manifest, grants=GRANTS), event)
     with opened(loaded) as plan:
         reply = Dispatcher(Plans(plan), _Told()).dispatch(event)
     if verbose:
@@ -97,8 +98,9 @@ class _Told:
 
 def told(cost: Cost) -> str:
     """A cost in one line."""
+    spent = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in {"inference": 0.0, **cost.spent}.items())
     return (
         f"took {cost.total * 1000:.1f} ms: guest {cost.guest * 1000:.1f}, host calls {cost.host * 1000:.1f}, "
-        f"inference {cost.inference * 1000:.1f}; waited {cost.queued * 1000:.1f} ms; "
+        f"{spent}; waited {cost.queued * 1000:.1f} ms; "
         f"guest memory {cost.memory / 2**20:.1f} MiB, host memory {cost.host_memory / 2**20:.1f} MiB"
     )

@@ -26,6 +26,7 @@ from guesthouse.dapr.sidecar import Endpoint, SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.inference import session
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.tables import COMPONENT_NAME
@@ -159,7 +160,7 @@ def serve(
 
 def _read(path: Path, component: str | None) -> Manifest:
     """The manifest as this command serves it; its tokens do not appear in the log from now on."""
-    manifest = load(path)
+    manifest = load(path, grants=GRANTS)
     if component is not None:
         manifest = with_component(manifest, component)
     tokens = (*manifest.server.token, *(manifest.metrics.token if manifest.metrics is not None else ()))

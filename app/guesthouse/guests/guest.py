@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
@@ -25,9 +25,11 @@ from guesthouse_abi.calling import Caller, Options, Unfit
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.host import FuncType, HostFunction
+from guesthouse_abi.host import FuncType, HostFunction, HostModule
 from guesthouse_abi.imports import host_modules
 from guesthouse_abi.services import Services
+
+T = TypeVar("T")
 
 MODULE_SIZE = 256 << 20  # bytes of a .wasm file that are read at most
 
@@ -52,6 +54,11 @@ class GuestConfig:
     idle: float = 60.0  # seconds after which one of its processes ends that had no event
     least: int = 0  # of its processes that stay
     files: tuple[FileGrant, ...] = ()
+    capabilities: tuple[Any, ...] = ()  # the grants of capabilities that have a table of their own in the manifest
+
+    def grant(self, kind: type[T]) -> T | None:
+        """The grant of this kind; None where the manifest has no such table for the guest."""
+        return next((grant for grant in self.capabilities if isinstance(grant, kind)), None)
 
 
 class GuestFaults(Exception):
@@ -168,10 +175,17 @@ def state_of(config: GuestConfig, code: Code, granted: Granted) -> tuple[object,
     return code.sha256, config, granted.digest
 
 
-def load_code(config: GuestConfig, engine: Engine, cache: CodeCache, known: Mapping[Path, Code] | None = None) -> Code:
+def load_code(
+    config: GuestConfig,
+    engine: Engine,
+    cache: CodeCache,
+    known: Mapping[Path, Code] | None = None,
+    modules: Mapping[str, HostModule] | None = None,
+) -> Code:
     """Compile (or map) and check a guest's module. Raises `GuestFaults`.
 
-    `known` is loaded code by its artefacts: its module is taken where it fits.
+    `known` is loaded code by its artefacts: its module is taken where it fits. `modules` are those that guests may
+    import; None: those of `guesthouse_abi`.
     """
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
@@ -194,24 +208,28 @@ def load_code(config: GuestConfig, engine: Engine, cache: CodeCache, known: Mapp
     except OSError as error:
         why = error.strerror or str(error)
         raise GuestFaults([f"its compiled code cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
-    functions, caller, faults = _checked(config, module)
+    functions, caller, faults = _checked(config, module, modules or host_modules())
     faults += _over_limits(wasm, config.limits)
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, compiled, tuple(functions), caller)
 
 
-def code_in_worker(config: GuestConfig, module: Module, sha256: str, artefact: Path) -> Code:
+def code_in_worker(
+    config: GuestConfig, module: Module, sha256: str, artefact: Path, modules: Mapping[str, HostModule]
+) -> Code:
     """The same code where it runs, in a worker process; the file was looked at before. Raises `GuestFaults`."""
-    functions, caller, faults = _checked(config, module)
+    functions, caller, faults = _checked(config, module, modules)
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, False, tuple(functions), caller)
 
 
-def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Caller | None, list[str]]:
+def _checked(
+    config: GuestConfig, module: Module, modules: Mapping[str, HostModule]
+) -> tuple[list[HostFunction], Caller | None, list[str]]:
     """The host functions behind the imports, what calls the guest, and what is wrong with the module."""
-    functions, faults = _resolve(module)
+    functions, faults = _resolve(module, modules)
     options = Options(config.function, config.values == "json", config.parameters, config.reply == "cgi")
     try:
         return functions, CONVENTIONS[config.calling](options).bind(Shape(module)), faults
@@ -235,9 +253,8 @@ def read_module(path: Path) -> bytes:
     return wasm
 
 
-def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
+def _resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[HostFunction], list[str]]:
     """The host functions behind the imports, and what cannot be resolved."""
-    modules = host_modules()
     functions, faults = [], []
     for wanted in module.imports:
         where = f"import {wanted.module}.{wanted.name}"

@@ -122,16 +122,16 @@ def _facts(event: Event) -> Sequence[tuple[str, str]]:
 
 def _cost(context: Context, began: float, memory: int) -> Cost:
     total = perf_counter() - began
-    inference = context.inference_seconds
+    spent = context.spent
     return Cost(
         guest=total - context.host_seconds,
-        host=context.host_seconds - inference,
-        inference=inference,
+        host=context.host_seconds - sum(spent.seconds.values()),
+        spent=spent.seconds,
         total=total,
         memory=memory,
         host_memory=context.held_peak,
         began=began,
-        runs=tuple(context.runs),
+        calls=tuple(spent.calls),
     )
 
 

@@ -2,7 +2,8 @@
 
     manifest = load(Path("guesthouse.toml"))
 
-This package reads text; it opens no other file than the manifest itself.
+This package reads text; it opens no other file than the manifest itself. It knows nothing of guests: which tables
+capabilities add to them is handed to `load`.
 """
 
 from guesthouse.manifest.read import ManifestError, load, parse

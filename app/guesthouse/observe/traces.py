@@ -39,6 +39,10 @@ _log = logging.getLogger(__name__)
 _FAAS = {Trigger.INVOKE: "http", Trigger.TOPIC: "pubsub", Trigger.JOB: "timer"}
 
 
+# What a capability's calls are calls of, where that has a name of its own.
+_SUBJECTS = {"inference": "guesthouse.model"}
+
+
 class TracesError(Exception):
     """Traces cannot be sent as it was asked for; `faults` says why, and what to do."""
 
@@ -126,8 +130,9 @@ class _Handler:
             self._child(span, "queue", cost.began - cost.queued, cost.began, zero)
         memory = {"guesthouse.memory": cost.memory, "guesthouse.host_memory": cost.host_memory}
         run = self._child(span, "run", cost.began, cost.began + cost.total, zero, memory)
-        for model, began, ended in cost.runs:
-            self._child(run, f"inference {model}", began, ended, zero, {"guesthouse.model": model})
+        for capability, subject, began, ended in cost.calls:
+            attribute = _SUBJECTS.get(capability, "guesthouse.subject")
+            self._child(run, f"{capability} {subject[:TEXT]}", began, ended, zero, {attribute: subject[:TEXT]})
 
     def _child(
         self,

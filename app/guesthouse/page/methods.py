@@ -29,6 +29,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import Reloads
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.services import Log
 
 CALLER = "dapr-caller-app-id"
 CALL = "guesthouse-call"  # a name that nobody can guess
@@ -162,7 +163,7 @@ class HostMethods:
 
     def _details(self, plan: Plan, name: str) -> dict[str, Json]:
         """All that is known of one guest: what the status has of it, and what is too much to ask for all the time."""
-        guest, log = plan.guests[name], plan.guests[name].services.log
+        guest, log = plan.guests[name], plan.guests[name].services[Log]
         return {
             **self._guest(plan, name),
             "isolation": guest.config.isolation,

@@ -13,6 +13,7 @@ import structlog
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event
+from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.slots import Slots
@@ -33,11 +34,17 @@ class PlanFaults(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What plans are built on, and what lives as long as the process: the engine, its compiled code, its workers."""
+    """What plans are built on, and what lives as long as the process: the engine, its compiled code, its workers.
+
+    `capabilities` is what guests may reach, `services` what each of these is made of that lives as long as the process
+    (a client of the sidecar, say), by the capability's name.
+    """
 
     engine: Engine
     cache: CodeCache
     stock: Stock
+    capabilities: Capabilities = CAPABILITIES
+    services: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

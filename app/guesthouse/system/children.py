@@ -6,15 +6,18 @@ folder is not put on the path, for what lies beside it was made for this interpr
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 import guesthouse
 import guesthouse_abi
 
 _MAIN = """\
 import importlib.util, sys
-for name, folder in {packages!r}:
-    spec = importlib.util.spec_from_file_location(name, folder + "/__init__.py", submodule_search_locations=[folder])
+for name, file, folders in {packages!r}:
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
     sys.modules[name] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
 from {module} import main
@@ -22,9 +25,18 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def command(interpreter: str, module: str, *arguments: str) -> list[str]:
-    """The command that calls `main(arguments)` of a module of this package, isolated (`python -I`)."""
-    packages = [
-        (package.__name__, str(Path(package.__path__[0]).resolve())) for package in (guesthouse, guesthouse_abi)
-    ]
+def command(interpreter: str, module: str, *arguments: str, beside: Iterable[str] = ()) -> list[str]:
+    """The command that calls `main(arguments)` of a module of this package, isolated (`python -I`).
+
+    The child can also import the modules `beside`, which this process has imported, from where they lie here.
+    """
+    ours = (guesthouse, guesthouse_abi)
+    others = {name.partition(".")[0]: sys.modules[name.partition(".")[0]] for name in beside}
+    packages = [_place(package) for package in dict.fromkeys((*ours, *others.values()))]
     return [interpreter, "-I", "-c", _MAIN.format(packages=packages, module=module), *arguments]
+
+
+def _place(module: ModuleType) -> tuple[str, str, list[str] | None]:
+    """A top-level module's name, its file, and, of a package, its folder."""
+    file = Path(str(module.__file__)).resolve()
+    return module.__name__, str(file), [str(file.parent)] if hasattr(module, "__path__") else None

@@ -13,21 +13,23 @@ import socket
 import subprocess
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TypeVar
 
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
+from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Guest, GuestConfig
-from guesthouse.guests.process import wire
-from guesthouse.guests.process.services import Requests
+from guesthouse.guests.process import codec, wire
+from guesthouse.guests.process.answers import Answers
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
 from guesthouse.system import children
 from guesthouse_abi.calling import cgi
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.spent import Spent
 
 T = TypeVar("T")
 
@@ -44,13 +46,15 @@ class WorkerFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
-    """How workers are started: the engine by its name, the Python that has it, and what is asked of the kernel."""
+class WorkerSpec:
+    """How workers are started."""
 
-    engine: str
+    engine: str  # its name
     pooling: bool
-    interpreter: str
-    confinement: str = "best"  # or "required": a worker that the kernel does not close wholly is none
+    interpreter: str  # the Python that has the engine
+    confinement: str = "best"  # or "required": a worker that the kernel does not close wholly counts as not started
+    #: What guests may reach. The host's own code names them, never a manifest or a guest: workers load their modules.
+    capabilities: Capabilities = CAPABILITIES
 
 
 class Artefact:
@@ -73,11 +77,8 @@ class Setup:
 
     def payload(self) -> bytes:
         """As the worker reads it, in JSON."""
-        config = asdict(self.config)
-        config["module"] = str(self.config.module)
-        config["signed"] = None  # looked at when it was loaded
-        config["files"] = ()  # read then
-        config["grants"]["models"] = sorted(self.config.grants.models)
+        # The server alone needs these: it has checked the signature, read the files, and looks at the grants.
+        config = codec.encode(replace(self.config, signed=None, files=(), capabilities=()))
         files = self.granted.sealed
         setup = {"sha256": self.sha256, "config": config, "files": None if files is None else files.index}
         return json.dumps(setup).encode()
@@ -91,8 +92,9 @@ class Setup:
 class Worker:
     """One process. Used by one thread at a time."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: WorkerSpec) -> None:
         """Start it; `wait` says when it can be set up. Raises `OSError`."""
+        self._capabilities = {capability.name: capability for capability in spec.capabilities}
         self._number = 0
         self._how_it_ended = ""
         self._output = b""  # on standard error
@@ -179,17 +181,17 @@ class Worker:
         self._number += 1
         number, arena = self._number, channel.arena
         began = perf_counter()
-        head = {"number": number, "at": deadline.at, "event": wire.packed(event)}
+        head = {"number": number, "at": deadline.at, "event": wire.encode_event(event)}
         try:
             channel.send(Kind.EVENT, head, [event.body])
         except TooLong as error:
             raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", guest.name) from None
-        requests = Requests(guest, channel, deadline)
+        answers = Answers(guest, channel, deadline, self._capabilities)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
             while (frame := self._next(channel, deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
-                requests.answer(frame)
-            return self._ending(frame, guest, channel, requests, began)
+                answers.answer(frame)
+            return self._ending(frame, guest, answers, began)
         finally:
             forget()
             arena.clear()
@@ -210,14 +212,14 @@ class Worker:
                 return channel.receive()
             self._listen()
 
-    def _ending(self, frame: Frame, guest: Guest, channel: Channel, requests: Requests, began: float) -> Reply:
-        cost = _cost(wire.member(frame.head, "cost"), requests, began)
+    def _ending(self, frame: Frame, guest: Guest, answers: Answers, began: float) -> Reply:
+        cost = _cost(wire.member(frame.head, "cost"), answers.spent, began)
         if frame.kind is Kind.REPLY:
             if frame.size > guest.limits.output:
                 raise WireError(f"a reply of {frame.size} bytes")
             kind = wire.text(wire.member(frame.head, "type"), TEXT)
             headers = tuple(_header(pair) for pair in wire.items(wire.member(frame.head, "headers"), _HEADERS))
-            return Reply(channel.arena.bytes(frame.size), kind, guest.name, cost, headers)
+            return Reply(frame.payload(), kind, guest.name, cost, headers)
         reason = wire.text(wire.member(frame.head, "reason"), TEXT)
         if reason not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")
@@ -261,10 +263,11 @@ class Overdue(WireError):
         super().__init__("it did not end in time")
 
 
-def _started(spec: Spec, end: int) -> subprocess.Popen[bytes]:
-    worker = "guesthouse.guests.process.worker"
+def _started(spec: WorkerSpec, end: int) -> subprocess.Popen[bytes]:
+    modules = [capability.module for capability in spec.capabilities]
+    arguments = [str(os.getpid()), str(end), spec.engine, str(int(spec.pooling)), *modules]
     process = subprocess.Popen(
-        children.command(spec.interpreter, worker, str(os.getpid()), str(end), spec.engine, str(int(spec.pooling))),
+        children.command(spec.interpreter, "guesthouse.guests.process.worker", *arguments, beside=modules),
         bufsize=0,
         env={},
         cwd="/",
@@ -287,18 +290,19 @@ def _header(pair: object) -> tuple[str, str]:
     return name, value
 
 
-def _cost(told: object, requests: Requests, began: float) -> Cost:
+def _cost(reported: object, spent: Spent, began: float) -> Cost:
+    """What an event cost: `reported` is what the worker says of it, `spent` what the server measured itself."""
     total = perf_counter() - began
-    inference = requests.inference_seconds
-    values = [wire.number(value) for value in wire.items(told, 4)]
-    own, host, memory, host_memory = values if len(values) == 4 else (0.0, 0.0, 0, 0)
+    in_services = sum(spent.seconds.values())
+    values = [wire.number(value) for value in wire.items(reported, 4)]
+    guest, host, memory, host_memory = values if len(values) == 4 else (0.0, 0.0, 0, 0)
     return Cost(
-        guest=min(own, total),
-        host=max(0.0, min(host, total - inference)),
-        inference=inference,
+        guest=min(guest, total),
+        host=max(0.0, min(host, total - in_services)),
+        spent=spent.seconds,
         total=total,
         memory=int(memory),
         host_memory=int(host_memory),
         began=began,
-        runs=tuple(requests.runs),
+        calls=tuple(spent.calls),
     )

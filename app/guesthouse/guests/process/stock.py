@@ -14,7 +14,7 @@ from time import monotonic
 import structlog
 
 from guesthouse.event import Failure, Reason
-from guesthouse.guests.process.remote import START, Setup, Spec, Worker, WorkerFault
+from guesthouse.guests.process.remote import START, Setup, Worker, WorkerFault, WorkerSpec
 from guesthouse.guests.sandbox import TEXT
 from guesthouse.system.threads import lasting
 from guesthouse_abi.deadline import Deadline
@@ -32,7 +32,7 @@ class Stock:
     Nothing is started before the first `open`.
     """
 
-    def __init__(self, spec: Spec, size: int) -> None:
+    def __init__(self, spec: WorkerSpec, size: int) -> None:
         self._spec = spec
         self._size = size
         self._changed = threading.Condition()

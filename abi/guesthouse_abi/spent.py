@@ -1,0 +1,39 @@
+"""What one event spent in the services of its host: seconds by capability, and the first of its calls.
+
+An import module notes a call when it is over. What is noted is part of what the event cost: the log, metrics and traces
+have it by the capability's name, and nothing there needs to know the capability.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+CALLS = 32  # of one event that are kept; the time of all of them is counted
+
+
+class Call(NamedTuple):
+    """One call of a service: which capability, what was called (a model's name, say), begin and end.
+
+    The last two are seconds of `time.perf_counter`.
+    """
+
+    capability: str
+    subject: str
+    began: float
+    ended: float
+
+
+class Spent:
+    """What one event has spent so far. Used by one thread at a time."""
+
+    __slots__ = ("calls", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.calls: list[Call] = []
+
+    def add(self, capability: str, subject: str, began: float, ended: float) -> None:
+        """Note a call that is over."""
+        self.seconds[capability] = self.seconds.get(capability, 0.0) + ended - began
+        if len(self.calls) < CALLS:
+            self.calls.append(Call(capability, subject, began, ended))
