@@ -6,6 +6,7 @@ One per event, made by the sandbox, handed to every host function as the first a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from guesthouse_abi.deadline import Deadline
@@ -29,6 +30,7 @@ class Context:
     """What one event's host functions work on. Used by one thread at a time."""
 
     __slots__ = (
+        "_ending",
         "_logged",
         "_memory",
         "_states",
@@ -81,6 +83,7 @@ class Context:
         self._memory: Memory | None = None
         self._states: dict[type[Any], Any] = {}
         self._logged = 0
+        self._ending: ExitStack | None = None
 
     @property
     def memory(self) -> Memory:
@@ -104,6 +107,17 @@ class Context:
     def state_if_made(self, kind: type[S]) -> S | None:
         """As `state`, but None when it was not asked for yet."""
         return self._states.get(kind)
+
+    def at_end(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called when the event is over, however it ends: to give up what it began and left."""
+        if self._ending is None:
+            self._ending = ExitStack()
+        self._ending.callback(callback)
+
+    def end(self) -> None:
+        """The event is over."""
+        if self._ending is not None:
+            self._ending.close()
 
     def hold(self, count: int) -> None:
         """Account for `count` bytes kept on the guest's behalf. Raises `TooMuch` beyond the limit."""

@@ -6,6 +6,8 @@ have it by the capability's name, and nothing there needs to know the capability
 
 from __future__ import annotations
 
+from time import perf_counter
+from types import TracebackType
 from typing import NamedTuple
 
 CALLS = 32  # of one event that are kept; the time of all of them is counted
@@ -32,8 +34,32 @@ class Spent:
         self.seconds: dict[str, float] = {}
         self.calls: list[Call] = []
 
+    def timed(self, capability: str, subject: str) -> Timed:
+        """Note a call that is made inside `with`, however it ends."""
+        return Timed(self, capability, subject)
+
     def add(self, capability: str, subject: str, began: float, ended: float) -> None:
         """Note a call that is over."""
         self.seconds[capability] = self.seconds.get(capability, 0.0) + ended - began
         if len(self.calls) < CALLS:
             self.calls.append(Call(capability, subject, began, ended))
+
+
+class Timed:
+    """A call that is being made: see `Spent.timed`."""
+
+    __slots__ = ("_began", "_capability", "_spent", "_subject")
+
+    def __init__(self, spent: Spent, capability: str, subject: str) -> None:
+        self._spent = spent
+        self._capability = capability
+        self._subject = subject
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._spent.add(self._capability, self._subject, self._began, perf_counter())

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget import examples
+from guesthouse.event import Event, Trigger
 from guesthouse.guests import guest as guests
 from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.guest import GuestConfig
@@ -76,6 +77,7 @@ def ends() -> Iterator[tuple[Channel, socket.socket]]:
     channel.close()
 
 
+EVENT = Event(Trigger.INVOKE, "m")
 names = st.sampled_from(["m", "secret", "x", "", "0" * 64]) | st.text(max_size=8)
 whole = st.integers(-2, 70) | st.sampled_from([1 << 31, 1 << 47, 1 << 48, 1 << 63, 1 << 70])
 described = st.tuples(
@@ -122,7 +124,7 @@ def test_any_question_is_answered_or_breaks_the_protocol(ends, kind, head, paylo
     channel, theirs = ends
     guest = Guest()
     capabilities = {capability.name: capability for capability in CAPABILITIES}
-    answers = Answers(cast("guests.Guest", guest), channel, Deadline.after(5), capabilities)
+    answers = Answers(cast("guests.Guest", guest), EVENT, Deadline.after(5), channel, capabilities)
     text = json.dumps(head).encode()
     channel.arena.put(text, [payload])
     theirs.send(wire._FRAME.pack(wire.VERSION, kind, len(text), size))

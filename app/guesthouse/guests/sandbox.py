@@ -82,6 +82,7 @@ class Sandbox:
                 if instance is not None:
                     memory = instance.memory.size if instance.memory is not None else 0
                     instance.close()
+                context.end()
         except (errors.CallError, errors.HostError) as error:
             words = last_words(context)
             raise _failure(error, words, guest, context, _cost(context, started, memory)) from error

@@ -585,8 +585,12 @@ class Guest(Table):
 
     def capabilities(self) -> tuple[Any, ...]:
         """What its tables of capabilities grant: the dataclasses that these tables were made of."""
-        tables = {name: getattr(self, name) for name in self.grant_kinds}
-        return tuple(self.grant_kinds[name](**dict(table)) for name, table in tables.items() if table is not None)
+        found = []
+        for name, kind in self.grant_kinds.items():
+            table: Table | None = getattr(self, name)
+            if table is not None:
+                found.append(kind(**{key: getattr(table, key) for key in type(table).model_fields}))
+        return tuple(found)
 
 
 class Invoke(Table):

@@ -86,8 +86,9 @@ class _Series:
                 for histogram, (_, _, _, value) in zip(self.parts, _PARTS, strict=True):
                     histogram.add(value(cost))
                 for capability, seconds in cost.spent.items():
-                    if capability != "inference":  # has a family of its own
-                        self.spent.setdefault(capability, Histogram(SECONDS)).add(seconds)
+                    if capability not in self.spent:
+                        self.spent[capability] = Histogram(SECONDS)
+                    self.spent[capability].add(seconds)
 
 
 class _Runs:
@@ -170,7 +171,10 @@ class Metrics(Collector):
     # ---- when it is asked for ----
 
     def collect(self) -> Iterator[Metric]:
-        """All families, each with a series for each guest or model, also where nothing has happened yet."""
+        """All families, each with a series for each guest or model, also where nothing has happened yet.
+
+        One alone has a series when an event has called the capability that it names.
+        """
         yield from self._events()
         yield from self._guests()
         yield from self._models()
@@ -196,7 +200,7 @@ class Metrics(Collector):
         parts = [HistogramMetricFamily(f"guesthouse_{name}", text, labels=_EVENT) for name, text, _, _ in _PARTS]
         spent = HistogramMetricFamily(
             "guesthouse_event_capability_seconds",
-            "In what else of the host's the guest called, for events that did.",
+            "In what the guest called of the host's, inference included, for events that did.",
             labels=(*_EVENT, "capability"),
         )
         with self._lock:

@@ -15,8 +15,12 @@ import guesthouse
 import guesthouse_abi
 
 _MAIN = """\
-import importlib.util, sys
+import importlib.util, sys, types
 for name, file, folders in {packages!r}:
+    if file is None:
+        sys.modules[name] = package = types.ModuleType(name)
+        package.__path__ = folders
+        continue
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
     sys.modules[name] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
@@ -36,7 +40,8 @@ def command(interpreter: str, module: str, *arguments: str, beside: Iterable[str
     return [interpreter, "-I", "-c", _MAIN.format(packages=packages, module=module), *arguments]
 
 
-def _place(module: ModuleType) -> tuple[str, str, list[str] | None]:
-    """A top-level module's name, its file, and, of a package, its folder."""
-    file = Path(str(module.__file__)).resolve()
-    return module.__name__, str(file), [str(file.parent)] if hasattr(module, "__path__") else None
+def _place(module: ModuleType) -> tuple[str, str | None, list[str] | None]:
+    """A top-level module's name, its file (a namespace package has none), and, of a package, its folders."""
+    file = module.__file__
+    folders = [str(Path(folder).resolve()) for folder in module.__path__] if hasattr(module, "__path__") else None
+    return module.__name__, None if file is None else str(Path(file).resolve()), folders

@@ -10,9 +10,11 @@ nothing that a worker may not load.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from guesthouse.event import Event
 from guesthouse.guests.guest import Guest, GuestConfig
 from guesthouse.guests.process.wire import Buffer, Channel, Frame, Kind, Layout, WireError, items, text
 from guesthouse_abi import errors
@@ -76,8 +78,10 @@ class AskedEvent:
     """One event in a worker process, as those see it who answer the worker's questions."""
 
     guest: Guest
+    event: Event
     deadline: Deadline
     spent: Spent = field(default_factory=Spent)
+    ending: ExitStack = field(default_factory=ExitStack)  # what is called when the event is over, however it ends
 
 
 Answerer = Callable[[Question], Answer]

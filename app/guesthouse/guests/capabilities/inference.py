@@ -16,7 +16,6 @@ run       {"model", "inputs": [[name, type, shape]],            the inputs      
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -147,13 +146,9 @@ class _Answers:
         if question.size > self._limits.host_memory:
             raise TooMuch(f"tensors of {question.size} bytes; the limit host_memory is {self._limits.host_memory}")
         model = self._model(name)
-        began = perf_counter()
-        try:
-            results = model.run(
-                {input_: tensor for (input_, _), tensor in zip(inputs, tensors, strict=True)}, outputs, self._deadline
-            )
-        finally:
-            self._spent.add(CAPABILITY.name, model.name, began, perf_counter())
+        by_name = {input_: tensor for (input_, _), tensor in zip(inputs, tensors, strict=True)}
+        with self._spent.timed(CAPABILITY.name, model.name):
+            results = model.run(by_name, outputs, self._deadline)
         for output, result in zip(outputs, results, strict=True):
             if result.dtype.kind not in "biuf":
                 raise InferenceError(f"the output {output} of the model {name} is not of numbers")

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from guesthouse.event import Event
 from guesthouse.guests.capabilities.capability import ERRORS, Answerer, AskedEvent, Capability, question_of
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process.wire import Channel, Frame, Kind, TooLong, WireError
@@ -24,11 +25,16 @@ class Answers:
     """What one event's questions are answered by."""
 
     def __init__(
-        self, guest: Guest, channel: Channel, deadline: Deadline, capabilities: Mapping[str, Capability[Any]]
+        self,
+        guest: Guest,
+        event: Event,
+        deadline: Deadline,
+        channel: Channel,
+        capabilities: Mapping[str, Capability[Any]],
     ) -> None:
         self._channel = channel
         self._capabilities = capabilities
-        self._event = AskedEvent(guest, deadline)
+        self._event = AskedEvent(guest, event, deadline)
         self._answerers: dict[str, Answerer] = {}  # of the capabilities that were asked, by name
 
     @property
@@ -62,6 +68,10 @@ class Answers:
             if not kind:
                 _log.exception("a worker's question could not be answered", guest=self._event.guest.name)
             self._refuse(kind or "HostFault", str(error) if kind else "a host function failed")
+
+    def close(self) -> None:
+        """The event is over."""
+        self._event.ending.close()
 
     def _refuse(self, error: str, text: str) -> None:
         self._channel.send(Kind.REFUSAL, {"error": error, "text": text})

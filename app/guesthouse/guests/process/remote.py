@@ -186,7 +186,7 @@ class Worker:
             channel.send(Kind.EVENT, head, [event.body])
         except TooLong as error:
             raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", guest.name) from None
-        answers = Answers(guest, channel, deadline, self._capabilities)
+        answers = Answers(guest, event, deadline, channel, self._capabilities)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
             while (frame := self._next(channel, deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
@@ -194,6 +194,7 @@ class Worker:
             return self._ending(frame, guest, answers, began)
         finally:
             forget()
+            answers.close()
             arena.clear()
             self._listen()
 
