@@ -63,3 +63,7 @@ class Timed:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._spent.add(self._capability, self._subject, self._began, perf_counter())
+
+
+#: Of an event that called nothing. Never added to.
+NOTHING = Spent()
