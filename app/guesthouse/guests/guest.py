@@ -1,7 +1,7 @@
 """A guest, ready for events: its code as it was loaded and checked, its settings, its slots, and how it runs.
 
-Loading runs no guest code and lists every fault of the module, not the first. How one event is answered is the matter
-of the guest's runner: `sandbox.Sandbox` in this process, `process.pool.Pool` in others.
+Loading runs none of the guest's code, and lists every fault of the module, not only the first. The guest's runner
+answers its events: `sandbox.Sandbox` in this process, or `process.pool.Pool` in worker processes.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class GuestConfig:
     limits: Limits = field(default_factory=Limits)
     signed: Signed | None = None
     isolation: str = "thread"  # or "process"
-    idle: float = 60.0  # seconds after which one of its processes ends that had no event
-    least: int = 0  # of its processes that stay
+    idle: float = 60.0  # seconds without an event after which a worker process of the guest ends
+    least: int = 0  # worker processes of the guest that stay all the same
     files: tuple[FileGrant, ...] = ()
     capabilities: tuple[Any, ...] = ()  # the grants of capabilities that have a table of their own in the manifest
 
@@ -62,7 +62,7 @@ class GuestConfig:
 
 
 class GuestFaults(Exception):
-    """A guest that cannot be served; `faults` has every reason."""
+    """A guest cannot be served; `faults` has every reason."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -82,13 +82,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A module as it was loaded for a guest: looked at, its imports resolved."""
+    """A guest's module, loaded and checked, with the host functions for its imports."""
 
     module: Module
     sha256: str
     artefact: Path  # its compiled code
-    compiled: bool  # whether it had to be compiled now
-    functions: tuple[HostFunction, ...]  # those behind its imports
+    compiled: bool  # whether it had to be compiled now, for it was not in the cache
+    functions: tuple[HostFunction, ...]  # that its imports are linked to
     caller: Caller
 
     def linked(self) -> Linked:
@@ -97,7 +97,7 @@ class Code:
 
 
 class Tally:
-    """A number that only grows, and outlives whoever counts. Its user holds a lock."""
+    """A count that a runner keeps, and hands on to the runner after it. Change it under a lock."""
 
     __slots__ = ("count",)
 
@@ -106,18 +106,18 @@ class Tally:
 
 
 class Runner(Protocol):
-    """How a guest's events are answered. One may serve guests of several plans, one after the other."""
+    """Answers a guest's events. A reload may hand the same runner on to the guest in the next plan."""
 
     replaced: Tally  # worker processes of the guest that ended before they were told to, since the server's start
 
     def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
-        """Answer an event by `guest`, which has a slot for it. Raises `Failure`, with what the attempt cost."""
+        """Answer an event that has a slot of `guest`. Raises `Failure`, with what the attempt cost."""
 
     def retain(self) -> Runner:
-        """The same for one guest more, whose plan closes it as well."""
+        """This runner, for the guest of one more plan: it closes when all of them have closed it."""
 
     def close(self) -> None:
-        """For the last guest: let go of what it holds. Events under way need not be finished."""
+        """One guest needs it no longer. With the last of them, let go of what it holds, without waiting for events."""
 
 
 class Guest:
@@ -132,7 +132,7 @@ class Guest:
         slots: Slots | None = None,
         granted: Granted = NOTHING,
     ) -> None:
-        """`slots` are those that it goes on with, `granted` are its files."""
+        """`slots` are those of the same guest in an earlier plan, if there was one; `granted` is the guest's files."""
         self.config = config
         self.name = config.name
         self.limits = limits = config.limits
@@ -144,7 +144,7 @@ class Guest:
 
     @property
     def state(self) -> tuple[object, ...]:
-        """What tells one state of a guest from another: its code, its settings, its files."""
+        """Code, settings and files: where these are equal, a guest is the same as one of another plan."""
         return state_of(self.config, self.code, self.granted)
 
     def run(self, event: Event, deadline: Deadline) -> Reply:
@@ -166,7 +166,7 @@ class Guest:
         return reply
 
     def take_limits(self) -> None:
-        """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
+        """Set the slots, which it may have from an earlier plan, to this guest's limits."""
         self.slots.resize(self.limits.concurrency, self.limits.queue, self.limits.queue_wait)
 
 
@@ -184,8 +184,8 @@ def load_code(
 ) -> Code:
     """Compile (or map) and check a guest's module. Raises `GuestFaults`.
 
-    `known` is loaded code by its artefacts: its module is taken where it fits. `modules` are those that guests may
-    import; None: those of `guesthouse_abi`.
+    `known` is code that is loaded already, by its artefact: it is used again where it is the same. `modules` are those
+    that guests may import; None: those of `guesthouse_abi`.
     """
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
@@ -218,7 +218,7 @@ def load_code(
 def code_in_worker(
     config: GuestConfig, module: Module, sha256: str, artefact: Path, modules: Mapping[str, HostModule]
 ) -> Code:
-    """The same code where it runs, in a worker process; the file was looked at before. Raises `GuestFaults`."""
+    """A guest's code in a worker process, where it runs. The server has checked the file. Raises `GuestFaults`."""
     functions, caller, faults = _checked(config, module, modules)
     if faults or caller is None:
         raise GuestFaults(faults)
@@ -276,7 +276,7 @@ def _resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[Ho
 
 
 def _over_limits(wasm: bytes, limits: Limits) -> list[str]:
-    """Declared minimums that could never be instantiated under the limits."""
+    """Sizes that the module declares for its start and that are over the limits, so that no instance could be made."""
     faults = [
         f"its memory starts with {pages * PAGE} bytes, the limit memory is {limits.memory}: raise it"
         for pages in memory_minimums(wasm)
