@@ -116,7 +116,8 @@ class Services:
         """The service of this protocol. Raises `Denied` where the guest has none."""
         found: Any = self._services.get(protocol)
         if found is None:
-            raise Denied(f"the manifest grants this guest no {protocol.__name__}")
+            remedy = "give it the table for that (docs/manifest.md)"
+            raise Denied(f"the manifest grants this guest no {protocol.__name__}: {remedy}")
         service: S = found
         return service
 

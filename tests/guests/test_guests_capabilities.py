@@ -211,7 +211,7 @@ def refusal(plan: Plan, guest: str, ends: tuple[Channel, Channel], question: lis
 @pytest.mark.parametrize(
     ("guest", "why"),
     [
-        ("stranger", "the manifest grants this guest no KeyValue"),
+        ("stranger", "the manifest grants this guest no KeyValue: give it the table for that (docs/manifest.md)"),
         ("other", "the manifest does not grant the key 'n' to this guest"),
     ],
 )
