@@ -25,8 +25,7 @@ from guesthouse.guests.guest import GuestConfig
 from guesthouse.guests.process import codec
 from guesthouse.guests.process.answers import Answers
 from guesthouse.guests.process.wire import Arena, Channel, Kind, WireError
-from guesthouse.manifest import Manifest, ManifestError, load
-from guesthouse.manifest.grant_tables import manifest_with
+from guesthouse.manifest import load
 from guesthouse.observe.events import fields
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
@@ -102,12 +101,12 @@ CARELESS = f"""(module {IMPORTS}
 RECKLESS = CARELESS.replace("(call $reply (i32.const 0))", "unreachable")
 
 
-def written(folder: Path, place: str = "thread", text: str = MANIFEST) -> Path:
+def written(folder: Path, place: str = "thread") -> Path:
     for name, wat in {"counter": COUNTER, "pair": PAIR, "careless": CARELESS, "reckless": RECKLESS}.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(wat))
     manifest = folder / "guesthouse.toml"
     isolation = f'calling = "command"\nisolation = "{isolation_of(place)}"'
-    manifest.write_text(engine_table(place) + text.replace('calling = "command"', isolation))
+    manifest.write_text(engine_table(place) + MANIFEST.replace('calling = "command"', isolation))
     return manifest
 
 
@@ -233,40 +232,6 @@ def test_a_capability_refuses_with_errors_of_its_own(plan: Plan, ends):
 def test_a_question_that_no_capability_has_breaks_the_protocol(plan: Plan, ends, question):
     with pytest.raises(WireError):
         refusal(plan, "counter", ends, question)
-
-
-# In the manifest.
-
-
-def faults(folder: Path, text: str) -> list[str]:
-    with pytest.raises(ManifestError) as caught:
-        load(written(folder, text=text), grants=GRANTS)
-    return [fault.replace(f"{folder}/guesthouse.toml: ", "") for fault in caught.value.faults]
-
-
-@pytest.mark.parametrize(
-    ("table", "fault"),
-    [
-        ("{ keys = [5] }", "5 is a whole number, not text — guests.counter.keyvalue.keys[0] — write text"),
-        ("{}", "keys is missing — guests.counter.keyvalue.keys — write their names"),
-        ("{ keys = [], mots = 5 }", 'unknown key "mots" — guests.counter.keyvalue.mots — did you mean most?'),
-        ("{ keys = [], most = 5000 }", "5000 is too much — guests.counter.keyvalue.most — write at most 4096"),
-        ("5", "5 is a whole number, not a table — guests.counter.keyvalue — write a table"),
-    ],
-)
-def test_a_wrong_table_of_a_capability_is_told_as_any_other(tmp_path: Path, table, fault):
-    assert faults(tmp_path, MANIFEST.replace('{ keys = ["n"] }', table)) == [fault]
-
-
-def test_a_table_of_a_capability_that_is_not_registered_is_an_unknown_key(tmp_path: Path):
-    with pytest.raises(ManifestError, match='unknown key "keyvalue"'):
-        load(written(tmp_path))
-
-
-def test_a_capability_has_a_name_that_no_key_of_a_guest_has():
-    with pytest.raises(ValueError, match="guests have models already"):
-        manifest_with({"models": keyvalue.KeyValueGrant})
-    assert manifest_with({}) is Manifest
 
 
 def test_a_grant_of_what_this_process_was_not_given_is_a_fault_before_the_port_opens(tmp_path: Path):

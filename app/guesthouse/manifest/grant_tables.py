@@ -61,7 +61,7 @@ def _value_of(hint: Any) -> Any:
     if typing.get_origin(hint) is tuple and inner[1:] == (...,):
         return tuple[_value_of(inner[0]), ...]  # type: ignore[misc]
     if typing.get_origin(hint) in (types.UnionType, typing.Union) and inner[1:] == (type(None),):
-        return _value_of(inner[0]) | None
+        return _value_of(inner[0])  # TOML has no null: None is the default alone
     if hint not in _VALUES:
         raise TypeError(f"a grant has no field of type {hint}")
     return _VALUES[hint]
