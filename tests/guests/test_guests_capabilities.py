@@ -1,7 +1,4 @@
-"""Capabilities: a toy in one file (`keyvalue.py`), registered by one value, in a thread and in worker processes.
-
-What is registered from outside: `opened(manifest, services, capabilities)`, and `load(path, grants=…)`.
-"""
+"""Capabilities: a toy in one file (`keyvalue.py`), put on the list, in a thread and in worker processes."""
 
 from __future__ import annotations
 
@@ -13,10 +10,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import keyvalue
 import pytest
 import wasmtime
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from guesthouse.assembly import opened
 from guesthouse.event import Cost, Event, Failure, Trigger
@@ -28,6 +27,7 @@ from guesthouse.guests.process.wire import Arena, Channel, Kind, WireError
 from guesthouse.manifest import load
 from guesthouse.observe.events import fields
 from guesthouse.observe.metrics import Metrics
+from guesthouse.observe.traces import Traces
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
@@ -159,6 +159,15 @@ def test_what_an_event_spent_in_it_is_told_by_its_name(plan: Plan):
     metrics.answered(event, plan.guests["counter"].run(event, Deadline.after(30)))
     labels = {"guest": "counter", "trigger": "invoke", "capability": "keyvalue"}
     assert metrics.registry().get_sample_value("guesthouse_event_capability_seconds_count", labels) == 1
+
+
+def test_each_call_of_it_is_a_span_by_its_name(plan: Plan):
+    spans = InMemorySpanExporter()
+    with contextlib.closing(Traces("t", spans)) as traces:
+        answering = Mock(dispatch=lambda event, deadline: plan.guests["counter"].run(event, Deadline.after(30)))
+        traces.handler(answering).dispatch(Event(Trigger.INVOKE, "m"))
+    found = [(span.name, dict(span.attributes or {})) for span in spans.get_finished_spans()]
+    assert [span for span in found if "keyvalue" in span[0]] == [("keyvalue n", {"guesthouse.subject": "n"})] * 2
 
 
 def test_several_calls_are_under_way_at_the_same_time(plan: Plan):
