@@ -28,7 +28,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import I32, HostModule
-from guesthouse_abi.services import Services
+from guesthouse_abi.services import Inference, Log, Services
 from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
 
 ALLOCATORS = {"pooling": True, "on demand": False}
@@ -41,7 +41,7 @@ class _Silence:
         """Drop the line."""
 
 
-SERVICES = Services(None, _Silence())  # type: ignore[arg-type]  # the guests here use no models
+SERVICES = Services({Log: _Silence()})  # the guests here use no models
 
 
 def microseconds(run: Callable[[], object], count: int) -> Callable[[], float]:
@@ -329,7 +329,7 @@ def embedded(options: Options, folder: Path) -> Findings:
     """A guest that embeds 10 MB of model opens a session: the first time by digest, later by comparison."""
     findings = Findings()
     data = os.urandom(SIZE)
-    services = Services(_Inference(hashlib.sha256(data).hexdigest()), _Silence())  # type: ignore[arg-type]
+    services = Services({Inference: _Inference(hashlib.sha256(data).hexdigest()), Log: _Silence()})
     grants = Grants(models=frozenset({"embedded"}))
     artefact = compiled(_embedding(data))
     for name, pooling in ALLOCATORS.items():

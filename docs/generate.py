@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from guesthouse.guests.capabilities import GRANTS
+from guesthouse.manifest.grant_tables import manifest_with
 from guesthouse.manifest.read import tables_of
 from guesthouse.manifest.tables import Manifest, Table, ValueKind
 from guesthouse.manifest.text import format_duration, format_size
@@ -80,7 +82,7 @@ dead_letter = "photos-failed"       # the topic for messages that could not be h
 
 def page() -> str:
     """docs/manifest.md."""
-    return "\n".join([INTRODUCTION.format(example=EXAMPLE), top(), *sections(Manifest)])
+    return "\n".join([INTRODUCTION.format(example=EXAMPLE), top(), *sections(manifest_with(GRANTS))])
 
 
 def top() -> str:

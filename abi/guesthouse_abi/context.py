@@ -6,6 +6,7 @@ One per event, made by the sandbox, handed to every host function as the first a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from guesthouse_abi.deadline import Deadline
@@ -13,15 +14,12 @@ from guesthouse_abi.errors import HostError, TooMuch
 from guesthouse_abi.files import NO_FILES, Files
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.memory import Memory
-from guesthouse_abi.services import Services
+from guesthouse_abi.services import Log, Services
+from guesthouse_abi.spent import Spent
 
 S = TypeVar("S")
 
 Variables = Callable[[], Sequence[tuple[str, str]]]
-Run = tuple[str, float, float]
-"""One run of a model: its name, begin and end (seconds of `time.perf_counter`)."""
-
-RUNS = 32  # of one event that are kept; the time of all of them is counted
 
 
 def _nothing() -> Sequence[tuple[str, str]]:
@@ -32,6 +30,7 @@ class Context:
     """What one event's host functions work on. Used by one thread at a time."""
 
     __slots__ = (
+        "_ending",
         "_logged",
         "_memory",
         "_states",
@@ -43,12 +42,11 @@ class Context:
         "held",
         "held_peak",
         "host_seconds",
-        "inference_seconds",
         "input_at",
         "limits",
         "refused",
-        "runs",
         "services",
+        "spent",
         "stdin",
         "stdout",
         "variables",
@@ -77,15 +75,15 @@ class Context:
         self.variables = variables  # the environment: asked for only when the guest asks
         self.files = files
         self.body = b""  # the event's, where the guest may read it as a file
-        self.host_seconds = 0.0  # in host functions, inference included
-        self.inference_seconds = 0.0
-        self.runs: list[Run] = []
+        self.host_seconds = 0.0  # in host functions, what was `spent` in services included
+        self.spent = Spent()
         self.held = 0  # bytes of host memory held on the guest's behalf
         self.held_peak = 0
         self.refused = ""  # the last request of the guest's that was beyond one of its limits, in words
         self._memory: Memory | None = None
         self._states: dict[type[Any], Any] = {}
         self._logged = 0
+        self._ending: ExitStack | None = None
 
     @property
     def memory(self) -> Memory:
@@ -110,6 +108,17 @@ class Context:
         """As `state`, but None when it was not asked for yet."""
         return self._states.get(kind)
 
+    def at_end(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called when the event is over, however it ends: to give up what it began and left."""
+        if self._ending is None:
+            self._ending = ExitStack()
+        self._ending.callback(callback)
+
+    def end(self) -> None:
+        """The event is over."""
+        if self._ending is not None:
+            self._ending.close()
+
     def hold(self, count: int) -> None:
         """Account for `count` bytes kept on the guest's behalf. Raises `TooMuch` beyond the limit."""
         held = self.held + count
@@ -123,12 +132,6 @@ class Context:
     def release(self, count: int) -> None:
         """Give back what `hold` took."""
         self.held -= count
-
-    def add_run(self, model: str, began: float, ended: float) -> None:
-        """Account for a run of a model."""
-        self.inference_seconds += ended - began
-        if len(self.runs) < RUNS:
-            self.runs.append((model, began, ended))
 
     def log_refusal(self, function: str, error: HostError) -> None:
         """Log why a function refused what it was asked for; a limit that was reached is kept for the event's error."""
@@ -144,4 +147,4 @@ class Context:
         self._logged += len(text) + 1
         if len(text) >= left:
             text = text[:left] + " … (the guest's log limit is reached)"
-        self.services.log.line(stream, text)
+        self.services[Log].line(stream, text)

@@ -1,18 +1,22 @@
-"""The Protocols that an embedder supplies to the import modules: inference and log.
+"""What import modules may ask of the host: a protocol for each service, and `Services`, those that one guest has.
 
-Tensors are numpy arrays, C-contiguous and owned by the receiver; no view of guest memory passes through here.
+Who provides a service is not said here: the application does, or another embedder. Tensors are numpy arrays,
+C-contiguous and owned by the receiver; no view of guest memory passes through here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import Denied
+
+S = TypeVar("S")
 
 Tensor = NDArray[Any]
 
@@ -100,9 +104,25 @@ class Log(Protocol):
         """One line of the guest's, without its newline; `stream` is "stdout", "stderr" or "host"."""
 
 
-@dataclass(frozen=True, slots=True)
 class Services:
-    """All that import modules may reach of the host."""
+    """The services that one guest has, by their protocols: `services[Inference].named("person")`."""
 
-    inference: Inference
-    log: Log
+    __slots__ = ("_services",)
+
+    def __init__(self, services: Mapping[type[Any], object]) -> None:
+        self._services = services
+
+    def __getitem__(self, protocol: type[S]) -> S:
+        """The service of this protocol. Raises `Denied` where the guest has none."""
+        found: Any = self._services.get(protocol)
+        if found is None:
+            remedy = "give it the table for that (docs/manifest.md)"
+            raise Denied(f"the manifest grants this guest no {protocol.__name__}: {remedy}")
+        service: S = found
+        return service
+
+    def get(self, protocol: type[S]) -> S | None:
+        """The service of this protocol; None where the guest has none."""
+        found: Any = self._services.get(protocol)
+        service: S | None = found
+        return service

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,7 +23,8 @@ from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Handler, Observer, Outputs
-from guesthouse.guests.process.remote import Spec
+from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
+from guesthouse.guests.process.remote import WorkerSpec
 from guesthouse.guests.process.stock import Stock
 from guesthouse.inference.cores import cores
 from guesthouse.manifest import Manifest
@@ -52,8 +53,12 @@ _SPARE_PLACES = 1024
 
 
 @contextlib.contextmanager
-def open_plan(manifest: Manifest) -> Iterator[Plan]:
+def open_plan(
+    manifest: Manifest, services: Mapping[str, object] | None = None, capabilities: Capabilities = CAPABILITIES
+) -> Iterator[Plan]:
     """The plan of a manifest, on an engine of the capacity that the plan needs. Both are closed at the end.
+
+    `capabilities` is what the plan's guests may reach, `services` what these are made of (see `plan.Host`).
 
     Raises `Faults`: what is wrong with the plan, with the cache of compiled code, or why there is no such engine.
     """
@@ -66,11 +71,13 @@ def open_plan(manifest: Manifest) -> Iterator[Plan]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(cache))
         engine = stack.enter_context(contextlib.closing(open_engine(settings.name, config)))
-        spec = Spec(engine.name, engine.pooling, engine.interpreter, manifest.process.confinement)
+        confinement = manifest.process.confinement
+        spec = WorkerSpec(engine.name, engine.pooling, engine.interpreter, confinement, capabilities)
         stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
         if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
             stock.open()  # its processes start while everything else is loaded
-        yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock))))
+        host = Host(engine, cache, stock, capabilities, services or {})
+        yield stack.enter_context(contextlib.closing(build(manifest, host)))
 
 
 def capacity_with_spare(manifest: Manifest) -> Capacity:

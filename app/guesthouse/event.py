@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.spent import Call
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -97,14 +98,23 @@ class Cost:
 
     queued: float = 0.0
     guest: float = 0.0  # in the guest's own code
-    host: float = 0.0  # in host calls, without inference
-    inference: float = 0.0
+    host: float = 0.0  # in host calls, without what was `spent` in them
+    spent: Mapping[str, float] = field(default_factory=dict)  # in services of the host, by the capability's name
     total: float = 0.0  # from the start of the instance to the reply
     memory: int = 0  # the guest's linear memory when it ended: it never shrinks, so its peak
     host_memory: int = 0  # the most that the host held for the event at once
     began: float = 0.0  # when the instance started, by `time.perf_counter`
-    # The first runs of models: the model's name, its begin and its end by the same clock.
-    runs: tuple[tuple[str, float, float], ...] = ()
+    calls: tuple[Call, ...] = ()  # of those services, the first of them, by the same clock
+
+    @property
+    def inference(self) -> float:
+        """Seconds in models."""
+        return self.spent.get("inference", 0.0)
+
+    def times(self) -> dict[str, float]:
+        """All its seconds by name, for those who show them. Inference is always there, another capability if called."""
+        spent = {"inference": 0.0, **self.spent}
+        return {"queued": self.queued, "guest": self.guest, "host": self.host, **spent, "total": self.total}
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import HostModule
-from guesthouse_abi.services import Services, Tensor, TensorInfo
+from guesthouse_abi.services import Inference, Log, Services, Tensor, TensorInfo
 from tests.support.doubles import Lines
 from tests.support.guarded import GuardedHost
 
@@ -118,7 +118,7 @@ class Host(GuardedHost):
         self.inference = Models()
         self._module = module
         grants.setdefault("models", frozenset(self.inference.models))
-        services = Services(self.inference, self.log)
+        services = Services({Inference: self.inference, Log: self.log})
         super().__init__(Context(Deadline.after(seconds), Grants(**grants), limits or Limits(), services), size)
         self._free = 1024  # below are the places that results go to
 

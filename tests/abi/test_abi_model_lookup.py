@@ -14,7 +14,7 @@ from guesthouse_abi.errors import DeadlineExceeded, Denied, InferenceError, OutO
 from guesthouse_abi.grants import Limits
 from guesthouse_abi.imports.wasmedge_tensorflow import MODULE
 from guesthouse_abi.memory import Memory
-from guesthouse_abi.services import Model, Services
+from guesthouse_abi.services import Inference, Log, Model, Services
 from guesthouse_abi.sessions.model_lookup import KnownBlobs, resolve
 from tests.abi.inference_host import Doubler, Host
 from tests.inference import tiny_models
@@ -180,17 +180,17 @@ def test_bytes_outlive_a_reload_that_keeps_their_model_and_no_other(tmp_path):
     known, host = KnownBlobs(), Host(MODULE, models=frozenset({"doubler"}))
     config = ModelConfig(name="doubler", path=path, stands_for=(hashlib.sha256(FILE).hexdigest(),))
     first = Registry.open([config])
-    host.context.services = Services(first, host.log)
+    host.context.services = Services({Inference: first, Log: host.log})
     resolved(host, *host.put(FILE), known)
     second = Registry.open([config], first)
     first.close()
-    host.context.services = Services(second, host.log)
+    host.context.services = Services({Inference: second, Log: host.log})
     del first
     gc.collect()
     assert known.held == len(FILE)
     third = Registry.open([], second)
     second.close()
-    host.context.services = Services(third, host.log)
+    host.context.services = Services({Inference: third, Log: host.log})
     del second
     gc.collect()
     assert known.held == 0

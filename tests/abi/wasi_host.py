@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports.wasi_preview1 import MODULE
-from guesthouse_abi.services import Inference, Services
+from guesthouse_abi.services import Log, Services
 from tests.support.doubles import Lines
 from tests.support.guarded import GuardedHost
 
@@ -26,7 +26,7 @@ class Host(GuardedHost):
             Deadline.after(seconds),
             grants or Grants(),
             limits or Limits(),
-            Services(cast(Inference, None), self.log),
+            Services({Log: self.log}),
             **context,
         )
         super().__init__(made, SIZE)

@@ -99,7 +99,7 @@ def test_never_shows_a_traceback_unless_asked(guesthouse, tmp_path, monkeypatch)
     path = tmp_path / "guesthouse.toml"
     path.write_text(APP)
 
-    def broken(path):
+    def broken(path, grants):
         raise ZeroDivisionError("one\nby nothing")
 
     monkeypatch.setattr("guesthouse.cli.models.load", broken)

@@ -20,7 +20,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import FuncType, ValType
-from guesthouse_abi.services import Services
+from guesthouse_abi.services import Inference, Log, Services
 from tests.hostile.attacks import ALLOCATED_AT, CALLABLE, NUMBERS, SIZE, call, caller
 from tests.support.budget import examples
 from tests.support.doubles import Lines
@@ -64,7 +64,9 @@ def test_every_call_is_answered_and_what_ends_a_guest_is_its_own(guest: Linked, 
     body = b"".join(rows) + MARKER + NAME + data.draw(st.binary(max_size=400))
     log, limits = Lines(), Limits(memory=MEMORY, host_memory=1 << 20, pixels=10_000, log=2000)
     grants = Grants(models=frozenset({"person"}), env=(("A", "b"),), allow_guest_models=True)
-    context = Context(Deadline.after(0.5), grants, limits, Services(models, log), arguments=("guest",))
+    context = Context(
+        Deadline.after(0.5), grants, limits, Services({Inference: models, Log: log}), arguments=("guest",)
+    )
     caller = BoundFunction(Bindgen("f"), "B", False, FuncType((ValType.I32, ValType.I32)))
     try:
         instance = guest.instantiate(context)

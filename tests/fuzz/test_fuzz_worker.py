@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guesthouse.event import Event, Trigger
 from guesthouse.guests import guest as guests
+from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.guest import GuestConfig
 from guesthouse.guests.process import wire
-from guesthouse.guests.process.services import Requests
+from guesthouse.guests.process.answers import Answers
 from guesthouse.guests.process.wire import Arena, Channel, Kind, WireError
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.services import Services, TensorInfo
+from guesthouse_abi.services import Inference, Log, Services, TensorInfo
 from tests.support.budget import examples
 from tests.support.doubles import Lines
 
@@ -51,7 +53,7 @@ class Models:
 
 
 class Guest:
-    """What `Requests` needs of one."""
+    """What `Answers` needs of one."""
 
     name = "g"
     limits = Limits(host_memory=4096, log=200)
@@ -59,7 +61,7 @@ class Guest:
 
     def __init__(self) -> None:
         self.log = Lines()
-        self.services = Services(Models(), self.log)
+        self.services = Services({Inference: Models(), Log: self.log})
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,7 @@ def ends() -> Iterator[tuple[Channel, socket.socket]]:
     channel.close()
 
 
+EVENT = Event(Trigger.INVOKE, "m")
 names = st.sampled_from(["m", "secret", "x", "", "0" * 64]) | st.text(max_size=8)
 whole = st.integers(-2, 70) | st.sampled_from([1 << 31, 1 << 47, 1 << 48, 1 << 63, 1 << 70])
 described = st.tuples(
@@ -85,47 +88,62 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=10,
 )
+runs = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from(["m", "secret"]) | names,
+        "inputs": st.just([["x", "|u1", [8]]])
+        | st.lists(st.tuples(names, described).map(lambda pair: [pair[0], *pair[1]]), max_size=3)
+        | anything,
+        "outputs": st.lists(names, max_size=3) | anything,
+    }
+)
+questions = st.one_of(
+    st.tuples(st.just("inference"), st.sampled_from(["named", "digest", "open"]), names | anything),
+    st.tuples(st.just("inference"), st.just("run"), runs | anything),
+    st.tuples(
+        st.just("log"),
+        st.just("line"),
+        st.tuples(st.sampled_from(["stdout", "host", "no"]) | anything, names | anything),
+    ),
+    st.tuples(st.sampled_from(["inference", "log", "", "sidecar"]) | anything, names | anything, anything),
+)
 heads = st.one_of(
     anything,
-    st.fixed_dictionaries({"name": names | anything}),
-    st.fixed_dictionaries({"sha256": names | anything}),
-    st.just({"bytes": True}),
-    st.fixed_dictionaries({"stream": st.sampled_from(["stdout", "host", "no"]) | anything, "text": names | anything}),
-    st.fixed_dictionaries(
-        {
-            "model": names,
-            "inputs": st.lists(st.tuples(names, described).map(lambda pair: [pair[0], *pair[1]]), max_size=3)
-            | anything,
-            "outputs": st.lists(names, max_size=3) | anything,
-        }
-    ),
+    questions,
+    st.tuples(st.just("inference"), st.just("run"), runs),
     st.fixed_dictionaries({"cost": st.lists(whole | st.floats(), max_size=5), "reason": names, "text": names}),
 )
 
 
 @settings(max_examples=examples(400), deadline=None)
-@given(kind=st.sampled_from(list(Kind)), head=heads, payload=st.binary(max_size=300), size=st.integers(0, 300))
+@given(
+    kind=st.just(Kind.ASK) | st.sampled_from(list(Kind)),
+    head=heads,
+    payload=st.binary(max_size=300),
+    size=st.just(8) | st.integers(0, 300),
+)
 def test_any_question_is_answered_or_breaks_the_protocol(ends, kind, head, payload, size):
     channel, theirs = ends
     guest = Guest()
-    requests = Requests(cast("guests.Guest", guest), channel, Deadline.after(5))
+    capabilities = {capability.name: capability for capability in CAPABILITIES}
+    answers = Answers(cast("guests.Guest", guest), EVENT, Deadline.after(5), channel, capabilities)
     text = json.dumps(head).encode()
     channel.arena.put(text, [payload])
     theirs.send(wire._FRAME.pack(wire.VERSION, kind, len(text), size))
     frame = channel.receive()
     try:
-        requests.answer(frame)
+        answers.answer(frame)
     except WireError:
         with pytest.raises(BlockingIOError):
             theirs.recv(100)  # nothing was answered
         return
-    assert kind in (Kind.MODEL, Kind.RUN, Kind.LOG)
+    assert kind is Kind.ASK
     version, answered, _, _ = wire._FRAME.unpack(theirs.recv(100))
     assert version == wire.VERSION
     assert answered in (Kind.ANSWER, Kind.REFUSAL)
     assert sum(len(line) for _, line in guest.log.lines) <= 600
-    if kind is Kind.RUN and answered == Kind.ANSWER:
-        assert head["model"] == "m"  # the one that is granted
+    if list(head[:2]) == ["inference", "run"] and answered == Kind.ANSWER:
+        assert head[2]["model"] == "m"  # the one that is granted
 
 
 @settings(max_examples=examples(300), deadline=None)

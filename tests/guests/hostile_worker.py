@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 FRAME = struct.Struct("<HHIQ")
 HEAD_AT, PAYLOAD_AT = 4096, 4096 + (1 << 20)
-READY, EVENT, REPLY, FAILURE, MODEL, RUN, LOG, ANSWER, REFUSAL = 2, 4, 5, 6, 7, 8, 9, 10, 11
+READY, EVENT, REPLY, FAILURE, ASK = 2, 4, 5, 6, 7
 
 channel = socket.socket(fileno=int(sys.argv[5]))
-channel.send(FRAME.pack(2, READY, 0, 0))
+channel.send(FRAME.pack(3, READY, 0, 0))
 arena = socket.recv_fds(channel, FRAME.size, 3)[1][0]
 size = os.fstat(arena).st_size
 memory = mmap.mmap(arena, size)
@@ -26,7 +26,7 @@ memory = mmap.mmap(arena, size)
 EVENTS: list[tuple[int, int]] = []  # sizes of head and payload of the frames that came
 
 
-def send(kind, head, payload=b"", *, version=2, claims=None):
+def send(kind, head, payload=b"", *, version=3, claims=None):
     text = head if isinstance(head, bytes) else json.dumps(head).encode()
     memory[HEAD_AT : HEAD_AT + len(text)] = text
     memory[PAYLOAD_AT : PAYLOAD_AT + len(payload)] = payload
@@ -42,8 +42,8 @@ def receive():
     return kind, json.loads(memory[HEAD_AT : HEAD_AT + head]), memory[PAYLOAD_AT : PAYLOAD_AT + length]
 
 
-def ask(kind, head, payload=b""):
-    send(kind, head, payload)
+def ask(capability, what, arguments, payload=b""):
+    send(ASK, [capability, what, arguments], payload)
     return receive()
 
 
@@ -73,8 +73,9 @@ def say():
 
 
 def tensors():
-    ask(RUN, {"model": "person", "inputs": [["canary", "<f4", [500]]], "outputs": ["canary"]}, b"5678" * 500)
-    ask(MODEL, {"name": "canary", "canary": "canary" * 1000}, b"model" * 1000)
+    arguments = {"model": "person", "inputs": [["canary", "<f4", [500]]], "outputs": ["canary"]}
+    ask("inference", "run", arguments, b"5678" * 500)
+    ask("inference", "named", "canary" * 500, b"model" * 1000)
     reply(b"fine")
 
 
@@ -87,7 +88,7 @@ def left():
 
 def flood():
     for number in range(2000):
-        ask(LOG, {"stream": "stdout", "text": f"{number} " + "x" * 100})
+        ask("log", "line", ["stdout", f"{number} " + "x" * 100])
     reply(b"")
 
 
@@ -106,8 +107,8 @@ RUNS = {
 }
 
 
-def ask_for_run(head, payload):
-    reply(json.dumps(ask(RUN, head, payload)[:2]).encode())
+def ask_for_run(arguments, payload):
+    reply(json.dumps(ask("inference", "run", arguments, payload)[:2]).encode())
 
 
 DOES: dict[str, Callable[[], object]] = {
@@ -131,7 +132,7 @@ DOES: dict[str, Callable[[], object]] = {
     "an unknown reason": lambda: send(FAILURE, {"reason": "OK", "text": "", "cost": []}),
     "a long text": lambda: send(FAILURE, {"reason": "TRAP", "text": "x" * 2000, "cost": []}),
     "an event": lambda: send(EVENT, {}),
-    "a stream of its own": lambda: send(LOG, {"stream": "audit", "text": "all is well"}),
+    "a stream of its own": lambda: ask("log", "line", ["audit", "all is well"]),
     "an end": lambda: os._exit(3),
     "a text of its own": lambda: send(FAILURE, {"reason": "GUEST", "text": "so there", "cost": []}),
     "resize": resize,
@@ -140,8 +141,8 @@ DOES: dict[str, Callable[[], object]] = {
     "tensors": tensors,
     "what is left": left,
     "flood": flood,
-    "a model that is not granted": lambda: reply(json.dumps(ask(MODEL, {"bytes": True}, b"model")[:2]).encode()),
-    "a name that is none": lambda: send(MODEL, {"name": 5}),
+    "a model that is not granted": lambda: reply(json.dumps(ask("inference", "open", None, b"model")[:2]).encode()),
+    "a name that is none": lambda: ask("inference", "named", 5),
     **{what: functools.partial(ask_for_run, head, payload) for what, (head, payload) in RUNS.items()},
 }
 

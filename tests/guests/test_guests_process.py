@@ -30,7 +30,7 @@ from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process import confine, syscalls
 from guesthouse.guests.process.pool import Pool
-from guesthouse.guests.process.remote import Artefact, Setup, Spec
+from guesthouse.guests.process.remote import Artefact, Setup, WorkerSpec
 from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.process.wire import Arena, WireError
 from guesthouse.manifest import load
@@ -329,13 +329,13 @@ def test_where_confinement_is_required_a_worker_that_lacks_some_is_a_fault(hosti
     lacking.write_text(Path(python).read_text().replace("exec ", 'LACKING="no filter of system calls" exec '))
     lacking.chmod(0o755)
     echo = loaded.guests["echo"]
-    with contextlib.closing(Stock(Spec("any", False, str(lacking), "required"), 1)) as stock:
+    with contextlib.closing(Stock(WorkerSpec("any", False, str(lacking), "required"), 1)) as stock:
         setup = Setup(echo.config, "", Artefact(echo.code.artefact), echo.granted)
         assert stock.try_out({"echo": setup}) == {
             "echo": 'process.confinement is "required", and here no filter of system calls'
         }
     with (
-        contextlib.closing(Stock(Spec("any", False, str(lacking)), 1)) as stock,
+        contextlib.closing(Stock(WorkerSpec("any", False, str(lacking)), 1)) as stock,
         structlog.testing.capture_logs() as logs,
     ):
         assert [stock.try_out({"echo": setup}) for _ in range(2)] == [{}, {}]
@@ -502,7 +502,7 @@ def test_without_descriptors_events_are_refused_and_come_right_when_there_are_so
     ],
 )
 def test_workers_that_do_not_start_are_a_fault_before_the_port_opens(plan: Plan, engine, interpreter, why):
-    with contextlib.closing(Stock(Spec(engine, False, interpreter), 1)) as stock:
+    with contextlib.closing(Stock(WorkerSpec(engine, False, interpreter), 1)) as stock:
         assert why in stock.wait()
         assert why in stock.fault
         metrics = Metrics(Plans(replace(plan, host=Host(plan.host.engine, plan.host.cache, stock))))
@@ -598,7 +598,7 @@ def test_a_caller_that_hangs_up_waits_for_no_process(plan: Plan, tmp_path: Path)
     """Nor does one whose deadline passes: neither is told that there was no room."""
     guest = plan.guests["patient"]
     with (
-        contextlib.closing(Stock(Spec("any", False, "/bin/false"), 1)) as stock,
+        contextlib.closing(Stock(WorkerSpec("any", False, "/bin/false"), 1)) as stock,
         contextlib.closing(Pool(replace(guest.config, least=0), guest.code, guest.granted, stock)) as pool,
     ):
         hangs_up, late = Deadline.after(60), Deadline.after(0.3)
@@ -625,7 +625,7 @@ def hostile(loaded: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     python.chmod(0o755)
     echo = loaded.guests["echo"]
     with (
-        contextlib.closing(Stock(Spec("any", False, str(python)), 1)) as stock,
+        contextlib.closing(Stock(WorkerSpec("any", False, str(python)), 1)) as stock,
         contextlib.closing(Pool(replace(echo.config, least=1), echo.code, echo.granted, stock)) as pool,
     ):
         assert not pool.wait()
@@ -664,7 +664,7 @@ def test_a_worker_that_ends_itself_is_told_of(hostile: Plan):
 )
 def test_the_server_looks_at_grants_itself(hostile: Plan, what, why):
     kind, head = json.loads(run(hostile, "echo", what.encode()))
-    assert kind == 11
+    assert kind == 9
     assert head["error"] in ("Denied", "InferenceError")
     assert why in head["text"]
 
@@ -711,9 +711,9 @@ def test_a_workers_own_words_are_the_guests(hostile: Plan):
 def test_an_empty_tensor_of_an_impossible_shape_breaks_the_protocol():
     arena = Arena.create(4096)
     try:
-        assert arena.arrays(0, [(np.dtype("f4"), (0, 3))])[0].shape == (0, 3)
+        assert arena.tensors(0, [(np.dtype("f4"), (0, 3))])[0].shape == (0, 3)
         with pytest.raises(WireError, match="a tensor of shape"):
-            arena.arrays(0, [(np.dtype("f4"), (0, *[1 << 40] * 3))])
+            arena.tensors(0, [(np.dtype("f4"), (0, *[1 << 40] * 3))])
     finally:
         arena.close()
 

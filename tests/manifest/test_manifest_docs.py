@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from guesthouse.manifest import load
+from guesthouse.manifest.grant_tables import manifest_with
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,3 +45,15 @@ def test_every_key_has_a_meaning(generate):
     for line in generate.page().splitlines():
         if line.startswith("| `"):
             assert not line.endswith("|  |"), line
+
+
+def test_a_table_that_a_capability_adds_has_a_section(generate):
+    @dataclass(frozen=True)
+    class Mailbox:
+        """The letters that the guest may send."""
+
+        most: int = field(default=8, metadata={"description": "how many"})
+
+    sections = "".join(generate.sections(manifest_with({"mailbox": Mailbox})))
+    assert "## [guests.NAME.mailbox]\n\nThe letters that the guest may send." in sections
+    assert "| `most` | number | `8` | how many |" in sections

@@ -33,8 +33,8 @@ def after(arrivals: Arrivals, cursor: str) -> Any:
     return arrivals.after(cursor)
 
 
-def reply(total: float = 0.01, body: bytes = b"{}", **parts: float) -> Reply:
-    return Reply(body, "application/json", "classify", replace(Cost(total=total), **dict[str, Any](parts)))
+def reply(total: float = 0.01, body: bytes = b"{}", **parts: Any) -> Reply:
+    return Reply(body, "application/json", "classify", replace(Cost(total=total), **parts))
 
 
 def png(size: tuple[int, int]) -> bytes:
@@ -44,7 +44,7 @@ def png(size: tuple[int, int]) -> bytes:
 
 
 def test_an_arrival_has_what_the_page_shows_of_it(arrivals: Arrivals):
-    arrivals.answered(PHOTO, reply(0.04, b'[{"label":"cup"}]', guest=0.01, inference=0.02, queued=0.005))
+    arrivals.answered(PHOTO, reply(0.04, b'[{"label":"cup"}]', guest=0.01, spent={"inference": 0.02}, queued=0.005))
     (event,) = after(arrivals, "")["events"]
     assert event == {
         "number": 1,

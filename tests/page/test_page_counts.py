@@ -47,14 +47,14 @@ def details(counts: Counts, guest: str) -> Any:
     return counts.details(guest)
 
 
-def reply(total: float = 0.01, *, memory: int = 0, host_memory: int = 0, **parts: float) -> Reply:
-    cost = replace(Cost(total=total, memory=memory, host_memory=host_memory), **dict[str, Any](parts))
+def reply(total: float = 0.01, *, memory: int = 0, host_memory: int = 0, **parts: Any) -> Reply:
+    cost = replace(Cost(total=total, memory=memory, host_memory=host_memory), **parts)
     return Reply(b"{}", "application/json", "classify", cost)
 
 
 def test_counts_have_the_window_and_the_last_failure(counts: Counts, clock: Time):
     for total in (0.010, 0.010, 0.010, 0.200):
-        counts.answered(Event(Trigger.INVOKE, "m"), reply(total, guest=0.002, inference=total - 0.004))
+        counts.answered(Event(Trigger.INVOKE, "m"), reply(total, guest=0.002, spent={"inference": total - 0.004}))
     clock.now += 2 * STEP
     counts.failed(Event(Trigger.INVOKE, "m"), Failure(Reason.FULL, "busy", "classify"))
     found = summary(counts, "classify")

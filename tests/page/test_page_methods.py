@@ -35,6 +35,7 @@ from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Reloader, ReloadListeners, Reloads, Source
+from guesthouse_abi.services import Log
 from tests.support.places import PLACES, engine_table, isolation_of
 from tests.support.serving import serving
 from tests.support.waiting import until
@@ -136,7 +137,7 @@ def test_no_secret_is_in_the_lines(client: Client, monkeypatch: pytest.MonkeyPat
 def test_where_there_is_no_page_no_line_is_kept(tmp_path: Path):
     with serving(write(tmp_path, "")) as (client, plan):
         client.send(Event(Trigger.BINDING, "camera", b"a line\n"))
-        log = plan.guests["echo"].services.log
+        log = plan.guests["echo"].services[Log]
         assert isinstance(log, GuestLog)
         assert log.last() == []
 

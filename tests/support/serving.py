@@ -10,6 +10,7 @@ from guesthouse.assembly import application_for, open_plan
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import Manifest, load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
@@ -32,7 +33,7 @@ def moved(manifest: Manifest, place: str) -> Manifest:
 def serving(manifest: Path, place: str = "thread") -> Iterator[tuple[Client, Plan]]:
     """Serve a manifest on a free port, as `guesthouse serve` does, in this process."""
     with (
-        open_plan(moved(load(manifest), place)) as plan,
+        open_plan(moved(load(manifest, grants=GRANTS), place)) as plan,
         contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs,
     ):
         application = application_for(Plans(plan), outputs, port=0)

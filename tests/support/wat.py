@@ -16,7 +16,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.imports import host_modules as host_modules
-from guesthouse_abi.services import Services
+from guesthouse_abi.services import Inference, Log, Services
 from tests.support.doubles import Lines
 
 
@@ -56,14 +56,15 @@ ENVIRONMENT = """(module
 
 def context(seconds: float = 5.0, *, inference: Any = None, grants: Grants | None = None, **limits: Any) -> Context:
     """A context with a log that keeps its lines (`lines`)."""
-    services = Services(inference, Lines())
+    services = Services({Inference: inference, Log: Lines()})
     return Context(Deadline.after(seconds), grants or Grants(), replace(Limits(), **limits), services)
 
 
 def lines(ctx: Context) -> list[tuple[str, str]]:
     """What was logged in such a context: (stream, text) of each line."""
-    assert isinstance(ctx.services.log, Lines)
-    return ctx.services.log.lines
+    log = ctx.services[Log]
+    assert isinstance(log, Lines)
+    return log.lines
 
 
 def run(engine: Engine, wat: str, convention: Convention, body: bytes, ctx: Context | None = None) -> bytes:

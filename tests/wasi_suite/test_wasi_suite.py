@@ -18,6 +18,7 @@ from guesthouse_abi.calling.command import Command
 from guesthouse_abi.errors import CallError
 from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Grants
+from guesthouse_abi.services import Log
 from tests.support import wat
 from tests.support.places import ENGINES, PLACES
 from tests.support.serving import serving
@@ -46,7 +47,7 @@ def run(engine: Engine, program: Program) -> tuple[int, str, str]:
     try:
         wat.called(wat.linked(engine, program.wasm.read_bytes()), Command(), b"", context)
     except CallError as error:
-        context.services.log.line("end", str(error))
+        context.services[Log].line("end", str(error))
         ended = re.match(r"exit code (\d+)", str(error))
         code = int(ended[1]) if ended else -1
     return code, bytes(context.stdout or b"").decode(), "\n".join(text for _, text in wat.lines(context))

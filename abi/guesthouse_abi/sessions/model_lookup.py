@@ -16,7 +16,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Denied, InferenceError
 from guesthouse_abi.grants import MiB
 from guesthouse_abi.memory import GuestBytes
-from guesthouse_abi.services import Model
+from guesthouse_abi.services import Inference, Model
 
 #: In place of a model's bytes: "the host's model of this name", which follows.
 MARKER = b"guesthouse:model/"
@@ -124,7 +124,7 @@ def resolve(
     context.deadline.check()
     digest = known.recall(data)
     if digest is not None:
-        model = context.services.inference.standing_for(digest)
+        model = context.services[Inference].standing_for(digest)
         if model is not None and model.name in context.grants.models:
             return model
     context.hold(len(data))
@@ -153,14 +153,14 @@ def named(context: Context, name: str) -> Model:
     """The model that a name means to this guest. Raises `Denied`, `InferenceError`."""
     if not granted(context, name):
         raise Denied(f'the manifest does not grant the model {name!r} to this guest: add it to the guest\'s "models"')
-    model = context.services.inference.named(context.grants.model(name))
+    model = context.services[Inference].named(context.grants.model(name))
     if model is None:
         raise InferenceError(f"the manifest has no model {name!r}")
     return model
 
 
 def _of_bytes(context: Context, data: bytes, known: KnownBlobs, allow_own_model: bool) -> Model:
-    inference = context.services.inference
+    inference = context.services[Inference]
     digest = hashlib.sha256(data).hexdigest()
     context.deadline.check()
     model = inference.standing_for(digest)

@@ -6,7 +6,6 @@ made from `Session` (`tensorflow`, `wasi_nn`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -107,10 +106,9 @@ class Session:
             if info.shape is not None and None not in info.shape:
                 expected += static_size(info)
         context.hold(expected)
-        started = time.perf_counter()
         try:
-            results = self.model.run(self.inputs, names, context.deadline)
+            with context.spent.timed("inference", self.model.name):
+                results = self.model.run(self.inputs, names, context.deadline)
         finally:
-            context.add_run(self.model.name, started, time.perf_counter())
             context.release(expected)
         return dict(zip(names, results, strict=True))

@@ -25,6 +25,7 @@ from guesthouse.cli.output import fail, note, print_json, print_table, progress
 from guesthouse.dapr.client import Client
 from guesthouse.event import Failure
 from guesthouse.faults import fault
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.tokens import tokens_of
 
@@ -122,7 +123,7 @@ def _target(to: str | None, pid: int | None, manifest: Path) -> Iterator[Target]
             fail([fault("its CPU and memory cannot be read", f"process {pid}", "check --pid, or leave it out")])
         yield to, pid, None
         return
-    loaded = load(manifest)
+    loaded = load(manifest, grants=GRANTS)
     if loaded.server.tls is not None:
         remedy = "measure with a manifest without [server.tls], or a running server with --to"
         fail([fault("this server speaks TLS, bench does not", str(manifest), remedy)])

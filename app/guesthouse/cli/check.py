@@ -13,6 +13,7 @@ from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example
 from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.unary import AROUND
 from guesthouse.faults import Faults
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -36,7 +37,7 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     on any error, 0 where there are only warnings and notes.
     """
     try:
-        loaded = load(manifest)
+        loaded = load(manifest, grants=GRANTS)
     except ManifestError as error:
         raise ManifestError([*error.faults, *_beneath(manifest)]) from None
     with open_plan(loaded) as plan:
@@ -67,7 +68,7 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
 def _beneath(path: Path) -> Iterator[str]:
     """The faults that would follow once those of the manifest are mended, as far as they can be found now."""
     try:
-        sound, left = sound_part(path)
+        sound, left = sound_part(path, grants=GRANTS)
     except ManifestError:  # the file is no TOML, which its own fault says
         return
     for table, name, file in left:

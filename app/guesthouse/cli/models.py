@@ -17,6 +17,7 @@ from tomlkit.exceptions import TOMLKitError
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import fail, note, print_table
 from guesthouse.faults import fault
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.rules import closest
 from guesthouse.manifest.tables import Model
@@ -33,7 +34,7 @@ _SHORT = 12  # digits of a digest that tell two apart at a glance
 @app.command("list", epilog=example_text("models list --json"))
 def list_models(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
     """The models of a manifest, with the digests of their files."""
-    loaded = load(manifest)
+    loaded = load(manifest, grants=GRANTS)
     print_table([_row(loaded, name, model, full=json) for name, model in loaded.models.items()], json)
     if not loaded.models:
         note(f"{manifest} has no models: add a table [models.NAME] with the path of an ONNX file")
@@ -51,7 +52,7 @@ def inspect(
     from guesthouse.inference.registry import Registry  # here: ONNX Runtime takes a while to import
     from guesthouse.plan.build import model_config
 
-    loaded = load(manifest)
+    loaded = load(manifest, grants=GRANTS)
     unknown = [name for name in names or () if name not in loaded.models]
     if unknown:
         fail([_no_model(manifest, loaded, name) for name in unknown])
@@ -73,7 +74,7 @@ def add(
     manifest: ManifestFile = DEFAULT_MANIFEST,
 ) -> None:
     """Let a model answer for the bytes of FILE: its digest goes into the model's stands_for."""
-    loaded = load(manifest)
+    loaded = load(manifest, grants=GRANTS)
     if name not in loaded.models:
         fail([_no_model(manifest, loaded, name)])
     try:

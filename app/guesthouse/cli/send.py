@@ -15,6 +15,7 @@ from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, Manife
 from guesthouse.cli.output import fail, note
 from guesthouse.event import Cost, Destination, Event, Failure, Reply
 from guesthouse.faults import fault
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
 from guesthouse_abi.deadline import Deadline
@@ -76,7 +77,7 @@ def _here(event: Event, manifest: Path, verbose: bool) -> Reply:
     from guesthouse.assembly import narrowed_to, open_plan
     from guesthouse.dispatch.dispatcher import Dispatcher
 
-    loaded = narrowed_to(load(manifest), event)
+    loaded = narrowed_to(load(manifest, grants=GRANTS), event)
     with open_plan(loaded) as plan:
         reply = Dispatcher(Plans(plan), _NamedOutputs()).dispatch(event)
     if verbose:
@@ -97,8 +98,9 @@ class _NamedOutputs:
 
 def in_words(cost: Cost) -> str:
     """A cost in one line."""
+    spent = ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in {"inference": 0.0, **cost.spent}.items())
     return (
         f"took {cost.total * 1000:.1f} ms: guest {cost.guest * 1000:.1f}, host calls {cost.host * 1000:.1f}, "
-        f"inference {cost.inference * 1000:.1f}; waited {cost.queued * 1000:.1f} ms; "
+        f"{spent}; waited {cost.queued * 1000:.1f} ms; "
         f"guest memory {cost.memory / 2**20:.1f} MiB, host memory {cost.host_memory / 2**20:.1f} MiB"
     )

@@ -30,6 +30,7 @@ from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
 from guesthouse.event import Observer
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.inference import session
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.tables import COMPONENT_NAME
@@ -165,7 +166,7 @@ def serve(
 
 def _read(path: Path, component: str | None) -> Manifest:
     """The manifest as this command serves it. From now on its tokens are hidden in the log."""
-    manifest = load(path)
+    manifest = load(path, grants=GRANTS)
     if component is not None:
         manifest = with_component(manifest, component)
     tokens = (*manifest.server.token, *(manifest.metrics.token if manifest.metrics is not None else ()))

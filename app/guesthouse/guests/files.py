@@ -1,7 +1,7 @@
-"""The files that guests are granted: read at load, bounded and hashed, and shared by all that are granted them.
+"""The files that guests are granted: read at load, bounded and hashed. Guests that are granted the same share them.
 
-Contents are copied into memory: what was hashed is what is served, whatever becomes of the operator's file. How a guest
-sees them is the matter of `guesthouse_abi`, how they reach worker processes that of `process/sealed`.
+Contents are copied into memory, so what was hashed is what is served, whatever becomes of the operator's file. How a
+guest sees its files is said in `guesthouse_abi`, how they reach worker processes in `process/sealed`.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ from guesthouse_abi.grants import Grants
 
 MOST = 10_000  # files and folders below one granted folder, and files of one guest
 DEPTH = 32  # folders inside each other below a granted one
-_TOLD = 8  # faults of one granted folder that are told
+_SHOWN_FAULTS = 8  # of one granted folder; more are counted
 
 Refuse = Callable[[str], None]
-"""Is told what is wrong; the walk goes on without it."""
+"""Takes what is wrong with a file or folder; the walk goes on without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileGrant:
-    """What the manifest says: the guest's path, the operator's file or folder, and the digest that it must have."""
+    """One file or folder that the manifest grants."""
 
-    at: str
-    host: Path
-    sha256: str | None = None
+    at: str  # the guest's path
+    host: Path  # the operator's file or folder
+    sha256: str | None = None  # that it must have
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one grant came to. `sha256` is a file's own digest, or a folder's (`digest_of`)."""
+    """What was read for one grant."""
 
-    at: str
-    host: Path
-    files: int
-    size: int
-    sha256: str
+    at: str  # the guest's path
+    host: Path  # the operator's file or folder
+    files: int  # how many
+    size: int  # their bytes together
+    sha256: str  # the file's, or of a folder `digest_of` all its files
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """All the files of one guest. Of one that runs in worker processes they are `sealed`, and `files` is empty here."""
+    """All the files of one guest. For a guest in worker processes they are `sealed`, and `files` is empty."""
 
     files: Files = NO_FILES
     sealed: Sealed | None = None
     digest: str = ""  # of all names and contents; empty without files
-    contents: Mapping[str, bytes] = field(default_factory=dict)  # by sha256, of `files`
+    contents: Mapping[str, bytes] = field(default_factory=dict)  # of `files`, by sha256
     parts: tuple[Part, ...] = ()
 
 
@@ -66,7 +66,7 @@ class FileFaults(Faults):
 
 
 class Shelf:
-    """Reads files for the guests of one plan, each file once. What plans before it hold in memory already is shared."""
+    """Reads files for the guests of one plan, each once. Contents that an earlier plan has in memory are shared."""
 
     def __init__(self, before: Iterable[Granted] = ()) -> None:
         self._read: dict[Path, tuple[str, bytes]] = {}  # sha256 and content
@@ -78,9 +78,9 @@ class Shelf:
                 self._sealed[granted.digest] = granted.sealed
 
     def granted(self, grants: Sequence[FileGrant], limit: int, *, seal: bool, beside: Grants | None = None) -> Granted:
-        """The files of a guest, at most `limit` bytes; `seal`ed for worker processes. Raises `FileFaults`.
+        """Read the files of one guest: at most `limit` bytes, and `seal`ed for worker processes. Raises `FileFaults`.
 
-        What the guest has `beside` them (the body, the reply, its scratch folder) must have paths of its own.
+        `beside` has the guest's other paths (of the body, the reply, the scratch folder), which must not be theirs.
         """
         faults: list[str] = []
         found: dict[str, tuple[str, bytes]] = {}
@@ -108,7 +108,7 @@ class Shelf:
             wrong += [
                 f"{grant.host}: the path {path} is granted twice: leave one out" for path in paths if path in found
             ]
-            faults += _told(wrong, grant)
+            faults += _shortened(wrong, grant)
             found.update(paths)
             parts.append(part)
         if len(found) > MOST:
@@ -134,7 +134,10 @@ class Shelf:
         return Granted(NO_FILES, self._sealed[digest], digest, {}, parts)
 
     def _one(self, grant: FileGrant, limit: int) -> dict[str, tuple[str, bytes]]:
-        """Digest and content of each file of one grant, by its name below it (empty for a file itself)."""
+        """Digest and content of each file of one grant, by the file's name below the granted folder.
+
+        A grant of a file has one, by an empty name.
+        """
         faults: list[str] = []
         found: dict[str, tuple[str, bytes]] = {}
         left = limit
@@ -147,7 +150,7 @@ class Shelf:
                 if isinstance(error, _Over):
                     break
         if faults:
-            raise FileFaults(_told(faults, grant))
+            raise FileFaults(_shortened(faults, grant))
         return {name: found[name] for name in sorted(found)}
 
     def _content(self, path: Path, most: int, inside: Path | None) -> tuple[str, bytes]:
@@ -161,7 +164,7 @@ class Shelf:
 
 
 def _beside(granted: Iterable[str], grants: Grants) -> list[str]:
-    """Faults of the paths that a guest has besides those of its granted files."""
+    """What is wrong with the paths that a guest has besides those of its granted files."""
     files = set(granted)
     folders = {folder for path in files for folder in _above(path)}
     faults = []
@@ -184,7 +187,7 @@ def _beside(granted: Iterable[str], grants: Grants) -> list[str]:
 
 
 def _above(path: str) -> list[str]:
-    """The folders that a path lies in, the root left out."""
+    """The folders that a path lies in, without the root."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(2, len(parts))]
 
@@ -196,21 +199,21 @@ def digest_of(digests: Mapping[str, str]) -> str:
 
 
 def pin_of(path: Path, limit: int) -> str:
-    """What the manifest's pin for a file or folder must be. Raises `FileFaults`."""
+    """The digest that the manifest would pin a file or folder by. Raises `FileFaults`."""
     return Shelf().granted([FileGrant("/granted", path)], limit, seal=False).parts[0].sha256
 
 
 def watched(path: Path) -> Iterator[Path]:
-    """The file, or the folder with all folders and files in it: a change of what is granted is a change of one."""
+    """The file, or the folder and all that is in it. When what is granted changes, one of these has changed."""
     yield path
     if path.is_dir():
         for _, found, _ in _walk(path, lambda _: None):
             yield found
 
 
-def _told(faults: list[str], grant: FileGrant) -> list[str]:
-    more = len(faults) - _TOLD
-    return faults if more <= 0 else [*faults[:_TOLD], f"{grant.host}: and {more} more like these"]
+def _shortened(faults: list[str], grant: FileGrant) -> list[str]:
+    more = len(faults) - _SHOWN_FAULTS
+    return faults if more <= 0 else [*faults[:_SHOWN_FAULTS], f"{grant.host}: and {more} more like these"]
 
 
 def _pin(names: Mapping[str, tuple[str, bytes]]) -> str:
@@ -224,14 +227,14 @@ def _below(at: str, name: str) -> str:
 
 
 class _Over(FileFaults):
-    """More bytes than are left."""
+    """The files are more bytes than the guest may have."""
 
     def __init__(self, path: Path) -> None:
         super().__init__([f"{path} is over limits.files, with the files before it: grant less, or raise the limit"])
 
 
 def _files_at(path: Path, refuse: Refuse) -> Iterator[tuple[str, Path]]:
-    """The file, by an empty name, or the files in a folder, by their names from there."""
+    """Names and paths: of the file itself with an empty name, or of the files in a folder, named from there."""
     if not path.is_dir():
         yield "", path
         return
@@ -241,10 +244,10 @@ def _files_at(path: Path, refuse: Refuse) -> Iterator[tuple[str, Path]]:
 
 
 def _walk(root: Path, refuse: Refuse) -> Iterator[tuple[str, Path, bool]]:
-    """What is below a folder: the name from there, the path, and whether it is a folder.
+    """Everything below a folder: its name from there, its path, and whether it is a folder.
 
-    Links are followed to files inside the folder only. Names that begin with two dots are passed over: they are how
-    Kubernetes keeps the states of a volume, to which the volume's links lead.
+    Links are followed only to files inside the folder. Names that begin with two dots are passed over: Kubernetes keeps
+    the states of a volume under such names, and the volume's links lead there.
     """
     real = os.path.realpath(root)
     left = [("", str(root), 0)]
@@ -276,7 +279,7 @@ def _walk(root: Path, refuse: Refuse) -> Iterator[tuple[str, Path, bool]]:
 
 
 def _problem(entry: os.DirEntry[str], root: str) -> str:
-    """What keeps something in a granted folder, which is no folder itself, from being granted."""
+    """Why something in a granted folder, which is no folder itself, cannot be granted; empty where it can."""
     if entry.is_symlink():
         target = os.path.realpath(entry.path)
         if not target.startswith(root.rstrip("/") + "/"):
@@ -291,7 +294,7 @@ def _problem(entry: os.DirEntry[str], root: str) -> str:
 
 
 def _read(path: Path, most: int, inside: Path | None) -> bytes:
-    """A file's bytes, at most so many. Raises `FileFaults`, `_Over`."""
+    """A file's bytes, at most `most`. Raises `FileFaults`, `_Over`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: opening a device may do something
             raise FileFaults([f"{path} is no file (a pipe, socket or device): name one"])
@@ -317,5 +320,5 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _is_inside(fd: int, folder: Path) -> bool:
-    """Whether the file that was opened is in the folder, wherever links led to meanwhile."""
+    """Whether an open file lies in the folder, wherever links have come to lead meanwhile."""
     return os.readlink(f"/proc/self/fd/{fd}").startswith(os.path.realpath(folder).rstrip("/") + "/")

@@ -1,4 +1,4 @@
-"""What is known of imports that have no answer here: which toolchain or host they are of, and what to do about them."""
+"""Imports that this host does not answer, but knows: which toolchain or host they belong to, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _EMSCRIPTEN = "is Emscripten's, for JavaScript"
 _DYNAMIC = "is of a library that is linked when it is loaded: link the guest whole, without -shared or -sSIDE_MODULE"
 _ELSEWHERE = "is of another kind of host, whose guests are not served here"
 
-#: How the names of such imports begin, and what is to be said of them.
+#: What to say of such an import, by how its name begins.
 _KNOWN = {
     "env.memory": "is the guest's memory: build it so that it has one and exports it (without --import-memory)",
     "env.invoke_": f"{_EMSCRIPTEN}: build with -fwasm-exceptions and -sSUPPORT_LONGJMP=wasm, or without both",
@@ -40,6 +40,6 @@ _KNOWN = {
 
 
 def remedy(module: str, name: str) -> str:
-    """What an unanswered import is, and what to do; "" where nothing is known of it."""
+    """What an unanswered import is and what to do, to follow "it"; empty where nothing is known of the import."""
     full = f"{module}.{name}"
     return next((text for begin, text in _KNOWN.items() if full.startswith(begin)), "")

@@ -1,7 +1,7 @@
 """A guest, ready for events: its code as it was loaded and checked, its settings, its slots, and how it runs.
 
-Loading runs no guest code and lists every fault of the module, not the first. How one event is answered is the matter
-of the guest's runner: `sandbox.Sandbox` in this process, `process.pool.Pool` in others.
+Loading runs none of the guest's code, and lists every fault of the module, not only the first. The guest's runner
+answers its events: `sandbox.Sandbox` in this process, or `process.pool.Pool` in worker processes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
@@ -26,9 +26,11 @@ from guesthouse_abi.calling import Caller, Options, Unfit
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
-from guesthouse_abi.host import FuncType, HostFunction
+from guesthouse_abi.host import FuncType, HostFunction, HostModule
 from guesthouse_abi.imports import host_modules
 from guesthouse_abi.services import Services
+
+T = TypeVar("T")
 
 MODULE_SIZE = 256 << 20  # bytes of a .wasm file that are read at most
 
@@ -50,9 +52,14 @@ class GuestConfig:
     limits: Limits = field(default_factory=Limits)
     signed: Signed | None = None
     isolation: str = "thread"  # or "process"
-    idle: float = 60.0  # seconds after which one of its processes ends that had no event
-    least: int = 0  # of its processes that stay
+    idle: float = 60.0  # seconds without an event after which a worker process of the guest ends
+    least: int = 0  # worker processes of the guest that stay all the same
     files: tuple[FileGrant, ...] = ()
+    capabilities: tuple[Any, ...] = ()  # the grants of capabilities that have a table of their own in the manifest
+
+    def grant(self, kind: type[T]) -> T | None:
+        """The grant of this kind; None where the manifest has no such table for the guest."""
+        return next((grant for grant in self.capabilities if isinstance(grant, kind)), None)
 
 
 class GuestFaults(Faults):
@@ -72,13 +79,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A module as it was loaded for a guest: looked at, its imports resolved."""
+    """A guest's module, loaded and checked, with the host functions for its imports."""
 
     module: Module
     sha256: str
     artefact: Path  # its compiled code
-    compiled: bool  # whether it had to be compiled now
-    functions: tuple[HostFunction, ...]  # those behind its imports
+    compiled: bool  # whether it had to be compiled now, for it was not in the cache
+    functions: tuple[HostFunction, ...]  # that its imports are linked to
     caller: Caller
 
     def linked(self) -> Linked:
@@ -87,7 +94,7 @@ class Code:
 
 
 class Tally:
-    """A number that only grows, and outlives whoever counts. Its user holds a lock."""
+    """A count that a runner keeps, and hands on to the runner after it. Change it under a lock."""
 
     __slots__ = ("count",)
 
@@ -96,18 +103,18 @@ class Tally:
 
 
 class Runner(Protocol):
-    """How a guest's events are answered. One may serve guests of several plans, one after the other."""
+    """Answers a guest's events. A reload may hand the same runner on to the guest in the next plan."""
 
     replaced: Tally  # worker processes of the guest that ended before they were told to, since the server's start
 
     def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
-        """Answer an event by `guest`, which has a slot for it. Raises `Failure`, with what the attempt cost."""
+        """Answer an event that has a slot of `guest`. Raises `Failure`, with what the attempt cost."""
 
     def retain(self) -> Runner:
-        """The same for one guest more, whose plan closes it as well."""
+        """This runner, for the guest of one more plan: it closes when all of them have closed it."""
 
     def close(self) -> None:
-        """For the last guest: let go of what it holds. Events under way need not be finished."""
+        """One guest needs it no longer. With the last of them, let go of what it holds, without waiting for events."""
 
 
 class Guest:
@@ -122,7 +129,7 @@ class Guest:
         slots: Slots | None = None,
         granted: Granted = NOTHING,
     ) -> None:
-        """`slots` are those that it goes on with, `granted` are its files."""
+        """`slots` are those of the same guest in an earlier plan, if there was one; `granted` is the guest's files."""
         self.config = config
         self.name = config.name
         self.limits = limits = config.limits
@@ -134,7 +141,7 @@ class Guest:
 
     @property
     def state(self) -> tuple[object, ...]:
-        """What tells one state of a guest from another: its code, its settings, its files."""
+        """Code, settings and files: where these are equal, a guest is the same as one of another plan."""
         return state_of(self.config, self.code, self.granted)
 
     def run(self, event: Event, deadline: Deadline) -> Reply:
@@ -156,7 +163,7 @@ class Guest:
         return reply
 
     def take_limits(self) -> None:
-        """Let the slots, which a guest of that name before this one may have had, be as many as this one's limits."""
+        """Set the slots, which it may have from an earlier plan, to this guest's limits."""
         self.slots.resize(self.limits.concurrency, self.limits.queue, self.limits.queue_wait)
 
 
@@ -165,10 +172,17 @@ def state_of(config: GuestConfig, code: Code, granted: Granted) -> tuple[object,
     return code.sha256, config, granted.digest
 
 
-def load_code(config: GuestConfig, engine: Engine, cache: CodeCache, known: Mapping[Path, Code] | None = None) -> Code:
+def load_code(
+    config: GuestConfig,
+    engine: Engine,
+    cache: CodeCache,
+    known: Mapping[Path, Code] | None = None,
+    modules: Mapping[str, HostModule] | None = None,
+) -> Code:
     """Compile (or map) and check a guest's module. Raises `GuestFaults`.
 
-    `known` is loaded code by its artefacts: its module is taken where it fits.
+    `known` is code that is loaded already, by its artefact: it is used again where it is the same. `modules` are those
+    that guests may import; None: those of `guesthouse_abi`.
     """
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
@@ -191,24 +205,28 @@ def load_code(config: GuestConfig, engine: Engine, cache: CodeCache, known: Mapp
     except OSError as error:
         why = error.strerror or str(error)
         raise GuestFaults([f"its compiled code cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
-    functions, caller, faults = _checked(config, module)
+    functions, caller, faults = _checked(config, module, modules or host_modules())
     faults += _over_limits(wasm, config.limits)
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, compiled, tuple(functions), caller)
 
 
-def code_in_worker(config: GuestConfig, module: Module, sha256: str, artefact: Path) -> Code:
-    """The same code where it runs, in a worker process; the file was looked at before. Raises `GuestFaults`."""
-    functions, caller, faults = _checked(config, module)
+def code_in_worker(
+    config: GuestConfig, module: Module, sha256: str, artefact: Path, modules: Mapping[str, HostModule]
+) -> Code:
+    """A guest's code in a worker process, where it runs. The server has checked the file. Raises `GuestFaults`."""
+    functions, caller, faults = _checked(config, module, modules)
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, False, tuple(functions), caller)
 
 
-def _checked(config: GuestConfig, module: Module) -> tuple[list[HostFunction], Caller | None, list[str]]:
+def _checked(
+    config: GuestConfig, module: Module, modules: Mapping[str, HostModule]
+) -> tuple[list[HostFunction], Caller | None, list[str]]:
     """The host functions behind the imports, what calls the guest, and what is wrong with the module."""
-    functions, faults = _resolve(module)
+    functions, faults = _resolve(module, modules)
     options = Options(config.function, config.values == "json", config.parameters, config.reply == "cgi")
     try:
         return functions, CONVENTIONS[config.calling](options).bind(Shape(module)), faults
@@ -232,9 +250,8 @@ def read_module(path: Path) -> bytes:
     return wasm
 
 
-def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
+def _resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[HostFunction], list[str]]:
     """The host functions behind the imports, and what cannot be resolved."""
-    modules = host_modules()
     functions, faults = [], []
     for wanted in module.imports:
         where = f"import {wanted.module}.{wanted.name}"
@@ -256,7 +273,7 @@ def _resolve(module: Module) -> tuple[list[HostFunction], list[str]]:
 
 
 def _over_limits(wasm: bytes, limits: Limits) -> list[str]:
-    """Declared minimums that could never be instantiated under the limits."""
+    """Sizes that the module declares for its start and that are over the limits, so that no instance could be made."""
     faults = [
         f"its memory starts with {pages * PAGE} bytes, the limit memory is {limits.memory}: raise it"
         for pages in memory_minimums(wasm)

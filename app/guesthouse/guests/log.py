@@ -1,7 +1,7 @@
 """Guests' own lines in the log, under their names, and no more of them than a log can take.
 
-What one event may log is bounded by the guest's `limits.log`; here is what all events of a guest may log together. The
-last lines are also kept for those who ask, where anybody may (the page).
+`limits.log` bounds what one event may log. Here is the bound on what all events of a guest may log together. Where the
+manifest has a page, the last lines are also kept for it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import structlog
 
-RATE = 128 * 1024  # bytes a second
+RATE = 128 * 1024  # bytes that a guest may log each second, on average
 BURST = 1024 * 1024  # bytes that may come at once after a quiet time; more where one event may log more
 LINE = 200  # bytes that a line takes besides its text: time, names
-KEPT = 100  # lines that are kept for those who ask
-KEPT_TEXT = 500  # characters of each of them
+KEPT = 100  # lines that are kept for the page
+KEPT_TEXT = 500  # characters of a kept line
 
 _lines = logging.getLogger("guesthouse.guest")
 
@@ -34,10 +34,11 @@ class Line(NamedTuple):
 
 
 class GuestLog:
-    """`guesthouse_abi.services.Log` of one guest, a token bucket of bytes. For any number of threads.
+    """The `guesthouse_abi.services.Log` of one guest: a token bucket of bytes. For any number of threads.
 
-    When the bucket is empty, lines are dropped until a second's worth has come together again. That is said when it
-    begins, and how many they were when it is over. The last `keep` lines can be asked for, whatever the log's level is.
+    When the bucket is empty, lines are dropped until it holds a second's worth again. One line says that dropping
+    begins, another one says at its end how many lines were dropped. The last `keep` lines can be asked for, whatever
+    the log's level is.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class GuestLog:
         return list(self._kept)
 
     def _passes(self, size: int) -> tuple[bool, int]:
-        """Whether a line of `size` bytes may be logged; and how many lines there is something to say of."""
+        """Whether a line of `size` bytes may be logged; and how many dropped lines the log has to tell of before it."""
         with self._lock:
             now = self._clock()
             self._left = min(self._burst, self._left + (now - self._filled) * RATE)

@@ -1,6 +1,7 @@
-"""One event in one fresh sandbox: instance, call, reply, gone. What a guest's end means for the caller is decided here.
+"""Answers one event in one fresh sandbox: makes an instance, calls it, takes the reply, frees the instance.
 
-Nothing of Dapr here; admission is `slots.py`, what a guest may import `guesthouse_abi.imports`.
+What the end of a guest (a trap, an exit, an error) means for the caller is decided here. Admission is in `slots.py`,
+what a guest may import in `guesthouse_abi.imports`.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _REASONS: dict[type[errors.CallError], Reason] = {
     errors.HostFunctionError: Reason.INTERNAL,
 }
 
-#: Where what was refused to the guest may be why.
+#: Ends that a limit of the host may have led to: the text then says also what the host had refused.
 _OWN = frozenset({Reason.GUEST, Reason.MALFORMED, Reason.NOT_FOUND, Reason.TRY_AGAIN, Reason.TRAP, Reason.BAD_REPLY})
 
-#: What a guest's end may be, by name.
+#: The reasons for which a guest's run may fail, by name: a worker may report no other.
 REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_REPLY))
 
 TRACE = (PARENT, STATE)
@@ -45,7 +46,7 @@ _NOT_A_NAME = re.compile(r"[^A-Z0-9_]")
 
 
 class Sandbox:
-    """A `guest.Runner` in this process: a fresh instance for each event. For any number of threads."""
+    """A `guest.Runner` that runs events in this process, each in a fresh instance. For any number of threads."""
 
     def __init__(self, linked: Linked, caller: Caller, replaced: Tally | None = None) -> None:
         self.linked = linked
@@ -82,6 +83,7 @@ class Sandbox:
                 if instance is not None:
                     memory = instance.memory.size if instance.memory is not None else 0
                     instance.close()
+                context.end()
         except (errors.CallError, errors.HostError) as error:
             words = last_words(context)
             raise _failure(error, words, guest, context, _cost(context, started, memory)) from error
@@ -89,15 +91,15 @@ class Sandbox:
         return Reply(response.body, kind, guest.name, _cost(context, started, memory), response.headers)
 
     def retain(self) -> Sandbox:
-        """It holds nothing between events."""
+        """See `guest.Runner.retain`. There is nothing to count: a sandbox holds nothing between events."""
         return self
 
     def close(self) -> None:
-        """It holds nothing between events."""
+        """See `guest.Runner.close`. There is nothing to let go of."""
 
 
 def _facts(event: Event) -> Sequence[tuple[str, str]]:
-    """The event as environment variables."""
+    """What a guest can read of its event as environment variables."""
     facts = [
         ("GUESTHOUSE_TRIGGER", event.trigger.value),
         ("GUESTHOUSE_NAME", event.name),
@@ -122,16 +124,16 @@ def _facts(event: Event) -> Sequence[tuple[str, str]]:
 
 def _cost(context: Context, began: float, memory: int) -> Cost:
     total = perf_counter() - began
-    inference = context.inference_seconds
+    spent = context.spent
     return Cost(
         guest=total - context.host_seconds,
-        host=context.host_seconds - inference,
-        inference=inference,
+        host=context.host_seconds - sum(spent.seconds.values()),
+        spent=spent.seconds,
         total=total,
         memory=memory,
         host_memory=context.held_peak,
         began=began,
-        runs=tuple(context.runs),
+        calls=tuple(spent.calls),
     )
 
 
@@ -144,7 +146,7 @@ def _failure(error: Exception, words: str, guest: Guest, context: Context, cost:
     elif isinstance(error, errors.Exit):
         text = _with_words(f"ended itself with {error}", words)
     elif isinstance(error, errors.Trap):
-        # A trap that has a text of its own says enough.
+        # Where a trap has a text of its own, the guest's last words are not needed.
         text = _with_words(f"trap: {error}", words) if str(error) == error.kind else f"trap: {error}"
     else:
         text = str(error)

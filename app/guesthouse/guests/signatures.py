@@ -1,8 +1,8 @@
-"""Signatures on modules: made elsewhere with a private key, checked here with the public one, without any service.
+"""Signatures on modules: somebody makes them elsewhere with a private key; here the public key checks them, offline.
 
-A signature is a file beside the module: over the module's bytes, by ECDSA on P-256 with SHA-256 (in DER, as
-`openssl dgst -sha256 -sign` and `cosign sign-blob --key` write it) or by Ed25519 (RFC 8032), raw or in base64. The
-arithmetic is the library `cryptography`'s, which comes with the extra `guesthouse[signatures]`.
+A signature is a file beside the module. It signs the module's bytes, by ECDSA on P-256 with SHA-256 (in DER, as
+`openssl dgst -sha256 -sign` and `cosign sign-blob --key` write it) or by Ed25519 (RFC 8032), and is raw or in base64.
+The library `cryptography` does the arithmetic; it comes with the extra `guesthouse[signatures]`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SignatureFaults(Faults):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """By which keys (the bytes of PEM files, as `public_keys` gives them) a module must be signed, and where it is."""
+    """A module must be signed by one of `keys`, as `public_keys` gives them; `signature` is the signature's file."""
 
     keys: tuple[bytes, ...]
     signature: Path
@@ -94,7 +94,7 @@ def _key(pem: bytes) -> object:
 
 
 def _forms(data: bytes) -> Iterator[bytes]:
-    """A signature as it is, and what it is in base64."""
+    """The bytes of a signature's file as they are, and decoded where they are base64."""
     yield data
     try:
         yield base64.b64decode(b"".join(data.split()), validate=True)

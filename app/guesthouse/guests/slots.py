@@ -1,4 +1,4 @@
-"""Admission to one guest: so many events at once, a bounded queue in order of arrival, then refusal at once."""
+"""Admission to one guest: how many events it answers at once, how many wait in order of arrival, who is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Waiter:
 
 
 class Slots:
-    """`limit` slots and `queue` places, each waited in for at most `wait` seconds. For any number of threads."""
+    """Takes `limit` events at once; `queue` more may wait, for `wait` seconds each. For any number of threads."""
 
     def __init__(self, guest: str, limit: int, queue: int, wait: float) -> None:
         self._guest = guest
@@ -41,7 +41,7 @@ class Slots:
         return len(self._waiters)
 
     def acquire(self, deadline: Deadline) -> float:
-        """Take a slot; returns the seconds waited.
+        """Take a slot, waiting for one if need be; returns the seconds waited.
 
         Raises `Failure`: FULL when the queue is full or the wait was too long, DEADLINE, CANCELLED.
         """
@@ -70,6 +70,7 @@ class Slots:
         raise self._gave_up(deadline)
 
     def _gave_up(self, deadline: Deadline) -> Failure:
+        """Why a caller that waited got no slot."""
         if deadline.cancelled:
             return Failure(Reason.CANCELLED, "the caller hung up while it waited for a slot", self._guest)
         if deadline.over:
@@ -77,7 +78,7 @@ class Slots:
         return Failure(Reason.FULL, f"no slot became free within queue_wait ({self._wait:g} s)", self._guest)
 
     def release(self) -> None:
-        """Give a slot back: to the caller who has waited longest, if any."""
+        """Give a slot back. If callers wait, the one that has waited longest gets it."""
         with self._lock:
             self._free += 1
             granted = self._grant()
@@ -85,7 +86,7 @@ class Slots:
             waiter.signal.set()
 
     def resize(self, limit: int, queue: int, wait: float) -> None:
-        """Other limits from now on. Who is inside stays; who waits stays, as long as it was told to."""
+        """Set other limits. Events keep the slots that they have. Callers that wait now go by the old `wait`."""
         with self._lock:
             self._free += limit - self.limit
             self.limit, self.queue, self._wait = limit, queue, wait
@@ -94,7 +95,10 @@ class Slots:
             waiter.signal.set()
 
     def _grant(self) -> list[_Waiter]:
-        """Hand the free slots to those who have waited longest; after a resize there may be fewer than none."""
+        """Hand the free slots to the callers that have waited longest, and return these.
+
+        After a resize to fewer slots than are taken, `_free` is negative: then nobody gets one.
+        """
         granted = []
         while self._free > 0 and self._waiters:
             self._free -= 1

@@ -2,7 +2,8 @@
 
     manifest = load(Path("guesthouse.toml"))
 
-This package opens no file except the manifest: whether modules and models exist is found when a plan is built.
+This package opens no file except the manifest: whether modules and models exist is found when a plan is built. It knows
+nothing of guests: `load` is given the tables that capabilities add to them.
 """
 
 from guesthouse.manifest.read import ManifestError, load, parse

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from guesthouse.faults import Faults, fault
+from guesthouse.manifest.grant_tables import Grants, manifest_with
 from guesthouse.manifest.rules import closest, disagreements
 from guesthouse.manifest.tables import Manifest, ValueKind
 from guesthouse.manifest.text import Where, expand_all, format_duration, format_size, key_path, kind_of, shown
@@ -32,6 +33,7 @@ _FROM_ENVIRONMENT = {
 }
 _MAY_BE_SECRET = frozenset({"token", "env"})
 _MISSING = object()
+_NO_GRANTS: Grants = {}
 Left = tuple[str, str, Path]
 """A guest or a model that was left out: (its table, its name, its file)."""
 _FILES = {"guests": "module", "models": "path"}
@@ -42,9 +44,9 @@ class ManifestError(Faults):
     """A manifest cannot be used. `faults` has every reason: what, where, what to do."""
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
-    """The manifest in a file. Raises `ManifestError`."""
-    return parse(_document(path), path, environ)
+def load(path: Path, environ: Mapping[str, str] = os.environ, grants: Grants = _NO_GRANTS) -> Manifest:
+    """The manifest in a file, where guests may have the tables of `grants` too. Raises `ManifestError`."""
+    return parse(_document(path), path, environ, grants)
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -75,18 +77,22 @@ def _document(path: Path) -> dict[str, Any]:
     return raw
 
 
-def sound_part(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Manifest, list[Left]]:
+def sound_part(
+    path: Path, environ: Mapping[str, str] = os.environ, grants: Grants = _NO_GRANTS
+) -> tuple[Manifest, list[Left]]:
     """The guests and models of a faulty manifest that have no faults, for further checks; and those left out.
 
     The manifest that is returned has no routes. Raises `ManifestError` where the file is not TOML.
     """
-    return _Reading(_document(path), path, environ).sound_part()
+    return _Reading(_document(path), path, environ, manifest_with(grants)).sound_part()
 
 
-def parse(raw: dict[str, Any], path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
+def parse(
+    raw: dict[str, Any], path: Path, environ: Mapping[str, str] = os.environ, grants: Grants = _NO_GRANTS
+) -> Manifest:
     """The manifest in the TOML document of the file `path`. Raises `ManifestError`."""
     try:
-        return _Reading(raw, path, environ).manifest()
+        return _Reading(raw, path, environ, manifest_with(grants)).manifest()
     except RecursionError as error:
         raise ManifestError([fault("nested too deeply", str(path), "write it by docs/manifest.md")]) from error
 
@@ -94,8 +100,11 @@ def parse(raw: dict[str, Any], path: Path, environ: Mapping[str, str] = os.envir
 class _Reading:
     """Reads one document: what was written, what it becomes, and the faults so far."""
 
-    def __init__(self, raw: dict[str, Any], path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, raw: dict[str, Any], path: Path, environ: Mapping[str, str], model: type[Manifest] = Manifest
+    ) -> None:
         self.path = path
+        self.model = model
         self.written = raw
         self.faults: dict[Where, str] = {}  # by position; the first fault counts, for further ones often follow from it
         self.variables: dict[Where, str] = {}  # positions whose value came from an environment variable
@@ -106,7 +115,7 @@ class _Reading:
     def manifest(self) -> Manifest:
         manifest = None
         try:
-            manifest = Manifest.model_validate(self.raw, context=self.path.absolute().parent)
+            manifest = self.model.model_validate(self.raw, context=self.path.absolute().parent)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 self._invalid(detail)
@@ -122,7 +131,7 @@ class _Reading:
         raw["app"] = {"name": "app"}
         left: list[Left] = []
         while True:
-            reading = _Reading(raw, self.path, {})
+            reading = _Reading(raw, self.path, {}, self.model)
             try:
                 return reading.manifest(), left
             except ManifestError:
@@ -153,11 +162,11 @@ class _Reading:
         if where and where[-1] == "[key]":  # the name of a table
             self._add(where[:-1], context["what"].removeprefix("is "), context["remedy"])
         elif kind == "extra_forbidden":
-            self._add(where, f"unknown key {shown(where[-1])}", _known_keys(where))
+            self._add(where, f"unknown key {shown(where[-1])}", _known_keys(self.model, where))
         elif kind == "missing":
-            self._add(where, f"{where[-1]} is missing", "write " + _description(where))
+            self._add(where, f"{where[-1]} is missing", "write " + _description(self.model, where))
         else:
-            what, remedy = _explained(kind, context, detail["input"], where)
+            what, remedy = _explained(self.model, kind, context, detail["input"], where)
             self._add(where, self._about(where, what), remedy)
 
     def _about(self, where: Where, what: str) -> str:
@@ -196,7 +205,9 @@ def _with_message(manifest: Manifest) -> Manifest:
 # ---- messages for the errors that pydantic finds ----
 
 
-def _explained(kind: str, context: Mapping[str, Any], value: object, where: Where) -> tuple[str, str]:
+def _explained(
+    model: type[Manifest], kind: str, context: Mapping[str, Any], value: object, where: Where
+) -> tuple[str, str]:
     """What is wrong with a value (text that follows the value), and what to do."""
     if kind == "wrong":
         return context["what"], context["remedy"]
@@ -210,7 +221,7 @@ def _explained(kind: str, context: Mapping[str, Any], value: object, where: Wher
     }
     if kind in bounds:
         what, remedy = bounds[kind]
-        return what, f"write {remedy} {_bound(next(iter(context.values())), where)}"
+        return what, f"write {remedy} {_bound(model, next(iter(context.values())), where)}"
     if kind == "tuple_type" and len(where) == 1:
         return f"is {kind_of(value)}, not a list of tables", f"write [[{where[0]}]], with two brackets"
     expected = {"string_type": "text", "tuple_type": "a list", "path_type": "a path"}
@@ -218,32 +229,32 @@ def _explained(kind: str, context: Mapping[str, Any], value: object, where: Wher
     return f"is {kind_of(value)}, not {wanted}", f"write {wanted}"
 
 
-def _bound(bound: float, where: Where) -> str:
+def _bound(model: type[Manifest], bound: float, where: Where) -> str:
     if where[-1] in ("time", "queue_wait", "delay", "wait", "acknowledge"):
         return format_duration(bound)
-    return format_size(int(bound)) if bound >= 65536 and _is_size(where) else str(bound)
+    return format_size(int(bound)) if bound >= 65536 and _is_size(model, where) else str(bound)
 
 
-def _is_size(where: Where) -> bool:
-    table = _table_at(where[:-1])
+def _is_size(model: type[Manifest], where: Where) -> bool:
+    table = _table_at(model, where[:-1])
     field = table.model_fields.get(str(where[-1])) if table else None
     return field is not None and any(isinstance(one, ValueKind) and one.text == "size" for one in field.metadata)
 
 
-def _known_keys(where: Where) -> str:
-    table = _table_at(where[:-1])
+def _known_keys(model: type[Manifest], where: Where) -> str:
+    table = _table_at(model, where[:-1])
     return closest(str(where[-1]), table.model_fields if table else (), "the keys here are")
 
 
-def _description(where: Where) -> str:
-    table = _table_at(where[:-1])
+def _description(model: type[Manifest], where: Where) -> str:
+    table = _table_at(model, where[:-1])
     field = table.model_fields.get(str(where[-1])) if table else None
     return (field and field.description) or "it"
 
 
-def _table_at(where: Where) -> type[BaseModel] | None:
+def _table_at(model: type[Manifest], where: Where) -> type[BaseModel] | None:
     """The class of the table at a position; None where there is no table."""
-    table: type[BaseModel] = Manifest
+    table: type[BaseModel] = model
     for part in where:
         field = table.model_fields.get(str(part))
         if field is not None:  # an index of a list, or a name in a table of tables, stays in the same class

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -475,6 +475,9 @@ class GrantedFile(Table):
 class Guest(Table):
     """A Wasm module and what it is granted."""
 
+    #: The tables of capabilities that it may have besides, as dataclasses by name (`grant_tables`).
+    grant_kinds: ClassVar[Mapping[str, type[Any]]] = {}
+
     module: File = Field(description="the .wasm file")
     sha256: Digest | None = Field(default=None, description="pin: the file must have this digest")
     calling: Literal["bindgen", "command"] = Field(
@@ -593,6 +596,15 @@ class Guest(Table):
             scratch_path=self.scratch_path,
             reply_file=self.reply_file,
         )
+
+    def capabilities(self) -> tuple[Any, ...]:
+        """What its tables of capabilities grant: the dataclasses that these tables were made of."""
+        found = []
+        for name, kind in self.grant_kinds.items():
+            table: Table | None = getattr(self, name)
+            if table is not None:
+                found.append(kind(**{key: getattr(table, key) for key in type(table).model_fields}))
+        return tuple(found)
 
 
 class Invoke(Table):

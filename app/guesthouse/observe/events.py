@@ -16,9 +16,6 @@ import structlog
 from guesthouse.dispatch.attempts import digest
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
 
-TIMES = ("queued", "guest", "host", "inference", "total")
-"""The seconds in a `Cost`."""
-
 _log = structlog.get_logger("guesthouse.events")
 _events = logging.getLogger("guesthouse.events")
 
@@ -104,7 +101,7 @@ def _origin(failure: Failure) -> BaseException | None:
 def fields(cost: Cost) -> dict[str, float | int]:
     """A cost for a log line: seconds as milliseconds, with the unit in the name."""
     return {
-        **{f"{name}_ms": round(getattr(cost, name) * 1000, 3) for name in TIMES},
+        **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in cost.times().items()},
         "memory": cost.memory,
         "host_memory": cost.host_memory,
     }

@@ -27,6 +27,7 @@ from guesthouse.manifest import Manifest
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import ReloadOutcome
+from guesthouse_abi.services import Log
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BYTES = tuple(65536.0 * 4**power for power in range(9))  # 64 KiB to 4 GiB
@@ -37,7 +38,7 @@ _PARTS: tuple[tuple[str, str, Sequence[float], Callable[[Cost], float]], ...] = 
     ("event_seconds", "Waiting for a slot, and in it.", SECONDS, lambda cost: cost.queued + cost.total),
     ("event_queued_seconds", "Waiting for a slot.", SECONDS, lambda cost: cost.queued),
     ("event_guest_seconds", "In the guest's own code and the engine's.", SECONDS, lambda cost: cost.guest),
-    ("event_host_seconds", "In host functions, without inference.", SECONDS, lambda cost: cost.host),
+    ("event_host_seconds", "In host functions, without capabilities.", SECONDS, lambda cost: cost.host),
     ("event_inference_seconds", "In models, waiting for a batch included.", SECONDS, lambda cost: cost.inference),
     ("guest_memory_bytes", "The guest's linear memory when it ended.", BYTES, lambda cost: cost.memory),
     ("host_memory_bytes", "The most that the host held for the event.", BYTES, lambda cost: cost.host_memory),
@@ -74,6 +75,7 @@ class _Series:
         self.events = 0
         self.failures = dict.fromkeys(Reason, 0)
         self.parts = [Histogram(bounds) for _, _, bounds, _ in _PARTS]
+        self.spent: dict[str, Histogram] = {}  # by capability: no more than there are
 
     def count(self, cost: Cost | None, reason: Reason | None) -> None:
         with self.lock:
@@ -83,6 +85,10 @@ class _Series:
             if cost is not None:
                 for histogram, (_, _, _, value) in zip(self.parts, _PARTS, strict=True):
                     histogram.add(value(cost))
+                for capability, seconds in cost.spent.items():
+                    if capability not in self.spent:
+                        self.spent[capability] = Histogram(SECONDS)
+                    self.spent[capability].add(seconds)
 
 
 class _Runs:
@@ -165,7 +171,10 @@ class Metrics(Collector):
     # ---- when it is asked for ----
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, with a series for each guest or model, also where nothing was counted yet."""
+        """All metrics, with a series for each guest or model, also where nothing was counted yet.
+
+        One metric has no series until an event has called the capability that the series names.
+        """
         yield from self._events()
         yield from self._guests()
         yield from self._models()
@@ -189,6 +198,11 @@ class Metrics(Collector):
         events = CounterMetricFamily("guesthouse_events", "Events that ended, well or not.", labels=_EVENT)
         failures = CounterMetricFamily("guesthouse_failures", "Events that failed.", labels=(*_EVENT, "reason"))
         parts = [HistogramMetricFamily(f"guesthouse_{name}", text, labels=_EVENT) for name, text, _, _ in _PARTS]
+        spent = HistogramMetricFamily(
+            "guesthouse_event_capability_seconds",
+            "In what the guest called of the host's, inference included, for events that did.",
+            labels=(*_EVENT, "capability"),
+        )
         with self._lock:
             series = list(self._series.items())
         for (guest, trigger), one in series:
@@ -199,7 +213,9 @@ class Metrics(Collector):
                     failures.add_metric((*labels, reason.value), count)
                 for histogram, family in zip(one.parts, parts, strict=True):
                     histogram.add_to(family, labels)
-        return iter((events, failures, *parts))
+                for capability, histogram in one.spent.items():
+                    histogram.add_to(spent, (*labels, capability))
+        return iter((events, failures, *parts, spent))
 
     def _of_reloads(self) -> Iterable[Metric]:
         reloads = CounterMetricFamily("guesthouse_reloads", "Reloads of the manifest.", labels=["outcome"])
@@ -223,7 +239,7 @@ class Metrics(Collector):
         yield _gauge("queue_length", "Events that wait for it now.", guests, lambda g: g.slots.queued)
         dropped = CounterMetricFamily("guesthouse_log_lines_dropped", "Its lines that were too many.", labels=["guest"])
         for name, guest in guests.items():
-            log = guest.services.log
+            log = guest.services[Log]
             dropped.add_metric([name], log.dropped if isinstance(log, GuestLog) else 0)
         yield dropped
         ended = CounterMetricFamily("guesthouse_workers_ended", "Its processes that were replaced.", labels=["guest"])

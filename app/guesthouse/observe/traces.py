@@ -37,6 +37,10 @@ _W3C = TraceContextTextMapPropagator()
 _log = logging.getLogger(__name__)
 
 
+# What a capability's calls are calls of, where that has a name of its own.
+_SUBJECTS = {"inference": "guesthouse.model"}
+
+
 class TracesError(Faults):
     """Traces cannot be sent as they were asked for."""
 
@@ -120,8 +124,9 @@ class _Handler:
             self._child(span, "queue", cost.began - cost.queued, cost.began, zero)
         memory = {"guesthouse.memory": cost.memory, "guesthouse.host_memory": cost.host_memory}
         run = self._child(span, "run", cost.began, cost.began + cost.total, zero, memory)
-        for model, began, ended in cost.runs:
-            self._child(run, f"inference {model}", began, ended, zero, {"guesthouse.model": model})
+        for capability, subject, began, ended in cost.calls:
+            attribute = _SUBJECTS.get(capability, "guesthouse.subject")
+            self._child(run, f"{capability} {subject[:TEXT]}", began, ended, zero, {attribute: subject[:TEXT]})
 
     def _child(
         self,

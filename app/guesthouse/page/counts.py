@@ -198,8 +198,7 @@ def percentile(bins: Sequence[int], part: float) -> float | None:
 
 def milliseconds(cost: Cost) -> dict[str, Json]:
     """The times of a cost in milliseconds, by the names of its parts."""
-    names = (*PARTS, "total")
-    return {name: _ms(getattr(cost, name)) for name in names}
+    return {name: _ms(seconds) for name, seconds in cost.times().items()}
 
 
 def _ms(seconds: float) -> float:

@@ -31,6 +31,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import Reloads
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.services import Log
 
 CALLER = "dapr-caller-app-id"
 CALL = "guesthouse-call"  # the header that names a call; the name cannot be guessed
@@ -167,7 +168,7 @@ class HostMethods:
 
     def _details(self, plan: Plan, name: str) -> dict[str, Json]:
         """All that is known of one guest: its part of the status, and what is too much for every status."""
-        guest, log = plan.guests[name], plan.guests[name].services.log
+        guest, log = plan.guests[name], plan.guests[name].services[Log]
         return {
             **self._guest(plan, name),
             "isolation": guest.config.isolation,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guesthouse.engine.base import EngineError
+from guesthouse.guests.capabilities.capability import import_modules, services_of
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
 from guesthouse.guests.log import KEPT, GuestLog
@@ -25,7 +26,7 @@ from guesthouse.plan.plan import Host, Plan, PlanFaults
 from guesthouse.plan.routes import Routes
 from guesthouse.plan.tokens import TokenFault, tokens_of
 from guesthouse.system.stamps import digest_of
-from guesthouse_abi.services import Services
+from guesthouse_abi.services import Inference, Log, Services
 
 
 def model_config(name: str, model: written.Model) -> ModelConfig:
@@ -92,19 +93,25 @@ def _build(
         keys = ()
     known = {guest.code.artefact: guest.code for guest in previous.guests.values()} if previous is not None else {}
     shelf = Shelf(guest.granted for guest in previous.guests.values()) if previous is not None else Shelf()
+    keep = KEPT if manifest.page.apps else 0
+    hosts = {**host.services, "inference": models, "log": lambda config: _log(config, previous, keep)}
+    modules = import_modules(host.capabilities)
     loaded: list[_Loaded] = []
     for name, guest in manifest.guests.items():
         if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
             continue
         config = guest_config(name, guest, manifest.isolation_of(guest), keys)
-        services = Services(models, _log(config, previous, KEPT if manifest.page.apps else 0))
+        faults += _not_provided(config, host)
+        services = services_of(host.capabilities, hosts, config)
         granted = Granted()
         try:
             granted = _granted(config, shelf)
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
-            loaded.append(_Loaded(config, load_code(config, host.engine, host.cache, known), services, granted))
+            loaded.append(
+                _Loaded(config, load_code(config, host.engine, host.cache, known, modules), services, granted)
+            )
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     slots = _slots(previous)
@@ -160,7 +167,7 @@ def _runner(one: _Loaded, host: Host, models: Registry, previous: Plan | None) -
 
 def _same_models(old: Guest, models: Registry) -> bool:
     """Whether all models that the guest may use are the same as in the previous plan."""
-    past = old.services.inference
+    past = old.services[Inference]
     return all(models.named(name) is past.named(name) for name in old.config.grants.models)
 
 
@@ -185,6 +192,15 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
                     remedy = str(error)
                 where = f'guests.{name}.files."{at}"'
                 yield ("guests", name), f"{where} has no sha256, and require_digests is on: {remedy}"
+
+
+def _not_provided(config: GuestConfig, host: Host) -> Iterator[str]:
+    """Faults of a guest's grants for which this process has nothing that could be granted."""
+    for capability in host.capabilities:
+        granted = capability.grant is not None and config.grant(capability.grant) is not None
+        if granted and capability.name not in host.services:
+            name = capability.name
+            yield f"guest {config.name!r}: there is no {name} here that could be granted: leave its table out"
 
 
 def _granted(config: GuestConfig, shelf: Shelf) -> Granted:
@@ -212,6 +228,7 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         least=guest.least,
         files=tuple(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items()),
         signed=Signed(keys, guest.signed_by) if keys else None,
+        capabilities=guest.capabilities(),
     )
 
 
@@ -225,6 +242,7 @@ def _slots(previous: Plan | None) -> dict[str, Slots]:
 def _log(config: GuestConfig, previous: Plan | None, keep: int) -> GuestLog:
     """A guest's log. It is kept where its limit has not changed: a reload must not renew what it may log."""
     guest = previous.guests.get(config.name) if previous is not None else None
-    if guest is not None and isinstance(guest.services.log, GuestLog) and guest.limits.log == config.limits.log:
-        return guest.services.log
+    log = guest.services[Log] if guest is not None else None
+    if guest is not None and isinstance(log, GuestLog) and guest.limits.log == config.limits.log:
+        return log
     return GuestLog(config.name, config.limits.log, keep)

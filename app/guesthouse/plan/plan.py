@@ -14,6 +14,7 @@ from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event
 from guesthouse.faults import Faults
+from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.slots import Slots
@@ -30,11 +31,17 @@ class PlanFaults(Faults):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What all plans of a process share: the engine, the code cache, and the stock of worker processes."""
+    """What all plans of a process share: the engine, the code cache, and the stock of worker processes.
+
+    `capabilities` is what guests may reach. `services` has, by a capability's name, the object of the host that the
+    capability needs and that lives as long as the process (a client of the sidecar, say).
+    """
 
     engine: Engine
     cache: CodeCache
     stock: Stock
+    capabilities: Capabilities = CAPABILITIES
+    services: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

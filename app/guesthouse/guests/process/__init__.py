@@ -1,5 +1,6 @@
-"""Guests in processes of their own: a pool of workers, how they are confined, what goes between them and the server.
+"""Guests in worker processes: which worker answers an event, how workers are confined, what goes to and fro.
 
-`pool` and `services` are the server's side, `worker`, `proxies` and `confine` the worker's, `wire` is both. What a
-worker runs is the same sandbox as in a thread (`guests/sandbox.py`); here is only how it gets there.
+In the server are `stock` (workers that no guest has yet), `pool` (those of one guest), `remote` (one worker) and
+`answers` (to its questions). In the worker are `worker`, `confine` and `syscalls`. Both have `wire`, `codec` and
+`sealed`. A worker runs the same sandbox as a thread does (`guests/sandbox.py`); here is only how events get there.
 """

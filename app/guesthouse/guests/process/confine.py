@@ -1,7 +1,7 @@
-"""What a worker process gives up: files, sockets, privileges, system calls, memory, its place in the scheduler's line.
+"""What a worker process gives up: files, sockets, privileges, system calls, memory, and priority.
 
-It begins with an empty environment and no descriptors but its own (`pool`); here is what it does to itself, before it
-has seen a byte of an event. Numbers are Linux's: prctl(2), setrlimit(2), landlock(7).
+The server starts it with an empty environment and no descriptors but its own (`remote`). Here is what the worker then
+does to itself, before it has read a byte of an event. Numbers are Linux's: prctl(2), setrlimit(2), landlock(7).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 
 from guesthouse.guests.process import syscalls
 
-NICE = 5  # behind the server, which has to answer for all
-DESCRIPTORS = 32
-# Bytes: wasmtime gives guests half of it. wasmer gives all there is, and tells each frame of a stack that is full.
+NICE = 5  # below the server's priority: the server answers for all guests
+DESCRIPTORS = 32  # that a worker may have open
+# Bytes of stack. wasmtime gives a guest half of them. wasmer gives all, and when they are full it lists every call.
 STACK = 1 << 20
 SLACK = 64 << 20  # bytes of memory beyond what is accounted for
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on all architectures
 _VERSION_FLAG = 1
-# All that each version of Landlock can forbid (linux/landlock.h): files, then TCP, then what reaches other processes.
+# What each version of Landlock can forbid (linux/landlock.h): files, from 4 on TCP, from 6 on reaching other processes.
 _FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 _TCP, _TCP_FROM = 0b11, 4
 _SCOPES = 0b11
@@ -33,11 +33,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Orphaned(Exception):
-    """The server is gone already."""
+    """The server has ended already."""
 
 
 def at_start(parent: int) -> None:
-    """Before anything is loaded. Raises `Orphaned`, `OSError`."""
+    """What a worker gives up before it loads anything. Raises `Orphaned`, `OSError`."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise Orphaned
@@ -53,19 +53,20 @@ def at_start(parent: int) -> None:
 
 
 def when_loaded(memory: int) -> list[str]:
-    """When all is loaded and no file is needed any more: `memory` is the bytes that events may take on top.
+    """What a worker gives up when all is loaded and it needs no file any more.
 
-    Returns what the kernel could not do, for people; empty where all holds.
+    `memory` is how many bytes events may take on top of what it has now. Returns what the kernel could not do, for
+    people; empty where it did everything.
     """
-    # Never RLIMIT_AS: engines reserve address space that they do not use.
+    # Not RLIMIT_AS: engines reserve much address space that they do not use.
     _lower(resource.RLIMIT_DATA, _data() + memory + SLACK)
-    _prctl(_PR_SET_DUMPABLE, 0)  # no other process of the same user looks into this one
+    _prctl(_PR_SET_DUMPABLE, 0)  # other processes of the same user cannot look into this one
     version = _landlock_version()
     return _lacking(version if _landlock(version) else 0, syscalls.restrict())
 
 
 def lacking() -> list[str]:
-    """What the kernel cannot do of that, without doing anything."""
+    """What `when_loaded` would return, without doing it."""
     return _lacking(_landlock_version(), syscalls.available())
 
 
@@ -87,7 +88,7 @@ def _lower(limit: int, most: int) -> None:
 
 
 def _data() -> int:
-    """Bytes that count for RLIMIT_DATA now."""
+    """How many bytes of this process count for RLIMIT_DATA now."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
@@ -100,7 +101,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _landlock_version() -> int:
-    """Of the kernel; 0 where it has none."""
+    """The kernel's version of Landlock; 0 where it has none."""
     if platform.machine() not in ("x86_64", "aarch64"):
         return 0
     version = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION_FLAG))
@@ -108,7 +109,7 @@ def _landlock_version() -> int:
 
 
 def _landlock(version: int) -> bool:
-    """Forbid every file and TCP port, by a ruleset without a rule."""
+    """Forbid every file and TCP port, by a ruleset that allows none; whether that is so now."""
     if version < 1:
         return False
     rules = (ctypes.c_uint64 * 3)(

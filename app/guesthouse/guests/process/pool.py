@@ -1,8 +1,8 @@
-"""The worker processes of one guest: taken from the stock when events come, ended when they were idle for long.
+"""The worker processes of one guest: taken from the stock when events come, ended when they have been idle for long.
 
-Whatever a worker does costs its own event at most: that fails, with a text that says so, and the next event has another
-worker. A worker ends an event at its deadline itself where its engine can; one that does not is killed a moment later.
-One process as such is `remote`'s matter, those that are no guest's yet are `stock`'s.
+Whatever a worker does, it costs no more than its own event: that fails with a text that says so, and another worker
+answers the next one. A worker ends an event at its deadline itself where its engine can; one that does not is killed a
+moment later. What one worker is, is said in `remote`; workers that no guest has yet are in `stock`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _log = structlog.get_logger("guesthouse.workers")
 
 
 class Pool:
-    """A `guest.Runner`: as many workers as the guest has events at once, and `least` of them always.
+    """A `guest.Runner` with as many workers as its guest has events at once, and always at least `least`.
 
-    For any number of threads, of which as many call as the guest has slots.
+    For any number of threads; as many call at once as the guest has slots.
     """
 
     def __init__(
@@ -40,16 +40,20 @@ class Pool:
         self._stock = stock
         self._most = max(config.limits.concurrency, config.least)
         self._changed = threading.Condition(threading.Lock())
-        self._idle: deque[tuple[Worker, float]] = deque()  # and since when, by `monotonic`; the one used last first
-        self._count = 0  # idle, at work, or about to be the guest's
-        self._holders = 1
+        # Workers that wait for an event, and since when (`monotonic`); the one that was used last comes first.
+        self._idle: deque[tuple[Worker, float]] = deque()
+        self._count = 0  # of workers: idle, at work, or about to become the guest's
+        self._holders = 1  # guests of plans that use this pool
         self._closed = False
         self.replaced = replaced or Tally()
         self.setup = Setup(config, code.sha256, Artefact(code.artefact), granted)
         self._forget = stock.sweep(self._sweep)
 
     def wait(self) -> str:
-        """Until `least` workers are there; returns why they are not. Whether the guest loads, `Stock.try_out` says."""
+        """Wait until `least` workers are there; returns why they are not, or an empty text.
+
+        It does not say whether the guest can be loaded: `Stock.try_out` does.
+        """
         try:
             self._fill()
         except Failure as failure:
@@ -58,7 +62,7 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that wait for an event."""
+        """The processes of workers that wait for an event."""
         with self._changed:
             return [worker.pid for worker, _ in self._idle]
 
@@ -71,7 +75,7 @@ class Pool:
     def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
         """See `guest.Runner.run`: in a worker, with the services of `guest`, which a later plan may have made anew."""
         worker = self._take(deadline)
-        deadline.tighten(guest.limits.time)  # not before: the wait for a process is none of the guest's time
+        deadline.tighten(guest.limits.time)  # not before: waiting for a process is not part of the guest's time
         began = perf_counter()
         try:
             reply = worker.answer(guest, event, deadline)
@@ -79,16 +83,17 @@ class Pool:
             self._give_back(worker)
             raise
         except WireError as error:
-            how = self._drop(worker)
+            exit_reason = self._drop(worker)
             cost = Cost(total=perf_counter() - began, began=began)
-            raise self._failure(error, how, deadline, cost) from None
+            raise self._failure(error, exit_reason, deadline, cost) from None
         except BaseException:
             self._drop(worker)
             raise
         self._give_back(worker)
         return reply
 
-    def _failure(self, error: WireError, how: str, deadline: Deadline, cost: Cost) -> Failure:
+    def _failure(self, error: WireError, exit_reason: str, deadline: Deadline, cost: Cost) -> Failure:
+        """What became of an event whose worker had to be ended."""
         name = self._config.name
         if isinstance(error, Overdue):
             if deadline.cancelled:
@@ -96,22 +101,25 @@ class Pool:
             text = f"stopped at its deadline (time limit {self._config.limits.time:g} s)"
             return Failure(Reason.DEADLINE, text, name, cost)
         if isinstance(error, Ended):
-            text = f"the process that the guest ran in ended during the event: {how}"
+            text = f"the process that the guest ran in ended during the event: {exit_reason}"
             return Failure(Reason.INTERNAL, text[:TEXT], name, cost)
         return Failure(Reason.INTERNAL, "the process that the guest ran in answered nonsense and was ended", name, cost)
 
     def _take(self, deadline: Deadline) -> Worker:
-        """A worker of the guest's. Raises `Failure`."""
+        """A worker of the guest's that is alive. Raises `Failure`."""
         worker = self._idle_or_none(deadline)
         while worker is not None:
             if worker.alive:
                 return worker
-            self._drop(worker)  # ended while it waited: nothing was lost
+            self._drop(worker)  # it ended while it waited, so no event is lost
             worker = self._idle_or_none(deadline)
         return self._become(deadline)
 
     def _idle_or_none(self, deadline: Deadline) -> Worker | None:
-        """One that waits for an event; None where one more may be taken from the stock, which is counted then."""
+        """A worker that waits for an event; None where another one may be taken from the stock.
+
+        That one is counted already. Raises `Failure`.
+        """
         forget = deadline.on_cancel(self._look_again)
         end = monotonic() + START
         try:
@@ -130,7 +138,7 @@ class Pool:
         raise self._stock.gave_up(self._config.name, deadline)
 
     def _become(self, deadline: Deadline) -> Worker:
-        """A worker of the stock's as one of the guest's, which was counted already. Raises `Failure`."""
+        """Make a worker of the stock one of the guest's; it was counted already. Raises `Failure`."""
         name, worker = self._config.name, None
         try:
             worker = self._stock.take(name, deadline)
@@ -156,33 +164,35 @@ class Pool:
     def _give_back(self, worker: Worker) -> None:
         with self._changed:
             if not self._closed:
-                self._idle.appendleft((worker, monotonic()))  # the one whose memory is warm goes first
+                self._idle.appendleft((worker, monotonic()))  # its memory is warm: it answers the next event
                 self._changed.notify_all()
                 return
         self._let_go(worker)
 
     def _let_go(self, worker: Worker) -> str:
-        how = worker.end()
+        """End a worker; returns how it ended."""
+        exit_reason = worker.end()
         with self._changed:
             self._count -= 1
             self._changed.notify_all()
-        return how
+        return exit_reason
 
     def _drop(self, worker: Worker) -> str:
-        how = self._let_go(worker)
+        """End a worker that has failed, and say so in the log; returns how it ended."""
+        exit_reason = self._let_go(worker)
         with self._changed:
             self.replaced.count += 1
-        said = worker.last_words(how)
-        _log.warning("a worker process ended and is replaced", guest=self._config.name, pid=worker.pid, how=said)
-        return how
+        how = worker.last_words(exit_reason)
+        _log.warning("a worker process ended and is replaced", guest=self._config.name, pid=worker.pid, how=how)
+        return exit_reason
 
     def _sweep(self) -> None:
-        """End workers that were idle for long, let go of those that ended, and see that `least` are there."""
+        """End workers that have been idle for long, replace those that died, and see that `least` are there."""
         limits, now = self._config, monotonic()
         with self._changed:
             over = [one for one in self._idle if not one[0].alive]
             spare = self._count - len(over) - limits.least
-            for one in reversed(self._idle):  # the one that has waited longest first
+            for one in reversed(self._idle):  # beginning with the worker that has waited longest
                 if spare <= 0 or now - one[1] < limits.idle:
                     break
                 if one not in over:
@@ -195,7 +205,7 @@ class Pool:
                 self._let_go(worker)
             else:
                 self._drop(worker)
-        with contextlib.suppress(Failure):  # it was logged, and is tried again with the next look
+        with contextlib.suppress(Failure):  # it is in the log, and the next sweep tries again
             self._fill()
 
     def _fill(self) -> None:
@@ -208,7 +218,7 @@ class Pool:
             self._give_back(self._become(Deadline.after(START)))
 
     def close(self) -> None:
-        """See `guest.Runner.close`: also those at work end, for nobody waits. Closing twice is no error."""
+        """See `guest.Runner.close`. Workers that are at work end with their event. Closing twice is no error."""
         with self._changed:
             self._holders -= 1
             if self._holders > 0 or self._closed:

@@ -1,6 +1,6 @@
-"""One worker process, as the server sees it: started for no guest yet, then a guest's, one event at a time, ended.
+"""One worker process, as the server sees it: its start, its becoming a guest's, its answering events, its end.
 
-Which worker answers which event is the matter of `pool`; how many wait for a guest, that of `stock`.
+Which worker answers which event is decided in `pool`, how many workers wait for a guest in `stock`.
 """
 
 from __future__ import annotations
@@ -13,48 +13,52 @@ import socket
 import subprocess
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TypeVar
 
 from guesthouse.event import Cost, Event, Failure, Reason, Reply
+from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Guest, GuestConfig
-from guesthouse.guests.process import wire
-from guesthouse.guests.process.services import Requests
+from guesthouse.guests.process import codec, wire
+from guesthouse.guests.process.answers import Answers
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
 from guesthouse.system import children
 from guesthouse_abi.calling import cgi
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.spent import Spent
 
 T = TypeVar("T")
 
 GRACE = 0.2  # seconds past its deadline after which a worker is killed
 START = 60.0  # seconds that a worker may take to start, and to become a guest's
 _LOOK = 0.1  # seconds between looks at whether the caller hung up
-_KEPT_OUTPUT = 2000  # bytes of what a worker wrote on standard error that are kept, the last ones
-_HEADERS = cgi.BLOCK // 4  # the shortest has a name, a colon and an end of line
+_KEPT_OUTPUT = 2000  # bytes that are kept of what a worker writes on standard error, the last ones
+_HEADERS = cgi.BLOCK // 4  # of a reply, at most: the shortest header has a name, a colon and an end of line
 _PIPE = 1 << 16  # bytes that a pipe holds
 
 
 class WorkerFault(Exception):
-    """A worker that does not start, or cannot become the guest's. The text is for the operator."""
+    """A worker does not start, or cannot become the guest's. The text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
-    """How workers are started: the engine by its name, the Python that has it, and what is asked of the kernel."""
+class WorkerSpec:
+    """How workers are started."""
 
-    engine: str
+    engine: str  # its name
     pooling: bool
-    interpreter: str
-    confinement: str = "best"  # or "required": a worker that the kernel does not close wholly is none
+    interpreter: str  # the Python that has the engine
+    confinement: str = "best"  # or "required": a worker that the kernel does not close wholly counts as not started
+    #: What guests may reach. The host's own code names them, never a manifest or a guest: workers load their modules.
+    capabilities: Capabilities = CAPABILITIES
 
 
 class Artefact:
-    """A file of compiled code, held open: the descriptor goes with this object."""
+    """A file of compiled code, held open. The descriptor is closed with this object."""
 
     def __init__(self, path: Path) -> None:
         """Raises `OSError`."""
@@ -64,7 +68,7 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What makes a worker a guest's: its settings, its compiled code, its files."""
+    """What a worker needs to become a guest's: the guest's settings, compiled code and files."""
 
     config: GuestConfig
     sha256: str  # of the module
@@ -73,11 +77,8 @@ class Setup:
 
     def payload(self) -> bytes:
         """As the worker reads it, in JSON."""
-        config = asdict(self.config)
-        config["module"] = str(self.config.module)
-        config["signed"] = None  # looked at when it was loaded
-        config["files"] = ()  # read then
-        config["grants"]["models"] = sorted(self.config.grants.models)
+        # The server alone needs these: it has checked the signature, read the files, and looks at the grants.
+        config = codec.encode(replace(self.config, signed=None, files=(), capabilities=()))
         files = self.granted.sealed
         setup = {"sha256": self.sha256, "config": config, "files": None if files is None else files.index}
         return json.dumps(setup).encode()
@@ -91,11 +92,12 @@ class Setup:
 class Worker:
     """One process. Used by one thread at a time."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: WorkerSpec) -> None:
         """Start it; `wait` says when it can be set up. Raises `OSError`."""
-        self._number = 0
-        self._how_it_ended = ""
-        self._output = b""  # on standard error
+        self._capabilities = {capability.name: capability for capability in spec.capabilities}
+        self._number = 0  # of the last event
+        self._exit_reason = ""  # once it has ended
+        self._output = b""  # what it wrote on standard error
         self._channel: Channel | None = None
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -109,17 +111,17 @@ class Worker:
         self.lacking: list[str] = []  # what the kernel does not close to it
 
     def wait(self) -> None:
-        """Until all that workers need is loaded. Raises `WorkerFault`."""
+        """Wait until it has loaded all that every guest needs. Raises `WorkerFault`."""
         self._within_time(lambda: wire.receive_ready(self._socket))
 
     def become(self, setup: Setup) -> None:
-        """Make it the guest's, for good. Raises `WorkerFault`, after which it must be ended."""
+        """Make it the guest's, until it ends. Raises `WorkerFault`; it must be ended then."""
         self._set_up(Kind.SETUP, setup)
 
     def try_out(self, setup: Setup) -> str:
-        """Have it load a guest and forget it again; none of the guest's code runs. Returns what is wrong.
+        """Have it load a guest and forget it again, without running the guest's code. Returns what is wrong.
 
-        Raises `WorkerFault` where the worker itself is, after which it must be ended.
+        Raises `WorkerFault` where something is wrong with the worker itself; it must be ended then.
         """
         frame = self._set_up(Kind.TRY, setup)
         return wire.text(wire.member(frame.head, "text"), TEXT) if frame.kind is Kind.FAULT else ""
@@ -153,7 +155,7 @@ class Worker:
         return frame
 
     def _within_time(self, answer: Callable[[], T]) -> T:
-        """What `answer` returns. Raises `WorkerFault` where the worker takes too long, ends, or says nonsense."""
+        """What `answer` returns. Raises `WorkerFault` where the worker takes too long, ends, or breaks the protocol."""
         try:
             self._socket.settimeout(START)
             return answer()
@@ -172,31 +174,32 @@ class Worker:
     def answer(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
         """Have it answer one event, with the services of `guest`.
 
-        Raises `Failure`; and `WireError`, when it must be ended.
+        Raises `Failure`; and `WireError`, where the worker has broken the protocol and must be ended.
         """
         channel = self._channel
-        assert channel is not None  # it became a guest's
+        assert channel is not None  # `become` made it
         self._number += 1
         number, arena = self._number, channel.arena
         began = perf_counter()
-        head = {"number": number, "at": deadline.at, "event": wire.packed(event)}
+        head = {"number": number, "at": deadline.at, "event": wire.encode_event(event)}
         try:
             channel.send(Kind.EVENT, head, [event.body])
         except TooLong as error:
             raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", guest.name) from None
-        requests = Requests(guest, channel, deadline)
+        answers = Answers(guest, event, deadline, channel, self._capabilities)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
             while (frame := self._next(channel, deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
-                requests.answer(frame)
-            return self._ending(frame, guest, channel, requests, began)
+                answers.answer(frame)
+            return self._ending(frame, guest, answers, began)
         finally:
             forget()
+            answers.close()
             arena.clear()
             self._listen()
 
     def _next(self, channel: Channel, deadline: Deadline) -> Frame:
-        """The next frame. Raises `WireError` when there is none by the deadline."""
+        """The worker's next frame. Raises `WireError`: `Overdue` when none has come by the deadline."""
         hung_up = 0.0
         while True:
             left = deadline.at - monotonic() + GRACE
@@ -210,31 +213,31 @@ class Worker:
                 return channel.receive()
             self._listen()
 
-    def _ending(self, frame: Frame, guest: Guest, channel: Channel, requests: Requests, began: float) -> Reply:
-        cost = _cost(wire.member(frame.head, "cost"), requests, began)
+    def _ending(self, frame: Frame, guest: Guest, answers: Answers, began: float) -> Reply:
+        cost = _cost(wire.member(frame.head, "cost"), answers.spent, began)
         if frame.kind is Kind.REPLY:
             if frame.size > guest.limits.output:
                 raise WireError(f"a reply of {frame.size} bytes")
             kind = wire.text(wire.member(frame.head, "type"), TEXT)
             headers = tuple(_header(pair) for pair in wire.items(wire.member(frame.head, "headers"), _HEADERS))
-            return Reply(channel.arena.bytes(frame.size), kind, guest.name, cost, headers)
+            return Reply(frame.payload(), kind, guest.name, cost, headers)
         reason = wire.text(wire.member(frame.head, "reason"), TEXT)
         if reason not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")
         raise Failure(Reason(reason), wire.text(wire.member(frame.head, "text"), TEXT), guest.name, cost)
 
     def _listen(self) -> None:
-        """Take what it has said on standard error: a worker whose pipe is full would wait for a reader."""
+        """Read what the worker has written on standard error: with a full pipe it would wait for a reader."""
         assert self._process.stderr is not None
         self._output = (self._output + (self._process.stderr.read(_PIPE) or b""))[-_KEPT_OUTPUT:]
 
     def end(self) -> str:
-        """Kill it and let go of all that is its; returns how it ended, for people. The same when called again.
+        """Kill the process and free all that belongs to it; returns how it ended, for people, also when called again.
 
-        What it said itself is not in it: that may be of any event that it has answered, and callers are told this text.
+        Callers are told this text. So nothing of the worker's own words is in it: they may be about another event.
         """
-        if self._how_it_ended:
-            return self._how_it_ended
+        if self._exit_reason:
+            return self._exit_reason
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         code = self._process.wait()
@@ -244,27 +247,28 @@ class Worker:
         self._socket.close()
         if self._channel is not None:
             self._channel.arena.close()
-        how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
-        self._how_it_ended = how
-        return how
+        by_signal = f"it was ended by {signal.Signals(-code).name}" if code < 0 else ""
+        self._exit_reason = by_signal or f"it ended with exit code {code}"
+        return self._exit_reason
 
-    def last_words(self, how: str) -> str:
-        """How it ended with the last line that it said on standard error, for the operator."""
-        said = self._output.decode("utf-8", "replace").strip()
-        return f"{how}: {said.splitlines()[-1]}" if said else how
+    def last_words(self, exit_reason: str) -> str:
+        """How it ended, with the last line that it wrote on standard error, for the operator."""
+        output = self._output.decode("utf-8", "replace").strip()
+        return f"{exit_reason}: {output.splitlines()[-1]}" if output else exit_reason
 
 
 class Overdue(WireError):
-    """A worker did not end its event in time."""
+    """A worker has not ended its event in time."""
 
     def __init__(self) -> None:
         super().__init__("it did not end in time")
 
 
-def _started(spec: Spec, end: int) -> subprocess.Popen[bytes]:
-    worker = "guesthouse.guests.process.worker"
+def _started(spec: WorkerSpec, end: int) -> subprocess.Popen[bytes]:
+    modules = [capability.module for capability in spec.capabilities]
+    arguments = [str(os.getpid()), str(end), spec.engine, str(int(spec.pooling)), *modules]
     process = subprocess.Popen(
-        children.command(spec.interpreter, worker, str(os.getpid()), str(end), spec.engine, str(int(spec.pooling))),
+        children.command(spec.interpreter, "guesthouse.guests.process.worker", *arguments, beside=modules),
         bufsize=0,
         env={},
         cwd="/",
@@ -272,7 +276,7 @@ def _started(spec: Spec, end: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         pass_fds=(end,),
-        start_new_session=True,  # an operator's Ctrl-C is for the server alone: events under way are finished
+        start_new_session=True,  # an operator's Ctrl-C reaches the server alone, which lets events finish
     )
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
@@ -280,25 +284,26 @@ def _started(spec: Spec, end: int) -> subprocess.Popen[bytes]:
 
 
 def _header(pair: object) -> tuple[str, str]:
-    """A header of a reply, as `cgi` lets it through. Raises `WireError`."""
+    """A header of a reply; `cgi` says which a guest may set. Raises `WireError`."""
     name, value = (wire.text(one, cgi.BLOCK) for one in wire.pair(pair))
     if not cgi.may_be_set(name, value):
         raise WireError(f"a header {name[:40]!a} that no guest may set")
     return name, value
 
 
-def _cost(told: object, requests: Requests, began: float) -> Cost:
+def _cost(reported: object, spent: Spent, began: float) -> Cost:
+    """What an event cost: `reported` is what the worker says of it, `spent` what the server measured itself."""
     total = perf_counter() - began
-    inference = requests.inference_seconds
-    values = [wire.number(value) for value in wire.items(told, 4)]
-    own, host, memory, host_memory = values if len(values) == 4 else (0.0, 0.0, 0, 0)
+    in_services = sum(spent.seconds.values())
+    values = [wire.number(value) for value in wire.items(reported, 4)]
+    guest, host, memory, host_memory = values if len(values) == 4 else (0.0, 0.0, 0, 0)
     return Cost(
-        guest=min(own, total),
-        host=max(0.0, min(host, total - inference)),
-        inference=inference,
+        guest=min(guest, total),
+        host=max(0.0, min(host, total - in_services)),
+        spent=spent.seconds,
         total=total,
         memory=int(memory),
         host_memory=int(host_memory),
         began=began,
-        runs=tuple(requests.runs),
+        calls=tuple(spent.calls),
     )

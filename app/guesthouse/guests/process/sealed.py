@@ -1,8 +1,8 @@
-"""A guest's granted files on their way to its worker processes: one piece of memory that nobody can change any more.
+"""A guest's granted files on their way to its worker processes, in memory that nobody can change.
 
-It is a memfd, sealed against writing, growing and shrinking. The server fills it once; each worker gets a descriptor
-that can only be read, and maps it: the pages are the same for all, and count for no worker's limit of memory. Contents
-stand one behind the other, equal ones once; behind them stands the index in JSON: path, place and size of each file.
+The memory is a memfd, sealed against writing, growing and shrinking. The server fills it once. Each worker gets a
+descriptor that can only be read, and maps it: all workers share the pages, which count for no worker's limit of memory.
+The contents follow one another, equal ones once. Behind them is an index in JSON: path, place and size of each file.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 
 class Sealed:
-    """The server's end. `index` is where the index stands, and its size. The memory goes with this object."""
+    """Files in sealed memory, in the server. `index` is the place of their index, and its size.
+
+    The memory is freed with this object.
+    """
 
     def __init__(self, contents: Mapping[str, bytes]) -> None:
         """Raises `OSError` where the system gives no memory or descriptor."""
         filled = os.memfd_create("guesthouse-files", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            places: dict[int, int] = {}  # where a content stands, by its object's identity
+            places: dict[int, int] = {}  # of each content, by the identity of its object
             end, index = 0, []
             for path, content in contents.items():
                 if id(content) not in places:
@@ -35,7 +38,7 @@ class Sealed:
                 index.append((path, places[id(content)], len(content)))
             self.index = (end, _write(filled, json.dumps(index).encode()))
             fcntl.fcntl(filled, fcntl.F_ADD_SEALS, _SEALS)
-            # Opened again: what could be written to cannot be mapped as shared memory everywhere.
+            # Opened again for reading: not every kernel maps a sealed memfd whose descriptor can be written to.
             self.fd = os.open(f"/proc/self/fd/{filled}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(filled)
@@ -50,7 +53,7 @@ def _write(fd: int, data: bytes) -> int:
 
 
 def opened(fd: int, index: tuple[int, int]) -> Files:
-    """The worker's end: the files in the memory behind a descriptor, which may be closed then."""
+    """In a worker: the files in the memory behind a descriptor. The descriptor may be closed then."""
     memory = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
     begin, size = index
     entries = json.loads(bytes(memory[begin : begin + size]))

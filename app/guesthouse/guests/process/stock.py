@@ -1,7 +1,7 @@
-"""Worker processes that are nobody's yet: a few are started ahead, and wait for a guest that needs one.
+"""Worker processes that no guest has yet: a few are started ahead, and wait for a guest that needs one.
 
-All guests in processes share them, and none is started for a guest that has no events. A worker becomes a guest's once
-and stays that guest's until it ends (`pool`); another one is started in its place here.
+All guests share them, and no process is started for a guest that has no events. A worker becomes one guest's and stays
+that guest's until it ends (`pool`); the stock then starts another one in its place.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from time import monotonic
 import structlog
 
 from guesthouse.event import Failure, Reason
-from guesthouse.guests.process.remote import START, Setup, Spec, Worker, WorkerFault
+from guesthouse.guests.process.remote import START, Setup, Worker, WorkerFault, WorkerSpec
 from guesthouse.guests.sandbox import TEXT
 from guesthouse.system.threads import lasting_thread
 from guesthouse_abi.deadline import Deadline
 
 _LONGEST_PAUSE = 5.0  # seconds between two tries to start a worker
-_AT_ONCE = 4  # that are started side by side: the first of them is ready sooner than of more
+_AT_ONCE = 4  # workers that are started side by side: of more, the first would be ready later
 _SWEEP = 0.5  # seconds between looks at workers that wait for an event of their guest
 
 _log = structlog.get_logger("guesthouse.workers")
 
 
 class Stock:
-    """`size` workers that wait, and more while more are asked for. For any number of threads.
+    """Keeps `size` workers waiting, and starts more while more are asked for. For any number of threads.
 
-    Nothing is started before the first `open`.
+    None is started before the first `open`.
     """
 
-    def __init__(self, spec: Spec, size: int) -> None:
+    def __init__(self, spec: WorkerSpec, size: int) -> None:
         self._spec = spec
         self._size = size
         self._changed = threading.Condition()
         self._waiting: deque[Worker] = deque()
         self._starting = 0
-        self._wanted = 0  # callers that wait for one
+        self._wanted = 0  # callers that wait for a worker
         self._fault = ""  # why the last one did not start
         self._pause = 0.0
         self._warned = False
@@ -54,23 +54,23 @@ class Stock:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are nobody's yet."""
+        """The processes that no guest has yet."""
         with self._changed:
             return [worker.pid for worker in self._waiting]
 
     def open(self) -> None:
-        """Begin to start workers, where that has not begun."""
+        """Begin to start workers, unless that has begun."""
         with self._changed:
             if not self._threads and not self._closed:
-                # One thread starts all, and is there to the end: a worker is killed when the thread that started it is
-                # gone (prctl(2)).
+                # One thread starts all workers and runs to the end: the kernel kills a worker when the thread that
+                # started it ends (PR_SET_PDEATHSIG of prctl(2)).
                 self._threads = [
                     lasting_thread("workers-start", self._keep_up, self._ended),
                     lasting_thread("workers-sweep", self._sweep, self._ended),
                 ]
 
     def wait(self) -> str:
-        """Wait until a worker is there; returns why none is."""
+        """Wait until a worker is there; returns why none is, or an empty text."""
         self.open()
         with self._changed:
             self._wanted += 1
@@ -80,7 +80,7 @@ class Stock:
             return "" if self._waiting else self._fault or f"not ready within {START:g} s"
 
     def take(self, guest: str, deadline: Deadline) -> Worker:
-        """A worker that is nobody's yet. Raises `Failure`: DEADLINE, CANCELLED, or FULL when none came in time."""
+        """A worker that no guest has yet. Raises `Failure`: DEADLINE, CANCELLED, or FULL when none came in time."""
         self.open()
         forget = deadline.on_cancel(self._look_again)
         end = monotonic() + START
@@ -105,7 +105,7 @@ class Stock:
             forget()
 
     def try_out(self, setups: Mapping[str, Setup]) -> dict[str, str]:
-        """Have one worker load each guest, without running any of its code; returns what is wrong, by the names."""
+        """Have one worker load each guest, without running the guest's code; returns what is wrong, by the names."""
         if not setups:
             return {}
         if fault := self.wait():
@@ -119,7 +119,7 @@ class Stock:
         return {name: why for name, why in whys.items() if why}
 
     def _warn_of(self, lacking: list[str]) -> None:
-        """Say once what the kernel does not close."""
+        """Log once what the kernel does not close to workers."""
         if lacking and not self._warned:
             self._warned = True
             _log.warning(
@@ -129,7 +129,7 @@ class Stock:
             )
 
     def sweep(self, look: Callable[[], None]) -> Callable[[], None]:
-        """Have `look` called from time to time; returns what ends that."""
+        """Have `look` called from time to time; returns a function that ends that."""
         with self._changed:
             self._sweeps = (*self._sweeps, look)
 
@@ -140,7 +140,7 @@ class Stock:
         return forget
 
     def close(self) -> None:
-        """End the workers that are nobody's. Those of guests end with their pools. Closing twice is no error."""
+        """End the workers that no guest has. Those of guests end with their pools. Closing twice is no error."""
         with self._changed:
             if self._closed:
                 return
@@ -158,7 +158,7 @@ class Stock:
             self._changed.notify_all()
 
     def gave_up(self, guest: str, deadline: Deadline) -> Failure:
-        """Why an event waits for a process no longer."""
+        """The failure of an event that has waited for a process in vain."""
         if deadline.cancelled:
             return Failure(Reason.CANCELLED, "the caller hung up while it waited for a process", guest)
         why = f" (the last did not start: {self._fault})" if self._fault else ""
@@ -170,7 +170,10 @@ class Stock:
         return self._size + self._wanted - len(self._waiting) - self._starting
 
     def _keep_up(self) -> bool:
-        """Start what is missing, after a pause where the last could not be started; False at the end."""
+        """Wait until workers are missing, and start them; False at the end.
+
+        Where the last one could not be started, there is a pause before.
+        """
         with self._changed:
             if self._pause:
                 self._changed.wait_for(lambda: self._closed, self._pause)
@@ -183,7 +186,7 @@ class Stock:
         return True
 
     def _sweep(self) -> bool:
-        """Have the workers replaced that ended while they waited, here and in pools; False at the end."""
+        """Look for workers that died while they waited, here and in pools; False at the end."""
         if self._ended.wait(_SWEEP):
             return False
         with self._changed:
@@ -199,7 +202,7 @@ class Stock:
         return True
 
     def _start(self, count: int) -> None:
-        """Start so many at once; each is there for who waits as soon as it is ready."""
+        """Start `count` workers side by side. Each can be taken as soon as it is ready, whatever the others do."""
         begun: list[Worker] = []
         faults: list[str] = []
         try:
@@ -231,7 +234,7 @@ class Stock:
 
 
 def _fault_of(worker: Worker) -> str:
-    """Wait for a worker that was started; returns why it is not ready."""
+    """Wait until a worker that was started is ready; returns why it is not, or an empty text."""
     try:
         worker.wait()
     except WorkerFault as fault:
@@ -240,7 +243,7 @@ def _fault_of(worker: Worker) -> str:
 
 
 class _Tried:
-    """A worker that loads one guest after the other, and is replaced where it does not survive one."""
+    """Loads one guest after the other in one worker, and takes another worker when that one dies of a guest."""
 
     def __init__(self, stock: Stock) -> None:
         self._stock = stock

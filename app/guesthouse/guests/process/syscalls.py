@@ -1,8 +1,8 @@
-"""The system calls that a worker process may still make once it is a guest's: a filter of the kernel's (seccomp).
+"""The system calls that a worker process may still make once it is a guest's: a filter in the kernel (seccomp).
 
-A list of what is allowed: all else is answered EPERM, so that a library goes on which tries something and can do
-without. What is on it was found by running the tests of guests, under the oldest and the newest Python, with a filter
-that logs (`_REFUSE` as `_LOG`). The filter is a small program
+The filter has a list of allowed calls. Any other call fails with EPERM and does not end the process, for libraries try
+calls that they can do without. The list was found by running the tests of guests, under the oldest and the newest
+Python, with a filter that logs (`_REFUSE` as `_LOG`). The filter is a small program
 (https://www.kernel.org/doc/html/latest/userspace-api/seccomp_filter.html); numbers are those of <asm/unistd.h>.
 """
 
@@ -12,14 +12,14 @@ import ctypes
 import platform
 import struct
 
-_SECCOMP = {"x86_64": 317, "aarch64": 277}  # the call itself, by machine: prctl(2) would restrict one thread alone
+_SECCOMP = {"x86_64": 317, "aarch64": 277}  # seccomp(2), by machine. prctl(2) would restrict one thread alone
 _SET_MODE_FILTER, _GET_ACTION_AVAIL, _ALL_THREADS = 1, 2, 1
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
-_LOG = 0x7FFC0000  # allow it, with a line in the kernel's log
+_LOG = 0x7FFC0000  # allows a call, with a line in the kernel's log
 _ALLOW, _KILL, _REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | 1  # the last: SECCOMP_RET_ERRNO with EPERM
 _NUMBER_AT, _ARCH_AT = 0, 4  # in struct seccomp_data
 
-#: By name: the number on x86-64 and on AArch64; None where that has no such call.
+#: The allowed calls by name, with their numbers on x86-64 and on AArch64; None where that has no such call.
 ALLOWED: dict[str, tuple[int, int | None]] = {
     # the channel to the server, and what is said on standard error
     "read": (0, 63),
@@ -78,27 +78,27 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def program(machine: str) -> bytes | None:
-    """The filter for a machine, as `struct sock_filter`s; None for a machine that it is not written for."""
+    """The filter for a machine, as `struct sock_filter`s; None for a machine whose numbers are not in the list."""
     if machine not in _ARCHITECTURES:
         return None
     architecture, column = _ARCHITECTURES[machine]
     numbers = sorted(number for row in ALLOWED.values() if (number := row[column]) is not None)
     steps = [(_LOAD, 0, 0, _ARCH_AT), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER_AT)]
-    # Each comparison jumps over those that are left and the refusal.
+    # Where a comparison is true, it jumps over those that follow and over the refusal.
     steps += [(_EQUAL, len(numbers) - index, 0, number) for index, number in enumerate(numbers)]
     steps += [(_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
     return b"".join(struct.pack("<HBBI", *step) for step in steps)
 
 
 def available() -> bool:
-    """Whether the kernel has such filters, and this machine is one that they are written for."""
+    """Whether the kernel has such filters, and the list has this machine's numbers."""
     call = _SECCOMP.get(platform.machine())
     action = ctypes.c_uint32(_REFUSE & 0xFFFF0000)
     return call is not None and _libc.syscall(call, _GET_ACTION_AVAIL, 0, ctypes.byref(action)) == 0
 
 
 def restrict() -> bool:
-    """Allow this process no other calls, none of its threads; whether that is so now. Needs `no_new_privs`."""
+    """Allow this process, with all its threads, no other calls; whether that is so now. Needs `no_new_privs`."""
     filters = program(platform.machine())
     if filters is None:
         return False

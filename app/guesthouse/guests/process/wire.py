@@ -1,16 +1,18 @@
 """The protocol between the server and a worker process: frames over a Unix socket, their contents in shared memory.
 
-A frame is one datagram of 16 bytes (`SOCK_SEQPACKET`): version, kind, and the sizes of what lies in the arena, a memfd
-that the server owns and the worker cannot resize (it is sealed): a head of JSON at a fixed place, then a payload (a
-body, tensors one behind the other, a model). One side speaks at a time: what was received is copied out before it is
-looked at, and before anything is answered. Nothing is unpickled. At the end of an event the server clears what its
-frames used.
+A frame is one datagram of 16 bytes (`SOCK_SEQPACKET`): the protocol's version, the frame's kind, and the sizes of its
+head and payload. These two lie in the arena, which is memory that both processes map. The head is JSON at a fixed
+place. The payload follows: a body, a model, or tensors one behind the other. The arena is a memfd; the server makes it
+and seals it, so that the worker cannot resize it.
 
-Before it is a guest's a worker has no arena: it says READY by a frame without contents, and gets its arena with the
-frame SETUP (or TRY), as descriptors beside it (`SCM_RIGHTS`): arena, compiled module, and perhaps files.
+The two sides take turns. Whoever receives a frame copies its contents out of the arena, and only then looks at them and
+answers. Nothing is unpickled. At the end of an event the server clears what its frames used.
 
-Whoever reads checks everything: a guest that broke out of its engine would own the other end. What is said in which
-kind of frame stands with those who say it (`worker`, `proxies`, `services`).
+A worker that no guest has yet has no arena. It sends READY by a frame without contents. The frame SETUP (or TRY) then
+brings the arena, as one of the descriptors beside it (`SCM_RIGHTS`): the arena, the compiled module, and perhaps files.
+
+Each side checks everything that it reads: a guest that broke out of its engine would own the worker. What each kind of
+frame carries is said where it is made: in `worker`, and for questions in the files of `guests/capabilities`.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ from typing import Any
 import numpy as np
 
 from guesthouse.event import Event, Trigger
-from guesthouse_abi.services import Tensor, TensorInfo
+from guesthouse_abi.services import Tensor
 
-VERSION = 2
+VERSION = 3
 HEAD = 1 << 20  # bytes of a head at most
 DIMENSIONS = 32  # of a tensor
 _FRAME = struct.Struct("<HHIQ")
@@ -44,6 +46,8 @@ _DESCRIPTORS = 3  # with a setup at most
 _KEEP = 4 << 20  # bytes of payload whose memory is kept between events, as zeros
 
 Buffer = bytes | bytearray | memoryview
+Layout = tuple[np.dtype[Any], tuple[int, ...]]
+"""A tensor's type and shape."""
 
 #: What tensors may be made of, by numpy's names.
 DTYPES = {
@@ -53,20 +57,18 @@ DTYPES = {
 
 
 class Kind(enum.IntEnum):
-    """What a frame is."""
+    """What a frame is for, and who sends it."""
 
-    SETUP = 1  # server: what guest this is, for good
-    READY = 2  # worker: can be set up; and then, that it was
-    FAULT = 3  # worker: why it cannot
-    EVENT = 4  # server
-    REPLY = 5  # worker: the event's reply
-    FAILURE = 6  # worker: the event's failure
-    MODEL = 7  # worker: a model by name, digest or bytes
-    RUN = 8  # worker: a run of a model
-    LOG = 9  # worker: a line
-    ANSWER = 10  # server: to the three above
-    REFUSAL = 11  # server: the same
-    TRY = 12  # server: load this guest, say whether that went well, and forget it
+    SETUP = 1  # from the server: the guest that this worker runs from now on, until it ends
+    READY = 2  # from the worker: it can be set up; and again when it was
+    FAULT = 3  # from the worker: why it cannot be set up
+    EVENT = 4  # from the server: an event to answer
+    REPLY = 5  # from the worker: the event's reply
+    FAILURE = 6  # from the worker: the event's failure
+    ASK = 7  # from the worker: a question to a capability
+    ANSWER = 8  # from the server: the answer to a question
+    REFUSAL = 9  # from the server: why a question has no answer
+    TRY = 10  # from the server: load this guest, say whether that went well, and forget it
 
 
 class WireError(Exception):
@@ -78,21 +80,21 @@ class Ended(WireError):
 
 
 class TooLong(Exception):
-    """What was to be sent does not fit."""
+    """What was to be sent does not fit into the arena."""
 
 
 class Arena:
-    """The shared memory of one worker. `payload` is the most bytes of a payload."""
+    """The memory that the server shares with one worker. `payload` is how many bytes a payload may have."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self.payload = size - _PAYLOAD_AT
         self._map = mmap.mmap(fd, size)
-        self._head_used = self._used = 0  # bytes of a head, and of a payload, at most since `clear`
+        self._head_used = self._payload_used = 0  # the longest head and payload since `clear`, in bytes
 
     @classmethod
     def create(cls, payload: int) -> Arena:
-        """A new one, which nobody can resize: a page that is gone would kill whoever reads it."""
+        """A new arena, which nobody can resize: a page that is gone would kill the process that reads it."""
         fd = os.memfd_create("guesthouse", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             size = _PAYLOAD_AT + payload
@@ -105,7 +107,7 @@ class Arena:
 
     @classmethod
     def opened(cls, fd: int) -> Arena:
-        """The one behind a descriptor."""
+        """The arena behind a descriptor."""
         return cls(fd, os.fstat(fd).st_size)
 
     def close(self) -> None:
@@ -113,7 +115,7 @@ class Arena:
         os.close(self.fd)
 
     def put(self, head: bytes, payload: Sequence[Buffer]) -> int:
-        """Write both; returns the payload's size. Raises `TooLong`."""
+        """Write a frame's head and payload; returns the payload's size. Raises `TooLong`."""
         size = sum(len(part) for part in payload)
         if len(head) > HEAD or size > self.payload:
             raise TooLong(f"{len(head)} and {size} bytes; at most {HEAD} and {self.payload}")
@@ -126,24 +128,24 @@ class Arena:
         return size
 
     def take(self, head: int, payload: int) -> None:
-        """Note that a frame, of this side or the other, uses so many bytes."""
+        """Note how many bytes a frame uses, whichever side wrote it: `clear` has to overwrite them."""
         self._head_used = max(self._head_used, head)
-        self._used = max(self._used, payload)
+        self._payload_used = max(self._payload_used, payload)
 
     def head(self, size: int) -> bytes:
-        """A copy of the head."""
+        """A copy of a head."""
         return self._map[_HEAD_AT : _HEAD_AT + size]
 
     def bytes(self, size: int) -> bytes:
         """A copy of a payload."""
         return self._map[_PAYLOAD_AT : _PAYLOAD_AT + size]
 
-    def arrays(self, size: int, described: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[Tensor]:
+    def tensors(self, size: int, layouts: Sequence[Layout]) -> list[Tensor]:
         """Copies of the tensors in a payload. Raises `WireError` where they do not fill it exactly."""
-        if sum(math.prod(shape) * dtype.itemsize for dtype, shape in described) != size:
+        if sum(math.prod(shape) * dtype.itemsize for dtype, shape in layouts) != size:
             raise WireError("tensors that do not have the size of their payload")
         arrays, at = [], _PAYLOAD_AT
-        for dtype, shape in described:
+        for dtype, shape in layouts:
             count = math.prod(shape)
             stored = np.dtype(np.uint8) if dtype == np.bool_ else dtype  # any byte may come for a bool
             try:
@@ -154,7 +156,7 @@ class Arena:
         return arrays
 
     def cancel(self, number: int) -> None:
-        """Say that nobody waits for the event of this number any more. From any thread, also when it is closed."""
+        """Tell the worker that nobody waits for event `number` any more. From any thread, also on a closed arena."""
         with contextlib.suppress(ValueError):
             self._map[: _CANCELLED.size] = _CANCELLED.pack(number)
 
@@ -165,26 +167,36 @@ class Arena:
         return number
 
     def clear(self) -> None:
-        """Leave nothing of an event: what its frames used is zeros, and the memory of large payloads is given back."""
-        if self._used > _KEEP:
+        """Leave nothing of an event: overwrite with zeros what its frames used, and give back the memory of a large
+        payload."""
+        if self._payload_used > _KEEP:
             start = (_PAYLOAD_AT + _KEEP) // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(mmap.MADV_REMOVE, start)
-            self._used = start - _PAYLOAD_AT
+            self._payload_used = start - _PAYLOAD_AT
         base = addressof(c_char.from_buffer(self._map))
         memset(base + _HEAD_AT, 0, self._head_used)
-        memset(base + _PAYLOAD_AT, 0, self._used)
-        self._head_used = self._used = 0
+        memset(base + _PAYLOAD_AT, 0, self._payload_used)
+        self._head_used = self._payload_used = 0
 
 
 class Frame:
-    """One that was received: its kind, its head, and the size of its payload."""
+    """A frame that was received. Its payload is read from the arena, so before the next frame is sent or received."""
 
-    __slots__ = ("head", "kind", "size")
+    __slots__ = ("_arena", "head", "kind", "size")
 
-    def __init__(self, kind: Kind, head: Any, size: int) -> None:
+    def __init__(self, kind: Kind, head: Any, size: int, arena: Arena) -> None:
         self.kind = kind
         self.head = head
-        self.size = size
+        self.size = size  # of the payload, in bytes
+        self._arena = arena
+
+    def payload(self) -> bytes:
+        """A copy of the payload."""
+        return self._arena.bytes(self.size)
+
+    def tensors(self, layouts: Sequence[Layout]) -> list[Tensor]:
+        """Copies of the tensors that are the payload. Raises `WireError` where they do not fill it exactly."""
+        return self._arena.tensors(self.size, layouts)
 
 
 class Channel:
@@ -205,12 +217,12 @@ class Channel:
         return self._read(_receive(self.socket, 0)[0])
 
     def _read(self, raw: bytes) -> Frame:
-        kind, head, size = _unpacked(raw)
+        kind, head, size = _decode_frame(raw)
         if head > HEAD or size > self.arena.payload:
             raise WireError(f"a frame with {head} and {size} bytes")
         self.arena.take(head, size)
         try:
-            return Frame(kind, json.loads(self.arena.head(head)), size)
+            return Frame(kind, json.loads(self.arena.head(head)), size, self.arena)
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame that cannot be read: {error}") from None
 
@@ -220,18 +232,24 @@ class Channel:
 
 
 def send_ready(end: socket.socket) -> None:
-    """Of a worker that is nobody's yet: it can be set up. Raises `Ended`."""
+    """In a worker that no guest has yet: say that it can be set up. Raises `Ended`."""
     _send(end, _FRAME.pack(VERSION, Kind.READY, 0, 0), ())
 
 
 def receive_ready(end: socket.socket) -> None:
-    """Wait for that. Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says."""
-    if _unpacked(_receive(end, 0)[0]) != (Kind.READY, 0, 0):
-        raise WireError("a first frame that says something else than that it is ready")
+    """In the server: wait until a worker has sent that.
+
+    Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says.
+    """
+    if _decode_frame(_receive(end, 0)[0]) != (Kind.READY, 0, 0):
+        raise WireError("a first frame that is not READY")
 
 
 def receive_setup(end: socket.socket) -> tuple[Channel, Frame, list[int]]:
-    """Of a worker that is nobody's yet: SETUP or TRY, the channel that it came with, and its other descriptors."""
+    """In a worker that no guest has yet: the next frame, which is SETUP or TRY.
+
+    With it the channel that goes on from there, and the descriptors that came besides the arena's.
+    """
     raw, (arena, *others) = _receive(end, _DESCRIPTORS)
     channel = Channel(end, Arena.opened(arena))
     return channel, channel._read(raw), others
@@ -262,7 +280,7 @@ def _receive(end: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
     return raw, received
 
 
-def _unpacked(raw: bytes) -> tuple[Kind, int, int]:
+def _decode_frame(raw: bytes) -> tuple[Kind, int, int]:
     """The kind of a frame, and the sizes of its head and payload."""
     if len(raw) != _FRAME.size:
         raise WireError(f"a frame of {len(raw)} bytes")
@@ -303,13 +321,21 @@ def items(value: object, most: int) -> list[Any]:
     return value
 
 
-def described(tensor: Tensor) -> list[object]:
-    """A tensor's type and shape."""
+def pair(value: object) -> list[Any]:
+    """A list of two. Raises `WireError`."""
+    both = items(value, 2)
+    if len(both) != 2:
+        raise WireError("a pair that is none")
+    return both
+
+
+def encode_layout(tensor: Tensor) -> list[object]:
+    """A tensor's type and shape, in JSON."""
     return [tensor.dtype.str, list(tensor.shape)]
 
 
-def description(value: object) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """What `described` made. Raises `WireError`."""
+def decode_layout(value: object) -> Layout:
+    """What `encode_layout` wrote. Raises `WireError`."""
     kind, shape = pair(value)
     dtype = DTYPES.get(text(kind, 8))
     if dtype is None:
@@ -320,35 +346,13 @@ def description(value: object) -> tuple[np.dtype[Any], tuple[int, ...]]:
     return dtype, tuple(sizes)
 
 
-def pair(value: object) -> list[Any]:
-    """A list of two. Raises `WireError`."""
-    both = items(value, 2)
-    if len(both) != 2:
-        raise WireError("a pair that is none")
-    return both
-
-
-def contents(tensor: Tensor) -> memoryview:
+def bytes_of(tensor: Tensor) -> memoryview:
     """A tensor's bytes."""
     return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
-def told(info: TensorInfo) -> list[object]:
-    """An input or output of a model."""
-    shape = None if info.shape is None else list(info.shape)
-    return [info.name, None if info.dtype is None else info.dtype.str, shape, info.kind, info.optional]
-
-
-def understood(value: Sequence[Any]) -> TensorInfo:
-    """What `told` made."""
-    name, dtype, shape, kind, optional = value
-    sizes = None if shape is None else tuple(shape)
-    return TensorInfo(name, None if dtype is None else np.dtype(dtype), sizes, kind, optional)
-
-
-def packed(event: Event) -> dict[str, object]:
-    """An event without its body."""
-    metadata: Mapping[str, str] = event.metadata
+def encode_event(event: Event) -> dict[str, object]:
+    """An event without its body, in JSON."""
     return {
         "trigger": event.trigger.value,
         "name": event.name,
@@ -357,10 +361,10 @@ def packed(event: Event) -> dict[str, object]:
         "query": event.query,
         "path": event.path,
         "id": event.id,
-        "metadata": dict(metadata),
+        "metadata": dict(event.metadata),
     }
 
 
-def unpacked(head: Mapping[str, Any], body: bytes) -> Event:
-    """What `packed` made."""
+def decode_event(head: Mapping[str, Any], body: bytes) -> Event:
+    """What `encode_event` wrote, with its body."""
     return Event(**{**head, "trigger": Trigger(head["trigger"]), "body": body})

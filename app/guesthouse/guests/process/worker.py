@@ -1,26 +1,27 @@
-"""The worker process: nobody's at first, then one guest's, one event at a time, each in a fresh sandbox, to its end.
+"""The worker process: at first of no guest, then one guest's until it ends, one event at a time in a fresh sandbox.
 
-Started by `stock` with an empty environment and one descriptor, the socket; the others come with the guest (`wire`). It
-knows no gRPC, no ONNX Runtime, no manifest (an import contract says so): what a guest reaches of the host is asked of
-the server.
+`stock` starts it with an empty environment and one descriptor, its end of a socket; the other descriptors come with the
+guest (`wire`). It loads no gRPC, no ONNX Runtime and no manifest (an import contract says so): what a guest reaches
+outside itself, the worker asks the server for (`guests/capabilities`).
 
 =====================  ================================================================================================
 received               answered
 =====================  ================================================================================================
 (nothing)              READY, when all is loaded that every guest needs
 TRY {}, setup          READY {"lacking"} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
-SETUP {}, setup        READY {"lacking"}, or FAULT {"text"} and the end
+SETUP {}, setup        READY {"lacking"}; or FAULT {"text"}, after which the worker ends
 EVENT {"number",       REPLY {"cost", "type", "headers"} with the body, or FAILURE {"reason", "text", "cost"}; before
-"at", "event"}, body   that any number of questions (`proxies`)
+"at", "event"}, body   that any number of ASK [capability, question, arguments], each answered by the server
 =====================  ================================================================================================
 
-`lacking` is what the kernel cannot close (`confine`).
-A setup is JSON: `config`, `sha256` of the module, and `files`, where the index of the granted files is.
+`lacking` is what the kernel cannot close (`confine`). A setup is JSON: `config` (the guest's settings, `codec`),
+`sha256` of the module, and `files`, which says where the index of the granted files is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -36,34 +37,33 @@ from guesthouse.engine import open_engine
 from guesthouse.engine.base import PAGE, Engine, EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
+from guesthouse.guests.capabilities.capability import Ask, Capabilities, import_modules
 from guesthouse.guests.files import NOTHING, Granted
 from guesthouse.guests.guest import Guest, GuestConfig, code_in_worker
-from guesthouse.guests.process import confine, sealed
-from guesthouse.guests.process.proxies import RemoteInference, RemoteLog
+from guesthouse.guests.process import codec, confine, sealed
 from guesthouse.guests.process.wire import (
     Arena,
     Channel,
     Ended,
     Kind,
     TooLong,
+    decode_event,
     receive_setup,
     send_ready,
-    unpacked,
 )
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.system import malloc
 from guesthouse_abi.deadline import Deadline
-from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.pictures import ALL_FORMATS
 from guesthouse_abi.services import Services
 from guesthouse_abi.sessions.model_lookup import KNOWN_BLOBS
 
-_INSTANCES = 2  # of the engine: one at work, and one on its way out
-_KNOWN = 64 << 20  # bytes of model files that a guest embeds, remembered from one event to the next
+_INSTANCES = 2  # that the engine has room for: one at work, and one that is being freed
+_KNOWN = 64 << 20  # bytes of model files that the guest embeds and that are remembered from one event to the next
 
 
 class _SharedDeadline(Deadline):
-    """An event's deadline, and whether the server says that it was cancelled. The clock is the machine's own."""
+    """An event's deadline, which the server alone may cancel. Both processes read the machine's own clock."""
 
     __slots__ = ("_arena", "_number")
 
@@ -77,11 +77,11 @@ class _SharedDeadline(Deadline):
 
     @cancelled.setter
     def cancelled(self, value: bool) -> None:
-        """Only the server decides that."""
+        """Nothing: only the server decides that."""
 
 
 class _Engines:
-    """The engine by how much memory a guest may have: guests that are tried one after the other share it."""
+    """One engine for each limit of memory, so that guests with the same limit, tried one after the other, share it."""
 
     def __init__(self, name: str, pooling: bool) -> None:
         self._name, self._pooling = name, pooling
@@ -97,37 +97,26 @@ class _Engines:
             engine.close()
 
 
-def _guest(engines: _Engines, setup: Mapping[str, Any], channel: Channel, descriptors: Sequence[int]) -> Guest:
+def _guest(
+    engines: _Engines,
+    capabilities: Capabilities,
+    setup: Mapping[str, Any],
+    channel: Channel,
+    descriptors: Sequence[int],
+) -> Guest:
     """The guest of a setup."""
     module, *files = descriptors
-    config = setup["config"]
-    grants, limits = config["grants"], Limits(**config["limits"])
+    config: GuestConfig = codec.decode(GuestConfig, setup["config"])
     granted = Granted(sealed.opened(files[0], setup["files"])) if files else NOTHING
-    config = GuestConfig(
-        **{
-            **config,
-            "module": Path(config["module"]),
-            "limits": limits,
-            "files": (),
-            "grants": Grants(
-                **{
-                    **grants,
-                    "models": frozenset(grants["models"]),
-                    "aliases": tuple((alias, model) for alias, model in grants["aliases"]),
-                    "env": tuple((name, value) for name, value in grants["env"]),
-                    "args": tuple(grants["args"]),
-                }
-            ),
-        }
-    )
     artefact = Path(f"/proc/self/fd/{module}")
-    code = code_in_worker(config, mapped(engines.engine_for(limits.memory), artefact), setup["sha256"], artefact)
-    services = Services(RemoteInference(channel), RemoteLog(channel))
+    mapping = mapped(engines.engine_for(config.limits.memory), artefact)
+    code = code_in_worker(config, mapping, setup["sha256"], artefact, import_modules(capabilities))
+    services = Services({one.protocol: one.remote(Ask(channel, one)) for one in capabilities})
     return Guest(config, code, Sandbox(code.linked(), code.caller), services, granted=granted)
 
 
 def _warm_up(engine: str, pooling: bool) -> None:
-    """Have all loaded that is loaded when it is first used: no file can be opened later."""
+    """Load now what libraries would load when they are first used: no file can be opened later."""
     open_engine(engine, EngineConfig(1, PAGE, pooling)).close()
     for kind in ALL_FORMATS:
         picture = io.BytesIO()
@@ -144,7 +133,7 @@ def _cost(cost: Cost | None) -> list[float]:
 def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes) -> None:
     deadline = _SharedDeadline(head["at"], channel.arena, head["number"])
     try:
-        reply = guest.runner.run(guest, unpacked(head["event"], body), deadline)
+        reply = guest.runner.run(guest, decode_event(head["event"], body), deadline)
         head = {"cost": _cost(reply.cost), "type": reply.content_type, "headers": reply.headers}
         channel.send(Kind.REPLY, head, [reply.body])
     except Failure as failure:
@@ -153,13 +142,13 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
         channel.send(Kind.FAILURE, {"reason": Reason.BAD_REPLY.value, "text": str(error), "cost": []})
 
 
-def serve(end: socket.socket, engine: str, pooling: bool) -> None:
+def serve(end: socket.socket, engine: str, pooling: bool, capabilities: Capabilities) -> None:
     """Become a guest's, then answer its events until the server is gone. Raises `Ended`."""
     with contextlib.closing(_Engines(engine, pooling)) as engines:
         while True:
             channel, frame, descriptors = receive_setup(end)
             try:
-                guest = _guest(engines, json.loads(channel.arena.bytes(frame.size)), channel, descriptors)
+                guest = _guest(engines, capabilities, json.loads(frame.payload()), channel, descriptors)
             except Exception as error:
                 channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
                 if frame.kind is not Kind.TRY:
@@ -184,19 +173,21 @@ def _answer_all(guest: Guest, channel: Channel) -> None:
     channel.send(Kind.READY, {"lacking": confine.when_loaded(events + _KNOWN)})
     while True:
         frame = channel.receive()
-        _answer(guest, channel, frame.head, channel.arena.bytes(frame.size))
+        _answer(guest, channel, frame.head, frame.payload())
 
 
 def main(arguments: list[str]) -> int:
-    """The process: the server's process id, the descriptor of the socket, the engine, and whether it pools ("1")."""
-    parent, descriptor, engine, pooling = arguments
+    """The process. Its arguments are the server's process id, the descriptor of the socket, the engine, whether that
+    pools ("1"), and the modules of the capabilities."""
+    parent, descriptor, engine, pooling, *modules = arguments
     try:
         confine.at_start(int(parent))
         malloc.keep_pages()
+        capabilities: Capabilities = tuple(importlib.import_module(module).CAPABILITY for module in modules)
         _warm_up(engine, pooling == "1")
         end = socket.socket(fileno=int(descriptor))
         send_ready(end)
-        serve(end, engine, pooling == "1")
+        serve(end, engine, pooling == "1", capabilities)
     except (Ended, confine.Orphaned):
         pass
     return 0

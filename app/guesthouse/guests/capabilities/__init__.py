@@ -1,0 +1,19 @@
+"""What a guest may reach outside itself: one file for each capability, and the list of them.
+
+A file has the capability's two halves for guests in worker processes, what its questions and answers look like, and its
+grant. The protocol that import modules use stands in `guesthouse_abi`; what the host keeps for a capability (models, a
+client) comes from outside, by `plan.Host`.
+"""
+
+from __future__ import annotations
+
+from guesthouse.guests.capabilities import inference, log
+from guesthouse.guests.capabilities.capability import Capabilities, Capability
+
+#: Every capability of this host: a new one is a line here.
+CAPABILITIES: Capabilities = (inference.CAPABILITY, log.CAPABILITY)
+
+#: The tables that they add to a guest's in the manifest.
+GRANTS = {one.name: one.grant for one in CAPABILITIES if one.grant is not None}
+
+__all__ = ["CAPABILITIES", "GRANTS", "Capabilities", "Capability"]

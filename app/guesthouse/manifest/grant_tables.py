@@ -1,0 +1,71 @@
+"""Tables of guests that are made of frozen dataclasses: the grants of capabilities.
+
+This room knows of a capability only its name and a dataclass, which says what a guest can be granted of it. That
+becomes a table of the manifest, checked and described as all others are. A field of the dataclass is a text, a whole
+number, a number of seconds (float), true or false, a tuple of one of these, or one of these or None. What
+`pydantic.Field` takes besides stands in the field's `metadata`: its `description`, and bounds such as `ge` and `le`.
+
+    @dataclass(frozen=True)
+    class KeyValueGrant:
+        "The keys that the guest may use."  # this says in docs/manifest.md what the table is for
+
+        keys: tuple[str, ...] = field(metadata={"description": "their names"})
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, create_model
+
+from guesthouse.manifest.tables import Count, Duration, Guest, Manifest, Name, SomeText, Switch, Table
+
+Grants = Mapping[str, type[Any]]
+"""A dataclass for each table, by the table's name."""
+
+_VALUES: dict[Any, Any] = {str: SomeText, int: Count, float: Duration, bool: Switch}
+
+
+def manifest_with(grants: Grants) -> type[Manifest]:
+    """The manifest where each guest may have these tables too."""
+    if not grants:
+        return Manifest
+    if taken := sorted(grants.keys() & Guest.model_fields.keys()):
+        raise ValueError(f"guests have {', '.join(taken)} already")
+    tables: dict[str, Any] = {
+        name: (_table_of(name, kind) | None, Field(default=None, description=kind.__doc__))
+        for name, kind in grants.items()
+    }
+    guest = create_model("Guest", __base__=Guest, __doc__=Guest.__doc__, **tables)
+    guest.grant_kinds = dict(grants)
+    guests: Any = (Mapping[Name, guest], Field(default_factory=dict))  # type: ignore[valid-type]
+    return create_model("Manifest", __base__=Manifest, __doc__=Manifest.__doc__, guests=guests)
+
+
+def _table_of(name: str, kind: type[Any]) -> type[Table]:
+    hints = typing.get_type_hints(kind)
+    fields: dict[str, Any] = {
+        one.name: (_value_of(hints[one.name]), Field(default=_default_of(one), **one.metadata))
+        for one in dataclasses.fields(kind)
+    }
+    return create_model(name, __base__=Table, __doc__=kind.__doc__, **fields)
+
+
+def _value_of(hint: Any) -> Any:
+    """What stands in a table for a field of this type. Raises `TypeError`."""
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple and inner[1:] == (...,):
+        return tuple[_value_of(inner[0]), ...]  # type: ignore[misc]
+    if typing.get_origin(hint) in (types.UnionType, typing.Union) and inner[1:] == (type(None),):
+        return _value_of(inner[0])  # TOML has no null: None is the default alone
+    if hint not in _VALUES:
+        raise TypeError(f"a grant has no field of type {hint}")
+    return _VALUES[hint]
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    return ... if field.default is dataclasses.MISSING else field.default
