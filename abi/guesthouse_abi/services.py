@@ -1,4 +1,4 @@
-"""The Protocols that an embedder supplies to the import modules: inference and log.
+"""The Protocols that an embedder supplies to the import modules: inference, log, and what works on pixels.
 
 Tensors are numpy arrays, C-contiguous and owned by the receiver; no view of guest memory passes through here.
 """
@@ -6,6 +6,7 @@ Tensors are numpy arrays, C-contiguous and owned by the receiver; no view of gue
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,9 +101,29 @@ class Log(Protocol):
         """One line of the guest's, without its newline; `stream` is "stdout", "stderr" or "host"."""
 
 
+class PixelKernel(Protocol):
+    """The module that does what is done to each pixel (`pictures/kernel.py`), running. Used by one thread at a time.
+
+    `memory` is all that it has, whose size never changes; a view of it must not be kept.
+    """
+
+    memory: NDArray[np.uint8]
+
+    def call(self, function: str, *arguments: int) -> int:
+        """What a function of the module answers, 0 where it has no result."""
+
+
+class PixelKernels(Protocol):
+    """PixelKernels to work with. For any number of threads."""
+
+    def lend(self) -> AbstractContextManager[PixelKernel]:
+        """One that nobody else uses meanwhile. What its memory holds, it wrote itself, or whoever had it before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """All that import modules may reach of the host."""
 
     inference: Inference
     log: Log
+    kernels: PixelKernels | None = None  # without, numpy and Pillow do the same

@@ -17,7 +17,7 @@ from guesthouse.dapr.component_socket import socket_folder
 from guesthouse.dapr.server import SPARE_THREADS, Server, ServerConfig
 from guesthouse.dapr.topics import Bulk, Listing, Rule, Subscription
 from guesthouse.dispatch.dispatcher import Dispatcher
-from guesthouse.engine import open_engine
+from guesthouse.engine import PixelCode, open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Handler, Observer, Outputs
@@ -63,11 +63,12 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(cache))
         engine = stack.enter_context(contextlib.closing(open_engine(settings.name, config)))
-        spec = Spec(engine.name, engine.pooling, engine.interpreter, manifest.process.confinement)
+        pixels = PixelCode(cache)
+        spec = Spec(engine.name, engine.pooling, engine.interpreter, pixels.artefact, manifest.process.confinement)
         stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
         if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
             stock.open()  # while all else is loaded
-        yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock))))
+        yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock, pixels))))
 
 
 def room_for(manifest: Manifest) -> Size:

@@ -12,11 +12,27 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from guesthouse.engine.base import Engine, EngineError, Module
+from guesthouse.engine.base import EngineError, Step
 from guesthouse.engine.compiler import compile_module
+
+M_co = TypeVar("M_co", covariant=True)
+
+
+class Loader(Protocol[M_co]):
+    """What compiles and loads: an engine, say. See `base.Engine`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def steps(self, memory: int) -> Sequence[Step]: ...
+
+    def fingerprint(self, memory: int) -> str: ...
+
+    def load(self, artefact: Path | bytes) -> M_co: ...
 
 
 class CacheError(Exception):
@@ -51,7 +67,7 @@ class CodeCache:
         self.folder = Path(self._private.name)
         self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
 
-    def load(self, engine: Engine, wasm: bytes, memory: int) -> tuple[Module, bool]:
+    def load(self, engine: Loader[M_co], wasm: bytes, memory: int) -> tuple[M_co, bool]:
         """The module compiled for `engine` and a guest that may have `memory` bytes, and whether it had to be compiled.
 
         Raises `compiler.CompileError`, `EngineError`.
@@ -66,7 +82,7 @@ class CodeCache:
             os.replace(target, path)
         return mapped(engine, path), True
 
-    def path(self, engine: Engine, sha256: str, memory: int) -> Path:
+    def path(self, engine: Loader[object], sha256: str, memory: int) -> Path:
         """Where the code for a module with this digest is, once it was loaded."""
         return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint(memory)}.cwasm"
 
@@ -95,7 +111,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def mapped(engine: Engine, path: Path) -> Module:
+def mapped(engine: Loader[M_co], path: Path) -> M_co:
     """The module of an artefact: its file mapped, or read where the file system forbids mapping code (noexec)."""
     try:
         return engine.load(path)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guesthouse.engine.base import EngineError
+from guesthouse.engine.compiler import CompileError
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
 from guesthouse.guests.log import KEPT, GuestLog
@@ -25,7 +26,8 @@ from guesthouse.plan.plan import Host, Plan, PlanFaults
 from guesthouse.plan.routes import Routes
 from guesthouse.plan.tokens import TokenFault, tokens_of
 from guesthouse.system.stamps import digest_of
-from guesthouse_abi.services import Services
+from guesthouse_abi.imports import use_pictures
+from guesthouse_abi.services import PixelKernels, Services
 
 
 def model_config(name: str, model: written.Model) -> ModelConfig:
@@ -95,14 +97,15 @@ def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextl
         if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
             continue
         config = guest_config(name, guest, manifest.isolation_of(guest), keys)
-        services = Services(models, _log(config, before, KEPT if manifest.page.apps else 0))
         granted = Granted()
         try:
             granted = _granted(config, shelf)
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
-            loaded.append(_Loaded(config, load_code(config, host.engine, host.cache, known), services, granted))
+            code = load_code(config, host.engine, host.cache, known)
+            log = _log(config, before, KEPT if manifest.page.apps else 0)
+            loaded.append(_Loaded(config, code, Services(models, log, _kernels(host, code)), granted))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     slots = _slots(before)
@@ -127,6 +130,16 @@ def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextl
     slots.update({name: guest.slots for name, guest in guests.items()})
     perhaps = tuple(warnings(manifest))
     return Plan(manifest, models, guests, Routes(manifest), host, slots, perhaps, tokens), faults
+
+
+def _kernels(host: Host, code: Code) -> PixelKernels | None:
+    """What works on the pixels of a guest's pictures, if it takes any. Raises `GuestFaults`."""
+    if not use_pictures(wanted.module for wanted in code.module.imports):
+        return None
+    try:
+        return host.pixels.kernels()
+    except (CompileError, EngineError, OSError) as error:
+        raise GuestFaults([f"the pixel kernel, which its pictures need, cannot be loaded: {error}"]) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from guesthouse.engine import PixelCode
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event
@@ -33,11 +34,13 @@ class PlanFaults(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What plans are built on, and what lives as long as the process: the engine, its compiled code, its workers."""
+    """What plans are built on, and what lives as long as the process: the engine, its compiled code, its workers, and
+    what works on pixels."""
 
     engine: Engine
     cache: CodeCache
     stock: Stock
+    pixels: PixelCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,13 @@ class WorkerFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """How workers are started: the engine by its name, the Python that has it, and what is asked of the kernel."""
+    """How workers are started: the engine by its name, the Python that has it, where the compiled pixel kernel
+    is, and what is asked of Linux's own kernel."""
 
     engine: str
     pooling: bool
     interpreter: str
+    pixel_kernel: Path
     confinement: str = "best"  # or "required": a worker that the kernel does not close wholly is none
 
 
@@ -263,8 +265,9 @@ class Overdue(WireError):
 
 def _started(spec: Spec, end: int) -> subprocess.Popen[bytes]:
     worker = "guesthouse.guests.process.worker"
+    arguments = str(os.getpid()), str(end), spec.engine, str(int(spec.pooling)), str(spec.pixel_kernel)
     process = subprocess.Popen(
-        children.command(spec.interpreter, worker, str(os.getpid()), str(end), spec.engine, str(int(spec.pooling))),
+        children.command(spec.interpreter, worker, *arguments),
         bufsize=0,
         env={},
         cwd="/",

@@ -32,7 +32,7 @@ from typing import Any
 
 from PIL import Image
 
-from guesthouse.engine import open_engine
+from guesthouse.engine import kernels_at, open_engine
 from guesthouse.engine.base import PAGE, Engine, EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
@@ -54,6 +54,7 @@ from guesthouse.guests.sandbox import Sandbox
 from guesthouse.system import malloc
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.imports import use_pictures
 from guesthouse_abi.pictures import ALL_FORMATS
 from guesthouse_abi.services import Services
 from guesthouse_abi.sessions.model_lookup import KNOWN_BLOBS
@@ -97,7 +98,9 @@ class _Engines:
             engine.close()
 
 
-def _guest(engines: _Engines, setup: Mapping[str, Any], channel: Channel, descriptors: Sequence[int]) -> Guest:
+def _guest(
+    engines: _Engines, pixel_kernel: Path, setup: Mapping[str, Any], channel: Channel, descriptors: Sequence[int]
+) -> Guest:
     """The guest of a setup."""
     module, *files = descriptors
     config = setup["config"]
@@ -122,7 +125,8 @@ def _guest(engines: _Engines, setup: Mapping[str, Any], channel: Channel, descri
     )
     artefact = Path(f"/proc/self/fd/{module}")
     code = code_in_worker(config, mapped(engines.engine_for(limits.memory), artefact), setup["sha256"], artefact)
-    services = Services(RemoteInference(channel), RemoteLog(channel))
+    kernels = kernels_at(pixel_kernel) if use_pictures(wanted.module for wanted in code.module.imports) else None
+    services = Services(RemoteInference(channel), RemoteLog(channel), kernels)
     return Guest(config, code, Sandbox(code.linked(), code.caller), services, granted=granted)
 
 
@@ -153,13 +157,14 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
         channel.send(Kind.FAILURE, {"reason": Reason.BAD_REPLY.value, "text": str(error), "cost": []})
 
 
-def serve(end: socket.socket, engine: str, pooling: bool) -> None:
+def serve(end: socket.socket, engine: str, pooling: bool, pixel_kernel: Path) -> None:
     """Become a guest's, then answer its events until the server is gone. Raises `Ended`."""
     with contextlib.closing(_Engines(engine, pooling)) as engines:
         while True:
             channel, frame, descriptors = receive_setup(end)
             try:
-                guest = _guest(engines, json.loads(channel.arena.bytes(frame.size)), channel, descriptors)
+                setup = json.loads(channel.arena.bytes(frame.size))
+                guest = _guest(engines, pixel_kernel, setup, channel, descriptors)
             except Exception as error:
                 channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
                 if frame.kind is not Kind.TRY:
@@ -188,15 +193,16 @@ def _answer_all(guest: Guest, channel: Channel) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The process: the server's process id, the descriptor of the socket, the engine, and whether it pools ("1")."""
-    parent, descriptor, engine, pooling = arguments
+    """The process: the server's process id, the descriptor of the socket, the engine, whether it pools ("1"), and the
+    file with the compiled pixel kernel."""
+    parent, descriptor, engine, pooling, pixel_kernel = arguments
     try:
         confine.at_start(int(parent))
         malloc.keep_pages()
         _warm_up(engine, pooling == "1")
         end = socket.socket(fileno=int(descriptor))
         send_ready(end)
-        serve(end, engine, pooling == "1")
+        serve(end, engine, pooling == "1", Path(pixel_kernel))
     except (Ended, confine.Orphaned):
         pass
     return 0
