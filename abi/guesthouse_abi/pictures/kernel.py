@@ -9,9 +9,11 @@ brought there is cleared at its end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,13 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.resampling import Bytes, Floats, Order, neighbours, taps
 from guesthouse_abi.services import PixelKernel, PixelKernels
 
-Indexes = NDArray[np.intp]
-
 MODULE = Path(__file__).with_name("kernel.wasm")
 
 _BAND = 1 << 18  # bytes of source or target rows in memory at once; one row is always done, of at most 768 KiB
-_NUMBERS = 1 << 18  # values that are numbers of four bytes at once, before they become lines
-_LINES = 1 << 20  # bytes of lines that have the target's height and still the source's width
+_NUMBERS = 1 << 17  # values that are numbers of four bytes at once, before they become lines
+_LINES = 1 << 19  # bytes of lines that have the target's height and still the source's width
 _WEIGHTS = 1 << 16  # weights of lines at once
+_MOST_LINES = 1024
 _BLOCK = 32  # values that the kernel does at once
 _BEYOND = 64  # bytes behind a place that stores may reach
 
@@ -66,7 +67,7 @@ class _Room:
 
     def view(self, at: int, shape: tuple[int, ...], dtype: type[Any] = np.uint8) -> NDArray[Any]:
         """What stands there, as an array that writes there."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         found: NDArray[Any] = self._memory[at : at + size].view(dtype).reshape(shape)
         return found
 
@@ -156,49 +157,41 @@ def cubic(
     values = columns * 3
     flat = picture.reshape(rows, values)
     across = taps(columns, width)
-    down = taps(rows, height)
     kind, size = (np.uint8, 3) if numbers is None else (np.float32, 12)
     result = np.empty((height, width * 3), kind)
     stride = -(-values // _BLOCK) * _BLOCK
-    most = down.weights.shape[1]
-    band = min(height, max(1, _LINES // (stride * 4)), max(1, _WEIGHTS // most), 1024)
     slab = min(stride, 4096)  # values of a row that are done at once
-    piece = min(rows, _NUMBERS // slab)  # rows that are done at once
-    at_once = min(band, max(1, _BAND // (width * size)))
+    piece = min(rows, _NUMBERS // slab)  # rows that are
+    bands = _bands(rows, height, min(height, max(1, _LINES // (stride * 4))), piece)
+    most = max(band.end - band.start for band in bands)  # lines at once
+    at_once = min(most, max(1, _BAND // (width * size)))
     with _room(kernels) as room:
         call = room.kernel.call
         table_at = 0 if numbers is None else room.put(numbers, np.float32)
         firsts_at, counts_at = room.put(across.first, np.uint32), room.put(across.counts, np.uint32)
         across_at = room.put(across.weights, np.float32)
         rows_at, numbers_at = room.place(piece * slab), room.place(piece * slab * 4)
-        lines_at, jobs_at = room.place(band * stride * 4), room.place(band * 20)
-        down_at, out_at = room.place(band * most * 4), room.place(at_once * width * size)
-        for start in range(0, height, band):
-            end = min(start + band, height)
-            first: Indexes = down.first[start:end]
-            counts: Indexes = down.counts[start:end]
-            room.view(down_at, (end - start, most), np.float32)[...] = down.weights[start:end]
-            low, high = int(np.min(first)), int(np.max(first + counts))
+        lines_at, jobs_at = room.place(most * stride * 4), room.place(most * _JOB * 4)
+        down_at, out_at = room.place(most * bands[0].weights.shape[1] * 4), room.place(at_once * width * size)
+        for band in bands:
+            room.view(down_at, band.weights.shape, np.float32)[...] = band.weights
             for left in range(0, values, slab):
                 length = min(slab, values - left)
                 wide = -(-length // _BLOCK) * _BLOCK
-                for top in range(low, high, piece):
-                    bottom = min(top + piece, high)
-                    jobs = _jobs(first, counts, most, top, bottom)
+                for top, bottom, jobs in band.pieces:
                     room.view(jobs_at, jobs.shape, np.uint32)[...] = jobs
-                    into = room.view(rows_at, (bottom - top, wide))
-                    into[:, :length] = flat[top:bottom, left : left + length]
+                    room.view(rows_at, (bottom - top, wide))[:, :length] = flat[top:bottom, left : left + length]
                     call(
                         "down",
                         *(rows_at, bottom - top, wide, table_at, numbers_at, jobs_at, len(jobs)),
                         *(down_at, lines_at + left * 4, stride),
                     )
                 deadline.check()
-            for line in range(start, end, at_once):
-                count = min(at_once, end - line)
+            for line in range(band.start, band.end, at_once):
+                count = min(at_once, band.end - line)
                 call(
                     "across",
-                    *(lines_at + (line - start) * stride * 4, count, stride, firsts_at, counts_at, across_at),
+                    *(lines_at + (line - band.start) * stride * 4, count, stride, firsts_at, counts_at, across_at),
                     *(across.weights.shape[1], width, numbers is None, _swapped(order), out_at),
                 )
                 result[line : line + count] = room.view(out_at, (count, width * 3), kind)
@@ -206,14 +199,39 @@ def cubic(
     return result.reshape(height, width, 3)
 
 
-def _jobs(first: Indexes, counts: Indexes, most: int, top: int, bottom: int) -> Indexes:
-    """What the source rows `top:bottom` are for: row, taps, weight, line, and whether the line begins with it."""
-    begin = np.maximum(first, top)
-    count = np.minimum(first + counts, bottom) - begin
-    line = np.arange(len(first))
-    jobs = np.stack((begin - top, count, line * most + begin - first, line, begin == first), axis=1)
-    needed: Indexes = jobs[count > 0]
-    return needed
+_JOB = 5  # numbers in one: row, taps, weight, line, and whether the line begins with it
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Target rows `start:end`: their weights, and what is done with each piece `top:bottom` of the source's rows."""
+
+    start: int
+    end: int
+    weights: Floats
+    pieces: tuple[tuple[int, int, NDArray[np.uint32]], ...]
+
+
+@lru_cache(maxsize=16)
+def _bands(rows: int, height: int, lines: int, piece: int) -> tuple[_Band, ...]:
+    """The work on columns of so many rows, at most so many lines and so many rows at once."""
+    down = taps(rows, height)
+    most = down.weights.shape[1]
+    lines = min(lines, max(1, _WEIGHTS // most), _MOST_LINES)
+    bands = []
+    for start in range(0, height, lines):
+        end = min(start + lines, height)
+        first: NDArray[np.intp] = down.first[start:end]
+        behind: NDArray[np.intp] = first + down.counts[start:end]
+        high, line, pieces = int(np.max(behind)), np.arange(end - start), []
+        for top in range(int(np.min(first)), high, piece):
+            bottom = min(top + piece, high)
+            begin = np.maximum(first, top)
+            count = np.minimum(behind, bottom) - begin
+            jobs = np.stack((begin - top, count, line * most + begin - first, line, begin == first), axis=1)
+            pieces.append((top, bottom, jobs[count > 0].astype(np.uint32)))
+        bands.append(_Band(start, end, down.weights[start:end], tuple(pieces)))
+    return tuple(bands)
 
 
 # ---- PNG's filters and colours ----
