@@ -35,6 +35,7 @@ LEAKS = (
     "a row of a resized picture",
     "a resized picture",
     "a damaged picture",
+    "what the pixel kernel held",
     "a buffer of another caller's",
 )
 
