@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from budget import examples
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, HostError
-from guesthouse_abi.pictures import PNG, Era, Layout, decode_and_resize, kernel
+from guesthouse_abi.pictures import JPEG, PNG, Era, Layout, decode_and_resize, kernel
+from guesthouse_abi.pictures.jpeg import _from_cmyk
 from guesthouse_abi.services import PixelKernel
 from support.kernels import kernels
 
@@ -52,8 +55,8 @@ class Poisoned:
 
 
 def resized(data: bytes, width: int, height: int, layout: Layout, era: Era, lent: Any, **options: Any) -> Any:
-    options = {"pixels": 20_000_000, "deadline": Deadline.after(600), **options}
-    return decode_and_resize(data, width, height, layout, era, formats=PNG, budget=Free(), kernels=lent, **options)
+    options = {"formats": PNG, "pixels": 20_000_000, "deadline": Deadline.after(600), **options}
+    return decode_and_resize(data, width, height, layout, era, budget=Free(), kernels=lent, **options)
 
 
 def chunk(kind: bytes, contents: bytes) -> bytes:
@@ -100,6 +103,30 @@ def test_any_png_becomes_the_pixels_that_pillow_makes_of_it(data):
     for era in Era:
         expected = resized(picture, width, height, Layout.RGB8, era, None)
         assert resized(picture, width, height, Layout.RGB8, era, kernels()).tobytes() == expected.tobytes()
+
+
+@settings(max_examples=examples(30))
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 99))
+def test_cmyk_becomes_the_pixels_that_numpy_makes_of_it(width, height, seed):
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 4), np.uint8)
+    assert (kernel.multiplied(kernels(), values, Deadline.after(60)) == _from_cmyk(values)).all()
+    data = io.BytesIO()
+    Image.fromarray(values, "CMYK").save(data, "JPEG", subsampling=0)
+    expected = resized(data.getvalue(), 9, 7, Layout.RGB8, Era.WASMEDGE_0_15, None, formats=JPEG)
+    assert (resized(data.getvalue(), 9, 7, Layout.RGB8, Era.WASMEDGE_0_15, kernels(), formats=JPEG) == expected).all()
+
+
+@pytest.mark.parametrize("era", Era)
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("size", [(1, 1), (30, 1), (1, 30), (2, 2), (61, 40)])
+def test_a_picture_in_its_own_size_is_what_resizing_makes_of_it(size, layout, era):
+    """Which is why it is not resized at all."""
+    width, height = size
+    picture = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    for work in (kernel.bilinear, kernel.cubic):
+        assert (work(kernels(), picture, width, height, (0, 1, 2), Deadline.after(60)) == picture).all()
+    found = resized(png(width, height), width, height, layout, era, kernels())
+    assert found.tobytes() == resized(png(width, height), width, height, layout, era, None).tobytes()
 
 
 @pytest.mark.slow

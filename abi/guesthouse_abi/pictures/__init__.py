@@ -157,6 +157,8 @@ def _resize(
 ) -> NDArray[Any]:
     floats = layout.dtype == np.float32
     size, order = (width, height), layout.order
+    if picture.shape[:2] == (height, width) and layout is Layout.RGB8:
+        return picture  # what either library makes of it: each weight is 0 or 1
     if era is Era.WASMEDGE_0_14:
         numbers = _SHARES if floats else None
         if kernels is not None:
@@ -190,7 +192,7 @@ def _open(
             raise _unknown(data, formats)
         raise HostError(f"a {kind} picture, where {', '.join(sorted(formats))} is expected")
     if kind == "JPEG":
-        return Jpeg(data, era, least, deadline)
+        return Jpeg(data, era, least, deadline, kernels)
     if kind == "PNG":
         return Png(data, era, kernels)
     if kind == "GIF":
