@@ -164,11 +164,10 @@ def test_large_pngs_pass_in_bands(size, colour):
 
 
 @settings(max_examples=examples(60))
-@given(SIDES, SIDES, SIDES, SIDES, st.sampled_from(Layout), st.sampled_from(Era), st.sampled_from([2, 3, 6]))
-def test_no_pixel_depends_on_what_memory_held_and_nothing_is_left_there(
-    columns, rows, width, height, layout, era, colour
-):
-    data = png(columns, rows, colour)
+@given(SIDES, SIDES, st.sampled_from(Layout), st.sampled_from(Era), st.sampled_from([2, 3, 6]), st.integers(0, 99))
+def test_no_pixel_depends_on_what_memory_held_and_nothing_is_left_there(columns, rows, layout, era, colour, seed):
+    data = png(columns, rows, colour, seed=seed)
+    width, height = (np.random.default_rng(seed).integers(1, 200, 2)).tolist()
     expected = resized(data, width, height, layout, era, kernels()).tobytes()
     for fill in (0x5A, 0xFF):  # 0xff: numbers that are none
         lent = Poisoned(fill)
