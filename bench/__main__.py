@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, engines, hostile, many, memory, micro, over_grpc, page, sidecars
+from bench import cold, engines, hostile, many, memory, micro, over_grpc, page, pictures, sidecars
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
@@ -18,6 +18,7 @@ COMPARISONS = {
     "files": micro.files,
     "calls": micro.calls,
     "embedded": micro.embedded,
+    "pictures": pictures.pictures,
     "cold": cold.cold,
     "echo": over_grpc.echo,
     "classify": over_grpc.classify,

@@ -7,6 +7,8 @@
     python3 guests/build.py --lock              # build, then write guests.lock
     python3 guests/build.py --check             # build nothing: do sources and .wasm files match guests.lock?
 
+What the host itself runs, the pixel kernel, is C without a library; its module goes into the package guesthouse_abi.
+
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
 source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
 (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
@@ -40,6 +42,11 @@ DEBIAN_WASI_LIBC = Path("/usr/lib/wasm32-wasi")
 SOURCE_SUFFIXES = {".c", ".h", ".rs", ".toml", ".json", ".tflite"}
 C_FLAGS = ["--target=wasm32-wasi", "-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Werror"]
 C_STACK = 65_536
+# All of its memory from the beginning: it has no more than it declares. Sums keep the order that is written, and no
+# product is contracted with a sum.
+KERNEL_FLAGS = ["--target=wasm32", "-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Werror", "-msimd128", "-nostdlib"]
+KERNEL_FLAGS += ["-mnontrapping-fptoint", "-ffreestanding", "-ffp-contract=off", "-Wl,--no-entry,--export-memory"]
+KERNEL_FLAGS += [f"-Wl,--initial-memory={8 << 20},--max-memory={8 << 20}"]
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,16 @@ class Guest:
     command: bool = False  # a program with `_start`; else a library (a WASI reactor)
     folder: Path | None = None
     workspace: str = ""  # the folder of its cargo workspace
+    module: Path | None = None  # where its module goes, if not beside its source
 
     @property
     def committed(self) -> Path:
-        return (self.folder or HERE / self.name) / f"{self.name}.wasm"
+        return self.module or (self.folder or HERE / self.name) / f"{self.name}.wasm"
 
     @property
     def main(self) -> Path:
         """The source of a C guest."""
-        return self.committed.with_suffix(".c")
+        return (self.folder or HERE / self.name) / f"{self.name}.c"
 
     def sources(self) -> list[Path]:
         folder = (HERE / self.name).rglob("*")
@@ -73,10 +81,12 @@ SDK = "sdk/guesthouse.h"
 RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
 CARGO = ("Cargo.toml", "Cargo.lock")
+KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
 GUESTS = {
     guest.name: guest
     for guest in (
+        Guest("kernel", "c", (), module=KERNEL),
         Guest("echo", "c", (SDK,)),
         Guest("classify_c", "c", (SDK, "classify/imagenet-labels.json")),
         Guest("tensor", "c", (SDK,)),
@@ -147,6 +157,9 @@ class Clang:
         if LABELS.relative_to(HERE).as_posix() in guest.also:
             (folder / "labels.h").write_text(labels_header(), encoding="utf-8")
         wasm = folder / f"{guest.name}.wasm"
+        if guest.module == KERNEL:
+            run(self.clang, *KERNEL_FLAGS, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
+            return wasm
         includes = [f"-I{HERE / 'sdk'}", f"-I{folder}"]
         model = f"-mexec-model={'command' if guest.command else 'reactor'}"
         run(self.clang, *C_FLAGS, model, *includes, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)

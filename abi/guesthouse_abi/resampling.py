@@ -8,7 +8,7 @@ filters of stb_image_resize2 (from 0.15). Results of the two differ visibly, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Order = tuple[int, int, int]
 
 #: Below this, stb takes a weight for zero: 1 / 2^60.
 _SMALL = np.float32(2.0**-60)
@@ -27,7 +28,7 @@ _SMALL = np.float32(2.0**-60)
 
 
 @dataclass(frozen=True, slots=True)
-class _Taps:
+class Neighbours:
     """For each target coordinate its two neighbours in the source and the share of the second."""
 
     first: NDArray[np.intp]
@@ -36,7 +37,8 @@ class _Taps:
 
 
 @lru_cache(maxsize=64)
-def _taps(source: int, target: int) -> _Taps:
+def neighbours(source: int, target: int) -> Neighbours:
+    """Between which coordinates of the source each of the target lies."""
     # Boost.GIL maps by a product of matrices of doubles: move the target's centre to 0, scale, move to the source's.
     # The order of these steps decides the last bit, which truncation makes visible.
     span = float(max(source - 1, 1))
@@ -49,21 +51,21 @@ def _taps(source: int, target: int) -> _Taps:
     # Outside the first or last row there is one neighbour, which counts wholly.
     share[(index < 0) | (index >= source - 1)] = 0.0
     first = np.clip(index, 0, source - 1)
-    return _Taps(first, np.minimum(first + 1, source - 1), share)
+    return Neighbours(first, np.minimum(first + 1, source - 1), share)
 
 
 #: Values done at once: the intermediate ones stay in the processor's cache, and small beside the picture.
 _BAND = 1 << 15
 
 
-def bilinear(picture: Bytes, width: int, height: int, order: tuple[int, int, int]) -> Bytes:
+def bilinear(picture: Bytes, width: int, height: int, order: Order) -> Bytes:
     """`picture` resized as Boost.GIL does it: four neighbours, weights and sums in double precision, truncated.
 
     `order` names the source channel of each target channel. A source of one row or column is repeated (Boost.GIL leaves
     the last target row unwritten there). Returns (height, width, 3).
     """
     rows, columns = picture.shape[:2]
-    down, across = _taps(rows, height), _taps(columns, width)
+    down, across = neighbours(rows, height), neighbours(columns, width)
     flat = picture.reshape(rows, columns * 3)
     left, right = ((index[:, None] * 3 + order).ravel() for index in (across.first, across.second))
     far_x = np.repeat(across.share, 3)
@@ -144,87 +146,63 @@ def _weights(source: int, target: int) -> tuple[NDArray[np.intp], Floats]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Strip:
-    """Target rows `start:stop` are `weights` (stop - start, last - first) times source rows `first:last`."""
+class Taps:
+    """Target coordinate t is the sum of `weights[t]` times `counts[t]` source coordinates from `first[t]` on.
 
-    start: int
-    stop: int
-    first: int
-    last: int
-    weights: Floats
+    All of these lie inside the source. What is behind a weight's count is 0.
+    """
 
-
-#: Target rows in a strip. A larger strip converts fewer source rows twice, and multiplies by more zeros.
-_ROWS = 8
+    first: NDArray[np.intp]
+    counts: NDArray[np.intp]
+    weights: Floats  # (target, most)
 
 
 @lru_cache(maxsize=32)
-def _strips(source: int, target: int) -> tuple[_Strip, ...]:
+def taps(source: int, target: int) -> Taps:
+    """Of which coordinates of the source each of the target is made."""
     first, weights = _weights(source, target)
-    taps = weights.shape[1]
-    strips = []
-    for start in range(0, target, _ROWS):
-        stop = min(start + _ROWS, target)
-        # What lies outside the source counts for its first or last row.
-        at = np.clip(first[start:stop, None] + np.arange(taps), 0, source - 1)
-        used = at[weights[start:stop] != 0]
-        low, high = int(used.min()), int(used.max()) + 1
-        block = np.zeros((stop - start, high - low), np.float32)
-        rows = np.broadcast_to(np.arange(stop - start)[:, None], at.shape)
-        inside = (at >= low) & (at < high)
-        np.add.at(block, (rows[inside], at[inside] - low), weights[start:stop][inside])
-        strips.append(_Strip(start, stop, low, high, block))
-    return tuple(strips)
+    # What lies outside the source counts for its first or last coordinate.
+    at = np.clip(first[:, None] + np.arange(weights.shape[1]), 0, source - 1)
+    used = weights != 0
+    low = np.where(used, at, source).min(axis=1)
+    counts = np.where(used, at, -1).max(axis=1) + 1 - low
+    gathered = np.zeros((target, int(counts.max())), np.float32)
+    np.add.at(gathered, (np.nonzero(used)[0], (at - low[:, None])[used]), weights[used])
+    return Taps(low, counts, gathered)
 
 
-#: Multiplications in one matrix product. Beyond 2^18 OpenBLAS calls its own threads, which spin, fight the server's
-#: for the processors and turn milliseconds into seconds; below, the values also stay in the processor's cache.
-_PRODUCT = 1 << 18
-
-#: Strips that are shrunk in height before they are shrunk in width.
-_BAND_STRIPS = 8
-
-
-def _pixels(weights: Floats, order: tuple[int, int, int]) -> Floats:
-    """A strip's weights for lines of interleaved pixels: (source values, target values), channels in `order`."""
-    target, source = weights.shape
-    spread = np.zeros((source, 3, target, 3), np.float32)
-    for channel, origin in enumerate(order):
-        spread[:, origin, :, channel] = weights.T
-    return spread.reshape(source * 3, target * 3)
-
-
-def cubic(
-    picture: Bytes,
-    width: int,
-    height: int,
-    order: tuple[int, int, int],
-    convert: Callable[[Bytes], Floats],
-) -> Floats:
-    """`picture` resized as stb does it; `convert` makes the numbers to resize of some of its bytes.
+def cubic(picture: Bytes, width: int, height: int, order: Order, numbers: Floats) -> Floats:
+    """`picture` resized as stb does it; `numbers` has for each of the 256 bytes what is resized in its place.
 
     `order` names the source channel of each target channel. Returns float32 (height, width, 3), neither rounded nor
-    clamped: stb's own results but for the order of its sums (the last bit or two).
+    clamped. Sums are made as stb makes them where it uses SSE2: of rows from the first on, and of columns in two, of
+    every second one. stb begins with the columns for some sizes, and this always with the rows; so it is stb's result
+    but for the last bit or two.
     """
     rows, columns = picture.shape[:2]
     flat = picture.reshape(rows, columns * 3)
-    down = _strips(rows, height)
-    across = [(strip, _pixels(strip.weights, order)) for strip in _strips(columns, width)]
-    result = np.empty((height, width * 3), np.float32)
-    for start in range(0, len(down), _BAND_STRIPS):
-        band = down[start : start + _BAND_STRIPS]
-        top, bottom = band[0].start, band[-1].stop
-        lines = np.empty((bottom - top, columns * 3), np.float32)
-        for strip in band:
-            step = max(1, _PRODUCT // strip.weights.size)
-            for left in range(0, columns * 3, step):
-                part = slice(left, left + step)
-                values = convert(flat[strip.first : strip.last, part])
-                np.matmul(strip.weights, values, out=lines[strip.start - top : strip.stop - top, part])
-        for strip, weights in across:
-            source, target = slice(strip.first * 3, strip.last * 3), slice(strip.start * 3, strip.stop * 3)
-            step = max(1, _PRODUCT // weights.size)
-            for line in range(0, bottom - top, step):
-                end = min(line + step, bottom - top)
-                np.matmul(lines[line:end, source], weights, out=result[top + line : top + end, target])
-    return result.reshape(height, width, 3)
+    down, across = taps(rows, height), taps(columns, width)
+    result = np.empty((height, width, 3), np.float32)
+    band = max(1, _BAND // (3 * max(columns, width)))
+    for start in range(0, height, band):
+        part = slice(start, start + band)
+        lines = _sum(
+            numbers.take(flat[np.minimum(down.first[part] + tap, rows - 1)]) * weight[:, None]
+            for tap, weight in enumerate(down.weights[part].T)
+        ).reshape(-1, columns, 3)[..., order]
+        products = [
+            lines[:, np.minimum(across.first + tap, columns - 1)] * weight[:, None]
+            for tap, weight in enumerate(across.weights.T)
+        ]
+        result[part] = _sum(iter(products[::2]))
+        if len(products) > 1:
+            result[part] += _sum(iter(products[1::2]))
+    return result
+
+
+def _sum(products: Iterator[Floats]) -> Floats:
+    """Their sum, from the first on."""
+    total = next(products)
+    for product in products:
+        total += product
+    return total

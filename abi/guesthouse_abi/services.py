@@ -7,6 +7,7 @@ C-contiguous and owned by the receiver; no view of guest memory passes through h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -104,13 +105,34 @@ class Log(Protocol):
         """One line of the guest's, without its newline; `stream` is "stdout", "stderr" or "host"."""
 
 
+class PixelKernel(Protocol):
+    """The module that does what is done to each pixel (`pictures/kernel.py`), running. Used by one thread at a time.
+
+    `memory` is all that it has, whose size never changes; a view of it must not be kept.
+    """
+
+    memory: NDArray[np.uint8]
+
+    def call(self, function: str, *arguments: int) -> int:
+        """What a function of the module answers, 0 where it has no result."""
+
+
+class PixelKernels(Protocol):
+    """PixelKernels to work with. For any number of threads."""
+
+    def lend(self) -> AbstractContextManager[PixelKernel]:
+        """One that nobody else uses meanwhile. What its memory holds, it wrote itself, or whoever had it before."""
+
+
 class Services:
     """The services that one guest has, by their protocols: `services[Inference].named("person")`."""
 
-    __slots__ = ("_services",)
+    __slots__ = ("_services", "kernels")
 
-    def __init__(self, services: Mapping[type[Any], object]) -> None:
+    def __init__(self, services: Mapping[type[Any], object], kernels: PixelKernels | None = None) -> None:
+        """`kernels` work on the pixels of pictures; without them, numpy and Pillow do the same."""
         self._services = services
+        self.kernels = kernels
 
     def __getitem__(self, protocol: type[S]) -> S:
         """The service of this protocol. Raises `Denied` where the guest has none."""

@@ -19,7 +19,7 @@ from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
 from guesthouse.dapr.server import Server, ServerConfig
 from guesthouse.dapr.transport import Drain
 from guesthouse.dispatch.dispatcher import Dispatcher
-from guesthouse.engine import open_engine
+from guesthouse.engine import PixelCode, open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event, Handler, Observer, Outputs
@@ -72,11 +72,12 @@ def open_plan(
         stack.enter_context(contextlib.closing(cache))
         engine = stack.enter_context(contextlib.closing(open_engine(settings.name, config)))
         confinement = manifest.process.confinement
-        spec = WorkerSpec(engine.name, engine.pooling, engine.interpreter, confinement, capabilities)
+        pixels = PixelCode(cache)
+        spec = WorkerSpec(engine.name, engine.pooling, engine.interpreter, pixels.artefact, confinement, capabilities)
         stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
         if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
             stock.open()  # its processes start while everything else is loaded
-        host = Host(engine, cache, stock, capabilities, services or {})
+        host = Host(engine, cache, stock, pixels, capabilities, services or {})
         yield stack.enter_context(contextlib.closing(build(manifest, host)))
 
 

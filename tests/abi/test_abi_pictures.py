@@ -1,4 +1,7 @@
-"""Decoding and resizing, held against what Boost.GIL 1.74 and stb_image_resize2 themselves give."""
+"""Decoding and resizing, held against what Boost.GIL 1.74 and stb_image_resize2 themselves give.
+
+By the pixel kernel and without it: numpy and Pillow do the same then.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,18 @@ from guesthouse_abi.errors import DeadlineExceeded, HostError, TooMuch
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.pictures import ALL_FORMATS, JPEG, PNG, Era, Layout, decode_and_resize
 from guesthouse_abi.resampling import bilinear, cubic
+from tests.support.kernels import kernels
 
 GIL, STB = Era.WASMEDGE_0_14, Era.WASMEDGE_0_15
+OPTIONS: dict[str, Any] = {"formats": ALL_FORMATS, "pixels": 1_000_000}
 PICTURES = Path(__file__).parents[1] / "data" / "pictures"
+
+
+@pytest.fixture(autouse=True, params=["kernel", "numpy"])
+def worked_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What works on the pixels."""
+    monkeypatch.setitem(OPTIONS, "kernels", kernels() if request.param == "kernel" else None)
+    return str(request.param)
 
 
 def budget(host_memory: int = 1 << 28) -> Context:
@@ -29,13 +41,7 @@ def budget(host_memory: int = 1 << 28) -> Context:
 
 
 def load(data: bytes, width: int, height: int, layout: Layout = Layout.RGB8, era: Era = GIL, **options: Any) -> Any:
-    options = {
-        "formats": ALL_FORMATS,
-        "pixels": 1_000_000,
-        "budget": budget(),
-        "deadline": Deadline.after(60),
-        **options,
-    }
+    options = {**OPTIONS, "budget": budget(), "deadline": Deadline.after(60), **options}
     result = decode_and_resize(data, width, height, layout, era, **options)
     assert result.shape == (height, width, 3)
     assert result.dtype == layout.dtype
@@ -92,13 +98,15 @@ OF_STB = {
 def test_resizes_as_gil_does_to_the_last_bit(size):
     width, height = size
     assert bilinear(sample(), width, height, (0, 1, 2)).tobytes().hex() == OF_GIL[size]
+    assert load(encoded(Image.fromarray(sample()), "PNG"), width, height).tobytes().hex() == OF_GIL[size]
 
 
 @pytest.mark.parametrize("size", OF_STB)
 def test_resizes_as_stb_does(size):
     width, height = size
-    resized = cubic(sample(), width, height, (0, 1, 2), lambda values: values.astype(np.float32))
+    resized = cubic(sample(), width, height, (0, 1, 2), np.arange(256, dtype=np.float32))
     assert np.clip(resized + np.float32(0.5), 0, 255).astype(np.uint8).tobytes().hex() == OF_STB[size]
+    assert load(encoded(Image.fromarray(sample()), "PNG"), width, height, era=STB).tobytes().hex() == OF_STB[size]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from guesthouse_abi.pictures import ALL_FORMATS, Era, Layout, decode_and_resize,
 from guesthouse_abi.pictures.jpeg import Jpeg
 from tests.abi import stb
 from tests.abi.perturbed import perturbed
+from tests.support.kernels import kernels
 
 GIL, STB = Era.WASMEDGE_0_14, Era.WASMEDGE_0_15
 WIDTH, HEIGHT = 18, 14
@@ -37,7 +38,7 @@ class Free:
 
 def load(data: bytes, era: Era = STB, size: tuple[int, int] = (WIDTH, HEIGHT), **options: Any) -> Any:
     """The picture in its own size: resizing to that changes nothing."""
-    options = {"pixels": 100_000, "deadline": Deadline.after(60), **options}
+    options = {"pixels": 100_000, "deadline": Deadline.after(60), "kernels": kernels(), **options}
     return decode_and_resize(data, *size, Layout.RGB8, era, formats=ALL_FORMATS, budget=Free(), **options)
 
 

@@ -19,6 +19,7 @@ from guesthouse_abi.imports import wasmedge_image, wasmedge_tensorflow, wasmedge
 from guesthouse_abi.pictures import ALL_FORMATS, Era, Layout, decode_and_resize
 from tests.abi.inference_host import Host
 from tests.support.budget import examples
+from tests.support.kernels import kernels
 
 MODULES = (wasmedge_image.MODULE, wasmedge_tensorflow.MODULE, wasmedge_tensorflowlite.MODULE)
 SIZE = 1 << 16
@@ -116,6 +117,7 @@ def test_a_damaged_picture_is_decoded_or_refused(kind, data):
                 pixels=2_000,
                 budget=Free(),
                 deadline=host.context.deadline,
+                kernels=kernels(),
             )
         except HostError:
             continue

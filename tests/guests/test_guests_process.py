@@ -37,12 +37,14 @@ from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
-from guesthouse.plan.plan import Host, Plan, PlanFaults
+from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from tests.support.manifests import placed
 from tests.support.places import IN_PROCESSES, engine_table
 from tests.support.waiting import until
 from tests.support.wat import cat
+
+UNUSED = Path("/no/kernel")  # of workers that get no guest with pictures
 
 MANIFEST = """
 [app]
@@ -329,13 +331,13 @@ def test_where_confinement_is_required_a_worker_that_lacks_some_is_a_fault(hosti
     lacking.write_text(Path(python).read_text().replace("exec ", 'LACKING="no filter of system calls" exec '))
     lacking.chmod(0o755)
     echo = loaded.guests["echo"]
-    with contextlib.closing(Stock(WorkerSpec("any", False, str(lacking), "required"), 1)) as stock:
+    with contextlib.closing(Stock(WorkerSpec("any", False, str(lacking), UNUSED, "required"), 1)) as stock:
         setup = Setup(echo.config, "", Artefact(echo.code.artefact), echo.granted)
         assert stock.try_out({"echo": setup}) == {
             "echo": 'process.confinement is "required", and here no filter of system calls'
         }
     with (
-        contextlib.closing(Stock(WorkerSpec("any", False, str(lacking)), 1)) as stock,
+        contextlib.closing(Stock(WorkerSpec("any", False, str(lacking), UNUSED), 1)) as stock,
         structlog.testing.capture_logs() as logs,
     ):
         assert [stock.try_out({"echo": setup}) for _ in range(2)] == [{}, {}]
@@ -502,13 +504,13 @@ def test_without_descriptors_events_are_refused_and_come_right_when_there_are_so
     ],
 )
 def test_workers_that_do_not_start_are_a_fault_before_the_port_opens(plan: Plan, engine, interpreter, why):
-    with contextlib.closing(Stock(WorkerSpec(engine, False, interpreter), 1)) as stock:
+    with contextlib.closing(Stock(WorkerSpec(engine, False, interpreter, UNUSED), 1)) as stock:
         assert why in stock.wait()
         assert why in stock.fault
-        metrics = Metrics(Plans(replace(plan, host=Host(plan.host.engine, plan.host.cache, stock))))
+        metrics = Metrics(Plans(replace(plan, host=replace(plan.host, stock=stock))))
         assert metrics.registry().get_sample_value("guesthouse_workers_failing") == 1
         with pytest.raises(PlanFaults) as caught:
-            build(plan.manifest, Host(plan.host.engine, plan.host.cache, stock))
+            build(plan.manifest, replace(plan.host, stock=stock))
     assert caught.value.faults == [
         f"guest {name!r}: its worker process does not start: {stock.fault}" for name in plan.guests
     ]
@@ -598,7 +600,7 @@ def test_a_caller_that_hangs_up_waits_for_no_process(plan: Plan, tmp_path: Path)
     """Nor does one whose deadline passes: neither is told that there was no room."""
     guest = plan.guests["patient"]
     with (
-        contextlib.closing(Stock(WorkerSpec("any", False, "/bin/false"), 1)) as stock,
+        contextlib.closing(Stock(WorkerSpec("any", False, "/bin/false", UNUSED), 1)) as stock,
         contextlib.closing(Pool(replace(guest.config, least=0), guest.code, guest.granted, stock)) as pool,
     ):
         hangs_up, late = Deadline.after(60), Deadline.after(0.3)
@@ -625,7 +627,7 @@ def hostile(loaded: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     python.chmod(0o755)
     echo = loaded.guests["echo"]
     with (
-        contextlib.closing(Stock(WorkerSpec("any", False, str(python)), 1)) as stock,
+        contextlib.closing(Stock(WorkerSpec("any", False, str(python), UNUSED), 1)) as stock,
         contextlib.closing(Pool(replace(echo.config, least=1), echo.code, echo.granted, stock)) as pool,
     ):
         assert not pool.wait()

@@ -8,8 +8,8 @@ that the events of caller "a" are full of. Two runs with different bytes of pois
 sees must have nothing of caller "a".
 
 Who allocates without glibc is dealt with one by one: Python by `PYTHONMALLOC=malloc`, numpy's cache of small arrays by
-filling it before each event, ONNX Runtime's arenas by doing without them. Worker processes, which begin with an empty
-environment, are given this one's.
+filling it before each event, ONNX Runtime's arenas by doing without them, the pixel kernel's memory by filling it
+before each picture. Worker processes, which begin with an empty environment, are given this one's.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from guesthouse.assembly import application_for, open_plan
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
+from guesthouse.engine import kernels
 from guesthouse.event import Event, Failure, Trigger
 from guesthouse.inference import session
 from guesthouse.manifest import load
@@ -105,11 +106,20 @@ class _NothingToShrink(ort.RunOptions):  # type: ignore[misc]
             super().add_run_config_entry(key, value)
 
 
-def prepare() -> None:
+def prepare(poison: int) -> None:
     """Put the allocators in place that cannot be had by the environment."""
     ort.SessionOptions = _WithoutArena
     ort.RunOptions = _NothingToShrink
     session._share_guest_arena = lambda: None  # type: ignore[assignment]
+    lend: Any = kernels.WasmtimeKernels.lend
+
+    @contextlib.contextmanager
+    def lend_poisoned(self: Any) -> Iterator[Any]:
+        with lend(self) as kernel:
+            kernel.memory[kernel.call("base") :] = poison
+            yield kernel
+
+    kernels.WasmtimeKernels.lend = lend_poisoned  # type: ignore[method-assign]
     popen: Any = subprocess.Popen
     environment = {name: os.environ[name] for name in ALLOCATORS}
 
@@ -188,6 +198,10 @@ def _used_again(call: Call) -> Call:
     return read
 
 
+def _not_resized(call: Call) -> Call:
+    return lambda self, name, *more: 0 if name in ("bilinear", "across") else call(self, name, *more)
+
+
 #: What leaks, where it is done, and how; by poison, but for the last one.
 MUTATIONS: tuple[tuple[str, Any, str, Callable[[Call], Call]], ...] = (
     ("what a guest hands over", memory.Memory, "array", _unfilled),
@@ -196,6 +210,7 @@ MUTATIONS: tuple[tuple[str, Any, str, Callable[[Call], Call]], ...] = (
     ("a row of a resized picture", wasmedge_image, "decode_and_resize", _last_row_unfilled),
     ("a resized picture", wasmedge_image, "decode_and_resize", _unfilled),
     ("a damaged picture", wasmedge_image, "decode_and_resize", _not_decoded),
+    ("what the pixel kernel held", kernels._Kernel, "call", _not_resized),
     ("a buffer of another caller's", memory.Memory, "array", _used_again),
 )
 
@@ -337,7 +352,7 @@ def served(folder: Path, log: io.StringIO) -> Iterator[tuple[Client, Callable[[]
 def main(out: str, fill: str) -> None:
     canary = bytes.fromhex(fill)
     poison = int(re.search(r"perturb=(\d+)", os.environ["GLIBC_TUNABLES"])[1])  # type: ignore[index]
-    prepare()
+    prepare(poison)
     poison_small_arrays(poison)
     controls = fresh()
     log, seen = io.StringIO(), Seen(canary, poison)
@@ -360,7 +375,7 @@ def main(out: str, fill: str) -> None:
             mutated[name] = Seen(canary, poison)
             callers = Callers(client, mutated[name], canary, poison)
             with leaking(owner, attribute, leak):
-                if owner is wasmedge_image:
+                if owner in (wasmedge_image, kernels._Kernel):
                     callers.pictures("thread", part=slice(0, None, 5))
                 else:
                     callers.inference("thread")

@@ -40,7 +40,7 @@ def outputs(case: Any, watch: Watch, *, guest: bool) -> list[bytes] | str:
 
 
 def main(out: str, step: str) -> None:
-    prepare()
+    prepare(0)
     warnings.simplefilter("ignore")
     for module in list(pkgutil.iter_modules(node.__path__))[:: int(step)]:
         importlib.import_module(f"{node.__name__}.{module.name}")

@@ -34,6 +34,7 @@ LEAKS = (
     "a row of a resized picture",
     "a resized picture",
     "a damaged picture",
+    "what the pixel kernel held",
     "a buffer of another caller's",
 )
 

@@ -6,6 +6,8 @@ bytes and error numbers. What its functions mean is elsewhere where several modu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from guesthouse_abi.host import HostModule
 
 
@@ -36,3 +38,8 @@ def host_modules() -> dict[str, HostModule]:
         wasmedge_tensorflowlite.MODULE,
     )
     return {module.name: module for module in modules}
+
+
+def use_pictures(modules: Iterable[str]) -> bool:
+    """Whether one of these import modules decodes pictures."""
+    return not {"wasmedge_image", "ssvm_image"}.isdisjoint(modules)

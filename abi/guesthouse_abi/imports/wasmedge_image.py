@@ -46,6 +46,7 @@ def _load(
         deadline=context.deadline,
         scale=context.grants.scale,
         note=lambda text: context.log("host", f"wasmedge_image.{function}: {text}"),
+        kernels=context.services.kernels,
     )
     context.memory.write_array(output, picture)
     return U32(SUCCESS)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import HostError, TooMuch
+from guesthouse_abi.pictures import kernel
 from guesthouse_abi.pictures.bmp import Bmp
 from guesthouse_abi.pictures.gif import Gif
 from guesthouse_abi.pictures.jpeg import Jpeg
@@ -31,7 +32,8 @@ from guesthouse_abi.pictures.png import Png
 from guesthouse_abi.pictures.pnm import Pnm
 from guesthouse_abi.pictures.source import Era, Note, Source
 from guesthouse_abi.pictures.tga import Tga
-from guesthouse_abi.resampling import Bytes, Floats, bilinear, cubic
+from guesthouse_abi.resampling import Bytes, Floats, Order, bilinear, cubic
+from guesthouse_abi.services import PixelKernels
 
 __all__ = ["ALL_FORMATS", "JPEG", "PNG", "Budget", "Era", "Layout", "decode_and_resize", "size_of"]
 
@@ -45,7 +47,7 @@ class Layout(enum.IntEnum):
     BGR32F = 3
 
     @property
-    def order(self) -> tuple[int, int, int]:
+    def order(self) -> Order:
         return (0, 1, 2) if self in (Layout.RGB8, Layout.RGB32F) else (2, 1, 0)
 
     @property
@@ -79,7 +81,7 @@ _SIGNATURES = (
 
 def size_of(data: bytes, formats: frozenset[str]) -> tuple[int, int]:
     """Width and height of a picture, from its header alone. Raises `HostError`."""
-    source = _open(data, formats, Era.WASMEDGE_0_15, (0, 0), Deadline.after(_HEADER_SECONDS))
+    source = _open(data, formats, Era.WASMEDGE_0_15, (0, 0), Deadline.after(_HEADER_SECONDS), None)
     return source.width, source.height
 
 
@@ -100,6 +102,7 @@ def decode_and_resize(
     deadline: Deadline,
     scale: bool = False,
     note: Note = _ignored,
+    kernels: PixelKernels | None = None,
 ) -> NDArray[Any]:
     """The picture in `data`, resized to `width` x `height`: a C-contiguous array (height, width, 3) of `layout.dtype`.
 
@@ -107,11 +110,12 @@ def decode_and_resize(
     resized as such and not clamped. `formats` names what may be decoded, `pixels` is the most that a picture may have
     before and after. With `scale` a JPEG may be decoded at a half, a quarter or an eighth, not below the target's size:
     faster, and smoother. `note` is called with what is wrong with a picture that is damaged and decoded all the same.
+    With `kernels` these work on the pixels, without numpy and Pillow, which give the same and take longer.
     Raises `HostError` (nothing that can be decoded), `TooMuch` and what `Deadline.check` does.
     """
     deadline.check()
     _check_size("a target", width, height, pixels)
-    source = _open(data, formats, era, (width, height) if scale else (0, 0), deadline)
+    source = _open(data, formats, era, (width, height) if scale else (0, 0), deadline, kernels)
     _check_size("a picture", source.width, source.height, pixels)
     source.check_effort(pixels, deadline)
     # The body, the decoder's own memory, the decoded picture, and the result with one intermediate as floats.
@@ -120,7 +124,7 @@ def decode_and_resize(
     try:
         picture = source.decode(deadline, note)
         deadline.check()
-        result = _resize(picture, width, height, layout, era)
+        result = _resize(picture, width, height, layout, era, kernels, deadline)
     finally:
         budget.release(held)
     deadline.check()
@@ -144,22 +148,28 @@ _FRACTIONS = (np.arange(256, dtype=np.float32) / np.float32(255)).astype(np.floa
 _LINEAR_LIGHT: Floats = np.power(_FRACTIONS, float(np.float32(2.2))).astype(np.float32)
 
 
-def _as_floats(values: Bytes) -> Floats:
-    return values.astype(np.float32)
+_BYTES: Floats = np.arange(256, dtype=np.float32)
+_SHARES: Floats = (np.arange(256) / 255.0).astype(np.float32)
 
 
-def _as_linear_light(values: Bytes) -> Floats:
-    return _LINEAR_LIGHT.take(values)
-
-
-def _resize(picture: Bytes, width: int, height: int, layout: Layout, era: Era) -> NDArray[Any]:
+def _resize(
+    picture: Bytes, width: int, height: int, layout: Layout, era: Era, kernels: PixelKernels | None, deadline: Deadline
+) -> NDArray[Any]:
     floats = layout.dtype == np.float32
+    size, order = (width, height), layout.order
+    if picture.shape[:2] == (height, width) and layout is Layout.RGB8:
+        return picture  # what either library makes of it: each weight is 0 or 1
     if era is Era.WASMEDGE_0_14:
-        small = bilinear(picture, width, height, layout.order)
-        return (small / 255.0).astype(np.float32) if floats else small
+        numbers = _SHARES if floats else None
+        if kernels is not None:
+            return kernel.bilinear(kernels, picture, *size, order, deadline, numbers)
+        small = bilinear(picture, *size, order)
+        return small if numbers is None else numbers.take(small)
+    if kernels is not None:
+        return kernel.cubic(kernels, picture, *size, order, deadline, _LINEAR_LIGHT if floats else None)
     if floats:
-        return cubic(picture, width, height, layout.order, _as_linear_light)
-    values = cubic(picture, width, height, layout.order, _as_floats)
+        return cubic(picture, *size, order, _LINEAR_LIGHT)
+    values = cubic(picture, *size, order, _BYTES)
     values += np.float32(0.5)
     np.clip(values, 0, 255, out=values)
     return values.astype(np.uint8)
@@ -168,16 +178,23 @@ def _resize(picture: Bytes, width: int, height: int, layout: Layout, era: Era) -
 # ---- decoding ----
 
 
-def _open(data: bytes, formats: frozenset[str], era: Era, least: tuple[int, int], deadline: Deadline) -> Source:
+def _open(
+    data: bytes,
+    formats: frozenset[str],
+    era: Era,
+    least: tuple[int, int],
+    deadline: Deadline,
+    kernels: PixelKernels | None,
+) -> Source:
     kind = next((name for name, starts in _SIGNATURES if data.startswith(starts)), "TGA")
     if kind not in formats:
         if kind == "TGA":
             raise _unknown(data, formats)
         raise HostError(f"a {kind} picture, where {', '.join(sorted(formats))} is expected")
     if kind == "JPEG":
-        return Jpeg(data, era, least, deadline)
+        return Jpeg(data, era, least, deadline, kernels)
     if kind == "PNG":
-        return Png(data, era)
+        return Png(data, era, kernels)
     if kind == "GIF":
         return Gif(data, era)
     if kind == "BMP":

@@ -18,8 +18,10 @@ from PIL import JpegImagePlugin
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import HostError, TooMuch
+from guesthouse_abi.pictures import kernel
 from guesthouse_abi.pictures.source import Era, Note, rgb
 from guesthouse_abi.resampling import Bytes
+from guesthouse_abi.services import PixelKernels
 
 _MOST_SCAN_PIXELS = 20  # times the pixel limit: what all scans of one picture may add up to
 _MOST_SCANS = 1000  # a scan of a tiny picture costs too
@@ -46,8 +48,16 @@ _BAD_CODE = re.compile(r"Corrupt JPEG data: bad (Huffman|arithmetic) code")
 
 
 class Jpeg:
-    def __init__(self, data: bytes, era: Era, least: tuple[int, int], deadline: Deadline) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        era: Era,
+        least: tuple[int, int],
+        deadline: Deadline,
+        kernels: PixelKernels | None = None,
+    ) -> None:
         self._data = data
+        self._kernels = kernels
         self._era = era
         self._least = {"min_width": least[0], "min_height": least[1]} if least[0] else {}
         self._progressive, self._components, self._frame = False, b"", b""
@@ -88,13 +98,13 @@ class Jpeg:
         # Memory that was not cleared is some 5% faster. Where libjpeg has no complaint, it has written every row of it.
         picture, trouble = self._decode(self._data, np.empty)
         if not trouble:
-            return picture
+            return self._rgb(picture, deadline)
         del picture
         deadline.check()
         data, ended, covered = self._essential(deadline, note)
         picture, trouble = self._decode(data, np.zeros)
         if not trouble:
-            return picture
+            return self._rgb(picture, deadline)
         warning = _WARNING.match(trouble)
         # libjpeg reports its first warning only. Without an end, it could hide a scan that was cut.
         hidden = not ended and not (warning and warning["before"] == "0xd9")
@@ -103,7 +113,13 @@ class Jpeg:
         if not self._begins_well(data):
             raise HostError(f"a JPEG picture that cannot be decoded: {trouble}")
         note(f"a damaged JPEG picture was decoded: {trouble}")
-        return picture
+        return self._rgb(picture, deadline)
+
+    def _rgb(self, picture: Bytes, deadline: Deadline) -> Bytes:
+        """RGB of RGB, or of CMYK as Adobe has it (inverted): each colour times black, over 255 and rounded."""
+        if picture.shape[2] == 3:
+            return picture
+        return _from_cmyk(picture) if self._kernels is None else kernel.multiplied(self._kernels, picture, deadline)
 
     def _decode(self, data: bytes, memory: Callable[[tuple[int, ...], type[np.uint8]], Bytes]) -> tuple[Bytes, str]:
         """The pixels, and what libjpeg says against them; where `memory` is not filled, only with nothing against them.
@@ -122,7 +138,7 @@ class Jpeg:
                 trouble = "its headers have different sizes"
         except (ValueError, KeyError) as error:
             trouble = str(error)
-        return _from_cmyk(buffer) if colours == 4 else buffer, trouble
+        return buffer, trouble
 
     def _size_as_decoded(self, data: bytes) -> tuple[int, int]:
         if not self._least:
@@ -271,7 +287,7 @@ def _end_of_scan(data: bytes, at: int) -> int:
 
 
 def _from_cmyk(picture: Bytes) -> Bytes:
-    """RGB of CMYK as Adobe has it (inverted): each colour times black, over 255 and rounded."""
+    """`kernel.multiplied` in numpy."""
     product = picture[..., :3] * picture[..., 3:].astype(np.uint16)
     product += 128
     product += product >> 8

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import metadata
+from pathlib import Path
 
 from guesthouse.engine.base import Engine, EngineConfig
+from guesthouse.engine.cache import CodeCache, mapped
+from guesthouse_abi.pictures import kernel
+from guesthouse_abi.services import PixelKernels
 
 
 def open_engine(name: str, config: EngineConfig) -> Engine:
@@ -18,6 +23,33 @@ def open_engine(name: str, config: EngineConfig) -> Engine:
 
         return WasmerEngine(config)
     raise ValueError(f"no engine is called {name!r}")
+
+
+class PixelCode:
+    """The pixel kernel (`guesthouse_abi/pictures/kernel.py`), compiled when a guest first needs it; `artefact` is the
+    file that its code is in then."""
+
+    def __init__(self, cache: CodeCache) -> None:
+        from guesthouse.engine.kernels import KernelLoader
+
+        self._cache, self._loader = cache, KernelLoader()
+        self._wasm = kernel.MODULE.read_bytes()
+        self.artefact = cache.path(self._loader, hashlib.sha256(self._wasm).hexdigest(), 0)
+        self._kernels: PixelKernels | None = None
+
+    def kernels(self) -> PixelKernels:
+        """Kernels that all guests share. Raises `compiler.CompileError`, `EngineError`, `OSError`."""
+        kernels = self._kernels
+        if kernels is None:
+            kernels = self._kernels = self._cache.load(self._loader, self._wasm, 0)[0]
+        return kernels
+
+
+def kernels_at(artefact: Path) -> PixelKernels:
+    """Kernels of code that was compiled, for a worker process. Raises `EngineError`, `OSError`."""
+    from guesthouse.engine.kernels import KernelLoader
+
+    return mapped(KernelLoader(), artefact)
 
 
 def version_of(name: str) -> str:

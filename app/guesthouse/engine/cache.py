@@ -21,16 +21,32 @@ import stat
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from guesthouse.engine.base import Engine, EngineError, Module
+from guesthouse.engine.base import CompileStep, EngineError
 from guesthouse.engine.compiler import compile_module
 from guesthouse.faults import Faults
 
 SIZE = 2 << 30  # bytes that are kept, unless it is said otherwise
 _SUFFIX, _NEW = ".cwasm", ".new-"
 _LEFT = 3600.0  # seconds after which a file that is being written is one that a process has left behind
+
+M_co = TypeVar("M_co", covariant=True)
+
+
+class Loader(Protocol[M_co]):
+    """What compiles and loads: an engine, say. See `base.Engine`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def steps(self, memory: int) -> Sequence[CompileStep]: ...
+
+    def fingerprint(self, memory: int) -> str: ...
+
+    def load(self, artefact: Path | bytes) -> M_co: ...
 
 
 class CacheError(Faults):
@@ -63,7 +79,7 @@ class CodeCache:
         self.folder = Path(self._private.name)
         self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
 
-    def load(self, engine: Engine, wasm: bytes, memory: int) -> tuple[Module, bool]:
+    def load(self, engine: Loader[M_co], wasm: bytes, memory: int) -> tuple[M_co, bool]:
         """The module `wasm` for `engine` and a guest with `memory` bytes, and whether it was compiled just now.
 
         Raises `compiler.CompileError`, `EngineError`.
@@ -101,7 +117,7 @@ class CodeCache:
             if _removed(path):
                 kept -= found.st_size
 
-    def path(self, engine: Engine, sha256: str, memory: int) -> Path:
+    def path(self, engine: Loader[object], sha256: str, memory: int) -> Path:
         """Where the artefact of a module with this digest is, once the module was loaded."""
         return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint(memory)}{_SUFFIX}"
 
@@ -140,7 +156,7 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def _used(engine: Engine, path: Path) -> Module:
+def _used(engine: Loader[M_co], path: Path) -> M_co:
     """The module of an artefact, which is in use for as long as the module is there."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -167,7 +183,7 @@ def _removed(path: Path) -> bool:
     return False
 
 
-def mapped(engine: Engine, path: Path) -> Module:
+def mapped(engine: Loader[M_co], path: Path) -> M_co:
     """Load an artefact: its file is mapped, or read where the file system forbids mapping code (noexec)."""
     try:
         return engine.load(path)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guesthouse.engine.base import EngineError
+from guesthouse.engine.compiler import CompileError
 from guesthouse.guests.capabilities.capability import import_modules, services_of
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
@@ -26,7 +27,8 @@ from guesthouse.plan.plan import Host, Plan, PlanFaults
 from guesthouse.plan.routes import Routes
 from guesthouse.plan.tokens import TokenFault, tokens_of
 from guesthouse.system.stamps import digest_of
-from guesthouse_abi.services import Inference, Log, Services
+from guesthouse_abi.imports import use_pictures
+from guesthouse_abi.services import Inference, Log, PixelKernels, Services
 
 
 def model_config(name: str, model: written.Model) -> ModelConfig:
@@ -102,16 +104,15 @@ def _build(
             continue
         config = guest_config(name, guest, manifest.isolation_of(guest), keys)
         faults += _not_provided(config, host)
-        services = services_of(host.capabilities, hosts, config)
         granted = Granted()
         try:
             granted = _granted(config, shelf)
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
-            loaded.append(
-                _Loaded(config, load_code(config, host.engine, host.cache, known, modules), services, granted)
-            )
+            code = load_code(config, host.engine, host.cache, known, modules)
+            services = services_of(host.capabilities, hosts, config, _kernels(host, code))
+            loaded.append(_Loaded(config, code, services, granted))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
     slots = _slots(previous)
@@ -136,6 +137,16 @@ def _build(
     slots.update({name: guest.slots for name, guest in guests.items()})
     may_not_mean = tuple(warnings(manifest))
     return Plan(manifest, models, guests, Routes(manifest), host, slots, may_not_mean, tokens), faults
+
+
+def _kernels(host: Host, code: Code) -> PixelKernels | None:
+    """What works on the pixels of a guest's pictures, if it takes any. Raises `GuestFaults`."""
+    if not use_pictures(wanted.module for wanted in code.module.imports):
+        return None
+    try:
+        return host.pixels.kernels()
+    except (CompileError, EngineError, OSError) as error:
+        raise GuestFaults([f"the pixel kernel, which its pictures need, cannot be loaded: {error}"]) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from guesthouse.engine import PixelCode
 from guesthouse.engine.base import Engine
 from guesthouse.engine.cache import CodeCache
 from guesthouse.event import Event
@@ -31,7 +32,8 @@ class PlanFaults(Faults):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What all plans of a process share: the engine, the code cache, and the stock of worker processes.
+    """What all plans of a process share: the engine, the code cache, the stock of worker processes, and the code that
+    works on pixels.
 
     `capabilities` is what guests may reach. `services` has, by a capability's name, the object of the host that the
     capability needs and that lives as long as the process (a client of the sidecar, say).
@@ -40,6 +42,7 @@ class Host:
     engine: Engine
     cache: CodeCache
     stock: Stock
+    pixels: PixelCode
     capabilities: Capabilities = CAPABILITIES
     services: Mapping[str, object] = field(default_factory=dict)
 

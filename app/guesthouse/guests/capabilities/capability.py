@@ -21,7 +21,7 @@ from guesthouse_abi import errors
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.host import HostModule
 from guesthouse_abi.imports import host_modules
-from guesthouse_abi.services import Services, Tensor
+from guesthouse_abi.services import PixelKernels, Services, Tensor
 from guesthouse_abi.spent import Spent
 
 S = TypeVar("S")
@@ -146,10 +146,15 @@ def question_of(frame: Frame) -> tuple[str, Question]:
     return text(capability, _NAME), Question(text(what, _NAME), arguments, frame)
 
 
-def services_of(capabilities: Iterable[Capability[Any]], hosts: Mapping[str, Any], config: GuestConfig) -> Services:
+def services_of(
+    capabilities: Iterable[Capability[Any]],
+    hosts: Mapping[str, Any],
+    config: GuestConfig,
+    kernels: PixelKernels | None = None,
+) -> Services:
     """The services of one guest; `hosts` is what the host has for each capability, by its name."""
     made = ((one.protocol, one.service(hosts.get(one.name), config)) for one in capabilities)
-    return Services({protocol: service for protocol, service in made if service is not None})
+    return Services({protocol: service for protocol, service in made if service is not None}, kernels)
 
 
 def import_modules(capabilities: Iterable[Capability[Any]]) -> dict[str, HostModule]:

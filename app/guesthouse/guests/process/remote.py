@@ -52,6 +52,7 @@ class WorkerSpec:
     engine: str  # its name
     pooling: bool
     interpreter: str  # the Python that has the engine
+    pixel_kernel: Path  # the compiled one (`engine.PixelCode`)
     confinement: str = "best"  # or "required": a worker that the kernel does not close wholly counts as not started
     #: What guests may reach. The host's own code names them, never a manifest or a guest: workers load their modules.
     capabilities: Capabilities = CAPABILITIES
@@ -266,7 +267,7 @@ class Overdue(WireError):
 
 def _started(spec: WorkerSpec, end: int) -> subprocess.Popen[bytes]:
     modules = [capability.module for capability in spec.capabilities]
-    arguments = [str(os.getpid()), str(end), spec.engine, str(int(spec.pooling)), *modules]
+    arguments = [str(os.getpid()), str(end), spec.engine, str(int(spec.pooling)), str(spec.pixel_kernel), *modules]
     process = subprocess.Popen(
         children.command(spec.interpreter, "guesthouse.guests.process.worker", *arguments, beside=modules),
         bufsize=0,

@@ -33,7 +33,7 @@ from typing import Any
 
 from PIL import Image
 
-from guesthouse.engine import open_engine
+from guesthouse.engine import kernels_at, open_engine
 from guesthouse.engine.base import PAGE, Engine, EngineConfig
 from guesthouse.engine.cache import mapped
 from guesthouse.event import Cost, Failure, Reason
@@ -54,6 +54,7 @@ from guesthouse.guests.process.wire import (
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.system import malloc
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.imports import use_pictures
 from guesthouse_abi.pictures import ALL_FORMATS
 from guesthouse_abi.services import Services
 from guesthouse_abi.sessions.model_lookup import KNOWN_BLOBS
@@ -100,6 +101,7 @@ class _Engines:
 def _guest(
     engines: _Engines,
     capabilities: Capabilities,
+    pixel_kernel: Path,
     setup: Mapping[str, Any],
     channel: Channel,
     descriptors: Sequence[int],
@@ -111,7 +113,8 @@ def _guest(
     artefact = Path(f"/proc/self/fd/{module}")
     mapping = mapped(engines.engine_for(config.limits.memory), artefact)
     code = code_in_worker(config, mapping, setup["sha256"], artefact, import_modules(capabilities))
-    services = Services({one.protocol: one.remote(Ask(channel, one)) for one in capabilities})
+    kernels = kernels_at(pixel_kernel) if use_pictures(wanted.module for wanted in code.module.imports) else None
+    services = Services({one.protocol: one.remote(Ask(channel, one)) for one in capabilities}, kernels)
     return Guest(config, code, Sandbox(code.linked(), code.caller), services, granted=granted)
 
 
@@ -142,13 +145,14 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
         channel.send(Kind.FAILURE, {"reason": Reason.BAD_REPLY.value, "text": str(error), "cost": []})
 
 
-def serve(end: socket.socket, engine: str, pooling: bool, capabilities: Capabilities) -> None:
+def serve(end: socket.socket, engine: str, pooling: bool, pixel_kernel: Path, capabilities: Capabilities) -> None:
     """Become a guest's, then answer its events until the server is gone. Raises `Ended`."""
     with contextlib.closing(_Engines(engine, pooling)) as engines:
         while True:
             channel, frame, descriptors = receive_setup(end)
             try:
-                guest = _guest(engines, capabilities, json.loads(frame.payload()), channel, descriptors)
+                setup = json.loads(frame.payload())
+                guest = _guest(engines, capabilities, pixel_kernel, setup, channel, descriptors)
             except Exception as error:
                 channel.send(Kind.FAULT, {"text": f"{type(error).__name__}: {error}"})
                 if frame.kind is not Kind.TRY:
@@ -178,8 +182,8 @@ def _answer_all(guest: Guest, channel: Channel) -> None:
 
 def main(arguments: list[str]) -> int:
     """The process. Its arguments are the server's process id, the descriptor of the socket, the engine, whether that
-    pools ("1"), and the modules of the capabilities."""
-    parent, descriptor, engine, pooling, *modules = arguments
+    pools ("1"), the file with the compiled pixel kernel, and the modules of the capabilities."""
+    parent, descriptor, engine, pooling, pixel_kernel, *modules = arguments
     try:
         confine.at_start(int(parent))
         malloc.keep_pages()
@@ -187,7 +191,7 @@ def main(arguments: list[str]) -> int:
         _warm_up(engine, pooling == "1")
         end = socket.socket(fileno=int(descriptor))
         send_ready(end)
-        serve(end, engine, pooling == "1", capabilities)
+        serve(end, engine, pooling == "1", Path(pixel_kernel), capabilities)
     except (Ended, confine.Orphaned):
         pass
     return 0
