@@ -123,6 +123,7 @@ def application_for(
         notice=settings.drain.notice,
         limit=settings.drain.limit,
         reflection=settings.reflection,
+        core=settings.core,
     )
     component = manifest.component
     if component is None:
@@ -158,6 +159,7 @@ def _component(manifest: Manifest, settings: ComponentTable) -> ComponentConfig:
         at_work=_at_work(),
         notice=server.drain.notice,
         limit=server.drain.limit,
+        core=server.core,
     )
 
 

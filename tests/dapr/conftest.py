@@ -16,10 +16,19 @@ from dapr_ends import Application, Script
 from guesthouse.dapr.component import Component, ComponentConfig
 from guesthouse.dapr.component_input import Replies
 from guesthouse.dapr.component_reader import Bounds
+from guesthouse.dapr.core import Core
 from guesthouse.dapr.server import Server, ServerConfig
 from guesthouse.dapr.topics import Listing
 
 Serve = Callable[..., Server]
+
+
+@pytest.fixture(params=["native", "grpcio"])
+def core(request: pytest.FixtureRequest) -> Core:
+    """What the servers of a test are on."""
+    if request.param == "native":
+        pytest.importorskip("pygrpc_native")
+    return request.param
 
 
 @pytest.fixture
@@ -28,12 +37,12 @@ def handler() -> Script:
 
 
 @pytest.fixture
-def serve(handler: Script) -> Iterator[Serve]:
+def serve(handler: Script, core: Core) -> Iterator[Serve]:
     """Starts servers over `handler`, and stops them after the test."""
     started: list[Server] = []
 
     def start(listing: Listing = Listing(), **config: Any) -> Server:  # noqa: B008
-        settings = replace(ServerConfig(port=0, threads=12, notice=0.0, limit=5.0), **config)
+        settings = replace(ServerConfig(port=0, threads=12, notice=0.0, limit=5.0, core=core), **config)
         server = Server(settings, handler, listing)
         started.append(server)
         server.start()
@@ -73,12 +82,12 @@ def sockets() -> Iterator[Path]:
 
 
 @pytest.fixture
-def component(handler: Script, sockets: Path) -> Iterator[Callable[..., Component]]:
+def component(handler: Script, sockets: Path, core: Core) -> Iterator[Callable[..., Component]]:
     """Starts components over `handler`, and stops them after the test."""
     started: list[Component] = []
 
     def start(replies: tuple[str, ...] = (), bounds: Bounds = Bounds(), **config: Any) -> Component:  # noqa: B008
-        settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other"), limit=5.0), **config)
+        settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other"), limit=5.0, core=core), **config)
         hub = Replies(settings.name, replies, bounds)
         started.append(Component(settings, Published(handler, hub), hub))
         started[-1].start()

@@ -202,6 +202,7 @@ def _announce(plan: Plan, application: Application, probes: Probes | None, secon
         compiled=sum(guest.code.compiled for guest in plan.guests.values()),
         seconds=round(seconds, 2),
         version=__version__,
+        **({"core": server.core.name, "because": server.core.why} if server.core is not None else {}),
         engine=version_of(plan.manifest.engine.name),
         onnxruntime=session.VERSION,
         **({"component": str(component.socket.path)} if component is not None else {}),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import grpc
 from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
@@ -19,10 +18,10 @@ from guesthouse.dapr.callback import Events
 from guesthouse.dapr.component_input import STREAMS, InputBinding, Replies
 from guesthouse.dapr.component_output import OutputBinding
 from guesthouse.dapr.component_socket import Socket
+from guesthouse.dapr.core import Core, choose, make_server
 from guesthouse.dapr.proto import components_pb2, components_pb2_grpc
 from guesthouse.dapr.server import SPARE_THREADS, ServeError
 from guesthouse.dapr.tokens import Tokens
-from guesthouse.dapr.workers import Workers
 from guesthouse.event import Handler
 
 _LINGER = 0.2  # seconds
@@ -37,7 +36,7 @@ class ComponentConfig:
     `permissions` are those of the socket: a sidecar needs to write to it. `guests` are the operations of the output
     binding, which is not there without any. `message` is the largest request in bytes. `threads` is how many events
     may be inside plus `SPARE_THREADS`, `at_work` as for the server. `notice` and `limit` are seconds, as for
-    `Server.drain`.
+    `Server.drain`. `core` is as for the server.
     """
 
     name: str
@@ -49,6 +48,7 @@ class ComponentConfig:
     at_work: int = 2
     notice: float = 0.0
     limit: float = 20.0
+    core: Core = "auto"
 
 
 class Component:
@@ -59,9 +59,10 @@ class Component:
         self.socket = Socket(config.folder, config.name, config.permissions)
         self._replies = replies
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = Workers(config.at_work, config.threads + STREAMS, "component")
-        # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-        self._server = grpc.server(self._threads, options=_options(config.message))  # type: ignore[arg-type]
+        core = choose(config.core, "", tls=False)
+        self._server, self._end_threads = make_server(
+            core, config.at_work, config.threads, "component", _options(config.message), STREAMS
+        )
         served = [reflection.SERVICE_NAME]
         if config.guests:
             output = OutputBinding(Events(handler, Tokens(), self._admission), config.guests)
@@ -93,7 +94,7 @@ class Component:
         self.socket.remove()
         left = self._replies.finish(seconds)
         self._server.stop(_FLUSH).wait()
-        self._threads.shutdown(wait=False)
+        self._end_threads()
         return left
 
     def _listen(self, path: Path) -> None:

@@ -24,10 +24,10 @@ from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Callback, Events, Fetched
+from guesthouse.dapr.core import Choice, Core, CoreError, choose, make_server
 from guesthouse.dapr.health import SERVICES, Health
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.topics import Listing
-from guesthouse.dapr.workers import Workers
 from guesthouse.event import Handler
 
 _log = structlog.get_logger("guesthouse")
@@ -51,7 +51,7 @@ class ServerConfig:
     certificate chain and private key. `threads` is how many events may be inside (the guests' slots and queues) plus
     `SPARE_THREADS`; `at_work` of them answer calls at a time, besides those that take long (see `workers`). `notice`
     and `limit` are seconds, see `Server.drain`. `reflection` tells who asks which services there are. After `patience`
-    seconds without a word from a sidecar, the log has a hint.
+    seconds without a word from a sidecar, the log has a hint. `core` is what reads and writes HTTP/2 (see `core`).
     """
 
     host: str = "127.0.0.1"
@@ -66,6 +66,7 @@ class ServerConfig:
     limit: float = 20.0
     reflection: bool = False
     patience: float = 30.0
+    core: Core = "auto"
 
 
 class Server:
@@ -76,38 +77,47 @@ class Server:
     ) -> None:
         self.config = config
         self.port = 0
+        self.core: Choice | None = None  # what serves, once it is started
         self._started = False
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = Workers(config.at_work, config.threads, "event")
-        # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-        self._server = grpc.server(self._threads, options=_options(config))  # type: ignore[arg-type]
+        self._server: grpc.Server | None = None
+        self._end_threads: Callable[[], None] = lambda: None
         self._tokens = Tokens(config.tokens)
         self._events = Events(handler, self._tokens, self._admission, config.message)
         self._callback = (
             Callback(self._events, listing) if fetched is None else Callback(self._events, listing, fetched)
         )
-        self._callback.add_to(self._server)
-        self._health.add_to(self._server)
-        if config.reflection:
-            reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), self._server)
         self._hint = threading.Timer(config.patience, self._unheard)
         self._hint.daemon = True
 
     def start(self) -> None:
         """Open the port and serve. Call it when all is loaded: a sidecar sends events as soon as it can connect.
 
-        Raises `ServeError` when the address cannot be had, or the certificate cannot be used.
+        Raises `ServeError` when the address cannot be had, the certificate cannot be used, or the core cannot serve.
         """
-        address = _address(self.config.host, self.config.port)
+        config = self.config
+        host = _address(config.host, config.port)
+        address = f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}"
+        credentials = None if config.tls is None else _credentials(*config.tls)
         try:
-            if self.config.tls is None:
-                self.port = self._server.add_insecure_port(address)
+            self.core = choose(config.core, host, tls=credentials is not None)
+        except CoreError as error:
+            raise ServeError(str(error)) from error
+        server, self._end_threads = make_server(self.core, config.at_work, config.threads, "event", _options(config))
+        self._server = server
+        self._callback.add_to(server)
+        self._health.add_to(server)
+        if config.reflection:
+            reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), server)
+        try:
+            if credentials is None:
+                self.port = server.add_insecure_port(address)
             else:
-                self.port = self._server.add_secure_port(address, _credentials(*self.config.tls))
+                self.port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise ServeError(f"cannot listen on {address}: {error}") from error
-        self._server.start()
+        server.start()
         self._started = True
         self._hint.start()
 
@@ -136,7 +146,7 @@ class Server:
         finished = self._admission.close(self.config.limit)
         # Callers that have not noticed yet are told to try again: gRPC's own end would cancel their calls.
         threading.Event().wait(_LINGER)
-        if finished:
+        if finished and self._server is not None:
             self._server.stop(_FLUSH).wait()
         self.stop()
         return finished
@@ -145,8 +155,9 @@ class Server:
         """End at once: what is in flight is cancelled, guests too."""
         self._started = False
         self._hint.cancel()
-        self._server.stop(None)
-        self._threads.shutdown(wait=False)
+        if self._server is not None:
+            self._server.stop(None)
+        self._end_threads()
 
     def _unheard(self) -> None:
         """gRPC itself turns a sidecar away that speaks HTTP/1.1, and nobody here hears of it: its silence must do."""
@@ -246,7 +257,7 @@ def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
 
 
 def _address(host: str, port: int) -> str:
-    """`host:port` as one numeric address, which was free a moment ago.
+    """The host as one numeric address, on which the port was free a moment ago.
 
     One, so that the server has it or fails: gRPC is content with any one of a name's addresses. IPv4 first, as a
     sidecar connects to 127.0.0.1. Tried here, because the errors of a socket say what is wrong, and gRPC's do not.
@@ -262,7 +273,7 @@ def _address(host: str, port: int) -> str:
             trial.bind(address)
         except OSError as error:
             raise ServeError(_why_not(host, port, error)) from error
-    return f"[{address[0]}]:{port}" if family == socket.AF_INET6 else f"{address[0]}:{port}"
+    return str(address[0])
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from time import monotonic
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from guesthouse.system.threads import lasting
 
@@ -25,18 +25,28 @@ TICK = 0.005  # seconds between looks at the calls, while more of them are here 
 _LINGER = 200  # looks without a call that waits, before the looking ends
 
 
-class Workers(Executor):
-    """Answers calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
+class Calls(Protocol):
+    """Where threads take calls from."""
 
-    `most` is the greatest number of threads.
+    def take(self) -> Callable[[], None] | None:
+        """The next call, waited for; None for a thread that is to end."""
+
+    def waiting(self) -> int | None:
+        """How many calls wait to be taken; None where that is not known."""
+
+
+class Threads:
+    """Answer calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
+
+    `most` is the greatest number of threads. A call must not raise.
     """
 
-    def __init__(self, least: int, most: int, name: str, tick: float = TICK) -> None:
+    def __init__(self, calls: Calls, least: int, most: int, name: str, tick: float = TICK) -> None:
+        self._calls = calls
         self._least = min(least, most)
         self._most = most
         self._name = name
         self._tick = tick
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._parked: SimpleQueue[None] = SimpleQueue()  # a word for one thread that is to work again
         self._lock = threading.Lock()
         self._began: list[float] = []  # by thread: when its call began, infinity when it has none
@@ -46,38 +56,26 @@ class Workers(Executor):
         self._watched = threading.Event()
         self._ended = threading.Event()
         self._quiet = 0  # looks in a row without a call that waits
-        self._allow(self._least)
-        lasting(f"{name}-watch", self._watch, self._ended)
 
     @property
     def at_work(self) -> int:
         """Threads that answer calls or wait for one."""
         return self._at_work
 
-    def submit(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
-        """See `concurrent.futures.Executor.submit`. Raises `RuntimeError` after `shutdown`."""
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ended.is_set()
+
+    def start(self) -> None:
+        """Take calls from now on."""
+        self._allow(self._least)
+        lasting(f"{self._name}-watch", self._watch, self._ended)
+
+    def end(self) -> int:
+        """Start no more threads; returns how many there are. Each of them ends when it is given None for a call."""
         if self._ended.is_set():
-            raise RuntimeError("no calls are taken after shutdown")
-        future: Future[T] = Future()
-
-        def call() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = function(*arguments, **named)
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._calls.put(call)
-        self._look()
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; the threads end after those that were taken. Waits for nothing, cancels nothing."""
-        if self._ended.is_set():
-            return
+            return 0
         self._ended.set()
         self._watched.set()
         with self._lock:
@@ -85,13 +83,18 @@ class Workers(Executor):
             self._at_work = self._allowed = len(self._began)
         for _ in range(parked):
             self._parked.put(None)
-        for _ in self._began:
-            self._calls.put(None)
+        return len(self._began)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """See that somebody watches when more calls are here than threads at work."""
-        if self._busy + self._calls.qsize() > self._at_work and not self._watched.is_set():
+        if self._short and not self._watched.is_set():
             self._watched.set()
+
+    @property
+    def _short(self) -> bool:
+        waiting = self._calls.waiting()
+        # Where the number is not known, one may wait whenever nobody is there to take it.
+        return self._busy + (1 if waiting is None else waiting) > self._at_work
 
     def _allow(self, count: int) -> None:
         """Have `count` threads at work: more at once, fewer as their calls end."""
@@ -126,12 +129,12 @@ class Workers(Executor):
             raise
 
     def _work(self, number: int) -> None:
-        calls, lock, began = self._calls, self._lock, self._began
-        while (call := calls.get()) is not None:
+        take, lock, began = self._calls.take, self._lock, self._began
+        while (call := take()) is not None:
             with lock:
                 self._busy += 1
             began[number] = monotonic()
-            self._look()
+            self.look()
             call()
             del call  # what it holds is not needed while the next one is waited for
             began[number] = math.inf
@@ -143,17 +146,64 @@ class Workers(Executor):
                 self._parked.get()
 
     def _watch(self) -> bool:
-        """One look at the calls, while somebody should look; False after `shutdown`."""
+        """One look at the calls, while somebody should look; False after `end`."""
         if not self._watched.wait() or self._ended.wait(self._tick):
             return False
         long = monotonic() - self._tick
         held_up = sum(began < long for began in self._began)
-        waiting = self._calls.qsize()
-        # Where every thread is held up by a long call, what waits has waited for a whole tick: a thread for each.
-        self._allow(held_up + (self._least if held_up < self._at_work else max(self._least, waiting)))
-        self._quiet = 0 if waiting else self._quiet + 1
+        waiting, short = self._calls.waiting(), self._short
+        more = self._least
+        if held_up >= self._at_work:
+            # Every thread is held up by a long call, so what waits has waited for a whole tick: a thread for each.
+            more = max(more, held_up if waiting is None else waiting)
+        self._allow(held_up + more)
+        self._quiet = 0 if short else self._quiet + 1
         if self._quiet > _LINGER:
             self._quiet = 0
             self._watched.clear()
-            self._look()
+            self.look()
         return True
+
+
+class Workers(Executor):
+    """`Threads` over a queue of its own, as an executor."""
+
+    def __init__(self, least: int, most: int, name: str, tick: float = TICK) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.take = self._calls.get
+        self._threads = Threads(self, least, most, name, tick)
+        self._threads.start()
+
+    @property
+    def at_work(self) -> int:
+        """See `Threads.at_work`."""
+        return self._threads.at_work
+
+    def waiting(self) -> int:
+        """See `Calls.waiting`."""
+        return self._calls.qsize()
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
+        """See `concurrent.futures.Executor.submit`. Raises `RuntimeError` after `shutdown`."""
+        if self._threads.ended:
+            raise RuntimeError("no calls are taken after shutdown")
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*arguments, **named)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._calls.put(call)
+        self._threads.look()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; the threads end after those that were taken. Waits for nothing, cancels nothing."""
+        for _ in range(self._threads.end()):
+            self._calls.put(None)
