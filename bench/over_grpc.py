@@ -12,8 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from bench import servers
+from bench.caller import Caller
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
-from guesthouse.cli.load import Job, Load, Usage
+from guesthouse.cli.load import Job, Usage
 from guesthouse.event import Event, Trigger
 
 PHOTOS = servers.ROOT / "tests" / "data" / "photos"
@@ -28,10 +29,10 @@ class Block:
     cpu: float
 
 
-def block(load: Load, server: servers.Running, event: Event, callers: int, requests: int) -> Block:
+def block(caller: Caller, server: servers.Running, event: Event, callers: int, requests: int) -> Block:
     """Send `requests` events and look at what came of it. Raises `RuntimeError` when one failed."""
     before = Usage.of(server.pid)
-    outcome = load.run(Job(server.address, event, callers, requests))
+    outcome = caller.run(Job(server.address, event, callers, requests))
     after = Usage.of(server.pid)
     if outcome.errors:
         raise RuntimeError(f"{event.name} at {server.address}: {outcome.errors} {outcome.examples}")
@@ -49,11 +50,11 @@ Sides = Mapping[str, tuple[servers.Running, Event]]
 
 def race(sides: Sides, callers: int, requests: int, rounds: int) -> dict[str, list[Block]]:
     """Blocks of all sides, taking turns."""
-    with Load(callers) as load:
+    with Caller(callers) as caller:
 
         def run(name: str) -> Callable[[], Block]:
             server, event = sides[name]
-            return lambda: block(load, server, event, callers, requests)
+            return lambda: block(caller, server, event, callers, requests)
 
         return take_turns({name: run(name) for name in sides}, rounds)
 
