@@ -1,6 +1,6 @@
-# What a person does with this checkout. Needs Python 3.10 or newer, make and a package registry, nothing else.
+# All that a person does with this checkout. It needs Python 3.10 or newer, make and a package registry.
 
-# ENGINE=wasmer: everything under Python 3.10, which is what wasmer exists for, in a virtualenv of its own.
+# ENGINE=wasmer runs everything under Python 3.10, in a virtualenv of its own: wasmer exists for no other Python.
 ENGINE ?= wasmtime
 ifeq ($(ENGINE),wasmer)
 VENV ?= .venv-wasmer
@@ -9,12 +9,12 @@ FITS := sys.version_info[:2] == (3, 10)
 WANTED := Python 3.10
 else
 VENV ?= .venv
-# PYTHON=... is used for the virtualenv, else the first of these that can make one.
+# The virtualenv is made with PYTHON=..., else with the first of these that can make one.
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10)
 FITS := sys.version_info >= (3, 10)
 WANTED := Python 3.10 or newer
 endif
-# ROOM=abi: the fast loop, the tests of tests/abi in one process, without those that try many examples or are slow.
+# ROOM=abi is the fast loop: the tests of tests/abi in one process, without those that are slow or try many examples.
 WORKERS ?= $(if $(ROOM),0,2)
 CHOSEN = $(if $(ROOM),-m "not hypothesis and not slow" tests/$(ROOM)) $(PYTEST)
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --require-hashes
@@ -33,7 +33,7 @@ demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar wou
 
 .PHONY: demo-dapr
 demo-dapr: $(VENV)/runtime.stamp ## the same behind a real daprd, which is built once (needs Go)
-	@daprd=$$($(VENV)/bin/python tests/daprd/build.py) && $(VENV)/bin/python demo/sidecar.py "$$daprd"
+	@daprd=$$($(VENV)/bin/python tests/daprd/build.py) && $(VENV)/bin/python demo/demo_dapr.py "$$daprd"
 
 .PHONY: test
 test: lint unit ## lint, types, import contracts and all tests (PYTEST="-k name" for some)
@@ -50,15 +50,15 @@ lint: $(VENV)/dev.stamp ## lint, types and import contracts alone
 unit: $(VENV)/dev.stamp ## the tests alone (ROOM=abi: the fast ones of tests/abi; PYTEST=tests/abi: all of them)
 	$(VENV)/bin/python -m pytest -n $(WORKERS) $(CHOSEN)
 
-# The rooms whose tests run in one process and open no port. Measured, tests take up to 1.4 times as long, and of what
-# runs in other processes nothing is seen: so not all of them.
+# Of some rooms only: those whose tests run in one process and open no port. Coverage sees nothing of other processes,
+# and tests take up to 1.4 times as long under it.
 .PHONY: coverage
 coverage: $(VENV)/dev.stamp ## branch coverage of guesthouse_abi, manifest/ and inference/ by their own tests, with a floor
 	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" --cov --cov-fail-under=93 \
 		tests/abi tests/manifest tests/inference $(PYTEST)
 
-# Every property test with FUZZ times its usual examples, drawn at random, under allocators that end the process at a
-# wild write (tests/fuzz/test_fuzz_allocator.py shows that they do).
+# Every property test with FUZZ times its usual number of examples, drawn at random. The allocators end the process when
+# something has written where it may not (tests/fuzz/test_fuzz_allocator.py shows that they do).
 FUZZ ?= 30
 .PHONY: fuzz
 fuzz: $(VENV)/dev.stamp ## the property tests with many more examples (FUZZ=30 times as many)
@@ -118,11 +118,11 @@ lock: ## resolve the dependencies again (UPGRADE=1 for the newest); needs the re
 	$(LOCK) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	@! grep -nE '://|^-' requirements/*.txt || { echo "a lock file names a registry"; exit 1; }
 
-# One lock for every Python from the oldest on, with environment markers; no registry's address in it.
+# One lock file for all Python versions, by environment markers. It must not name a registry.
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header $(if $(UPGRADE),--upgrade)
 
-# It publishes nothing.
+# Nothing is published.
 .PHONY: release
 release: $(VENV)/dev.stamp ## sdist, wheel and bill of materials in dist/, installed and tried (see CONTRIBUTING.md)
 	$(VENV)/bin/python deploy/release.py
@@ -136,7 +136,7 @@ clean: ## remove what make has made here (the virtualenv, caches)
 	rm -rf .venv .venv-lock .coverage build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find app abi tests -name __pycache__ -prune -exec rm -rf {} +
 
-# The stamps are made once for each state of the lock files: a warm run installs nothing.
+# A stamp is made again when a lock file has changed; else nothing is installed.
 $(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml
 	@$(MAKE_VENV)
 	@echo "installing what Guesthouse needs into $(VENV) (once)"

@@ -1,1 +1,1 @@
-"""What Guesthouse is measured at, against the same work written by hand. `python -m bench --help`."""
+"""The benchmarks: Guesthouse is compared with the same work written by hand. See `python -m bench --help`."""

@@ -46,7 +46,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measured(findings: Findings, options: Options, name: str, folder: Path) -> bool:
-    """Run one comparison; when it breaks, the others are still worth having."""
+    """Run one comparison. Returns whether it could be measured; after an error, the others still run."""
     try:
         findings.add(COMPARISONS[name](options, folder))
     except Exception as error:
@@ -56,7 +56,7 @@ def _measured(findings: Findings, options: Options, name: str, folder: Path) -> 
 
 
 def main() -> None:
-    """See the module's text."""
+    """Run the comparisons that the command line names."""
     arguments = _arguments()
     began = monotonic()
 

@@ -1,4 +1,4 @@
-"""A fresh sandbox by the fewest calls of wasmtime's C interface: what Guesthouse's own way to it is compared with.
+"""A fresh sandbox with as few calls of wasmtime's C interface as possible: Guesthouse's sandbox is compared with it.
 
 One cycle: new store, memory limit, epoch deadline, instance of a linked module, its exports by name, `_initialize`, two
 `allocate`, the body written, `echo` called, record, triple and bytes read, store deleted. By the Python package's own

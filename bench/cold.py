@@ -29,7 +29,7 @@ MORE = 20  # events after the first
 
 
 class _NoOutputs:
-    """Routes without destinations deliver nothing."""
+    """Outputs for routes that have no destination."""
 
     def deliver(self, *_: object) -> None:
         """Never called."""
@@ -37,7 +37,7 @@ class _NoOutputs:
 
 
 def first_events(manifest: Path, method: str, body: bytes) -> dict[str, Any]:
-    """ms of loading, of the first event and of those after it; whether a guest was compiled."""
+    """In ms: loading, the first event, and the events after it. And whether a guest was compiled."""
     started = perf_counter()
     with opened(load(manifest)) as plan:
         loaded = perf_counter()
@@ -61,7 +61,7 @@ def _child(folder: Path, manifest: Path, method: str, cache: Path) -> dict[str, 
 
 
 def cold(options: Options, folder: Path) -> Findings:
-    """Fresh processes: the first event when the code was on disk, and when it had to be compiled."""
+    """The first event of a new process, when the code was on disk, and when it had to be compiled."""
     findings = Findings()
     folder.mkdir(parents=True, exist_ok=True)
     kinds = (
@@ -105,7 +105,7 @@ def _figures(name: str, how: str, found: list[dict[str, Any]]) -> list[Figure]:
 
 
 def _compiling(folder: Path) -> tuple[str, list[str], list[list[str]]]:
-    """What compiling takes, once for a machine, and mapping the result."""
+    """How long compiling takes, which happens once on a machine, and how long mapping the result."""
     rows = []
     with closing(open_engine("wasmtime", EngineConfig())) as engine, closing(CodeCache(folder / "compiling")) as cache:
         for name in ("echo", "classify_c", "classify", "grayscale"):

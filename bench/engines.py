@@ -1,4 +1,4 @@
-"""Both engines and both isolations side by side: what an event, a host call, a start, a slot and a dead worker cost."""
+"""Both engines and both isolations: the cost of an event, a host call, a start, an idle guest, a dead worker."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ CALLER = """(module
     (i32.const 64)))"""
 
 
-def places() -> Mapping[str, tuple[str, str]]:
-    """By name, the dearest first: `[engine]`, and what a guest's table says of its isolation."""
+def setups() -> Mapping[str, tuple[str, str]]:
+    """The setups by name, the slowest first: the `[engine]` table, and the isolation in a guest's table."""
     process, thread = 'isolation = "process"', 'isolation = "thread"'
     found = {"wasmtime, process": ("", process), "wasmtime, thread": ("", thread)}
     if NAMED or wasmer.found():
@@ -52,7 +52,7 @@ def places() -> Mapping[str, tuple[str, str]]:
 
 
 def _kinds(folder: Path) -> Mapping[str, tuple[str, str, Event]]:
-    """By name: models, the guest's part of the manifest with MORE in its table, event."""
+    """The guests by name: (the manifest's models, the guest's part of the manifest with a line MORE, an event)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(CALLER))
     caller = servers.guest("caller", "f", more="MORE").replace(
@@ -70,22 +70,22 @@ def _kinds(folder: Path) -> Mapping[str, tuple[str, str, Event]]:
 
 
 def engines(options: Options, folder: Path) -> Findings:
-    """Each place against guests in wasmtime and threads, and wasmer against wasmtime, in processes both."""
+    """Each setup against wasmtime in threads; and wasmer against wasmtime, both in processes."""
     findings = Findings()
     for name, (models, guest, event) in _kinds(folder).items():
         with ExitStack() as stack:
             running: dict[str, servers.Running] = {}
             starts: dict[str, list[float]] = {}
-            for place, (engine, isolation) in places().items():
+            for setup, (engine, isolation) in setups().items():
                 manifest = engine + models + guest.replace("MORE", f"{isolation}\n{LIMITS}")
-                own = folder / f"{name} {place}"
-                with _started(own, manifest, starts.setdefault(place, [])):
+                own = folder / f"{name} {setup}"
+                with _started(own, manifest, starts.setdefault(setup, [])):
                     pass  # with it, code is on disk
-                running[place] = stack.enter_context(_started(own, manifest, starts[place]))
+                running[setup] = stack.enter_context(_started(own, manifest, starts[setup]))
             if name == "host calls":
                 findings.tables.append(_host_calls(options, running, event))
                 continue
-            sides = {place: (server, event) for place, server in running.items()}
+            sides = {setup: (server, event) for setup, server in running.items()}
             for callers, requests in ((1, 600), (4, 1200)) if name == "echo" else ((1, 30), (4, 60)):
                 options.say(f"engines, {name}, {callers} callers")
                 blocks = race(sides, callers, requests, options.rounds(9))
@@ -99,7 +99,7 @@ def engines(options: Options, folder: Path) -> Findings:
             findings.tables.append(_memory(name, running, starts))
             if name == "echo":
                 findings.figures += [
-                    _recovery(options, place, server, event) for place, server in running.items() if "process" in place
+                    _recovery(options, setup, server, event) for setup, server in running.items() if "process" in setup
                 ]
     findings.tables.append(_idle(options, folder))
     return findings
@@ -107,7 +107,7 @@ def engines(options: Options, folder: Path) -> Findings:
 
 @contextlib.contextmanager
 def _started(folder: Path, manifest: str, seconds: list[float]) -> Iterator[servers.Running]:
-    """A server; how long it took to be there is added to `seconds`."""
+    """A server. The seconds that it took to start are added to `seconds`."""
     began = time.perf_counter()
     with servers.guesthouse(folder, manifest) as server:
         seconds.append(time.perf_counter() - began)
@@ -124,22 +124,22 @@ def _pairs(running: Mapping[str, servers.Running]) -> list[tuple[str, str]]:
 def _host_calls(
     options: Options, running: Mapping[str, servers.Running], event: Event
 ) -> tuple[str, list[str], list[list[str]]]:
-    """µs of one call of an import that does nothing: an event with many of them less one with none."""
+    """µs of one call of an import that does nothing: an event with many such calls, minus an event without any."""
     nothing = invoke("caller", bytes(4))
     options.say("engines, host calls")
 
     def cost(server: servers.Running) -> float:
-        """µs a call."""
+        """µs of one call."""
         with Load(1) as load:
             many = load.run(Job(server.address, event, 1, 20)).percentile(0.5)
             none = load.run(Job(server.address, nothing, 1, 20)).percentile(0.5)
         return (many - none) / CALLS * 1e6
 
-    found = take_turns({place: functools.partial(cost, server) for place, server in running.items()}, options.rounds(9))
+    found = take_turns({setup: functools.partial(cost, server) for setup, server in running.items()}, options.rounds(9))
     base = found["wasmtime, thread"]
     rows = [
-        [place, f"{Spread.of(costs).median:.2f}", f"{ratios(costs, base).median:.2f}x"]
-        for place, costs in found.items()
+        [setup, f"{Spread.of(costs).median:.2f}", f"{ratios(costs, base).median:.2f}x"]
+        for setup, costs in found.items()
     ]
     return "A host call that does nothing (`sched_yield`)", ["engine, isolation", "µs", "against threads"], rows
 
@@ -151,15 +151,15 @@ def _workers(pid: int) -> list[psutil.Process]:
 def _memory(
     name: str, running: Mapping[str, servers.Running], starts: Mapping[str, list[float]]
 ) -> tuple[str, list[str], list[list[str]]]:
-    """Proportional set sizes (pages that several share are shared out among them), and how long starting took."""
+    """Memory as proportional set size (of a page that n processes share, each has 1/n), and the time of a start."""
     rows = []
-    for place, server in running.items():
+    for setup, server in running.items():
         own = psutil.Process(server.pid).memory_full_info().pss / (1 << 20)
         each = [worker.memory_full_info() for worker in _workers(server.pid)]
         pss = Spread.of([one.pss / (1 << 20) for one in each]).median if each else 0.0
         uss = Spread.of([one.uss / (1 << 20) for one in each]).median if each else 0.0
-        took = [f"{seconds:.2f}" for seconds in starts[place]]
-        rows.append([place, f"{own:.1f}", f"{len(each)}", f"{pss:.1f}", f"{uss:.1f}", *took])
+        took = [f"{seconds:.2f}" for seconds in starts[setup]]
+        rows.append([setup, f"{own:.1f}", f"{len(each)}", f"{pss:.1f}", f"{uss:.1f}", *took])
     header = [
         "engine, isolation",
         "server, MiB",
@@ -173,27 +173,27 @@ def _memory(
 
 
 def _idle(options: Options, folder: Path) -> tuple[str, list[str], list[list[str]]]:
-    """MiB that eight guests more take which nobody calls, an eighth of it; workers included."""
+    """MiB that one more guest takes that is never called, with its workers: an eighth of what eight take."""
     rows = []
-    for place, (engine, isolation) in places().items():
-        options.say(f"engines, idle guests, {place}")
+    for setup, (engine, isolation) in setups().items():
+        options.say(f"engines, idle guests, {setup}")
         totals = []
         for count in (1, 9):
             more = f"{isolation}\nlimits = {{ concurrency = 1 }}"
             guests = "".join(servers.guest(f"echo{n}", "echo", module="echo", more=more) for n in range(count))
-            with servers.guesthouse(folder / f"idle {place} {count}", engine + guests) as server:
+            with servers.guesthouse(folder / f"idle {setup} {count}", engine + guests) as server:
                 processes = [psutil.Process(server.pid), *_workers(server.pid)]
                 totals.append(sum(process.memory_full_info().pss for process in processes) / (1 << 20))
-        rows.append([place, f"{(totals[1] - totals[0]) / 8:.2f}"])
+        rows.append([setup, f"{(totals[1] - totals[0]) / 8:.2f}"])
     title = (
         "A guest that nobody calls, with one slot: nothing but itself in threads, else a worker and one that stands by"
     )
     return title, ["engine, isolation", "MiB"], rows
 
 
-def _recovery(options: Options, place: str, server: servers.Running, event: Event) -> Figure:
+def _recovery(options: Options, setup: str, server: servers.Running, event: Event) -> Figure:
     """ms from the death of every worker to the next answer, and to a full stock again."""
-    options.say(f"engines, killed workers, {place}")
+    options.say(f"engines, killed workers, {setup}")
     answers, complete = [], []
     with Load(1) as load:
         for _ in range(options.rounds(9)):
@@ -206,10 +206,10 @@ def _recovery(options: Options, place: str, server: servers.Running, event: Even
                 time.sleep(0.002)
             complete.append((time.perf_counter() - began) * 1000)
     note = f"the next event was answered after {Spread.of(answers).median:.1f} ms"
-    what = f"{place}: all workers killed: a full stock again after"
+    what = f"{setup}: all workers killed: a full stock again after"
     return Figure("engines", what, Spread.of(complete), "ms", note=note)
 
 
 def _alive(pid: int) -> int:
-    """The workers that have not ended."""
+    """How many workers have not ended."""
     return sum(worker.status() != psutil.STATUS_ZOMBIE for worker in _workers(pid) if worker.is_running())

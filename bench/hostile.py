@@ -1,4 +1,4 @@
-"""What a healthy guest's callers feel of an attacking one: the tail of their latencies with and without it."""
+"""What callers of a healthy guest notice of an attacking guest: their slowest latencies with and without it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import wasmtime
 
 from bench import servers
-from bench.engines import LIMITS, places
+from bench.engines import LIMITS, setups
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.over_grpc import invoke
 from guesthouse.cli.load import Job, Load
@@ -28,7 +28,7 @@ def hostile(options: Options, folder: Path) -> Findings:
     (folder / "loop.wasm").write_bytes(wasmtime.wat2wasm(LOOP))
     cores = len(os.sched_getaffinity(0))
     echo = invoke("echo", bytes(range(256)) * 4)
-    for place, (engine, isolation) in places().items():
+    for setup, (engine, isolation) in setups().items():
         keys = f'{isolation}\nlimits = {{ concurrency = {cores}, time = "500ms" }}'
         manifest = (
             engine
@@ -39,11 +39,11 @@ def hostile(options: Options, folder: Path) -> Findings:
             )
         )
         with ExitStack() as stack:
-            server = stack.enter_context(servers.guesthouse(folder / place, manifest))
+            server = stack.enter_context(servers.guesthouse(folder / setup, manifest))
             load = stack.enter_context(Load(1))
 
             def tail(attackers: int) -> float:
-                """ms that 99 of 100 echoes took at most, beside so many calls of the guest that loops."""
+                """The p99 of an echo in ms, while `attackers` callers call the guest that loops."""
                 with Load(1) as attacking:
                     job = Job(server.address, invoke("loop", b"x"), max(1, attackers), None, 3600.0)  # noqa: B023
                     attack = threading.Thread(target=_attack, args=(attacking, job))
@@ -56,7 +56,7 @@ def hostile(options: Options, folder: Path) -> Findings:
                         attack.join()
                 return found
 
-            options.say(f"hostile, {place}")
+            options.say(f"hostile, {setup}")
             sides = {"quiet": lambda: tail(0), "one": lambda: tail(1), "all": lambda: tail(cores)}
             found = take_turns(sides, options.rounds(9))
             for name, what, target in (
@@ -65,13 +65,13 @@ def hostile(options: Options, folder: Path) -> Findings:
             ):
                 spread = ratios(found[name], found["quiet"])
                 note = f"{Spread.of(found[name]).median:.2f} ms : {Spread.of(found['quiet']).median:.2f} ms"
-                text = f"{place}: {what}: a healthy echo's p99"
+                text = f"{setup}: {what}: a healthy echo's p99"
                 findings.figures.append(Figure("hostile", text, spread, target=target, note=note))
     return findings
 
 
 def _attack(load: Load, job: Job) -> None:
-    """Until its callers are ended."""
+    """Call until the load is closed."""
     try:
         load.run(job)
     except (RuntimeError, OSError, ValueError):

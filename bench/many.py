@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from bench import servers
-from bench.engines import places
+from bench.engines import setups
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
 from bench.over_grpc import invoke
 from guesthouse.dapr.client import Client
@@ -24,33 +24,33 @@ MIB = 1 << 20
 
 
 def many(options: Options, folder: Path) -> Findings:
-    """Starts and memory of each place against threads; first events of those in processes."""
+    """Starts and memory of each setup against threads; and first events of guests in processes."""
     findings = Findings()
-    sides = {place: _side(options, folder / place.replace(", ", "-"), *how) for place, how in places().items()}
+    sides = {setup: _side(options, folder / setup.replace(", ", "-"), *how) for setup, how in setups().items()}
     found = take_turns(sides, options.rounds(5))
     base = found["wasmtime, thread"]
-    for place, rounds in found.items():
-        if place == "wasmtime, thread":
+    for setup, rounds in found.items():
+        if setup == "wasmtime, thread":
             continue
         seconds = [one["start"] for one in rounds]
         findings.figures += [
             Figure(
                 "many",
-                f"{place}: serving {GUESTS} guests, against threads",
+                f"{setup}: serving {GUESTS} guests, against threads",
                 ratios(seconds, [one["start"] for one in base]),
                 target=Target(1.5),
                 note=f"{Spread.of(seconds).median:.2f} s",
             ),
             Figure(
                 "many",
-                f"{place}: memory before the first event, over that of threads",
+                f"{setup}: memory before the first event, over that of threads",
                 Spread.of([one["memory"] - other["memory"] for one, other in zip(rounds, base, strict=True)]),
                 "MiB",
                 Target(150.0),
             ),
             Figure(
                 "many",
-                f"{place}: a guest's first event, with a worker in the stock",
+                f"{setup}: a guest's first event, with a worker in the stock",
                 Spread.of([one["first"] for one in rounds]),
                 "ms",
                 Target(60.0),
@@ -90,7 +90,7 @@ def _first(client: Client, pid: int, number: int) -> float:
 
 
 def _settle(pid: int) -> None:
-    """Wait until no process starts any more: all children have slept for a moment."""
+    """Wait until all child processes have slept for a moment: then none is starting any more."""
     children = psutil.Process(pid).children()
     quiet, before = 0, -1.0
     while quiet < 3:

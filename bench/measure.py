@@ -1,7 +1,7 @@
-"""How things are compared: rounds that take turns, and the spread of the ratios of each round's pair.
+"""How two sides are compared: they take turns in rounds, and each round gives one ratio.
 
-A shared machine is slower in one minute than in the next; what ran side by side in one round has met the same minute.
-So no figure here is a ratio of totals: each round gives one ratio, and the median of those is the figure.
+A shared machine is slower in one minute than in the next. The two sides of one round have run in the same minute. So a
+figure is never a ratio of totals: it is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The least, the middle and the greatest of some values."""
+    """The least, the median and the greatest of some values."""
 
     least: float
     median: float
@@ -24,19 +24,19 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
+        """The spread of at least one value."""
         return cls(min(values), statistics.median(values), max(values))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a figure should be: at most, or at least, `bound`."""
+    """What a figure should be: at most `bound`, or at least `bound`."""
 
     bound: float
     at_least: bool = False
 
     def met(self, value: float) -> bool:
-        """Whether `value` is on the right side."""
+        """Whether `value` meets the target."""
         return value >= self.bound if self.at_least else value <= self.bound
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the results: `unit` is "x" for a ratio; `note` says what it is made of."""
+    """One line of the results: `unit` is "x" for a ratio; `note` says from which values it was made."""
 
     comparison: str
     what: str
@@ -62,31 +62,31 @@ class Figure:
 
 @dataclass(slots=True)
 class Findings:
-    """What one comparison found: figures, and tables of (title, header, rows) for those who want more."""
+    """What one comparison found: figures, and more detailed tables of (title, header, rows)."""
 
     figures: list[Figure] = field(default_factory=list)
     tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
 
     def add(self, other: Findings) -> None:
-        """Take in another comparison's."""
+        """Add what another comparison has found."""
         self.figures += other.figures
         self.tables += other.tables
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`quick`: fewer rounds. `say`: where words about the progress go."""
+    """`quick` asks for fewer rounds. `say` shows a line about the progress."""
 
     quick: bool
     say: Callable[[str], None]
 
     def rounds(self, full: int) -> int:
-        """How many rounds, where a full run has `full`."""
+        """The number of rounds: `full` of them in a full run."""
         return 3 if self.quick else full
 
 
 def take_turns(sides: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Run each side once a round, in turn, forwards and backwards (A B B A …), after one round that does not count."""
+    """Run each side once a round, in the order A B, B A, A B …; one round before these does not count."""
     order = list(sides)
     for name in order:
         sides[name]()
@@ -98,5 +98,5 @@ def take_turns(sides: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, l
 
 
 def ratios(subject: Sequence[float], baseline: Sequence[float]) -> Spread:
-    """The spread of subject over baseline, round by round."""
+    """The spread of subject / baseline, round by round."""
     return Spread.of([a / b for a, b in zip(subject, baseline, strict=True)])

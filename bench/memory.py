@@ -15,7 +15,7 @@ STEPS, CALLERS = 5, 4
 
 
 def _after(load: Load, server: servers.Running, event: Event, requests: int, callers: int = CALLERS) -> float:
-    """MiB that are resident when so many more events were answered."""
+    """Resident MiB of the server after `requests` more events."""
     outcome = load.run(Job(server.address, event, callers, requests))
     if outcome.errors:
         raise RuntimeError(f"{outcome.errors} {outcome.examples}")
@@ -26,7 +26,7 @@ def _after(load: Load, server: servers.Running, event: Event, requests: int, cal
 
 
 def memory(options: Options, folder: Path) -> Findings:
-    """Memory after the warm-up, and on the way through as many events again."""
+    """Memory after the warm-up, and while as many events again are answered."""
     findings = Findings()
     kinds = (
         ("echo", servers.guest("echo", "echo"), invoke("echo", bytes(1024)), 1000, 20_000),
@@ -44,7 +44,7 @@ def memory(options: Options, folder: Path) -> Findings:
             warm, more = warm // 5, more // 10
         options.say(f"memory, {name}: {warm} events and {more} more")
         with servers.guesthouse(folder / name, manifest) as server, Load(CALLERS) as load:
-            # With more callers: a server makes its threads when it first needs them, each with memory of its own.
+            # With more callers than later: a server makes its threads when it first needs them, and each takes memory.
             start = _after(load, server, event, warm, 4 * CALLERS)
             steps = [_after(load, server, event, more // STEPS) for _ in range(STEPS)]
         growth = steps[-1] - start

@@ -35,10 +35,10 @@ ALLOCATORS = {"pooling": True, "on demand": False}
 
 
 class _Silence:
-    """A log that nobody reads."""
+    """A log that drops all lines."""
 
     def line(self, stream: str, text: str) -> None:
-        """Dropped."""
+        """Drop the line."""
 
 
 SERVICES = Services(None, _Silence())  # type: ignore[arg-type]  # the guests here use no models
@@ -95,7 +95,7 @@ def cycle(options: Options, folder: Path) -> Findings:
             guest = echo_guest(engine, folder)
             linked = guest.code.linked()
 
-            def seam(guest: Guest = guest, linked: Linked = linked) -> bytes:
+            def engine_alone(guest: Guest = guest, linked: Linked = linked) -> bytes:
                 context = Context(Deadline.after(5), Grants(), guest.limits, SERVICES)
                 instance = linked.instantiate(context)
                 try:
@@ -108,7 +108,7 @@ def cycle(options: Options, folder: Path) -> Findings:
 
             sides = {
                 "bare": bare.cycle(engine.engine, artefact, body),
-                "engine": seam,
+                "engine": engine_alone,
                 "sandbox": whole,
                 "public": bare.public(engine.engine, artefact, body),
             }
@@ -125,7 +125,7 @@ def cycle(options: Options, folder: Path) -> Findings:
                 note=f"{middle[side]:.1f} µs : {middle['bare']:.1f} µs",
             )
             for side, what in (
-                ("engine", "the engine's seam"),
+                ("engine", "the engine alone"),
                 ("sandbox", "the whole sandbox (grants, limits, costs)"),
                 ("public", "wasmtime's public Python API"),
             )

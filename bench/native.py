@@ -46,7 +46,7 @@ MESSAGE = 16 * 2**20 + 64 * 2**10
 
 
 class Network:
-    """The classifier, as anybody would set it up for a server of many threads."""
+    """The classifier, set up as usual for a server with many threads."""
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
@@ -57,13 +57,13 @@ class Network:
         self.run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """1000 probabilities of one picture, [1, 224, 224, 3]."""
+        """1,000 probabilities for one picture of the shape [1, 224, 224, 3]."""
         (probabilities,) = self._session.run(["probabilities"], {"input": pixels})
         return np.asarray(probabilities[0], np.float32)
 
 
 def classify() -> Callable[[bytes], bytes]:
-    """A photo to the five likeliest classes, as the guest `classify` says them."""
+    """Answers a photo with the five likeliest classes, as the guest `classify` does."""
     network = Network()
     labels = json.loads((ROOT / "guests" / "classify" / "imagenet-labels.json").read_text())
 
@@ -79,13 +79,13 @@ def classify() -> Callable[[bytes], bytes]:
 
 
 def tensor() -> Callable[[bytes], bytes]:
-    """Ready pixels to all probabilities, as the guest `tensor` gives them."""
+    """Answers prepared pixels with all probabilities, as the guest `tensor` does."""
     network = Network()
     return lambda body: network.run(np.frombuffer(body, np.uint8).reshape(1, SIDE, SIDE, 3)).tobytes()
 
 
 def echo() -> Callable[[bytes], bytes]:
-    """The body itself."""
+    """Answers with the body."""
     return lambda body: body
 
 
@@ -97,11 +97,11 @@ class Servicer(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
         self._content_type = content_type
 
     def OnInvoke(self, request: InvokeRequest, context: grpc.ServicerContext) -> InvokeResponse:
-        """Whatever the method is called."""
+        """Answer any method."""
         return InvokeResponse(data=Any(value=self._answer(request.data.value)), content_type=self._content_type)
 
     def HealthCheck(self, request: Empty, context: grpc.ServicerContext) -> HealthCheckResponse:
-        """Always well."""
+        """Always healthy."""
         return HealthCheckResponse()
 
 
@@ -136,11 +136,11 @@ class EchoBinding(components_pb2_grpc.OutputBindingServicer):
         return OutputBindingInitResponse()
 
     def ListOperations(self, request: ListOperationsRequest, context: grpc.ServicerContext) -> ListOperationsResponse:
-        """The usual one."""
+        """Only the operation `create`."""
         return ListOperationsResponse(operations=["create"])
 
     def Ping(self, request: PingRequest, context: grpc.ServicerContext) -> PingResponse:
-        """Always well."""
+        """Always healthy."""
         return PingResponse()
 
     def Invoke(self, request: BindingRequest, context: grpc.ServicerContext) -> BindingResponse:
@@ -160,7 +160,7 @@ def serve_component(folder: str) -> None:
 
 
 def main(kind: str, port: str) -> None:
-    """See the module's text."""
+    """Start the server that `kind` names."""
     if kind == "component":
         serve_component(port)
     elif kind == "ext":

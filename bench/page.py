@@ -1,4 +1,4 @@
-"""What the comparisons found, as a table for people, a page to keep and JSON."""
+"""Shows what the comparisons found: as tables in a terminal, as the results page, and as JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _rows(figures: Sequence[Figure]) -> list[list[str]]:
 
 
 def show(findings: Findings) -> None:
-    """Print everything."""
+    """Print all figures and tables."""
     console = Console(width=None if os.isatty(1) else 200)
     for title, header, rows in [("", HEADER, _rows(findings.figures)), *findings.tables]:
         table = Table(*header, title=title or None, box=None, pad_edge=False, header_style="bold")
@@ -58,7 +58,7 @@ def show(findings: Findings) -> None:
 
 
 def facts() -> dict[str, str]:
-    """The machine and what ran on it."""
+    """Facts about the machine and the versions that were measured."""
     model = ""
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -80,8 +80,8 @@ def facts() -> dict[str, str]:
 
 
 def _second_engine() -> dict[str, str]:
-    """wasmer and the Python of its workers, where it is measured too."""
-    if "wasmer, process" not in engines.places():
+    """The versions of wasmer and of its workers' Python, where wasmer is measured."""
+    if "wasmer, process" not in engines.setups():
         return {}
     interpreter = wasmer.WasmerEngine(EngineConfig(python=engines.NAMED)).interpreter
     command = [interpreter, "-c", "import platform; print(platform.python_version())"]
@@ -90,7 +90,7 @@ def _second_engine() -> dict[str, str]:
 
 
 def as_json(findings: Findings, about: dict[str, str]) -> dict[str, object]:
-    """All of it, for programs."""
+    """Facts, figures and tables as JSON values."""
     figures = [{**asdict(f), "target": str(f.target or ""), "met": f.met} for f in findings.figures]
     tables = [{"title": title, "header": header, "rows": rows} for title, header, rows in findings.tables]
     return {"about": about, "figures": figures, "tables": tables}
@@ -102,7 +102,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write(path: Path, findings: Findings, about: dict[str, str], command: str) -> None:
-    """The results page."""
+    """Write the results page."""
     judged = [f for f in findings.figures if f.met is not None]
     parts = [
         "# Results of the benchmarks",

@@ -1,4 +1,4 @@
-"""The processes under test: Guesthouse from a manifest of ours, and the native servers, each on a port of its own."""
+"""The servers that are measured, each in a process with a port of its own: Guesthouse, and the native servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSIFIER = f'[models.classifier]\npath = "{ROOT}/models/efficientnet-lite0.onn
 
 
 def guest(name: str, function: str, *, module: str = "", more: str = "") -> str:
-    """A guest's part of a manifest, with a method of its name; `module` where the file is another's."""
+    """A guest's part of a manifest, and a method with its name. `module` is needed where the file has another name."""
     module = module or name
     return (
         f'[guests.{name}]\nmodule = "{ROOT}/guests/{module}/{module}.wasm"\ncalling = "bindgen"\n'
@@ -28,7 +28,7 @@ def guest(name: str, function: str, *, module: str = "", more: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers."""
+    """A server that is ready."""
 
     address: str
     pid: int
@@ -36,7 +36,7 @@ class Running:
 
 @contextlib.contextmanager
 def guesthouse(folder: Path, manifest: str) -> Iterator[Running]:
-    """`guesthouse serve` with that manifest; its log goes into `folder`, as its code cache does."""
+    """`guesthouse serve` with that manifest. Its log and its code cache are in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "guesthouse.toml"
     path.write_text(APP + manifest)
@@ -64,6 +64,6 @@ def _running(folder: Path, name: str, arguments: list[str]) -> Iterator[Running]
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """This process's environment with a code cache of its own, and without what would change a server."""
+    """This process's environment with a code cache of its own, and without variables that would change a server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("APP_", "DAPR_", "GUESTHOUSE_"))}
     return {**kept, "GUESTHOUSE_CACHE": str(cache)}

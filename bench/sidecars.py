@@ -1,4 +1,4 @@
-"""The same comparisons as a Dapr user meets them: through real sidecars, as a component, and from an MQTT broker.
+"""Comparisons as a Dapr user meets them: through real sidecars, as a component, and from an MQTT broker.
 
 The programs are those of `tests/dapr_real` (a daprd is built once if there is none; Mosquitto for the photos). What is
 compared is in `native`; events over gRPC without sidecars are in `over_grpc`.
@@ -56,7 +56,7 @@ spec:
 
 
 class Native(Program):
-    """One of `bench.native`'s servers, under `tests.dapr_real`'s care."""
+    """One of `bench.native`'s servers, started and ended as `tests.dapr_real` does it."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         super().__init__(f"native-{arguments[0]}", folder)
@@ -146,27 +146,25 @@ def through(options: Options, folder: Path) -> Findings:
 def component(options: Options, folder: Path) -> Findings:
     """echo of 1 KiB as an output binding: our component, a bare one in Python, and Dapr's own bindings.wasm."""
     findings = Findings()
-    (place,) = _folders(folder, "host")
-    program = place / "echo-command.wasm"
+    (home,) = _folders(folder, "host")
+    program = home / "echo-command.wasm"
     program.write_bytes(bytes(wasmtime.wat2wasm(ECHO_COMMAND)))
-    (place / "resources").mkdir()
+    (home / "resources").mkdir()
     for name, kind, more in (
         ("guests", "guests", ", { name: guest, value: echo }"),
         ("bare", "bare", ""),
         ("builtin", "wasm", f', {{ name: url, value: "file://{program}" }}'),
     ):
-        (place / "resources" / f"{name}.yaml").write_text(_COMPONENT.format(name=name, kind=kind, more=more))
+        (home / "resources" / f"{name}.yaml").write_text(_COMPONENT.format(name=name, kind=kind, more=more))
     manifest = (
         servers.guest("echo", "echo")
         + f'[guests.command]\nmodule = "{program}"\ncalling = "command"\n[component]\nname = "guests"\n'
     )
     with tempfile.TemporaryDirectory(prefix="gh-") as sockets:  # a socket's path is short
         environment = {"DAPR_COMPONENTS_SOCKETS_FOLDER": sockets}
-        sidecar = Sidecar(
-            place, "host", app_port=free_port(), resources=(place / "resources",), environment=environment
-        )
-        app = _app(place, manifest, sidecar, **environment)
-        bare = Native(place, "component", sockets)
+        sidecar = Sidecar(home, "host", app_port=free_port(), resources=(home / "resources",), environment=environment)
+        app = _app(home, manifest, sidecar, **environment)
+        bare = Native(home, "component", sockets)
         with running(app, bare):
             while not (Path(sockets) / "bare.sock").exists():
                 time.sleep(0.05)
@@ -217,7 +215,7 @@ class _Results:
         return len(re.findall(rb"^5b7b", self._file.read_bytes(), re.MULTILINE))  # JSON: [{
 
     def wait_for(self, count: int, seconds: float) -> float:
-        """Seconds until there were so many."""
+        """Wait for `count` messages. Returns the seconds."""
         began = time.monotonic()
         while self.count < count:
             if time.monotonic() - began > seconds:
@@ -229,23 +227,25 @@ class _Results:
 def mqtt(options: Options, folder: Path) -> Findings:
     """Photos by MQTT: how many a second are answered while more wait, and what happens just below and above that."""
     findings = Findings()
-    (place,) = _folders(folder, "camera")
-    (place / "broker").mkdir()
+    (home,) = _folders(folder, "camera")
+    (home / "broker").mkdir()
     with contextlib.ExitStack() as stack:
-        broker = Mosquitto(place / "broker").start()
+        broker = Mosquitto(home / "broker").start()
         stack.callback(broker.stop)
         address = {"tcp://localhost:1883": f"tcp://localhost:{broker.port}"}
-        sidecar = Sidecar(place, "camera", app_port=free_port(), resources=resources(place, "mqtt", replace=address))
+        sidecar = Sidecar(home, "camera", app_port=free_port(), resources=resources(home, "mqtt", replace=address))
         routes = '[[binding]]\nname = "camera"\nguest = "classify"\nto = ["results"]\n'
         # A photo that finds the queue full comes again after the component's pause of 5 s: that would be measured.
         more = GRANT + '\nlimits = { queue = 256, queue_wait = "60s" }'
-        app = _app(place, servers.CLASSIFIER + servers.guest("classify", "infer", more=more) + routes, sidecar)
+        app = _app(home, servers.CLASSIFIER + servers.guest("classify", "infer", more=more) + routes, sidecar)
         stack.enter_context(running(app, sidecar))
-        stack.enter_context(broker.listening("results", place / "heard"))
-        results = _Results(place / "heard")
+        stack.enter_context(broker.listening("results", home / "heard"))
+        results = _Results(home / "heard")
 
         def publish(count: int, pause: float) -> None:
-            """By several publishers: one waits for the broker's word of each photo. `count` is a multiple of them."""
+            """Publish with several publishers, for each waits until the broker has confirmed a photo. `count` is a
+            multiple of
+            their number."""
             each, delay = str(count // PUBLISHERS), f"{pause * PUBLISHERS:.6f}"
             command = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", "camera/door"]
             command += ["-f", str(PHOTOS / "coffee.png"), "--repeat", each, "--repeat-delay", delay]
@@ -254,7 +254,7 @@ def mqtt(options: Options, folder: Path) -> Findings:
             if any(codes):
                 raise RuntimeError("a photo could not be published")
 
-        publish(20, 0.0)  # warm
+        publish(20, 0.0)  # so that the first events are not measured
         results.wait_for(20, 60)
         rates = []
         for number in range(options.rounds(5)):

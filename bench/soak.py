@@ -40,10 +40,10 @@ ECHOES, PHOTOS_SENT, SAMPLES, CALLERS = 1_000_000, 100_000, 40, 4
 WARM_UP = 0.1  # of each part: growth is counted from there
 ARTICLE = 101  # requests that the article's host was measured over; it had lost 2,432 KiB
 MIB = 1 << 20
-_PAUSE = 0.05  # seconds between two faults
+_PAUSE = 0.05  # seconds between two events that fail
 _KILL = 5.0  # seconds between two killed workers
 _RELOAD = 30.0  # seconds that a reload may take
-_CLOSING = 0.5  # seconds for the last events of what was before it
+_CLOSING = 0.5  # seconds for the last events of the earlier plan
 
 TRAP = """(module (memory (export "memory") 1)
   (func (export "allocate") (param i32) (result i32) i32.const 1024)
@@ -52,7 +52,7 @@ LOOP = TRAP.replace("unreachable", "(loop br 0) i32.const 0")
 
 
 class Memory(NamedTuple):
-    """Of a process, MiB. `/proc/PID/status` calls them RssAnon and VmRSS."""
+    """Memory of a process in MiB: RssAnon and VmRSS of `/proc/PID/status`."""
 
     anonymous: float
     resident: float
@@ -65,7 +65,7 @@ class Memory(NamedTuple):
 
 @dataclass(slots=True)
 class Course:
-    """Memory on the way through one part, by events so far: of the server, or of the worker in the middle."""
+    """Memory during one part, by the number of events so far: of the server, or of the worker in the middle."""
 
     name: str
     points: list[tuple[int, Memory]] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Course:
 
     @property
     def growth(self) -> Memory:
-        """From the end of the warm-up to the end; the middle of some samples at each, for memory comes and goes."""
+        """Growth from the end of the warm-up on. At both ends the median of some samples counts, for memory varies."""
         last = self.points[-1][0]
         warm = [memory for events, memory in self.points if events >= last * WARM_UP]
         before, after = (map(statistics.median, zip(*part, strict=True)) for part in (warm[:5], warm[-5:]))
@@ -84,7 +84,7 @@ class Course:
 
 
 def server_memory(server: servers.Running, log: Path) -> Memory:
-    """Of a server alone, after a reload, with which it gives back what is free."""
+    """Memory of the server after a reload, which returns freed memory to the system."""
     said = log.stat().st_size
     os.kill(server.pid, signal.SIGHUP)
     end = monotonic() + _RELOAD
@@ -97,14 +97,14 @@ def server_memory(server: servers.Running, log: Path) -> Memory:
 
 
 def _since(log: Path, size: int) -> bytes:
-    """What a log has said since it had that size."""
+    """The text that was added to a log since it had `size` bytes."""
     with log.open("rb") as file:
         file.seek(size)
         return file.read()
 
 
 def worker_memory(pid: int) -> Memory | None:
-    """Of the worker process in the middle; None where there is none."""
+    """Memory of the worker with the median memory; None where there is no worker."""
     found = []
     for worker in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
@@ -113,7 +113,7 @@ def worker_memory(pid: int) -> Memory | None:
 
 
 class Faults(threading.Thread):
-    """Sends what fails, and kills workers, until it is ended. `count` is how many events failed."""
+    """Sends events that fail, and kills workers, until it is ended. `count` is the number of failed events."""
 
     def __init__(self, server: servers.Running) -> None:
         super().__init__(daemon=True)
@@ -155,7 +155,7 @@ class Faults(threading.Thread):
 
 @contextlib.contextmanager
 def server(folder: Path, isolation: str) -> Iterator[servers.Running]:
-    """A server with healthy guests and such that fail."""
+    """A server with healthy guests and with guests that fail."""
     folder.mkdir(parents=True, exist_ok=True)
     keys = f'isolation = "{isolation}"\n'
     text = servers.CLASSIFIER + servers.guest(
@@ -198,7 +198,7 @@ def part(running: servers.Running, log: Path, name: str, event: Event, events: i
 
 
 class Say:
-    """Words about the progress, with the time."""
+    """Prints lines about the progress, with the time."""
 
     def __init__(self) -> None:
         self._began = monotonic()
@@ -208,7 +208,7 @@ class Say:
 
 
 def soak(folder: Path, scale: float, say: Say) -> tuple[list[Course], list[str]]:
-    """All parts, and lines about them."""
+    """Run all parts. Returns lines about them."""
     echo, photo = invoke("echo", bytes(1024)), invoke("classify", (PHOTOS / "coffee.png").read_bytes())
     courses, lines = [], []
     for isolation in ("thread", "process"):
@@ -279,7 +279,7 @@ def _chart(course: Course, top: int) -> str:
 
 
 def main() -> None:
-    """See the module's text."""
+    """Run the soak that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--scale", type=float, default=1.0, help="a share of the events (1)")
     parser.add_argument("--out", type=Path, help="where the picture goes (docs/soak.svg)")

@@ -1,5 +1,6 @@
-"""The main job, end to end: starts `guesthouse serve`, sends it photos over gRPC as a sidecar would, and prints what
-came back. Run by `make demo`; no sidecar, toolchain or network is needed.
+"""The demo: starts `guesthouse serve`, sends photos to it over gRPC as a sidecar would, and prints the replies.
+
+Run by `make demo`. No sidecar, toolchain or network is needed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Served:
 
 @contextlib.contextmanager
 def served(log: Path) -> Iterator[Served]:
-    """The server in a process of its own, which ends with the block, however that ends."""
+    """A server in a process of its own. It is ended with the block, also after an exception."""
     began = time.monotonic()
     with log.open("wb") as out:
         server = subprocess.Popen(
@@ -70,12 +71,12 @@ def _ready(server: subprocess.Popen[bytes], log: Path, began: float) -> Served:
         if address and engine:
             return Served(address[1], engine[1], time.monotonic() - began)
         time.sleep(0.05)
-    sys.exit(f"the server did not start; it said:\n{log.read_text(errors='replace')}")
+    sys.exit(f"the server did not start; its log is:\n{log.read_text(errors='replace')}")
 
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End a process with the block: gently at first, then at once."""
+    """End a process with the block: with SIGTERM, and after 30 s with SIGKILL."""
     try:
         yield
     finally:
@@ -129,7 +130,7 @@ def main() -> int:
                 with Client(server.address) as client:
                     show(console, client)
             except Failure as failure:
-                console.print(f"failed: {failure}\nthe server said:\n{log.read_text(errors='replace')}")
+                console.print(f"failed: {failure}\nthe server's log is:\n{log.read_text(errors='replace')}")
                 return 1
     console.print()
     console.print(_TO_TRY.format(guesthouse=Path(sys.executable).with_name("guesthouse").relative_to(ROOT)))

@@ -1,9 +1,9 @@
-"""Asks a server of this machine how it is: exit code 0 when it serves. For the health checks of containers.
+"""Asks a server on this machine whether it is healthy: exit code 0 if it is. For the health checks of containers.
 
     health.py grpc://127.0.0.1:50051     # grpc.health.v1 of the guest host
     health.py http://127.0.0.1:8080/healthz   # any 2xx
 
-Nothing of the application is imported, so that a check costs little.
+Nothing of the application is imported, so that a check is fast.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}; the request for t
 
 
 def serves_grpc(address: str) -> bool:
-    """`grpc.health.v1.Health/Check`. Raises `grpc.RpcError` where nobody answers."""
-    import grpc  # a check over HTTP does without
+    """Call `grpc.health.v1.Health/Check`. Raises `grpc.RpcError` where no server answers."""
+    import grpc  # only here: a check over HTTP does not need it
 
-    # The server is on this machine: no proxy leads there.
+    # The server is on this machine, so no proxy is used.
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
         return check(b"", timeout=SECONDS) == SERVING
 
 
 def serves_http(url: str) -> bool:
-    """Raises `OSError` where nobody answers, or with an error status."""
+    """Get the URL. Raises `OSError` where no server answers, or where the status is an error."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=SECONDS) as answer:
         return bool(200 <= answer.status < 300)
@@ -36,7 +36,7 @@ def serves_http(url: str) -> bool:
 def main(url: str) -> int:
     try:
         healthy = serves_grpc(urlsplit(url).netloc) if url.startswith("grpc://") else serves_http(url)
-    except Exception as error:  # whatever it is, it does not serve; docker keeps what is printed
+    except Exception as error:  # any error means that it does not serve; Docker shows what is printed
         print(f"{url}: {error}")
         return 1
     if not healthy:

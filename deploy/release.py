@@ -1,11 +1,11 @@
 """Makes a release in `dist/`: sdist, wheel and bill of materials. It publishes nothing.
 
-    release.py            # refuses a version that CHANGELOG.md has not, and entries that are still under "Unreleased"
-    release.py --check    # the same with the tree as it is, into a folder that is removed again
+    release.py            # refuses a version without a section in CHANGELOG.md, and entries under "Unreleased"
+    release.py --check    # the same without a look at CHANGELOG.md, into a folder that is removed afterwards
 
 Run it with a Python that has the packages of requirements/build.txt, as `make release` does. Wheel and sdist are each
-installed, with the dependencies of the lock file, into a virtualenv that had nothing, and tried in a folder outside the
-checkout: the version, `check` of a manifest with one guest, and an event.
+installed, with the dependencies of the lock file, into an empty virtualenv. There they are tried in a folder outside
+the checkout: the version, `check` of a manifest with one guest, and one event.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ guest = "echo"
 
 
 class ReleaseError(Exception):
-    """What is wrong, and what to do."""
+    """The release cannot be made. The text says why and what to do."""
 
 
 def version_of(root: Path) -> str:
@@ -52,7 +52,7 @@ def version_of(root: Path) -> str:
 
 
 def check_changelog(text: str, version: str) -> None:
-    """Raises `ReleaseError` unless the text has entries for `version`, and none that are not released."""
+    """Raises `ReleaseError` unless the text has entries for `version`, and none under "Unreleased"."""
     entries: dict[str, bool] = {}
     for section in re.split(r"^## +", text, flags=re.MULTILINE)[1:]:
         title, *lines = section.splitlines()
@@ -65,7 +65,7 @@ def check_changelog(text: str, version: str) -> None:
 
 
 def run(*command: str | Path, cwd: Path, data: bytes = b"") -> bytes:
-    """What a program prints. It knows nothing of this checkout's Python. Raises `ReleaseError` where it fails."""
+    """What a program prints. Its environment has no variable of Python or Guesthouse. Raises `ReleaseError`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GUESTHOUSE"))}
     environment["GUESTHOUSE_CACHE"] = str(cwd / "cache")
     done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, input=data, capture_output=True)
@@ -85,7 +85,7 @@ def build(root: Path, out: Path) -> tuple[Path, Path]:
 
 
 def check_wheel(root: Path, wheel: Path) -> None:
-    """Raises `ReleaseError` where the wheel lacks a file of the packages."""
+    """Raises `ReleaseError` where a file of the packages is missing in the wheel."""
     there = set(zipfile.ZipFile(wheel).namelist())
     wanted = run("git", "ls-files", "--", *PACKAGES, cwd=root).decode().split()
     lost = [name for name in wanted if name.partition("/")[2] not in there]
@@ -94,7 +94,7 @@ def check_wheel(root: Path, wheel: Path) -> None:
 
 
 class Environment:
-    """A virtualenv that has nothing at first but pip."""
+    """A new virtualenv, which has pip and nothing else."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -125,7 +125,7 @@ class Environment:
 
 
 def make(root: Path, out: Path, version: str) -> None:
-    """All of a release but its publishing, in `out`."""
+    """Make the release in `out`, and try it. It is not published."""
     out.mkdir(parents=True, exist_ok=True)
     sdist, wheel = build(root, out)
     if version not in sdist.name or version not in wheel.name:

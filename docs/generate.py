@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from guesthouse.manifest.read import tables_of
-from guesthouse.manifest.tables import Kind, Manifest, Table
+from guesthouse.manifest.tables import Manifest, Table, ValueKind
 from guesthouse.manifest.text import format_duration, format_size
 
 DOCS = Path(__file__).resolve().parent
@@ -121,7 +121,7 @@ def kind(field: FieldInfo) -> str:
 
 def named_kind(annotation: Any, metadata: list[Any]) -> str:
     for mark in metadata:
-        if isinstance(mark, Kind):
+        if isinstance(mark, ValueKind):
             return mark.text
     if hasattr(annotation, "__metadata__"):
         return named_kind(get_args(annotation)[0], list(annotation.__metadata__))

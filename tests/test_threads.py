@@ -19,12 +19,12 @@ def test_an_exception_does_not_end_a_lasting_thread(monkeypatch, caplog):
             raise now
         return now
 
-    threads.lasting("needed", step).join(20)
+    threads.lasting_thread("needed", step).join(20)
     assert len(done) == 5
     assert [record.getMessage() for record in caplog.records] == [
-        "the thread needed goes on in 0.001 s, after a fault of ours",
-        "the thread needed goes on in 0.002 s, after a fault of ours",
-        "the thread needed goes on in 0.001 s, after a fault of ours",  # one step went well in between
+        "the thread needed goes on in 0.001 s, after an error of ours",
+        "the thread needed goes on in 0.002 s, after an error of ours",
+        "the thread needed goes on in 0.001 s, after an error of ours",  # one step went well in between
     ]
     assert all(record.exc_info for record in caplog.records)
 
@@ -37,7 +37,7 @@ def test_an_end_cuts_a_pause_short(monkeypatch):
         failed.set()
         raise RuntimeError
 
-    thread = threads.lasting("needed", step, ended)
+    thread = threads.lasting_thread("needed", step, ended)
     assert failed.wait(20)
     ended.set()
     thread.join(20)

@@ -58,8 +58,8 @@ class Exit(CallError):
         self.code = code
 
 
-class HostFault(CallError):
-    """A host function failed in a way that is the host's own fault; `__cause__` has the exception."""
+class HostFunctionError(CallError):
+    """A host function failed by an error of ours; `__cause__` has the exception."""
 
 
 class HostError(Exception):

@@ -36,7 +36,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Host, Plan
 from guesthouse.plan.reload import Reloads
 from guesthouse.plan.routes import Routes
-from guesthouse.plan.sizing import Size, size_of
+from guesthouse.plan.sizing import Capacity, capacity_for
 
 if TYPE_CHECKING:  # OpenTelemetry is imported where traces are on, and may not be installed elsewhere
     from guesthouse.observe.traces import Traces
@@ -70,11 +70,11 @@ def opened(manifest: Manifest) -> Iterator[Plan]:
         yield stack.enter_context(contextlib.closing(build(manifest, Host(engine, cache, stock))))
 
 
-def room_for(manifest: Manifest) -> Size:
+def room_for(manifest: Manifest) -> Capacity:
     """What a process that begins with this manifest is made for."""
-    size = size_of(manifest)
+    size = capacity_for(manifest)
     memory = max(size.memory, EngineConfig().memory)
-    return Size(size.instances + _ROOM_INSTANCES, memory, size.places + _ROOM_PLACES)
+    return Capacity(size.instances + _ROOM_INSTANCES, memory, size.places + _ROOM_PLACES)
 
 
 def needed(manifest: Manifest, event: Event) -> Manifest:

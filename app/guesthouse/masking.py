@@ -1,4 +1,4 @@
-"""Texts that must not get out: tokens. Whoever writes something for people asks here before."""
+"""Secrets (tokens) that no text may show. All that writes a log line or an answer masks it here first."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from guesthouse.text import escaped
 
 MARK = "***"
 
-_HIDDEN: tuple[str, ...] = ()  # the longest first: one secret may be the beginning of another
+_HIDDEN: tuple[str, ...] = ()  # the longest first, for a secret may begin with another one
 _HIDING = threading.Lock()
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Replace these texts wherever they would appear from now on, escaped as lines of the log have them too."""
+    """From now on, `masked` replaces these secrets, also as JSON and as the log escapes them."""
     global _HIDDEN
     forms = {form for secret in secrets if secret for form in (secret, json.dumps(secret)[1:-1], escaped(secret))}
-    with _HIDING:  # other threads go through the one before meanwhile, so it is never changed
+    with _HIDING:  # a new tuple: other threads may be reading the old one
         _HIDDEN = tuple(sorted(forms.union(_HIDDEN), key=len, reverse=True))
 
 
 def masked(text: str) -> str:
-    """The text without what was given to `hide`."""
+    """The text with each secret that `hide` was given replaced by `***`."""
     for secret in _HIDDEN:
         text = text.replace(secret, MARK)
     return text

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from inference_host import Doubler, Host
 
-from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.registry import Registry
 from guesthouse_abi.errors import DeadlineExceeded, Denied, InferenceError, OutOfBounds, TooMuch
 from guesthouse_abi.grants import Limits

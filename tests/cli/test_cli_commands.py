@@ -316,7 +316,7 @@ def test_an_interpreter_without_wasmer_is_a_fault_with_its_remedy(tmp_path: Path
         done = guesthouse(command, cwd=tmp_path)
         (line,) = done.stderr.decode().splitlines()
         assert done.returncode == 1
-        assert line.startswith("error: engine.python: /bin/false cannot run guests (it says nothing): it is for ")
+        assert line.startswith("error: engine.python: /bin/false cannot run guests (it gives no reason): it is for ")
         assert "pip install 'guesthouse[wasmer]'" in line
 
 
@@ -379,7 +379,9 @@ def test_check_warns_of_what_is_perhaps_not_meant(tmp_path: Path):
     done = guesthouse("check", cwd=tmp_path)
     assert done.returncode == 0
     said = done.stderr.decode().splitlines()
-    assert said[0].startswith('warning: "api/*" is the very name of a method, not a pattern — [[invoke]] #1: method — ')
+    assert said[0].startswith(
+        'warning: "api/*" is taken as the exact name of a method, not as a pattern — [[invoke]] #1'
+    )
     assert said[-1] == "guesthouse.toml: 1 guest, 0 models and 1 route, all of them sound, with 1 warning"
     told = json.loads(guesthouse("check", "--json", cwd=tmp_path).stdout)
     assert [f"warning: {warning}" for warning in told["warnings"]] == said[:1]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_demo_whose_sidecar_does_not_start_says_so_and_leaves_nothing_behind() -> None:
     mark = f"demo-of-{os.getpid()}"
     done = subprocess.run(
-        [sys.executable, "demo/sidecar.py", "/bin/false"],
+        [sys.executable, "demo/demo_dapr.py", "/bin/false"],
         cwd=ROOT,
         env={**os.environ, "GUESTHOUSE_TEST_MARK": mark},
         capture_output=True,
@@ -25,7 +25,7 @@ def test_a_demo_whose_sidecar_does_not_start_says_so_and_leaves_nothing_behind()
     )
     assert done.returncode == 1
     assert "guesthouse serve is ready on 127.0.0.1:" in done.stdout
-    assert "the sidecar is not ready; it said:" in done.stderr
+    assert "the sidecar is not ready; its log is:" in done.stderr
     assert [process for process in psutil.process_iter() if _marked(process, mark)] == []
 
 

@@ -113,7 +113,9 @@ def test_every_set_that_the_readme_allows_has_each_name_once():
         assert set.intersection(*provided) >= ({"pubsub", "state"} if alternatives is stores else {"results", "failed"})
 
 
-@pytest.mark.parametrize("page", ["README.md", "components/README.md", "docs/dapr.md", "demo/sidecar.py", "dapr.yaml"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "components/README.md", "docs/dapr.md", "demo/demo_dapr.py", "dapr.yaml"]
+)
 def test_every_set_that_is_shown_is_one_that_the_readme_allows(page):
     text = (ROOT / page).read_text().replace("\\\n", " ")
     shown = [

@@ -15,7 +15,7 @@ from seam import ARITHMETIC, HOST, assert_instances_are_as_declared, call, hoste
 
 import wat
 from guesthouse.engine.base import Engine, EngineError
-from guesthouse_abi.errors import CallError, HostFault, OutOfBounds, Trap
+from guesthouse_abi.errors import CallError, HostFunctionError, OutOfBounds, Trap
 
 
 def test_numbers_come_back_unsigned(any_engine):
@@ -147,7 +147,7 @@ def test_what_ends_a_start_section_comes_out_as_it_was(any_engine, body, error):
 def test_a_start_section_without_exports_runs(any_engine):
     module = wat.compiled(any_engine, '(module (import "t" "break" (func $b)) (start $b))')
     assert not module.exports
-    with pytest.raises(HostFault):
+    with pytest.raises(HostFunctionError):
         module.link([HOST.functions["break"]]).instantiate(wat.context())
 
 
@@ -163,7 +163,7 @@ def test_a_bad_pointer_without_an_error_number_is_a_trap(any_engine):
 
 
 def test_an_exception_of_the_hosts_own_stops_the_guest_only(any_engine):
-    with pytest.raises(HostFault) as caught:
+    with pytest.raises(HostFunctionError) as caught:
         hosted(any_engine, "break")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert hosted(any_engine, "touch", 0) == 0

@@ -9,7 +9,7 @@ import pytest
 import wasmtime
 
 import places
-from guesthouse.engine import lowered, open_engine
+from guesthouse.engine import open_engine, wasmer_gate
 from guesthouse.engine.base import TABLE_ELEMENTS, EngineConfig, EngineError, Refused
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
@@ -43,12 +43,12 @@ MEMORY = 1 << 20
 def test_what_wasmer_lacks_is_refused_by_its_name(text: str, feature: str):
     wasm = bytes(wasmtime.wat2wasm(f"(module {text})"))
     with pytest.raises(Refused, match=f"it uses what wasmer 1.1.0 does not have: .*{feature}.*serve it by wasmtime"):
-        lowered.translate(wasm, str(MEMORY))
+        wasmer_gate.translate(wasm, str(MEMORY))
 
 
 def test_what_no_engine_takes_is_not_said_to_be_a_feature():
     with pytest.raises(Refused, match=r"unexpected end") as caught:
-        lowered.translate(b"\0asm\1\0\0\0\1\5", str(MEMORY))
+        wasmer_gate.translate(b"\0asm\1\0\0\0\1\5", str(MEMORY))
     assert "wasmer" not in str(caught.value)
 
 
@@ -63,7 +63,9 @@ def test_what_no_engine_takes_is_not_said_to_be_a_feature():
     ],
 )
 def test_memories_and_tables_are_bounded_in_the_module(text: str, memory, table):
-    wasm = lowered.translate(bytes(wasmtime.wat2wasm(f'(module {text} (data (i32.const 0) "x") (func))')), str(MEMORY))
+    wasm = wasmer_gate.translate(
+        bytes(wasmtime.wat2wasm(f'(module {text} (data (i32.const 0) "x") (func))')), str(MEMORY)
+    )
     types = {}
     for one in wasmtime.Module(wasmtime.Engine(), wasm).exports:
         assert isinstance(one.type, wasmtime.MemoryType | wasmtime.TableType)
@@ -75,7 +77,7 @@ def test_memories_and_tables_are_bounded_in_the_module(text: str, memory, table)
 def test_a_module_that_exports_what_a_start_section_becomes_is_refused():
     wasm = bytes(wasmtime.wat2wasm('(module (func (export "guesthouse:start")))'))
     with pytest.raises(Refused, match="an export named 'guesthouse:start', a name that the host keeps for itself"):
-        lowered.translate(wasm, str(MEMORY))
+        wasmer_gate.translate(wasm, str(MEMORY))
 
 
 # An interpreter that has it
@@ -151,7 +153,7 @@ def test_an_interpreter_that_is_not_there_is_told_with_the_remedy():
 
 def test_a_program_that_is_no_python_is_told_with_the_remedy():
     with pytest.raises(
-        NoWasmer, match=r"engine\.python: /bin/false cannot run guests \(it says nothing\): .*" + REMEDY
+        NoWasmer, match=r"engine\.python: /bin/false cannot run guests \(it gives no reason\): .*" + REMEDY
     ):
         WasmerEngine(EngineConfig(python="/bin/false"))
 

@@ -15,7 +15,7 @@ from seam import ARITHMETIC, HOST, HOSTED, assert_instances_are_as_declared, cal
 import wat
 from guesthouse.engine.base import EngineConfig, EngineError
 from guesthouse.engine.wasmtime import WasmtimeEngine
-from guesthouse_abi.errors import Cancelled, DeadlineExceeded, HostFault, Trap
+from guesthouse_abi.errors import Cancelled, DeadlineExceeded, HostFunctionError, Trap
 from support.waiting import join
 
 LOOP = '(module (memory (export "memory") 1) (func (export "f") (loop br 0)))'
@@ -88,7 +88,7 @@ def test_threads_never_see_each_others_exceptions(engine):
             finally:
                 instance.close()
 
-    threads = [threading.Thread(target=work, args=a) for a in [("break", HostFault), ("stop", Trap)] * 3]
+    threads = [threading.Thread(target=work, args=a) for a in [("break", HostFunctionError), ("stop", Trap)] * 3]
     for thread in threads:
         thread.start()
     join(*threads)

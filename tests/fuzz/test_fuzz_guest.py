@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from budget import examples
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig, Linked
-from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.registry import Registry
 from guesthouse_abi import errors
 from guesthouse_abi.calling import Request
@@ -72,7 +72,7 @@ def test_every_call_is_answered_and_what_ends_a_guest_is_its_own(guest: Linked, 
             caller.run(lambda: instance, context, Request(body))
         finally:
             instance.close()
-    except errors.HostFault as fault:
+    except errors.HostFunctionError as fault:
         raise AssertionError("a host function failed by itself") from fault
     except (errors.CallError, errors.HostError):
         pass

@@ -6,8 +6,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from guesthouse.inference.cores import Traffic
-from guesthouse.inference.onnx import ModelConfig, OnnxModel
+from guesthouse.inference.model import ModelConfig, OnnxModel
+from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.watch import Watch
 from inference import tiny_models
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from guesthouse.inference.batcher import Batcher
-from guesthouse.inference.onnx import OnnxModel
-from guesthouse.inference.session import Session
+from guesthouse.inference.model import OnnxModel
+from guesthouse.inference.session import OnnxSession
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
 from inference import tiny_models
@@ -35,13 +35,13 @@ def column(*values: int) -> np.ndarray:
 def rows_run(monkeypatch) -> list[int]:
     """The rows of each run that is begun from now on."""
     rows: list[int] = []
-    run = Session.run
+    run = OnnxSession.run
 
-    def noted(self: Session, inputs, *args, **kwargs):
+    def noted(self: OnnxSession, inputs, *args, **kwargs):
         rows.append(max(len(tensor) for tensor in inputs.values()))
         return run(self, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(Session, "run", noted)
+    monkeypatch.setattr(OnnxSession, "run", noted)
     return rows
 
 
@@ -85,12 +85,12 @@ def company(model: OnnxModel) -> Iterator[None]:
 @pytest.fixture
 def busy(load, monkeypatch, rows_run):
     """Makes a model (`counting` unless said otherwise) whose only worker is busy until it is freed."""
-    monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: 1)
+    monkeypatch.setattr("guesthouse.inference.model.cores", lambda: 1)
     with ThreadPoolExecutor(16) as threads:
         made: list[Busy] = []
 
         def make(batch=(8, 0.0), cores=1, **config) -> Busy:
-            monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: cores)
+            monkeypatch.setattr("guesthouse.inference.model.cores", lambda: cores)
             model = load(tiny_models.counting(), batch=batch, threads=1, **config)
             made.append(Busy(model, {"x": column(tiny_models.ENDLESS)}, threads))
             rows_run.clear()
@@ -137,7 +137,7 @@ def test_runs_a_member_with_more_rows_than_the_batch_size_by_itself(busy, rows_r
 
 
 def test_one_bad_request_fails_alone(load, monkeypatch, rows_run):
-    monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: 1)
+    monkeypatch.setattr("guesthouse.inference.model.cores", lambda: 1)
     model = load(tiny_models.table(), batch=(4, NEVER), threads=1)
     rows_run.clear()
     with ThreadPoolExecutor(4) as threads, company(model):
@@ -196,7 +196,7 @@ def test_what_does_not_fit_the_model_never_waits(busy):
 
 
 def test_runs_only_those_of_the_same_shape_together(load, rows_run, monkeypatch):
-    monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: 1)
+    monkeypatch.setattr("guesthouse.inference.model.cores", lambda: 1)
     model = load(tiny_models.doubling(width="W"), batch=(8, 0.2), threads=1)
     rows_run.clear()
     asked = [np.full((1, width), width, np.float32) for width in (3, 4, 3, 4)]

@@ -16,9 +16,9 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from guesthouse.inference.cores import Traffic
+from guesthouse.inference.model import ModelConfig, OnnxModel
 from guesthouse.inference.modelfile import ModelFault
-from guesthouse.inference.onnx import ModelConfig, OnnxModel
+from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError

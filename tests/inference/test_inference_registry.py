@@ -14,8 +14,8 @@ import onnx
 import pytest
 
 from guesthouse.inference import registry as registry_module
+from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.modelfile import external_locations
-from guesthouse.inference.onnx import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
@@ -79,8 +79,8 @@ def test_lists_all_faults_of_all_models(path, tmp_path):
         ModelConfig(name="d", path=path, stands_for=("beef",)),
     ) == (
         f"model 'a': {tmp_path}/gone.onnx: there is no such file; correct `path` (it is relative to the manifest)",
-        f"model 'b': {path}: `inputs` renames 'in' to 'q', which the model has not: it has 'x'",
-        f"model 'b': {path}: `outputs` renames 'out' to 'r', which the model has not: it has 'y'",
+        f"model 'b': {path}: `inputs` renames 'in' to 'q', which it does not have: it has 'x'",
+        f"model 'b': {path}: `outputs` renames 'out' to 'r', which it does not have: it has 'y'",
         "model 'd': `stands_for` has 'beef', which is no sha256 of 64 hexadecimal digits",
     )
 

@@ -276,7 +276,7 @@ def test_refuses_to_batch_what_mixes_rows_and_names_the_node(load, name):
 #: What the graph tells is hidden here, so that runs alone must notice. Those are left out that nobody can notice so.
 @pytest.mark.parametrize("name", [name for name in MIXED if "rarely" not in name])
 def test_trying_a_model_notices_mixed_rows_too(load, monkeypatch, name):
-    monkeypatch.setattr("guesthouse.inference.onnx.mixing", lambda _graph: {})
+    monkeypatch.setattr("guesthouse.inference.model.mixing", lambda _graph: {})
     with pytest.raises(ModelFault, match=r"`batch` does not fit it: .*; take `batch` out"):
         load(MIXED[name][0], batch=(8, 0.01))
 

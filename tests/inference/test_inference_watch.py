@@ -6,7 +6,8 @@ import math
 import threading
 import time
 
-from guesthouse.inference.cores import Traffic, cores
+from guesthouse.inference.cores import cores
+from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from support.waiting import until

@@ -529,7 +529,7 @@ def test_explains_a_fault_of_a_guest(faults, text, expected):
         ),
         (
             "[models.m]\npath = 'm'\nbatch = {}",
-            ("size is missing", "guesthouse.toml: models.m.batch.size", "write at most so many rows in one run"),
+            ("size is missing", "guesthouse.toml: models.m.batch.size", "write the most rows of one run"),
         ),
         (
             "[models.m]\npath = 'm'\nbatch = true",

@@ -38,8 +38,8 @@ def test_a_method_that_looks_like_a_pattern_is_told(tmp_path):
     routes = [{"method": "api/*", "guest": "g"}, {"method": "users/{id}", "guest": "g"}]
     found = warned(tmp_path, invoke=routes)
     assert [line.partition(" — ")[0] for line in found] == [
-        '"api/*" is the very name of a method, not a pattern',
-        '"users/{id}" is the very name of a method, not a pattern',
+        '"api/*" is taken as the exact name of a method, not as a pattern',
+        '"users/{id}" is taken as the exact name of a method, not as a pattern',
     ]
     assert "[[invoke]] #2: method" in found[1]
 

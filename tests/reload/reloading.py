@@ -20,7 +20,7 @@ from guesthouse.event import Event, Trigger
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
-from guesthouse.plan.reload import Hears, Reloader, Source, files_of
+from guesthouse.plan.reload import Reloader, ReloadListeners, Source, files_of
 from guesthouse.system.stamps import stamps
 from program import Served
 
@@ -93,9 +93,9 @@ def reloading(path: Path, watch: bool = False) -> Iterator[Reloading]:
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))))
         metrics = Metrics(plans)
         application = application_for(plans, outputs, port=0, observers=[metrics])
-        hears = Hears(functools.partial(take_in, application.server), [metrics.reloaded])
+        listeners = ReloadListeners(functools.partial(take_in, application.server), [metrics.reloaded])
         source = Source(path, functools.partial(load, path), room_for(manifest))
-        reloader = Reloader(plans, source, hears, watch, look=0.02)
+        reloader = Reloader(plans, source, listeners, watch, interval=0.02)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))
         if watch:

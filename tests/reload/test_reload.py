@@ -17,7 +17,7 @@ from guesthouse.guests.guest import load_code
 from guesthouse.guests.process.pool import Pool
 from guesthouse.inference.registry import Registry
 from guesthouse.plan.build import build
-from guesthouse.plan.reload import Outcome
+from guesthouse.plan.reload import ReloadOutcome
 from inference import tiny_models
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says, told
 from support.waiting import until
@@ -43,7 +43,7 @@ def named(log: list[MutableMapping[str, Any]], event: str) -> list[MutableMappin
 def refused(app: Reloading, log: list[dict[str, object]]) -> str:
     """Why a reload was refused: one line."""
     log.clear()
-    assert app.reloader.reload() is Outcome.REFUSED
+    assert app.reloader.reload() is ReloadOutcome.REFUSED
     (line,) = log
     assert (line["event"], line["log_level"]) == ("not reloaded", "error")
     return str(line["error"])
@@ -56,7 +56,7 @@ def test_a_changed_module_answers_from_the_reload_on(app: Reloading, tmp_path: P
     assert app.ask() == "old"
     replace_file(tmp_path / "says.wasm", says("new"))
     assert app.ask() == "old"
-    assert app.reloader.reload() is Outcome.DONE
+    assert app.reloader.reload() is ReloadOutcome.DONE
     assert app.ask() == "new"
     (line,) = named(log, "reloaded")
     assert (line["loaded"], line["gone"], line["guests"]) == (["guest says"], [], 1)
@@ -122,7 +122,7 @@ def test_a_guest_or_a_route_is_switched_off_and_on(app: Reloading, manifest: Pat
 def test_a_guest_that_is_switched_off_is_not_looked_at(app: Reloading, manifest: Path, tmp_path: Path):
     (tmp_path / "says.wasm").write_bytes(b"broken")
     replace_file(manifest, MANIFEST.replace("calling", "enabled = false\ncalling"))
-    assert app.reloader.reload() is Outcome.DONE
+    assert app.reloader.reload() is ReloadOutcome.DONE
     assert not app.plans.now.guests
 
 
@@ -231,7 +231,7 @@ apps = ["web"]
     replace_file(tmp_path / "says.wasm", says("new"))
     for _ in range(2):  # and again at the next reload: they still differ
         log.clear()
-        assert app.reloader.reload() is Outcome.DONE
+        assert app.reloader.reload() is ReloadOutcome.DONE
         (line,) = named(log, "what has changed here needs a restart")
         keys = [
             "app.name",

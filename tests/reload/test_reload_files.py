@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.plan.reload import Outcome
+from guesthouse.plan.reload import ReloadOutcome
 from reload.reloading import Reloading, reloading, replace_file
 from support.waiting import until
 from wat import cat
@@ -47,7 +47,7 @@ def test_a_changed_file_is_another_for_events_that_begin(tmp_path: Path, isolati
         assert app.ask() == "old"
         (tmp_path / "f.txt").write_text("new, in place")
         assert app.ask() == "old"  # what was read is what is served
-        assert app.reloader.reload() is Outcome.DONE
+        assert app.reloader.reload() is ReloadOutcome.DONE
         assert app.ask() == "new, in place"
         (line,) = [line for line in log if line["event"] == "reloaded"]
         assert line["loaded"] == ["guest cat"]
@@ -94,7 +94,7 @@ def test_unchanged_files_stay_in_memory_and_their_workers_at_work(tmp_path: Path
 def test_a_file_that_cannot_be_granted_any_more_is_refused_and_the_old_goes_on(tmp_path: Path, log):
     with reloading(write(tmp_path)) as app:
         (tmp_path / "f.txt").unlink()
-        assert app.reloader.reload() is Outcome.REFUSED
+        assert app.reloader.reload() is ReloadOutcome.REFUSED
         (line,) = [line for line in log if line["event"] == "not reloaded"]
         assert line["error"] == (
             f"guest 'cat': {tmp_path}/f.txt cannot be read (No such file or directory): "

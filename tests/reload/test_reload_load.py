@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from guesthouse.event import Event, Trigger
-from guesthouse.plan.reload import Outcome
+from guesthouse.plan.reload import ReloadOutcome
 from inference import tiny_models
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file, says
 from support.waiting import until
@@ -38,11 +38,11 @@ def test_no_call_fails_while_it_reloads_back_and_forth(manifest: Path, tmp_path:
                 text = ("new", "old")[number % 2]
                 replace_file(tmp_path / "says.wasm", says(text))
                 replace_file(manifest, MANIFEST + MORE if number % 3 else MANIFEST)
-                assert app.reloader.reload() is Outcome.DONE
+                assert app.reloader.reload() is ReloadOutcome.DONE
                 assert app.ask() == text
                 if number % 5 == 0:
                     replace_file(manifest, "broken")
-                    assert app.reloader.reload() is Outcome.REFUSED
+                    assert app.reloader.reload() is ReloadOutcome.REFUSED
         finally:
             stop.set()
         replies = sum((one.result() for one in calls), Counter[str]())
@@ -65,7 +65,7 @@ def test_nothing_is_left_of_plans_that_were(manifest: Path, tmp_path: Path, log)
         for number in range(times):
             replace_file(tmp_path / "says.wasm", says(("new", "old")[number % 2]))
             replace_file(tmp_path / "m.onnx", paths[number % 2].read_bytes())
-            assert app.reloader.reload() is Outcome.DONE
+            assert app.reloader.reload() is ReloadOutcome.DONE
             app.client.send(Event(Trigger.INVOKE, "say"), timeout=60)
             log.clear()
         until(lambda: app.plans.alive == 1)

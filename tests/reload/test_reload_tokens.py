@@ -15,7 +15,7 @@ from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.manifest import load
 from guesthouse.plan.plan import PlanFaults
-from guesthouse.plan.reload import Outcome
+from guesthouse.plan.reload import ReloadOutcome
 from reload.reloading import MANIFEST, Reloading, reloading, replace_file
 from support.waiting import until
 
@@ -111,7 +111,7 @@ def test_no_call_is_refused_while_the_file_of_tokens_is_changed_and_the_old_toke
 
         def reload(text: str) -> None:
             replace_file(tokens, text)
-            assert app.reloader.reload() is Outcome.DONE
+            assert app.reloader.reload() is ReloadOutcome.DONE
 
         assert set(rotate(f"127.0.0.1:{app.application.server.port}", reload)) == {"old"}
         assert accepted(app) == [NEW]
@@ -146,7 +146,7 @@ def test_a_list_in_the_manifest_is_taken_in_as_well(manifest: Path, log):
             assert accepted(app) != tokens
             replace_file(manifest, listed(*tokens))
             log.clear()
-            assert app.reloader.reload() is Outcome.DONE
+            assert app.reloader.reload() is ReloadOutcome.DONE
             assert accepted(app) == tokens
             assert not [line for line in log if "restart" in str(line["event"])]
             assert "horse" not in str(log)
@@ -155,7 +155,7 @@ def test_a_list_in_the_manifest_is_taken_in_as_well(manifest: Path, log):
 def test_an_open_server_asks_for_a_token_from_the_reload_on(app: Reloading, manifest: Path):
     assert accepted(app) == [OLD, NEW]
     replace_file(manifest, listed(NEW))
-    assert app.reloader.reload() is Outcome.DONE
+    assert app.reloader.reload() is ReloadOutcome.DONE
     assert accepted(app) == [NEW]
 
 
@@ -163,7 +163,7 @@ def test_a_reload_never_opens_a_server_that_has_tokens(manifest: Path, log):
     replace_file(manifest, listed(OLD))
     with reloading(manifest) as app:
         replace_file(manifest, MANIFEST)
-        assert app.reloader.reload() is Outcome.DONE
+        assert app.reloader.reload() is ReloadOutcome.DONE
         (line,) = [line for line in log if line["event"] == "what has changed here needs a restart"]
         assert line["keys"] == ["server.token"]
         assert accepted(app) == [OLD]
@@ -187,7 +187,7 @@ def test_a_file_that_has_no_tokens_is_refused_and_those_of_before_hold(manifest:
         if data is not None:
             tokens.write_bytes(data)
         log.clear()
-        assert app.reloader.reload() is Outcome.REFUSED
+        assert app.reloader.reload() is ReloadOutcome.REFUSED
         assert str(log[0]["error"]).startswith(said)
         assert str(tokens) in str(log[0]["error"])
         assert "horse" not in str(log)

@@ -191,7 +191,7 @@ def _used_again(call: Call) -> Call:
 MUTATIONS: tuple[tuple[str, Any, str, Callable[[Call], Call]], ...] = (
     ("what a guest hands over", memory.Memory, "array", _unfilled),
     ("what a guest is given", memory.Memory, "write_array", _writes_unfilled),
-    ("what a model answers", session.Session, "run", _all_unfilled),
+    ("what a model answers", session.OnnxSession, "run", _all_unfilled),
     ("a row of a resized picture", wasmedge_image, "decode_and_resize", _last_row_unfilled),
     ("a resized picture", wasmedge_image, "decode_and_resize", _unfilled),
     ("a damaged picture", wasmedge_image, "decode_and_resize", _not_decoded),

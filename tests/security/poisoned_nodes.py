@@ -20,7 +20,7 @@ import numpy as np
 from onnx.backend.test.case import node
 from poisoned import prepare
 
-from guesthouse.inference.session import Session
+from guesthouse.inference.session import OnnxSession
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
@@ -29,7 +29,7 @@ from guesthouse_abi.errors import InferenceError
 def outputs(case: Any, watch: Watch, *, guest: bool) -> list[bytes] | str:
     """What a node test's model gives, or why it gives nothing."""
     try:
-        session = Session(case.model.SerializeToString(), 1, watch, Deadline(math.inf), guest=guest)
+        session = OnnxSession(case.model.SerializeToString(), 1, watch, Deadline(math.inf), guest=guest)
         names = [info.name for info in session.outputs if info.dtype is not None]
         inputs = dict(zip([info.name for info in session.inputs], case.data_sets[0][0], strict=True))
         if not names:

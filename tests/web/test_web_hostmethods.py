@@ -32,7 +32,7 @@ from guesthouse.page.feed import Feed
 from guesthouse.page.methods import HostMethods
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
-from guesthouse.plan.reload import Hears, Reloader, Reloads, Source
+from guesthouse.plan.reload import Reloader, ReloadListeners, Reloads, Source
 from places import PLACES, engine_table, isolation_of
 from served import serving
 from support.waiting import until
@@ -240,7 +240,7 @@ def test_the_status_says_how_the_last_reload_ended_without_folders_and_secrets(t
         following = Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1")))
         methods = HostMethods(plans, Feed(), following, reloads)
         source = Source(path, functools.partial(load, path), room_for(plan.manifest))
-        reloader = Reloader(plans, source, Hears(ended=[reloads.ended]))
+        reloader = Reloader(plans, source, ReloadListeners(ended=[reloads.ended]))
         assert methods.status()["reload"] is None
         reloader.reload()
         done = cast("dict[str, Any]", methods.status()["reload"])

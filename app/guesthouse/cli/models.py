@@ -22,7 +22,7 @@ from guesthouse.manifest.tables import Model
 from guesthouse.text import fault
 
 if TYPE_CHECKING:
-    from guesthouse.inference.onnx import OnnxModel
+    from guesthouse.inference.model import OnnxModel
     from guesthouse_abi.services import TensorInfo
 
 app = new_app("List, inspect and register models.", example="models list")

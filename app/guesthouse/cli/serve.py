@@ -33,7 +33,7 @@ from guesthouse.observe.metrics import Metrics
 from guesthouse.observe.probes import Probes
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
-from guesthouse.plan.reload import Hears, Reloader, Reloads, Source, files_of
+from guesthouse.plan.reload import Reloader, ReloadListeners, Reloads, Source, files_of
 from guesthouse.system import malloc
 from guesthouse.system.stamps import stamps
 
@@ -141,10 +141,10 @@ def serve(
         except ServeError as error:
             fail([str(error)])
         seconds = time.monotonic() - began
-        hears = Hears(functools.partial(take_in, application.server), [reloads.ended])
+        listeners = ReloadListeners(functools.partial(take_in, application.server), [reloads.ended])
         if metrics is not None:
-            hears.ended.append(metrics.reloaded)
-        reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), hears, watch, hung_up)
+            listeners.ended.append(metrics.reloaded)
+        reloader = Reloader(plans, Source(manifest, read, room_for(loaded)), listeners, watch, hung_up)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))
 

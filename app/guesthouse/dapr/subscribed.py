@@ -21,7 +21,7 @@ from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 from guesthouse.dapr.sidecar import Endpoint
 from guesthouse.dapr.topics import Listing
 from guesthouse.event import Event, Failure, Reply, Trigger
-from guesthouse.system.threads import lasting
+from guesthouse.system.threads import lasting_thread
 
 FIRST = 5.0  # seconds after the sidecar fetched the list: it subscribes one topic after the other
 AGAIN = 60.0  # seconds between two questions, while topics are missing
@@ -41,7 +41,7 @@ class Subscribed:
         self._known: dict[str, bool | None] = {}  # by PUBSUB/TOPIC; None: not known yet
         self._fetched = False
         self._closed = False
-        self._thread = lasting("topics", self._run)
+        self._thread = lasting_thread("topics", self._run)
 
     def fetched(self, listing: Listing) -> None:
         """The sidecar has asked for its subscriptions, and got these."""

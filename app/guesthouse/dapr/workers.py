@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import ParamSpec, Protocol, TypeVar
 
-from guesthouse.system.threads import lasting
+from guesthouse.system.threads import lasting_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Threads:
     def start(self) -> None:
         """Take calls from now on."""
         self._allow(self._least)
-        lasting(f"{self._name}-watch", self._watch, self._ended)
+        lasting_thread(f"{self._name}-watch", self._watch, self._ended)
 
     def end(self) -> int:
         """Start no more threads; returns how many there are. Each of them ends when it is given None for a call."""

@@ -1,7 +1,7 @@
-"""Which guest answers which event, where its reply goes, and when an event that fails is given up.
+"""The way of every event from a transport to a guest: find the route, run the guest, deliver the reply.
 
-The one way from any transport to a guest: route, guest, outputs, reply. Knows neither Dapr nor Wasm; its observers are
-passed in where it is made.
+Here it is also decided when an event that fails is given up. The dispatcher knows neither Dapr nor Wasm. Who observes
+events is decided where the dispatcher is made (`assembly.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from guesthouse.plan.plan import Plan
 from guesthouse.plan.routes import Route
 from guesthouse_abi.deadline import Deadline
 
-#: What the guest or the event can be at fault for: here a route's `on_error = "drop"` holds.
-_FAULTS = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST}) | EVENT_FAULTS
-#: What an event is given up for in the end. Not for what may end without it: a full queue, an output that is away.
-_COUNTS_AS_ATTEMPT = _FAULTS | {Reason.DEADLINE, Reason.INTERNAL}
+#: Failures that are the guest's own or the event's own. For these a route's `on_error = "drop"` holds.
+_GUEST_OR_EVENT = frozenset({Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST}) | EVENT_FAULTS
+#: Failures that count as an attempt. Not: what may pass by itself, as a full queue or an output that is away.
+_COUNTS_AS_ATTEMPT = _GUEST_OR_EVENT | {Reason.DEADLINE, Reason.INTERNAL}
 
 Ending = TypeVar("Ending", Reply, Failure)
 
@@ -39,20 +39,20 @@ class Dispatcher:
         self._attempts = Attempts()
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
-        """See `event.Handler.dispatch`. Every ending that is no reply is a `Failure`, our own faults too."""
+        """See `event.Handler.dispatch`. Without a reply it raises a `Failure`, also for an error of our own."""
         try:
             reply = self._answer(event, deadline if deadline is not None else Deadline(math.inf))
         except Exception as error:
-            raise self._failed(event, error)  # noqa: B904 (its cause is set; a name here would keep it and its frames alive)
+            raise self._failed(event, error)  # noqa: B904 (its cause is set; a variable would keep the body in memory)
         for observer in self._observers:
-            _heard(observer.answered, event, reply)
+            _tell(observer.answered, event, reply)
         return reply
 
     def _failed(self, event: Event, error: Exception) -> Failure:
-        """Tell the observers that an event has failed; returns as what."""
+        """Tell the observers that an event has failed. Returns the failure."""
         failure = failure_of(error)
         for observer in self._observers:
-            _heard(observer.failed, event, failure)
+            _tell(observer.failed, event, failure)
         return failure
 
     def _answer(self, event: Event, deadline: Deadline) -> Reply:
@@ -66,7 +66,7 @@ class Dispatcher:
         try:
             route = plan.route(event)
         except Failure:
-            if event.fault is not None:  # which says more
+            if event.fault is not None:  # says more than a missing route
                 raise event.fault from None
             raise
         try:
@@ -83,17 +83,18 @@ class Dispatcher:
         return reply
 
     def _judged(self, event: Event, route: Route, error: Exception) -> Failure:
-        """The failure of an event on this route: whose it is, and whether it is to be sent again."""
+        """The failure of an event on this route, with its guest, and whether the event is dropped or sent again."""
         failure = failure_of(error, route.guest)
         failure.guest = failure.guest or route.guest
-        at_fault = failure.reason in _FAULTS
+        at_fault = failure.reason in _GUEST_OR_EVENT
         failure.drop = (route.drop and at_fault) or self._give_up_when_exhausted(event, route, failure)
         return failure
 
     def _give_up_when_exhausted(self, event: Event, route: Route, failure: Failure) -> bool:
-        """Count a failure; True when it was the event's last, and its dead letter, if it has one, was accepted.
+        """Count a failure. Returns whether the event is given up: it has no attempt left, and its dead letter, where
+        the route has one, was delivered.
 
-        An event that is at fault itself has one attempt: more cannot help it.
+        An event that is itself wrong (too large, malformed) has one attempt: another cannot succeed.
         """
         if not route.attempts or failure.reason not in _COUNTS_AS_ATTEMPT:
             return False
@@ -122,9 +123,9 @@ class Dispatcher:
         return True
 
 
-def _heard(tell: Callable[[Event, Ending], None], event: Event, ending: Ending) -> None:
-    """Tell an observer. One that fails costs the event nothing, and the other observers neither."""
+def _tell(observe: Callable[[Event, Ending], None], event: Event, ending: Ending) -> None:
+    """Tell an observer. When it fails, this is logged; the event and the other observers are not affected."""
     try:
-        tell(event, ending)
+        observe(event, ending)
     except Exception:
         _log.exception("an observer failed", guest=ending.guest, name=event.name)

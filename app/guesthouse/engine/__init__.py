@@ -1,4 +1,4 @@
-"""Engines: how Wasm is compiled, linked and called. `base` is the seam; nothing above this package names an engine."""
+"""Engines: how Wasm is compiled, linked and called. `base` has what every engine is; only this package names one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from guesthouse.engine.base import Engine, EngineConfig
 
 
 def open_engine(name: str, config: EngineConfig) -> Engine:
-    """The engine of that name (as the manifest's `[engine] name`). Raises `wasmer.NoWasmer`."""
+    """Open the engine that the manifest's `[engine] name` names. Raises `wasmer.NoWasmer`."""
     if name == "wasmtime":
         from guesthouse.engine.wasmtime import WasmtimeEngine
 
@@ -22,7 +22,7 @@ def open_engine(name: str, config: EngineConfig) -> Engine:
 
 def version_of(name: str) -> str:
     """The name and version of an engine, for people."""
-    if name == "wasmer":  # which this Python need not have
+    if name == "wasmer":  # this Python need not have the package
         from guesthouse.engine.wasmer import VERSION
 
         return f"wasmer {VERSION}"

@@ -1,11 +1,11 @@
-"""The seam between Guesthouse and a Wasm engine.
+"""What every Wasm engine is to Guesthouse: four protocols, and the types that they use.
 
-An engine compiles, links a module against host functions, and makes instances; it knows limits and deadlines, and
-nothing of Dapr, models, calling conventions or the manifest. Two kinds are meant to fit behind it: one that runs in
-this process on several threads and can be interrupted, and one that lives in worker processes.
+An engine compiles modules, links them against host functions, and makes instances. It knows limits and deadlines, and
+nothing of Dapr, models, calling conventions or the manifest. Two kinds of engine fit: one that runs in this process on
+several threads and can be interrupted, and one that lives in worker processes.
 
 Life cycle: `Engine.load(artefact)` -> `Module.link(functions)` -> `Linked.instantiate(context)` -> `Instance.call` …
--> `Instance.close`. Everything before `instantiate` happens once, at load, and runs no guest code.
+-> `Instance.close`. All that comes before `instantiate` happens once, at load, and runs no guest code.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import CallError, HostFault
+from guesthouse_abi.errors import CallError, HostFunctionError
 from guesthouse_abi.host import FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
 
-PAGE = 65536
-TABLE_ELEMENTS = 100_000  # the largest table of a guest
+PAGE = 65536  # bytes of a page of Wasm memory
+TABLE_ELEMENTS = 100_000  # of the largest table that a guest may have
 
-
-#: The kind of trap that an exception of the guest's is (of Wasm's exception handling).
+#: The kind of trap that a guest's uncaught exception is (of Wasm's exception handling).
 UNCAUGHT = "an exception that nobody caught"
 _FLOATS = {
     ValType.F32: (struct.Struct("<f"), struct.Struct("<I")),
@@ -42,13 +41,13 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ExternType:
-    """The type of an import or export. `function` is set for functions that use numbers only."""
+    """The type of an import or export. `function` is set for a function whose parameters and results are numbers."""
 
     kind: str  # "func", "memory", "table", "global", "tag"
     function: FuncType | None = None
     minimum: int = 0  # memory: pages; table: elements
     maximum: int | None = None
-    text: str = ""  # for messages, where the rest cannot say it
+    text: str = ""  # the type in messages, where the other fields do not say it
 
     def __str__(self) -> str:
         if self.kind == "func":
@@ -58,7 +57,7 @@ class ExternType:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What a module asks for."""
+    """One import of a module."""
 
     module: str
     name: str
@@ -69,9 +68,9 @@ class Import:
 class EngineConfig:
     """What an engine must know before it is made.
 
-    `instances`: how many may live at once. `memory`: the largest guest memory, bytes. `pooling`: keep that many
-    instance slots mapped ahead, where the engine can. `python`: the interpreter that has the engine, where that needs
-    another than this one.
+    - `instances` is how many may live at once; `memory` the bytes of the largest guest memory.
+    - `pooling` reserves memory for so many instances ahead, where the engine can.
+    - `python` is the interpreter that has the engine, where this one does not have it.
     """
 
     instances: int = 64
@@ -80,10 +79,10 @@ class EngineConfig:
     python: str | None = None
 
 
-class Step(NamedTuple):
-    """A step of compiling: `module.translate(wasm, *arguments)`, in a child of its own under an interpreter.
+class CompileStep(NamedTuple):
+    """One step of compiling: `module.translate(wasm, *arguments)`, in a child process under `interpreter`.
 
-    It returns what the next step begins with, in the end the artefact, and raises `Refused`.
+    It returns the bytes that the next step begins with; the last step returns the artefact. It raises `Refused`.
     """
 
     module: str
@@ -92,16 +91,17 @@ class Step(NamedTuple):
 
 
 class Refused(Exception):
-    """A module that cannot be compiled. The text is for the operator."""
+    """A step of compiling refused the module. The text is for the operator."""
 
 
 class Instance(Protocol):
-    """One sandbox. Belongs to the thread that made it; `close` is idempotent."""
+    """One sandbox, with one guest in it for one event. Belongs to the thread that made it; may be closed twice."""
 
     memory: Memory | None
 
     def call(self, export: str, *arguments: int) -> int:
-        """Call an exported function; numbers go in and come out as unsigned integers, 0 for no result.
+        """Call an exported function. Arguments and result are the bits of numbers, as unsigned integers; no result is
+        0.
 
         Raises `CallError`: `Trap`, `DeadlineExceeded`, `Cancelled`, `Exit`, or what a host function raised.
         """
@@ -113,8 +113,11 @@ class Linked(Protocol):
     """A module with its imports resolved."""
 
     def instantiate(self, context: Context) -> Instance:
-        """A fresh instance under the context's limits and deadline. The start function runs here, with the memory that
-        the module exports, so it may raise `CallError` just as `Instance.call`."""
+        """Make a new instance under the context's limits and deadline.
+
+        The module's start function runs here, and may use the memory that the module exports. So this raises
+        `CallError`, as `Instance.call` does.
+        """
 
 
 class Module(Protocol):
@@ -124,13 +127,13 @@ class Module(Protocol):
     exports: Mapping[str, ExternType]
 
     def link(self, functions: Sequence[HostFunction]) -> Linked:
-        """Resolve the imports. `functions` are those that the module imports, with the types that it imports."""
+        """Resolve the imports. `functions` has a host function for each import, of the type that the module imports."""
 
 
 class Engine(Protocol):
-    """A Wasm engine. `close` ends its threads; modules and instances must be gone by then.
+    """A Wasm engine. `close` ends its threads; all instances must be closed before.
 
-    `interpreter` is the Python that worker processes run under.
+    `pooling` says whether memory for instances is reserved ahead. `interpreter` is the Python for worker processes.
     """
 
     name: str
@@ -138,30 +141,30 @@ class Engine(Protocol):
     pooling: bool
     interpreter: str
 
-    def steps(self, memory: int) -> Sequence[Step]:
-        """How a module is compiled for a guest that may have so many bytes of memory."""
+    def steps(self, memory: int) -> Sequence[CompileStep]:
+        """The steps that compile a module for a guest that may have `memory` bytes of memory."""
 
     def fingerprint(self, memory: int) -> str:
-        """What an artefact depends on besides the module: engine, version, configuration, CPU, and the bytes of memory
-        that its guest may have where they are part of the code."""
+        """A digest of all that an artefact depends on besides the module: engine, version, configuration, CPU, and the
+        guest's `memory` where it is part of the code."""
 
     def load(self, artefact: Path | bytes) -> Module:
         """Map an artefact that this engine's compiler made. Raises `EngineError`.
 
-        Its types can be read from then on; whether it can be linked in this process is another matter.
+        The module's types can be read then. It can be linked only where the engine can run guests in this process.
         """
 
     def close(self) -> None: ...
 
 
 def number_of(bits: int, kind: ValType) -> float:
-    """The number of type f32 or f64 that these bits are."""
+    """The number of type f32 or f64 with these bits."""
     number, raw = _FLOATS[kind]
     return float(number.unpack(raw.pack(bits))[0])
 
 
 def bits_of(value: float, kind: ValType) -> int:
-    """The bits of a number of type f32 or f64; what is too large for f32 becomes an infinity."""
+    """The bits of a number of type f32 or f64. A number too large for f32 becomes an infinity."""
     number, raw = _FLOATS[kind]
     try:
         return int(raw.unpack(number.pack(value))[0])
@@ -169,12 +172,12 @@ def bits_of(value: float, kind: ValType) -> int:
         return int(raw.unpack(number.pack(math.copysign(math.inf, value)))[0])
 
 
-def ended_by(fault: BaseException) -> BaseException:
-    """What a call raises that a host function ended by `fault`; Ctrl-C, which may come in one, stays what it is."""
-    if isinstance(fault, (CallError, KeyboardInterrupt)):
-        return fault
-    wrapped = HostFault("a host function failed")
-    wrapped.__cause__ = fault
+def ended_by(error: BaseException) -> BaseException:
+    """The exception that `Instance.call` raises after a host function raised `error`. Ctrl-C stays as it is."""
+    if isinstance(error, (CallError, KeyboardInterrupt)):
+        return error
+    wrapped = HostFunctionError("a host function failed")
+    wrapped.__cause__ = error
     return wrapped
 
 

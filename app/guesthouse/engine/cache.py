@@ -1,8 +1,8 @@
-"""Ahead-of-time code on disk, so that a module is compiled once per machine and not once per start.
+"""The code cache: artefacts on disk, so that a module is compiled once per machine and not once per start.
 
-An artefact is native code that will be run: it is only ever read from a folder that nobody else can write. Files are
-written beside their final name and renamed, never changed in place; one that the engine refuses is made again. What
-compiles is `compiler.py`.
+An artefact is native code that will be run, so it is only read from a folder that no other user can write to. A file is
+written under a temporary name and then renamed; it is never changed afterwards. An artefact that the engine refuses is
+compiled again. The compiling itself is in `compiler.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from guesthouse.engine.compiler import compile_module
 
 
 class CacheError(Exception):
-    """The cache folder cannot be trusted; `faults` says what is wrong and what to do."""
+    """The cache folder cannot be trusted. `faults` says why, and what to do."""
 
     @property
     def faults(self) -> list[str]:
@@ -28,7 +28,7 @@ class CacheError(Exception):
 
 
 class CodeCache:
-    """Modules by their bytes: compiled in a child when unknown, mapped from the folder when known.
+    """Artefacts by the sha256 of their module: mapped from the folder, or compiled in a child process first.
 
     Raises `CacheError` when the folder belongs to someone else or others may write to it.
     """
@@ -36,7 +36,7 @@ class CodeCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self._private: tempfile.TemporaryDirectory[str] | None = None
-        self.note = ""  # why the folder could not be used, if so
+        self.note = ""  # why the folder could not be used; "" where it could
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -52,7 +52,7 @@ class CodeCache:
         self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
 
     def load(self, engine: Engine, wasm: bytes, memory: int) -> tuple[Module, bool]:
-        """The module compiled for `engine` and a guest that may have `memory` bytes, and whether it had to be compiled.
+        """The module `wasm` for `engine` and a guest with `memory` bytes, and whether it was compiled just now.
 
         Raises `compiler.CompileError`, `EngineError`.
         """
@@ -67,11 +67,11 @@ class CodeCache:
         return mapped(engine, path), True
 
     def path(self, engine: Engine, sha256: str, memory: int) -> Path:
-        """Where the code for a module with this digest is, once it was loaded."""
+        """Where the artefact of a module with this digest is, once the module was loaded."""
         return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint(memory)}.cwasm"
 
     def close(self) -> None:
-        """Remove the private folder, if one was made."""
+        """Remove the temporary folder, if one was used."""
         if self._private is not None:
             self._private.cleanup()
 
@@ -96,7 +96,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
 
 
 def mapped(engine: Engine, path: Path) -> Module:
-    """The module of an artefact: its file mapped, or read where the file system forbids mapping code (noexec)."""
+    """Load an artefact: its file is mapped, or read where the file system forbids mapping code (noexec)."""
     try:
         return engine.load(path)
     except EngineError:

@@ -1,12 +1,13 @@
-"""The functions of wasmtime's C interface that the hot path calls, with prototypes of our own.
+"""The functions of wasmtime's C interface that run for each event, with prototypes of our own.
 
-The Python package's public methods cost three to six times as much as the same C calls (they build wrapper objects,
-look types up at each call and keep a raising import's exception in one global), so `wasmtime.py` calls these. The
-symbols are wasmtime's documented C API; only the handle of the loaded library is taken from a private name, which is
-why the package is pinned exactly and `VERSION` is checked at import.
+The public methods of the Python package `wasmtime` cost three to six times as much as the C calls that they make: they
+build wrapper objects, look types up at each call, and keep the exception of a host function in one global. So
+`wasmtime.py` calls the C functions. These are wasmtime's documented C API; only the handle of the loaded library is
+taken from a private name of the package. So the package is pinned to one version, which is checked at import.
 
-Two kinds: `_short` functions never run guest code and never block, so they keep the GIL (giving it up and taking it
-back costs more than they do); the others release it.
+Functions that never run guest code and never block are called with the GIL kept (`_gil_kept`): releasing it would cost
+more than the call. All others release it (`_gil_released`). Each prototype names the parameters, and calls may use the
+names.
 """
 
 from __future__ import annotations
@@ -23,19 +24,17 @@ if version("wasmtime") != VERSION:
     raise ImportError(f"guesthouse needs wasmtime=={VERSION} exactly, found {version('wasmtime')}")
 
 _library = _ffi.dll
-_held = ctypes.PyDLL(_library._name)  # the same library, called without releasing the GIL
+_library_gil_kept = ctypes.PyDLL(_library._name)  # the same library; calls through this handle keep the GIL
 
 
-def _function(name: str, result: Any, *arguments: Any) -> Any:
-    function = _library[name]
-    function.restype, function.argtypes = result, arguments
-    return function
+def _gil_released(symbol: str, result: Any, /, **parameters: Any) -> Any:
+    prototype = ctypes.CFUNCTYPE(result, *parameters.values())
+    return prototype((symbol, _library), tuple((1, parameter) for parameter in parameters))
 
 
-def _short(name: str, result: Any, *arguments: Any) -> Any:
-    function = _held[name]
-    function.restype, function.argtypes = result, arguments
-    return function
+def _gil_kept(symbol: str, result: Any, /, **parameters: Any) -> Any:
+    prototype = ctypes.PYFUNCTYPE(result, *parameters.values())
+    return prototype((symbol, _library_gil_kept), tuple((1, parameter) for parameter in parameters))
 
 
 class ByteVec(ctypes.Structure):
@@ -44,50 +43,102 @@ class ByteVec(ctypes.Structure):
     _fields_ = (("size", c_size_t), ("data", c_void_p))
 
 
-#: `wasmtime_func_unchecked_callback_t`: (env, caller, args_and_results, count) -> trap. Slots are 16 bytes each.
+#: `wasmtime_func_unchecked_callback_t`: (env, caller, args_and_results, count) -> trap. Each value of
+#: `args_and_results` has 16 bytes.
 HostCallback = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, ctypes.POINTER(c_uint64), c_size_t)
-#: (context, data, *delta, *kind) -> error
+#: `wasmtime_store_epoch_deadline_callback`'s function: (context, data, *delta, *kind) -> error.
 EpochCallback = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, ctypes.POINTER(c_uint64), ctypes.POINTER(c_uint8))
 NO_FINALIZER = ctypes.CFUNCTYPE(None, c_void_p)()
 _Finalizer = type(NO_FINALIZER)
 
-store_new = _short("wasmtime_store_new", c_void_p, c_void_p, c_void_p, _Finalizer)
-store_context = _short("wasmtime_store_context", c_void_p, c_void_p)
-store_limiter = _short("wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64)
-store_epoch_callback = _short(
-    "wasmtime_store_epoch_deadline_callback", None, c_void_p, EpochCallback, c_void_p, _Finalizer
+store_new = _gil_kept("wasmtime_store_new", c_void_p, engine=c_void_p, data=c_void_p, finalizer=_Finalizer)
+store_context = _gil_kept("wasmtime_store_context", c_void_p, store=c_void_p)
+store_limiter = _gil_kept(
+    "wasmtime_store_limiter",
+    None,
+    store=c_void_p,
+    memory_bytes=c_int64,
+    table_elements=c_int64,
+    instances=c_int64,
+    tables=c_int64,
+    memories=c_int64,
 )
-set_epoch_deadline = _short("wasmtime_context_set_epoch_deadline", None, c_void_p, c_uint64)
-increment_epoch = _short("wasmtime_engine_increment_epoch", None, c_void_p)
-export_get = _short("wasmtime_instance_export_get", c_bool, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p)
-caller_export_get = _short("wasmtime_caller_export_get", c_bool, c_void_p, c_char_p, c_size_t, c_void_p)
-has_exception = _short("wasmtime_context_has_exception", c_bool, c_void_p)
-memory_data = _short("wasmtime_memory_data", c_void_p, c_void_p, c_void_p)
-memory_data_size = _short("wasmtime_memory_data_size", c_size_t, c_void_p, c_void_p)
+store_epoch_callback = _gil_kept(
+    "wasmtime_store_epoch_deadline_callback",
+    None,
+    store=c_void_p,
+    callback=EpochCallback,
+    data=c_void_p,
+    finalizer=_Finalizer,
+)
+set_epoch_deadline = _gil_kept(
+    "wasmtime_context_set_epoch_deadline", None, context=c_void_p, ticks_beyond_current=c_uint64
+)
+increment_epoch = _gil_kept("wasmtime_engine_increment_epoch", None, engine=c_void_p)
+export_get = _gil_kept(
+    "wasmtime_instance_export_get",
+    c_bool,
+    context=c_void_p,
+    instance=c_void_p,
+    name=c_char_p,
+    name_length=c_size_t,
+    item=c_void_p,
+)
+caller_export_get = _gil_kept(
+    "wasmtime_caller_export_get", c_bool, caller=c_void_p, name=c_char_p, name_length=c_size_t, item=c_void_p
+)
+has_exception = _gil_kept("wasmtime_context_has_exception", c_bool, context=c_void_p)
+memory_data = _gil_kept("wasmtime_memory_data", c_void_p, context=c_void_p, memory=c_void_p)
+memory_data_size = _gil_kept("wasmtime_memory_data_size", c_size_t, context=c_void_p, memory=c_void_p)
 
-store_delete = _function("wasmtime_store_delete", None, c_void_p)  # unmaps memory
-pre_instantiate = _function("wasmtime_instance_pre_instantiate", c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)
-pre_delete = _function("wasmtime_instance_pre_delete", None, c_void_p)
-call_unchecked = _function("wasmtime_func_call_unchecked", c_void_p, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p)
-linker_define = _function(
+store_delete = _gil_released("wasmtime_store_delete", None, store=c_void_p)  # unmaps memory
+pre_instantiate = _gil_released(
+    "wasmtime_instance_pre_instantiate",
+    c_void_p,
+    instance_pre=c_void_p,
+    context=c_void_p,
+    instance=c_void_p,
+    trap=c_void_p,
+)
+pre_delete = _gil_released("wasmtime_instance_pre_delete", None, instance_pre=c_void_p)
+call_unchecked = _gil_released(
+    "wasmtime_func_call_unchecked",
+    c_void_p,
+    context=c_void_p,
+    function=c_void_p,
+    args_and_results=c_void_p,
+    count=c_size_t,
+    trap=c_void_p,
+)
+linker_define = _gil_released(
     "wasmtime_linker_define_func_unchecked",
     c_void_p,
-    *(c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, c_void_p, HostCallback, c_void_p, _Finalizer),
+    linker=c_void_p,
+    module=c_char_p,
+    module_length=c_size_t,
+    name=c_char_p,
+    name_length=c_size_t,
+    type=c_void_p,
+    callback=HostCallback,
+    data=c_void_p,
+    finalizer=_Finalizer,
 )
-linker_pre = _function("wasmtime_linker_instantiate_pre", c_void_p, c_void_p, c_void_p, c_void_p)
+linker_pre = _gil_released(
+    "wasmtime_linker_instantiate_pre", c_void_p, linker=c_void_p, module=c_void_p, instance_pre=c_void_p
+)
 
-_trap_new = _short("wasmtime_trap_new", c_void_p, c_char_p, c_size_t)
-_trap_code = _short("wasmtime_trap_code", c_bool, c_void_p, c_void_p)
-_trap_message = _short("wasm_trap_message", None, c_void_p, c_void_p)
-_trap_delete = _short("wasm_trap_delete", None, c_void_p)
-_error_new = _short("wasmtime_error_new", c_void_p, c_char_p)
-_error_message = _short("wasmtime_error_message", None, c_void_p, c_void_p)
-_error_delete = _short("wasmtime_error_delete", None, c_void_p)
-_vec_delete = _short("wasm_byte_vec_delete", None, c_void_p)
+_trap_new = _gil_kept("wasmtime_trap_new", c_void_p, text=c_char_p, length=c_size_t)
+_trap_code = _gil_kept("wasmtime_trap_code", c_bool, trap=c_void_p, code=c_void_p)
+_trap_message = _gil_kept("wasm_trap_message", None, trap=c_void_p, message=c_void_p)
+_trap_delete = _gil_kept("wasm_trap_delete", None, trap=c_void_p)
+_error_new = _gil_kept("wasmtime_error_new", c_void_p, text=c_char_p)
+_error_message = _gil_kept("wasmtime_error_message", None, error=c_void_p, message=c_void_p)
+_error_delete = _gil_kept("wasmtime_error_delete", None, error=c_void_p)
+_vec_delete = _gil_kept("wasm_byte_vec_delete", None, vec=c_void_p)
 
-_pool_new = _short("wasmtime_pooling_allocation_config_new", c_void_p)
-_pool_delete = _short("wasmtime_pooling_allocation_config_delete", None, c_void_p)
-_pool_apply = _short("wasmtime_pooling_allocation_strategy_set", None, c_void_p, c_void_p)
+_pool_new = _gil_kept("wasmtime_pooling_allocation_config_new", c_void_p)
+_pool_delete = _gil_kept("wasmtime_pooling_allocation_config_delete", None, pool=c_void_p)
+_pool_apply = _gil_kept("wasmtime_pooling_allocation_strategy_set", None, config=c_void_p, pool=c_void_p)
 
 
 def address(pointer: Any) -> int:
@@ -99,6 +150,7 @@ def address(pointer: Any) -> int:
 
 
 def _text(read: Any, pointer: int) -> str:
+    """The message that `read` gives of a trap or an error."""
     message = ByteVec()
     read(pointer, ctypes.byref(message))
     text = ctypes.string_at(message.data, message.size) if message.size else b""
@@ -119,7 +171,7 @@ def new_error(text: bytes) -> int:
 
 
 def take_trap(pointer: int) -> tuple[int | None, str]:
-    """(code, message) of a trap, which is freed; the code is None for one that a host function made."""
+    """Free a trap, and return its code and message. The code is None for a trap that a host function made."""
     code = c_uint8()
     known = _trap_code(pointer, ctypes.byref(code))
     text = _text(_trap_message, pointer)
@@ -128,17 +180,17 @@ def take_trap(pointer: int) -> tuple[int | None, str]:
 
 
 def take_error(pointer: int) -> str:
-    """The message of an error, which is freed."""
+    """Free an error, and return its message."""
     text = _text(_error_message, pointer)
     _error_delete(pointer)
     return text
 
 
 def use_pool(config: int, **settings: int) -> None:
-    """Set the pooling allocator on an engine's configuration; `settings` by wasmtime's names without the prefix."""
+    """Give an engine's configuration the pooling allocator. `settings` have wasmtime's names without their prefix."""
     pool = _pool_new()
     for name, value in settings.items():
         kind = c_size_t if name.endswith(("size", "resident", "elements")) else ctypes.c_uint32
-        _short(f"wasmtime_pooling_allocation_config_{name}_set", None, c_void_p, kind)(pool, value)
+        _gil_kept(f"wasmtime_pooling_allocation_config_{name}_set", None, pool=c_void_p, value=kind)(pool, value)
     _pool_apply(config, pool)
     _pool_delete(pool)

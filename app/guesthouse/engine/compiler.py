@@ -1,8 +1,8 @@
-"""Compiling in bounded child processes.
+"""Compiling in child processes with bounds on time and memory.
 
-`compile_module` runs each of an engine's steps as a program of its own: isolated, with an empty environment, its memory
-and time bounded, so that a module which is slow or huge to compile costs nobody else. It bounds resources; it is no
-defence against a flaw in the compiler itself. Where artefacts are kept is `cache.py`'s matter.
+`compile_module` runs each of an engine's steps in a process of its own: isolated, with an empty environment. So a
+module that is slow or huge to compile does not slow down anything else. This bounds resources; it does not protect
+against a flaw in the compiler. Where artefacts are kept is in `cache.py`.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from guesthouse.engine.base import Refused, Step
+from guesthouse.engine.base import CompileStep, Refused
 from guesthouse.system import children
 
 TIME = 120.0  # seconds, wall clock
 MEMORY = 2 << 30  # bytes, resident
-MESSAGE = 2000  # characters of the compiler's own words
-_SLACK = 1 << 30  # bytes
-_LOOK = 0.02  # seconds between looks at the child
+MESSAGE = 2000  # characters of the compiler's error text that are shown
+_EXTRA_DATA = 1 << 30  # bytes by which the child's own limit is above `memory`
+_POLL = 0.02  # seconds between two looks at the child
 
 
 class CompileError(Exception):
-    """A module that does not compile, or not within the bounds. The text is for the operator."""
+    """A module does not compile, or not within the bounds. The text is for the operator."""
 
 
 def compile_module(
-    steps: Sequence[Step], wasm: Path, artefact: Path, *, time: float = TIME, memory: int = MEMORY
+    steps: Sequence[CompileStep], wasm: Path, artefact: Path, *, time: float = TIME, memory: int = MEMORY
 ) -> None:
     """Compile the file `wasm` by an engine's steps into the new file `artefact`, each step in a child process.
 
@@ -43,45 +43,47 @@ def compile_module(
             step.interpreter, __name__, step.module, str(wasm), str(artefact), str(memory), *step.arguments
         )
         try:
-            code, said = _run(command, end, memory)
-        except OSError as error:
-            raise CompileError(f"{step.interpreter} cannot be run: {error.strerror}") from None
+            code, error = _run(command, end, memory)
+        except OSError as failed:
+            raise CompileError(f"{step.interpreter} cannot be run: {failed.strerror}") from None
         if code != 0:
-            raise CompileError(_reason(code, said, time, memory))
-        wasm = artefact  # the next step goes on with it
+            raise CompileError(_reason(code, error, time, memory))
+        wasm = artefact  # the next step reads what this one has written
 
 
 def _run(command: Sequence[str], end: float, memory: int) -> tuple[int, bytes]:
-    """How a child ended, and what it said on standard error; it is killed past `end`, or above `memory` bytes."""
+    """Run a child: its exit code and standard error. It is killed after the time `end`, or above `memory` bytes."""
     with subprocess.Popen(
         command, env={}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as child:
-        while (said := _said(child)) is None:
+        while (error := _error_text(child)) is None:
             if monotonic() > end or _resident(child.pid) > memory:
                 child.kill()
-    return child.returncode, said
+    return child.returncode, error
 
 
-def _reason(code: int, said: bytes, time: float, memory: int) -> str:
-    text = said.decode("utf-8", "replace").strip()[-MESSAGE:]
+def _reason(code: int, error: bytes, time: float, memory: int) -> str:
+    """Why compiling failed, from the child's exit code and standard error."""
+    text = error.decode("utf-8", "replace").strip()[-MESSAGE:]
     if code == 2:
         return text
     if code == -signal.SIGKILL:
         return f"compiling took more than {time:g} s or {memory >> 20} MiB of memory and was ended"
-    if b"not implemented" in said:  # wasmtime's C interface at a type that it cannot tell
+    if b"not implemented" in error:  # what wasmtime's C interface says about a type that it does not know
         return "an import or export uses a type that hosts cannot handle (v128, typed references)"
     return f"the compiler ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}: {text}"
 
 
-def _said(child: subprocess.Popen[bytes]) -> bytes | None:
+def _error_text(child: subprocess.Popen[bytes]) -> bytes | None:
+    """The standard error of a child that has ended within a moment; None while it runs."""
     try:
-        return child.communicate(timeout=_LOOK)[1]
+        return child.communicate(timeout=_POLL)[1]
     except subprocess.TimeoutExpired:
         return None
 
 
 def _resident(pid: int) -> int:
-    """Bytes of memory that a process has; 0 where the system does not tell."""
+    """The resident memory of a process in bytes; 0 where the system does not say."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()
@@ -90,13 +92,14 @@ def _resident(pid: int) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The child: exit 0 with the artefact written, 2 with a message for a module that is refused."""
+    """The child process: exits with 0 when the artefact is written, with 2 and a message when the module is refused."""
     module, wasm, artefact, memory, *others = arguments
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (int(TIME) * 4, int(TIME) * 4))  # several threads compile
-    # The parent looks at resident memory and kills; this holds between two looks. It is wider, because the compiler's
-    # allocator tries for ever to get what it is refused. (RLIMIT_AS would break the engine's reservations.)
-    resource.setrlimit(resource.RLIMIT_DATA, (int(memory) + _SLACK, int(memory) + _SLACK))
+    # The parent kills this process when its resident memory is over the bound; the limit here holds between two looks
+    # of the parent's. It is wider than the bound, because the compiler's allocator never gives up asking for memory
+    # that it is refused. (RLIMIT_AS would forbid the address space that the engine reserves.)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(memory) + _EXTRA_DATA, int(memory) + _EXTRA_DATA))
     translate = importlib.import_module(module).translate
     try:
         made = translate(Path(wasm).read_bytes(), *others)

@@ -1,12 +1,13 @@
-"""The wasmer engine: in worker processes only, for it holds the interpreter while a guest runs, cannot be interrupted,
-and its instances belong to the thread that made them.
+"""The wasmer engine, which runs in worker processes only.
+
+It keeps the GIL while a guest runs, it cannot be interrupted, and an instance belongs to the thread that made it.
 
 A loop ends because the worker is killed (`guests/process/pool.py`), memory is bounded by what the module declares
-(`lowered.py`) and by the worker's own limit. wasmer 1.1.0 exists for CPython 3.10 alone; a server under another Python
-imports none of it: types stand in the artefact, and it is the worker that links.
+(`wasmer_gate.py`) and by the limit of the worker process. wasmer 1.1.0 exists for CPython 3.10 alone. A server under
+another Python imports nothing of it: the artefact has the types that the server needs, and the worker links.
 
-An artefact: SHA-256 of what follows (32 bytes), length of the types (4 bytes, little-endian), types as JSON, and what
-wasmer serializes. wasmer trusts its bytes, therefore the digest.
+An artefact is: the SHA-256 of all that follows (32 bytes), the length of the types (4 bytes, little-endian), the types
+as JSON, and wasmer's serialized module. wasmer trusts these bytes, so the digest is compared first.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from time import perf_counter
 from typing import Any
 
 from guesthouse.engine.base import (
+    CompileStep,
     EngineConfig,
     EngineError,
     ExternType,
     Import,
     Refused,
-    Step,
     bits_of,
     ended_by,
     fingerprint,
     number_of,
 )
-from guesthouse.engine.declared import START
+from guesthouse.engine.wasm_sections import START
 from guesthouse.system import children
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Trap
@@ -48,7 +49,7 @@ from guesthouse_abi.memory import Memory
 
 VERSION = "1.1.0"
 
-_ANSWER = 60.0  # seconds that another interpreter may take to say what it has
+_INTERPRETER_TIME = 60.0  # seconds that another interpreter may take to say which wasmer it has
 _FORMAT = "artefact 2"
 _TYPES = {1: ValType.I32, 2: ValType.I64, 3: ValType.F32, 4: ValType.F64}  # wasmer's numbers
 _OTHER_TYPES = {5: "v128", 6: "externref", 7: "funcref"}
@@ -56,7 +57,7 @@ _NUMBERS = {kind: number for number, kind in _TYPES.items()}
 _LENGTH = struct.Struct("<I")
 _FLOATS = (ValType.F32, ValType.F64)
 
-#: wasmer's texts for traps (lib/vm/src/trap/trapcode.rs of wasmer 1.0), as the other engine calls them.
+#: wasmer's texts for traps (lib/vm/src/trap/trapcode.rs of wasmer 1.0) -> the names that wasmtime.py uses.
 _KINDS = {
     "call stack exhausted": "stack overflow",
     "out of bounds memory access": "memory out of bounds",
@@ -72,7 +73,7 @@ _KINDS = {
 
 
 class NoWasmer(EngineError):
-    """No interpreter here has wasmer; `faults` says what to do."""
+    """No interpreter here has wasmer. `faults` says what to do."""
 
     @property
     def faults(self) -> list[str]:
@@ -80,9 +81,10 @@ class NoWasmer(EngineError):
 
 
 def found() -> str:
-    """The versions of wasmer and its compiler that this interpreter has, "" where it has none of them."""
+    """The versions of wasmer and of its compiler that this interpreter has; "" where one of them is missing."""
     try:
-        # On other Pythons than its own it can be installed, and not imported. The compiler is for compiling children.
+        # Under another Python than 3.10, wasmer can be installed but not imported. Only the compiling child needs its
+        # compiler.
         if not (find_spec("wasmer.wasmer") and find_spec("wasmer_compiler_cranelift")):
             return ""
     except ImportError:
@@ -91,7 +93,7 @@ def found() -> str:
 
 
 def main(_arguments: list[str]) -> int:
-    """A child under another interpreter: says what it has of what a worker needs."""
+    """The child process under another interpreter: prints the versions of wasmer that it has."""
     host_modules()
     sys.stdout.write(found())
     return 0
@@ -109,14 +111,18 @@ def _interpreter(python: str | None) -> str:
         raise NoWasmer(f"engine.python: {python} is not found: {_REMEDY}")
     try:
         ended = subprocess.run(
-            children.command(program, __name__), env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER
+            children.command(program, __name__),
+            env={},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_INTERPRETER_TIME,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoWasmer(f"engine.python: {python} cannot be run ({_why(error)}): {_REMEDY}") from None
+        raise NoWasmer(f"engine.python: {python} cannot be run ({_reason(error)}): {_REMEDY}") from None
     if ended.returncode != 0:
         said = ended.stderr.decode("utf-8", "replace").strip().splitlines()
         raise NoWasmer(
-            f"engine.python: {python} cannot run guests ({said[-1] if said else 'it says nothing'}): {_REMEDY}"
+            f"engine.python: {python} cannot run guests ({said[-1] if said else 'it gives no reason'}): {_REMEDY}"
         )
     if ended.stdout.decode() != f"{VERSION} {VERSION}":
         raise NoWasmer(f"engine.python: {python} has no wasmer {VERSION}: {_REMEDY}")
@@ -129,8 +135,8 @@ _REMEDY = (
 )
 
 
-def _why(error: OSError | subprocess.TimeoutExpired) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else f"no answer within {_ANSWER:g} s"
+def _reason(error: OSError | subprocess.TimeoutExpired) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else f"no answer within {_INTERPRETER_TIME:g} s"
 
 
 class WasmerEngine:
@@ -143,9 +149,11 @@ class WasmerEngine:
     def __init__(self, config: EngineConfig | None = None) -> None:
         self.interpreter = _interpreter((config or EngineConfig()).python)
 
-    def steps(self, memory: int) -> Sequence[Step]:
+    def steps(self, memory: int) -> Sequence[CompileStep]:
         """See `base.Engine.steps`."""
-        return Step("guesthouse.engine.lowered", sys.executable, (str(memory),)), Step(__name__, self.interpreter)
+        return CompileStep("guesthouse.engine.wasmer_gate", sys.executable, (str(memory),)), CompileStep(
+            __name__, self.interpreter
+        )
 
     def fingerprint(self, memory: int) -> str:
         """See `base.Engine.fingerprint`."""
@@ -162,11 +170,11 @@ class WasmerEngine:
         return WasmerModule(types["imports"], types["exports"], bytes(contents[4 + length :]))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is open."""
 
 
 def translate(wasm: bytes) -> bytes:
-    """The artefact of a module. Raises `Refused`. Run in a child (`compiler.py`)."""
+    """The artefact of a module. Raises `Refused`. Runs in a child process (`compiler.py`)."""
     import wasmer
     from wasmer_compiler_cranelift import Compiler
 
@@ -178,16 +186,16 @@ def translate(wasm: bytes) -> bytes:
             text = "it uses what wasmer 1.1.0 does not have: extended constant expressions are not enabled"
         raise Refused(text) from None
     types = {
-        "imports": [(one.module, one.name, _told(one.type)) for one in module.imports],
-        "exports": [(one.name, _told(one.type)) for one in module.exports],
+        "imports": [(one.module, one.name, _encoded_type(one.type)) for one in module.imports],
+        "exports": [(one.name, _encoded_type(one.type)) for one in module.exports],
     }
     written = json.dumps(types).encode()
     contents = _LENGTH.pack(len(written)) + written + bytes(module.serialize())
     return hashlib.sha256(contents).digest() + contents
 
 
-def _told(kind: Any) -> list[object]:
-    """A type as JSON has it: its kind, then its numbers."""
+def _encoded_type(kind: Any) -> list[object]:
+    """A type of wasmer's as JSON: its kind, then its numbers."""
     name = type(kind).__name__.removesuffix("Type").lower()
     if name == "function":
         params, results = list(map(int, kind.params)), list(map(int, kind.results))
@@ -199,8 +207,8 @@ def _told(kind: Any) -> list[object]:
     return [name, int(kind.type)]
 
 
-def _understood(kind: str, *numbers: Any) -> ExternType:
-    """What `_told` made."""
+def _decoded_type(kind: str, *numbers: Any) -> ExternType:
+    """The type that `_encoded_type` has written."""
     if kind == "func":
         params, results = numbers
         if all(number in _TYPES for number in (*params, *results)):
@@ -217,12 +225,14 @@ def _named(numbers: Sequence[int]) -> str:
 
 
 class WasmerModule:
-    """See `base.Module`. What wasmer makes of the code is made when it is linked."""
+    """See `base.Module`. wasmer itself is used only when the module is linked."""
 
     def __init__(self, imports: Sequence[Any], exports: Sequence[Any], code: bytes) -> None:
-        self.imports: Sequence[Import] = [Import(module, name, _understood(*kind)) for module, name, kind in imports]
-        self.exports: Mapping[str, ExternType] = {name: _understood(*kind) for name, kind in exports if name != START}
-        self.starts = len(self.exports) < len(exports)  # its start section is an export (`lowered.py`)
+        self.imports: Sequence[Import] = [Import(module, name, _decoded_type(*kind)) for module, name, kind in imports]
+        self.exports: Mapping[str, ExternType] = {name: _decoded_type(*kind) for name, kind in exports if name != START}
+        self.starts = len(self.exports) < len(
+            exports
+        )  # whether it has a start function, as an export (`wasmer_gate.py`)
         self.code = code
 
     def link(self, functions: Sequence[HostFunction]) -> WasmerLinked:
@@ -231,20 +241,20 @@ class WasmerModule:
 
 
 class WasmerLinked:
-    """A module with its imports resolved. For one thread."""
+    """See `base.Linked`. For one thread."""
 
     def __init__(self, module: WasmerModule, functions: Sequence[HostFunction]) -> None:
         try:
             import wasmer
         except ImportError as error:
             raise EngineError(f"this Python has no wasmer ({error})") from None
-        store = wasmer.Store(wasmer.engine.Universal())  # without a compiler: the code is there
+        store = wasmer.Store(wasmer.engine.Universal())  # without a compiler: the module is compiled
         try:
             self._module = wasmer.Module.deserialize(store, module.code)
         except RuntimeError as error:
             raise EngineError(str(error)) from None
         self._instance = wasmer.Instance
-        self.current: WasmerInstance | None = None  # the one whose host functions may run
+        self.current: WasmerInstance | None = None  # the instance whose host functions may run
         self._imports = wasmer.ImportObject()
         spaces: dict[str, dict[str, Any]] = {}
         for function in functions:
@@ -255,19 +265,19 @@ class WasmerLinked:
         self.starts = module.starts
         self.memory_name = next((name for name, kind in module.exports.items() if kind.kind == "memory"), None)
         self.functions = {name: kind.function for name, kind in module.exports.items() if kind.function is not None}
-        #: Names that wasmer's object for exports has itself: these are looked for one by one.
+        #: Exports with the name of an attribute of wasmer's exports object, which cannot be got as attributes.
         self.hidden = frozenset(name for name in module.exports if hasattr(wasmer.Exports, name))
 
     def instantiate(self, context: Context) -> WasmerInstance:
         """See `base.Linked.instantiate`."""
         return WasmerInstance(self, context)
 
-    def made(self) -> Any:
-        """wasmer's own instance."""
+    def new_instance(self) -> Any:
+        """A new instance of wasmer's own."""
         return self._instance(self._module, self._imports)
 
     def _host(self, function: HostFunction) -> Callable[..., int | float | None]:
-        """A host function as wasmer calls it: with signed integers, and no exception but to say that there was one."""
+        """A host function as wasmer calls it: with signed integers. Its exception is kept in the instance."""
         read = _reader([_MASKS.get(kind) for kind in function.kinds])
         write = _WRITE[function.signature.results[0]] if function.signature.results else None
         invoke = function.invoke
@@ -281,7 +291,7 @@ class WasmerLinked:
                 result = invoke(instance.context, *read(values))
                 return None if write is None else write(result)
             except BaseException as error:
-                instance.fault = error
+                instance.pending_error = error
                 raise RuntimeError("host function") from None
             finally:
                 instance.context.host_seconds += perf_counter() - started
@@ -289,7 +299,8 @@ class WasmerLinked:
         return callback
 
 
-#: What makes of wasmer's signed numbers what host functions take. Floating-point numbers are taken as they come.
+#: The mask that turns wasmer's signed number into the number that a host function takes; None for floating-point
+#: numbers.
 _MASKS: dict[Any, int] = {U32: 0xFFFFFFFF, U64: 0xFFFFFFFFFFFFFFFF, I32: -1, I64: -1}
 _WRITE: dict[ValType, Callable[[Any], int | float]] = {
     ValType.I32: lambda value: _signed(value, 32),
@@ -300,7 +311,7 @@ _WRITE: dict[ValType, Callable[[Any], int | float]] = {
 
 
 def _reader(masks: Sequence[int | None]) -> Callable[[Sequence[Any]], Iterable[Any]]:
-    """What makes of the numbers that a guest hands over those that a host function takes."""
+    """A function that turns the numbers from wasmer into the numbers that a host function takes."""
     whole = [mask for mask in masks if mask is not None]
     if len(whole) == len(masks):
         return lambda values: map(and_, values, whole)
@@ -317,26 +328,26 @@ def _signed(value: int, bits: int) -> int:
 
 
 class WasmerInstance:
-    """One sandbox."""
+    """See `base.Instance`."""
 
     def __init__(self, linked: WasmerLinked, context: Context) -> None:
         self._linked = linked
         self.context = context
         self.memory: Memory | None = None
-        self.fault: BaseException | None = None
+        self.pending_error: BaseException | None = None  # raised in a callback; the call raises it
         self.located: tuple[int, int] | None = None
         self._exports: Any = None
         linked.current = self
         try:
             try:
-                self._exports = linked.made().exports
+                self._exports = linked.new_instance().exports
                 if linked.memory_name is not None:
                     self._memory = self._export(linked.memory_name)
                     self.memory = context.memory = Memory(self._locate)
                 if linked.starts:
                     self._export(START)()
                     self.located = None
-            except BaseException as error:  # a panic of wasmer's is none of Exception's
+            except BaseException as error:  # a panic of wasmer is no subclass of Exception
                 failed = self._failure(error)
                 raise failed from failed.__cause__
         except BaseException:
@@ -349,11 +360,11 @@ class WasmerInstance:
         return getattr(self._exports, name)
 
     def _locate(self) -> tuple[int, int]:
-        """Asked for anew whenever the guest has run since: nobody else can move or grow its memory."""
+        """The memory's address and size. Kept until the guest runs again, for only the guest can move or grow it."""
         located = self.located
         if located is None:
             size = self._memory.data_size
-            # The address alone is kept: a view would outlive a growth.
+            # Only the address is kept: a view of the buffer would be wrong after the memory has grown.
             located = self.located = addressof(c_char.from_buffer(self._memory.buffer)) if size else 0, size
         return located
 
@@ -363,29 +374,29 @@ class WasmerInstance:
             raise RuntimeError("the instance is closed")
         signature = self._linked.functions[export]
         self._linked.current = self
-        given = [_given(value, kind) for value, kind in zip(arguments, signature.params, strict=True)]
+        given = [_to_wasmer(value, kind) for value, kind in zip(arguments, signature.params, strict=True)]
         try:
             result = self._export(export)(*given)
-        except BaseException as error:  # a panic of wasmer's is none of Exception's
+        except BaseException as error:  # a panic of wasmer is no subclass of Exception
             failed = self._failure(error)
             raise failed from failed.__cause__
         finally:
             self.located = None
         if isinstance(result, (tuple, list)):
             result = result[0]
-        return _taken(result, signature.results[0]) if signature.results else 0
+        return _from_wasmer(result, signature.results[0]) if signature.results else 0
 
     def _failure(self, error: BaseException) -> BaseException:
-        """What ended a call."""
-        fault, self.fault = self.fault, None
-        if fault is not None:
-            return ended_by(fault)
+        """The exception for what ended a call."""
+        pending, self.pending_error = self.pending_error, None
+        if pending is not None:
+            return ended_by(pending)
         text = str(error).removeprefix("RuntimeError: ").partition("\n")[0]
         kind = _KINDS.get(text)
         return Trap(kind or "trap", kind or text or type(error).__name__)
 
     def close(self) -> None:
-        """Let go of wasmer's instance. A `Memory` that somebody kept has no bytes from here on."""
+        """Let go of wasmer's instance. A `Memory` object that is used after this has no bytes."""
         self.memory = self.context.memory = None
         self.located = 0, 0
         self._exports = self._memory = None
@@ -393,15 +404,15 @@ class WasmerInstance:
             self._linked.current = None
 
 
-def _given(value: int, kind: ValType) -> int | float:
-    """An unsigned number as wasmer takes it."""
+def _to_wasmer(value: int, kind: ValType) -> int | float:
+    """The bits of a number as the number that wasmer takes."""
     if kind in _FLOATS:
         return number_of(value, kind)
     return _signed(value, 32 if kind is ValType.I32 else 64)
 
 
-def _taken(value: int | float, kind: ValType) -> int:
-    """What wasmer gives, as an unsigned number."""
+def _from_wasmer(value: int | float, kind: ValType) -> int:
+    """The number that wasmer gives, as bits."""
     if kind in _FLOATS:
         return bits_of(value, kind)
     return int(value) & (0xFFFFFFFF if kind is ValType.I32 else 0xFFFFFFFFFFFFFFFF)

@@ -1,9 +1,8 @@
-"""The wasmtime engine: in this process, on as many threads as call it, interruptible, memory bounded.
+"""The wasmtime engine: in this process, on as many threads as call it. It can interrupt a guest and bound its memory.
 
-Host functions are unchecked C callbacks of our own and exports are called unchecked on reused arrays (types are
-compared once, when a module is linked). What a callback needs is found through a thread-local: an instance is used by
-one thread at a time, and its callbacks run on that thread. The C prototypes live in `capi.py`, compiling in
-`compiler.py`.
+Host functions are C callbacks of our own. They and the exports are called without a check of types, which were compared
+when the module was linked. A callback finds its instance through a thread-local: an instance is used by one thread, and
+its callbacks run on that thread. The C prototypes are in `capi.py`; compiling is in `compiler.py`.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ from guesthouse.engine import capi
 from guesthouse.engine.base import (
     TABLE_ELEMENTS,
     UNCAUGHT,
+    CompileStep,
     EngineConfig,
     EngineError,
     ExternType,
     Import,
     Refused,
-    Step,
     bits_of,
     ended_by,
     fingerprint,
     number_of,
 )
-from guesthouse.system.threads import lasting
+from guesthouse.system.threads import lasting_thread
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, Trap
 from guesthouse_abi.host import F32, F64, I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Memory
 
-TICK = 0.01  # seconds between epochs while a guest runs
-_LINGER = 200  # ticks that the ticker stays awake after the last guest
-_CHECK = 1  # epochs between looks at an event's deadline
-_LOOK = 0.05  # seconds between looks at the deadline of an event that waits for an instance's place
-_UNBOUNDED = 1 << 30
+TICK = 0.01  # seconds between two epochs while a guest runs
+_IDLE_TICKS = 200  # ticks that the ticker goes on after the last guest
+_EPOCHS_TO_CHECK = 1  # epochs between two looks at an event's deadline
+_RESERVE_POLL = 0.05  # seconds between two looks at the deadline of an event that waits for an instance
+_UNBOUNDED = 1 << 30  # instances
 
 _KINDS = {
     code.value: name
@@ -67,14 +66,14 @@ _KINDS = {
 _VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": ValType.F64}
 
 _FINGERPRINT = fingerprint("wasmtime", capi.VERSION, "epochs no-memory64 no-threads one-memory 1")
-STEPS = (Step(__name__, sys.executable),)
+STEPS = (CompileStep(__name__, sys.executable),)
 _MOST_PARAMETERS = 32
-_TABLES = 4  # per module
-_SLOT = 32  # bytes of a wasmtime_extern_t, rounded up; the payload is at offset 8
+_TABLES = 4  # of one module at most
+_EXTERN = 32  # bytes of a wasmtime_extern_t, rounded up; its payload is at the offset 8
 
 
 def configure(config: wasmtime.Config) -> None:
-    """The settings that compiled code depends on; the compiling child uses the same."""
+    """Make the settings that compiled code depends on. The compiling child makes the same."""
     config.epoch_interruption = True
     config.wasm_memory64 = False
     config.wasm_threads = False
@@ -82,15 +81,15 @@ def configure(config: wasmtime.Config) -> None:
 
 
 def translate(wasm: bytes) -> bytes:
-    """The artefact of a module. Raises `Refused`. Run in a child (`compiler.py`)."""
+    """The artefact of a module. Raises `Refused`. Runs in a child process (`compiler.py`)."""
     config = wasmtime.Config()
     configure(config)
     try:
         module = wasmtime.Module(wasmtime.Engine(config), wasm)
     except wasmtime.WasmtimeError as error:
         raise Refused(str(error)) from None
-    # Reading a type that wasmtime's C interface does not know (v128, typed references) aborts the process: better this
-    # one than the server, which reads them all again when it loads the artefact.
+    # The process aborts when a type is read that wasmtime's C interface does not know (v128, typed references). The
+    # server reads all types when it loads the artefact, so they are read here first, where only this child ends.
     for kind in [*(i.type for i in module.imports), *(e.type for e in module.exports)]:
         if isinstance(kind, wasmtime.FuncType):
             _ = [str(value) for value in (*kind.params, *kind.results)]
@@ -98,7 +97,7 @@ def translate(wasm: bytes) -> bytes:
 
 
 class _Local(threading.local):
-    """Per thread: the instance whose callbacks may run, and arrays reused by its calls."""
+    """What each thread has: the instance whose callbacks may run, and arrays that its calls use again and again."""
 
     instance: WasmtimeInstance | None = None
 
@@ -115,18 +114,18 @@ _local = _Local()
 
 
 def _watch(_context: Any, _data: Any, delta: Any, kind: Any) -> int | None:
-    """Runs in a guest's thread at an epoch: lets it go on, or ends it when its event is over."""
+    """Called in a guest's thread at each epoch: the guest goes on, or ends because its event's time is over."""
     instance = _local.instance
     try:
         if instance is not None and not instance.context.deadline.over:
-            delta[0] = _CHECK
+            delta[0] = _EPOCHS_TO_CHECK
             kind[0] = 0  # WASMTIME_UPDATE_DEADLINE_CONTINUE
             return None
-        if instance is not None and instance.fault is None:
+        if instance is not None and instance.pending_error is None:
             instance.context.deadline.check()
     except BaseException as error:
         assert instance is not None
-        instance.fault = error
+        instance.pending_error = error
     return capi.new_error(b"interrupted")
 
 
@@ -134,21 +133,21 @@ _WATCH = capi.EpochCallback(_watch)
 
 
 class _Ticker:
-    """The thread that advances an engine's epoch; asleep while no guest runs.
+    """The thread that advances an engine's epoch. It sleeps while no guest runs.
 
-    It holds the engine, not its address alone: the engine must not be freed under a thread that still runs.
+    It keeps a reference to the engine, which must not be freed while the thread still uses its address.
     """
 
     def __init__(self, engine: wasmtime.Engine) -> None:
         self._engine = engine
         self._address = capi.address(engine.ptr())
-        self._running = 0  # guests in flight
+        self._running = 0  # instances that exist
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = False
         self._awake = False
-        self._idle = 0  # ticks in a row without a guest
-        self._thread = lasting("guesthouse-epochs", self._tick)
+        self._idle = 0  # ticks in a row without an instance
+        self._thread = lasting_thread("guesthouse-epochs", self._tick)
 
     def enter(self) -> None:
         with self._lock:
@@ -163,13 +162,13 @@ class _Ticker:
             self._running -= 1
 
     def _tick(self) -> bool:
-        """One step of the epoch, as soon as a guest runs; False at the end."""
+        """Wait until there is an instance, then advance the epoch once. False: the ticker is closed."""
         self._wake.wait()
         time.sleep(TICK)
         capi.increment_epoch(self._address)
         with self._lock:
             self._idle = 0 if self._running else self._idle + 1
-            if self._idle > _LINGER and not self._stop:
+            if self._idle > _IDLE_TICKS and not self._stop:
                 self._awake = False
                 self._wake.clear()
         return not self._stop
@@ -182,7 +181,7 @@ class _Ticker:
 
 
 class WasmtimeInstance:
-    """One sandbox: a store with one instance in it."""
+    """See `base.Instance`: a store with one instance in it."""
 
     __slots__ = (
         "_context",
@@ -196,30 +195,37 @@ class WasmtimeInstance:
         "_scratch_at",
         "_store",
         "context",
-        "fault",
         "memory",
+        "pending_error",
     )
 
     def __init__(self, linked: WasmtimeLinked, context: Context) -> None:
         self._linked = linked
         self.context = context
         self.memory: Memory | None = None
-        self.fault: BaseException | None = None
+        self.pending_error: BaseException | None = None  # raised in a callback; the call raises it
         self._scratch = linked.scratch()
         self._scratch_at = at = addressof(self._scratch)
         self._resolved: dict[str, int] = {}
         self._located: tuple[int, int] | None = None
-        self._memory_at = at + _SLOT + 8
+        self._memory_at = at + _EXTERN + 8
         limits = context.limits
-        linked.engine.take_place(context.deadline)
+        linked.engine.reserve_instance(context.deadline)
         self._store: int | None = capi.store_new(linked.engine.address, None, capi.NO_FINALIZER)
         if not self._store:
-            linked.engine.places.release()
+            linked.engine.free_instances.release()
             raise EngineError("no store could be made")
         self._context: int = capi.store_context(self._store)
-        capi.store_limiter(self._store, limits.memory, TABLE_ELEMENTS, 1, _TABLES, 1)
+        capi.store_limiter(
+            self._store,
+            memory_bytes=limits.memory,
+            table_elements=TABLE_ELEMENTS,
+            instances=1,
+            tables=_TABLES,
+            memories=1,
+        )
         capi.store_epoch_callback(self._store, _WATCH, None, capi.NO_FINALIZER)
-        capi.set_epoch_deadline(self._context, _CHECK)
+        capi.set_epoch_deadline(self._context, _EPOCHS_TO_CHECK)
         linked.engine.ticker.enter()
         try:
             local = _local
@@ -229,21 +235,21 @@ class WasmtimeInstance:
                 raise self._failure(error, local)
             name = linked.memory_name
             if self.memory is None and name is not None:
-                if not capi.export_get(self._context, at, name, len(name), at + _SLOT):
-                    raise EngineError("the instance has not the memory that its module exports")
+                if not capi.export_get(self._context, at, name, len(name), at + _EXTERN):
+                    raise EngineError("the instance does not have the memory that its module exports")
                 self.memory = context.memory = Memory(self._locate)
         except BaseException:
             self.close()
             raise
 
     def find_memory(self, caller: int) -> None:
-        """Have the memory while the start section runs, which is before the instance itself is to be had."""
+        """Find the memory through the caller: while the start function runs, the instance is not known yet."""
         name = self._linked.memory_name
-        if name is not None and capi.caller_export_get(caller, name, len(name), self._scratch_at + _SLOT):
+        if name is not None and capi.caller_export_get(caller, name, len(name), self._scratch_at + _EXTERN):
             self.memory = self.context.memory = Memory(self._locate)
 
     def _locate(self) -> tuple[int, int]:
-        """Asked for anew whenever the guest has run since: nobody else can move or grow its memory."""
+        """The memory's address and size. Kept until the guest runs again, for only the guest can move or grow it."""
         located = self._located
         if located is None:
             context, memory = self._context, self._memory_at
@@ -253,14 +259,14 @@ class WasmtimeInstance:
     def call(self, export: str, *arguments: int) -> int:
         """See `base.Instance.call`."""
         linked = self._linked
-        name, slot, count, mask = linked.functions[export]
+        name, offset, count, mask = linked.functions[export]
         function = self._resolved.get(export)
         if function is None:
-            function = self._scratch_at + slot
+            function = self._scratch_at + offset
             if self._store is None:
                 raise RuntimeError("the instance is closed")
             if not capi.export_get(self._context, self._scratch_at, name, len(name), function):
-                raise EngineError(f"the instance has not the export {export!r} of its module")
+                raise EngineError(f"the instance does not have the export {export!r} of its module")
             self._resolved[export] = function = function + 8
         local = _local
         local.instance = self
@@ -276,16 +282,16 @@ class WasmtimeInstance:
         return raw[0] & mask
 
     def _failure(self, error: int | None, local: _Local) -> BaseException:
-        """What ended a call, with the engine's objects freed."""
+        """The exception for what ended a call. The engine's error and trap are freed."""
         code, text = None, ""
         if local.trap.value:
             code, text = capi.take_trap(local.trap.value)
             local.trap.value = None
         if error:
             text = capi.take_error(error)
-        fault, self.fault = self.fault, None
-        if fault is not None:
-            return ended_by(fault)
+        pending, self.pending_error = self.pending_error, None
+        if pending is not None:
+            return ended_by(pending)
         if capi.has_exception(self._context):
             return Trap(UNCAUGHT)
         kind = _KINDS.get(code, "trap") if code is not None else "trap"
@@ -294,7 +300,7 @@ class WasmtimeInstance:
         return Trap(kind, kind if code is not None else text.splitlines()[0] if text else kind)
 
     def close(self) -> None:
-        """Free the store. A `Memory` that somebody kept has no bytes from here on: its address is another's soon."""
+        """Free the store. A `Memory` object that is used after this has no bytes, for its address may be reused."""
         store, self._store = self._store, None
         if store is not None:
             self.memory = self.context.memory = None
@@ -304,11 +310,11 @@ class WasmtimeInstance:
             self._resolved = {}
             capi.store_delete(store)
             self._linked.engine.ticker.leave()
-            self._linked.engine.places.release()
+            self._linked.engine.free_instances.release()
 
 
 class WasmtimeLinked:
-    """A module with its imports resolved: `instantiate` is cheap from here on."""
+    """See `base.Linked`."""
 
     def __init__(self, engine: WasmtimeEngine, module: WasmtimeModule, functions: Sequence[HostFunction]) -> None:
         self.engine = engine
@@ -324,12 +330,12 @@ class WasmtimeLinked:
         assert pre.value is not None
         self.pre: int = pre.value
         self.memory_name = next((n.encode() for n, t in module.exports.items() if t.kind == "memory"), None)
-        #: name -> (encoded name, offset of its extern in the scratch, slots of the call, mask of the result)
+        #: name -> (encoded name, offset of its extern in the scratch, values of the call, mask of the result)
         self.functions: dict[str, tuple[bytes, int, int, int]] = {}
         for name, kind in module.exports.items():
             if kind.function is not None and len(kind.function.params) <= _MOST_PARAMETERS:
-                self.functions[name] = _entry(name, kind.function, (2 + len(self.functions)) * _SLOT)
-        self.scratch = ctypes.c_char * ((2 + len(self.functions)) * _SLOT)
+                self.functions[name] = _entry(name, kind.function, (2 + len(self.functions)) * _EXTERN)
+        self.scratch = ctypes.c_char * ((2 + len(self.functions)) * _EXTERN)
 
     def instantiate(self, context: Context) -> WasmtimeInstance:
         """See `base.Linked.instantiate`."""
@@ -369,7 +375,7 @@ _WRITE: dict[ValType, Callable[[Any], int]] = {
 
 
 def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
-    """Define one import; returns the callback, which must outlive every instance."""
+    """Define one import. Returns the callback, which must live longer than every instance."""
     readers = [(2 * index, _READ[kind]) for index, kind in enumerate(function.kinds)]
     results = function.signature.results
     write = _WRITE[results[0]] if results else None
@@ -388,7 +394,7 @@ def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
                 raw[0] = write(result)
         except BaseException as error:
             if instance is not None:
-                instance.fault = error
+                instance.pending_error = error
                 instance.context.host_seconds += perf_counter() - started
             return capi.new_trap(b"host function")
         instance.context.host_seconds += perf_counter() - started
@@ -417,7 +423,7 @@ def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
 
 
 class WasmtimeModule:
-    """Compiled code, with its types read once."""
+    """See `base.Module`. Its types are read once."""
 
     def __init__(self, engine: WasmtimeEngine, module: wasmtime.Module) -> None:
         self._engine = engine
@@ -460,12 +466,12 @@ class WasmtimeEngine:
         self.engine = self._make(config)
         self.address = capi.address(self.engine.ptr())
         self.ticker = _Ticker(self.engine)
-        # Guests' slots are fewer than these, except while events that began before a reload end.
-        self.places = threading.Semaphore(config.instances if self.pooling else _UNBOUNDED)
+        # Guests have fewer slots than this, except while events of an earlier plan end after a reload.
+        self.free_instances = threading.Semaphore(config.instances if self.pooling else _UNBOUNDED)
 
-    def take_place(self, deadline: Deadline) -> None:
-        """Wait until there may be one instance more. Raises `DeadlineExceeded`, `Cancelled`."""
-        while not self.places.acquire(timeout=min(deadline.remaining(), _LOOK)):
+    def reserve_instance(self, deadline: Deadline) -> None:
+        """Wait until there may be one more instance. Raises `DeadlineExceeded`, `Cancelled`."""
+        while not self.free_instances.acquire(timeout=min(deadline.remaining(), _RESERVE_POLL)):
             deadline.check()
 
     def _make(self, config: EngineConfig) -> wasmtime.Engine:
@@ -478,7 +484,7 @@ class WasmtimeEngine:
                 total_core_instances=instances,
                 total_memories=instances,
                 total_tables=_TABLES * instances,
-                total_stacks=0,  # of the asynchronous interface, which nothing here uses: 2 MiB each, a thousand
+                total_stacks=0,  # for asynchronous calls, which are not used here; the default is 1,000 of 2 MiB
                 max_memories_per_module=1,
                 max_tables_per_module=_TABLES,
                 table_elements=TABLE_ELEMENTS,
@@ -492,15 +498,15 @@ class WasmtimeEngine:
         except wasmtime.WasmtimeError:
             if not self.pooling:
                 raise
-            self.pooling = False  # the address space is bounded here; on demand needs less
+            self.pooling = False  # address space is limited on this machine; instances made on demand need less
             return self._make(config)
 
-    def steps(self, memory: int) -> Sequence[Step]:
+    def steps(self, memory: int) -> Sequence[CompileStep]:
         """See `base.Engine.steps`."""
         return STEPS
 
     def fingerprint(self, memory: int) -> str:
-        """See `base.Engine.fingerprint`. A store limits memory, so that code does not depend on it."""
+        """See `base.Engine.fingerprint`. The store limits memory, so the code does not depend on it."""
         return _FINGERPRINT
 
     def load(self, artefact: Path | bytes) -> WasmtimeModule:
@@ -515,10 +521,10 @@ class WasmtimeEngine:
         return WasmtimeModule(self, module)
 
     def close(self) -> None:
-        """End the ticker. Instances must be closed by now."""
+        """End the ticker. All instances must be closed before."""
         self.ticker.close()
 
 
 def _pool_fits(config: EngineConfig) -> bool:
-    """Every slot reserves 4 GiB of address space and its guards: stay well inside 47 bits."""
+    """Whether the pool fits into an address space of 47 bits: each instance reserves 4 GiB and guard pages."""
     return config.instances <= 4000 and config.memory <= 4 << 30

@@ -15,7 +15,7 @@ from typing import Protocol
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
-from guesthouse.engine.declared import memory_minimums, table_minimums
+from guesthouse.engine.wasm_sections import memory_minimums, table_minimums
 from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy

@@ -31,7 +31,7 @@ _REASONS: dict[type[errors.CallError], Reason] = {
     errors.DeadlineExceeded: Reason.DEADLINE,
     errors.Cancelled: Reason.CANCELLED,
     errors.Exit: Reason.GUEST,
-    errors.HostFault: Reason.INTERNAL,
+    errors.HostFunctionError: Reason.INTERNAL,
 }
 
 #: Where what was refused to the guest may be why.

@@ -1,9 +1,10 @@
-"""Requests that meet run as one. What a run is, and whether a model's rows are independent, is decided elsewhere.
+"""Requests that come at the same time run as one batch. Whether a model's rows allow that is decided in `model`.
 
-A request that finds nobody else waits for nobody. One that comes while others run or wait is gathered with them until
-`size` rows are together or it has waited `delay`, whichever is first; while every worker is busy the gathering goes on.
-Each member leaves alone when its own deadline passes; the run is ended only when nobody is left. A batch that fails is
-repeated member by member, once, so that only the member at fault sees its error.
+- A request that comes while no other runs or waits starts at once.
+- A request that comes while others run or wait is gathered with those that wait. Its batch runs when it has `size`
+  rows, or when the request has waited `delay`. While every batch thread is busy, gathering goes on.
+- A request whose own deadline passes leaves its batch. The run is ended only when all of its requests have left.
+- A batch that fails is run again request by request, once, so that only the request at fault gets its error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from guesthouse.system.threads import lasting
+from guesthouse.system.threads import lasting_thread
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, InferenceError
 from guesthouse_abi.services import Tensor
@@ -29,7 +30,7 @@ class Run(Protocol):
 
 
 class _Member:
-    """One request on its way through a batch."""
+    """One request: a member of a batch, once there is one."""
 
     __slots__ = ("arrived", "batch", "deadline", "done", "error", "inputs", "key", "outputs", "result", "rows", "waits")
 
@@ -39,7 +40,7 @@ class _Member:
         self.deadline = deadline
         self.rows, self.key = _rows_and_key(inputs, outputs)
         self.arrived = time.monotonic()
-        self.waits = True  # for others, up to `delay`
+        self.waits = True  # whether it waits for others, up to `delay`
         self.batch: _Batch | None = None
         self.result: list[Tensor] | None = None
         self.error: Exception | None = None
@@ -47,7 +48,7 @@ class _Member:
 
 
 class _Batch:
-    """Members that run together, and how many of them are still there."""
+    """Members that run together, and how many of them have not left."""
 
     __slots__ = ("deadline", "members", "present")
 
@@ -58,7 +59,7 @@ class _Batch:
 
 
 class Batcher:
-    """Runs requests in batches of at most `size` rows, on `workers` threads."""
+    """Runs requests in batches of at most `size` rows, on `workers` threads of its own."""
 
     def __init__(self, run: Run, size: int, delay: float, workers: int = 1) -> None:
         self._run = run
@@ -66,15 +67,14 @@ class Batcher:
         self._delay = delay
         self._changed = threading.Condition(threading.Lock())
         self._waiting: list[_Member] = []
-        self._running = 0  # batches
+        self._running = 0  # batches that are under way
         self._closed = False
-        self._workers = [lasting(f"batch-{number}", self._work) for number in range(workers)]
+        self._workers = [lasting_thread(f"batch-{number}", self._work) for number in range(workers)]
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], deadline: Deadline) -> list[Tensor]:
-        """Run `inputs`, which must have been checked, perhaps together with others of the same shapes.
+        """Run `inputs`, which must have been checked, perhaps in a batch with others of the same shapes.
 
-        Raises what the run raises for this member alone, `DeadlineExceeded`, `Cancelled`, and `InferenceError` when
-        closed.
+        Raises what the run raises for this request, `DeadlineExceeded`, `Cancelled`, and `InferenceError` when closed.
         """
         member = _Member(inputs, outputs, deadline)
         with self._changed:
@@ -97,7 +97,7 @@ class Batcher:
         return member.result
 
     def close(self) -> None:
-        """End those who wait with an error, let what is running finish, and end the threads."""
+        """End the requests that wait with an error, let batches under way finish, and end the threads."""
         with self._changed:
             self._closed = True
             waiting, self._waiting = self._waiting, []
@@ -154,12 +154,12 @@ class Batcher:
                     self._waiting.remove(member)
                 self._running += 1
                 if self._waiting:
-                    self._changed.notify()  # another worker may gather those
+                    self._changed.notify()  # another thread may gather these
                 return batch
             return None
 
     def _matching(self, first: _Member) -> tuple[list[_Member], bool]:
-        """Those who can run with `first`, in order of arrival, and whether more would be too many."""
+        """The requests that can run with `first`, in order of arrival, and whether the batch is full."""
         members, rows = [first], first.rows
         for member in self._waiting:
             if member is first or member.key != first.key:
@@ -176,9 +176,9 @@ class Batcher:
             try:
                 results = self._together(batch)
             except Cancelled:
-                return  # nobody is left
+                return  # all members have left
             except Exception:
-                pass  # whose fault it is shows when each runs alone
+                pass  # each member now runs alone: the one at fault gets its own error
             else:
                 for member, result in zip(members, results, strict=True):
                     self._finish(member, result, None)
@@ -195,7 +195,7 @@ class Batcher:
             raise InferenceError("the model's outputs have not as many rows as its inputs")
         ends = np.cumsum(rows)[:-1]
         parts = [np.split(output, ends) for output in outputs]
-        # Copied: a view would keep all members' results for as long as any of them.
+        # Copied: a view would keep the results of all members in memory for as long as one member keeps its own.
         return [[part[index].copy() for part in parts] for index in range(len(members))]
 
     def _alone(self, member: _Member) -> None:
@@ -211,10 +211,10 @@ class Batcher:
 
 
 def _rows_and_key(inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> tuple[int, Any]:
-    """How many rows a request has, and what another must equal to run with it."""
+    """How many rows a request has, and a key: requests with equal keys can run together."""
     counts = {len(tensor) for tensor in inputs.values()}
     if len(counts) != 1:
-        return max(counts, default=0), object()  # its inputs have different numbers of rows: equal to nothing else
+        return max(counts, default=0), object()  # its inputs have different numbers of rows: it runs with no other
     shapes = tuple((name, inputs[name].shape[1:]) for name in sorted(inputs))
     return counts.pop(), (tuple(outputs), shapes)
 

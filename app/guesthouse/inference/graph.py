@@ -1,7 +1,7 @@
-"""An ONNX model's graph, read from its bytes: operators, the names between them, small constants. No weights are kept.
+"""An ONNX model's graph, read from its bytes: nodes, the names between them, small constants. No weights are kept.
 
-What is read is what `rows` needs to follow a batch through the graph. ONNX Runtime shows none of it, and the `onnx`
-package would be a large dependency for that alone. The numbers of the fields are those of onnx.proto.
+Only what `rows` needs to follow a batch through the graph is read. ONNX Runtime does not show the graph, and the `onnx`
+package would be a large dependency for this alone. The field numbers below are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from guesthouse.inference.protobuf import BYTES, VARINT, Malformed, fields, signed, varint
 
 _MOST_NODES = 200_000
-_DEEPEST = 32  # subgraphs in subgraphs
-_LONGEST_LITERAL = 64  # elements
-_INT32, _INT64 = 6, 7
+_DEEPEST = 32  # levels of subgraphs
+_LONGEST_LITERAL = 64  # elements of a constant whose numbers are kept
+_INT32, _INT64 = 6, 7  # of TensorProto.DataType
 
 
 class TooLarge(Exception):
-    """The graph has more nodes, or deeper subgraphs, than are read."""
+    """The graph has more nodes, or more levels of subgraphs, than are read."""
 
 
 @dataclass(slots=True)
 class Tensor:
-    """A constant: how many dimensions it has, and its numbers where they are few and whole."""
+    """A constant: how many dimensions it has, and its numbers where they are few and whole numbers."""
 
     rank: int
     literal: tuple[int, ...] | None = None
@@ -33,7 +33,7 @@ class Tensor:
 
 @dataclass(slots=True)
 class Attribute:
-    """A node's attribute; `reference` names the attribute of a function's call that stands for it."""
+    """A node's attribute. In a function, `reference` names the attribute of the call whose value it takes."""
 
     number: int | None = None
     numbers: tuple[int, ...] = ()
@@ -45,7 +45,7 @@ class Attribute:
 
 @dataclass(slots=True)
 class Node:
-    """One operator at work. Inputs and outputs that are left out are empty names."""
+    """One use of an operator (`kind`). An input or output that is left out has an empty name."""
 
     kind: str = ""
     domain: str = ""
@@ -58,7 +58,7 @@ class Node:
 
 @dataclass(slots=True)
 class Graph:
-    """A graph, a subgraph, or a function's body; `inputs` have the number of their dimensions, where it is said."""
+    """A graph, a subgraph, or a function's body. `inputs`: name -> number of dimensions, None where it is not said."""
 
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Tensor] = field(default_factory=dict)
@@ -96,7 +96,7 @@ def read_graph(data: bytes) -> ModelGraph:
 
 
 def nodes_of(model: ModelGraph) -> Iterator[tuple[Node, bool]]:
-    """Every node, those of subgraphs and functions too, and whether all of its inputs but the first are constant."""
+    """Every node, also in subgraphs and functions, with whether all of its inputs but the first are constant."""
     todo = [model.graph, *model.functions.values()]
     while todo:
         graph = todo.pop()
@@ -109,7 +109,7 @@ def nodes_of(model: ModelGraph) -> Iterator[tuple[Node, bool]]:
 
 
 def without_shape(data: bytes) -> frozenset[str]:
-    """The inputs and outputs of the ONNX model `data` of which it does not say how many dimensions they have."""
+    """The inputs and outputs of the ONNX model `data` without a shape: their number of dimensions is not said."""
     reader, names = _Reader(data), set()
     for number, kind, begin, stop in fields(data, 0, len(data)):
         if (number, kind) == (7, BYTES):
@@ -122,7 +122,7 @@ def without_shape(data: bytes) -> frozenset[str]:
 
 
 class _Reader:
-    """Reads messages of one model, and counts its nodes."""
+    """Reads the messages of one model. Counts nodes, so that a hostile model cannot have too many."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -247,7 +247,7 @@ class _Reader:
         return name, Tensor(len(dims), literal)
 
     def _sparse(self, begin: int, stop: int) -> tuple[str, Tensor]:
-        """A sparse constant: it has the name of its values, and dimensions of its own."""
+        """A sparse constant. Its name is in its tensor of values, its dimensions are beside that."""
         name, rank = "", 0
         for number, kind, start, end in fields(self._data, begin, stop):
             if number == 1 and kind == BYTES:
@@ -273,7 +273,7 @@ class _Reader:
         return [(start, end) for number, kind, start, end in found if (number, kind) == (wanted, BYTES)]
 
     def _packed(self, kind: int, begin: int, stop: int) -> list[int]:
-        """One whole number of a repeated field, or several in one piece; a long piece is not read whole."""
+        """Whole numbers of a repeated field: one, or several packed together. Of many, only the first are read."""
         if kind == VARINT:
             return [signed(begin)]
         if kind != BYTES:
@@ -289,5 +289,5 @@ class _Reader:
 
 
 def _domain(name: str) -> str:
-    """ONNX's own domain has two names."""
+    """A domain by its one name: ONNX's own domain is written "" or "ai.onnx"."""
     return "" if name == "ai.onnx" else name

@@ -1,8 +1,8 @@
-"""Reading a model's file: its size, digest and the data files that it names. Nothing here runs or interprets a model.
+"""Reading a model's file: its size, its digest, and the data files that it names. No model is run here.
 
-ONNX Runtime opens any file that a model names as external data, by absolute path, by ".." and through links (1.23 does,
-later versions refuse some of it). So the names are read here first, by a walk over the protobuf wire format that
-follows the fields of onnx.proto to every TensorProto, and only files in the model's own folder are let through.
+ONNX Runtime opens any file that a model names as external data: by an absolute path, by "..", through links. (1.23
+does; later versions refuse some of these.) So the names are read here first, and a name that leads out of the model's
+own folder is refused. The names are found by following the fields of onnx.proto to every TensorProto.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from guesthouse.system.stamps import Stamp, digest_of, stamp
 
 LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message
 
-# The messages of onnx.proto on the way to a TensorProto: field number -> the message in it.
+# The messages of onnx.proto that lead to a TensorProto: message -> field number -> the message in that field.
 _FIELDS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -31,9 +31,8 @@ _FIELDS: dict[str, dict[int, str]] = {
     "tensor": {13: "entry"},
     "entry": {},
 }
-_KEY, _VALUE = 1, 2  # of StringStringEntryProto
-_CHECK_EVERY = 4096  # fields between two looks at the deadline
-
+_KEY, _VALUE = 1, 2  # field numbers of StringStringEntryProto
+_CHECK_EVERY = 4096  # fields that are read between two calls of `check`
 
 DAMAGED = "is not an ONNX model (its protobuf is damaged)"
 
@@ -48,12 +47,12 @@ class ModelFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """The bytes of a model's file, read once: what was hashed is what is loaded."""
+    """The bytes of a model's file, read once, so that the bytes that were hashed are the bytes that are loaded."""
 
     data: bytes
     sha256: str
-    external: tuple[str, ...]  # the data files that it names, relative to its folder
-    stamps: tuple[Stamp, ...] = ()  # of these files, before they were read
+    external: tuple[str, ...]  # the data files that the model names, relative to its folder
+    stamps: tuple[Stamp, ...] = ()  # the states of these data files before they were read
 
 
 def read_model(path: Path, sha256: str | None, largest: int = LARGEST) -> ModelFile:
@@ -88,9 +87,10 @@ def read_model(path: Path, sha256: str | None, largest: int = LARGEST) -> ModelF
 
 
 def unchanged(path: Path, file: ModelFile) -> bool:
-    """Whether the model at `path` is still what `read_model` has read.
+    """Whether the model at `path` is still the one that `read_model` has read as `file`.
 
-    The file is hashed again, in pieces. The data files that it names, which may have gigabytes, are only looked at.
+    The model's file is hashed again. Of the data files that it names, which may be gigabytes, only the state (size,
+    times) is compared.
     """
     try:
         return digest_of(path) == file.sha256 and _stamps(path, file.external) == file.stamps
@@ -103,11 +103,11 @@ def _stamps(path: Path, external: Sequence[str]) -> tuple[Stamp, ...]:
 
 
 def external_locations(data: bytes, check: Callable[[], None] = lambda: None) -> list[str]:
-    """The file names in every TensorProto's external data of the ONNX model `data`, wherever in the model it is.
+    """The names of all files that the ONNX model `data` keeps tensors in.
 
-    `check` is called now and then, and may raise. Raises `ModelFault` where `data` is no ONNX model.
+    `check` is called every few thousand fields, and may raise. Raises `ModelFault` where `data` is no ONNX model.
     """
-    if b"location" not in data:  # the key that ONNX Runtime asks for; protobuf stores text as it is
+    if b"location" not in data:  # the key before each name; protobuf stores text uncompressed
         return []
     try:
         return _locations(data, check)
@@ -142,9 +142,9 @@ def _check_location(folder: Path, location: str) -> None:
     shown = ascii(location[:256])
     try:
         root = folder.resolve()
-        place = (root / location).resolve()
-        inside = not os.path.isabs(location) and place.is_relative_to(root)
-        exists = inside and place.is_file()
+        path = (root / location).resolve()
+        inside = not os.path.isabs(location) and path.is_relative_to(root)
+        exists = inside and path.is_file()
     except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, a loop of links
         inside = exists = False
     if not inside:

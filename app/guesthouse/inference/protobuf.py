@@ -1,4 +1,4 @@
-"""The wire format of protobuf, read field by field. What the fields of a message mean is decided elsewhere.
+"""The wire format of protobuf, read field by field. What a field means is decided in `graph` and `modelfile`.
 
 The encoding: https://protobuf.dev/programming-guides/encoding. Groups, which onnx.proto has none of, are refused.
 """
@@ -15,13 +15,13 @@ class Malformed(Exception):
 
 
 def fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """The fields of the message at data[position:end]: number, kind, begin, stop.
+    """The fields of the message at data[position:end], each as (field number, wire type, begin, stop).
 
-    Of a `VARINT`, `begin` is the value itself, of the others where its bytes begin. Raises `Malformed`.
+    `begin` is the value itself for a `VARINT`, else the position of its first byte. Raises `Malformed`.
     """
     while position < end:
         tag, position = varint(data, position, end)
-        number, kind = (tag & 0xFFFFFFFF) >> 3, tag & 7  # parsers keep 32 bits of a tag
+        number, kind = (tag & 0xFFFFFFFF) >> 3, tag & 7  # protobuf's parsers use the low 32 bits of a tag
         if kind == VARINT:
             value, position = varint(data, position, end)
             yield number, kind, value, position
@@ -52,6 +52,6 @@ def varint(data: bytes, position: int, end: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """An int64 as varints have it: in two's complement of 64 bits."""
+    """The int64 that a varint stands for (two's complement of 64 bits)."""
     value &= 2**64 - 1
     return value - 2**64 if value >> 63 else value

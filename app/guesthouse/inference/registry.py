@@ -1,4 +1,4 @@
-"""All the models of one manifest, found by name and by digest, and those that guests bring themselves."""
+"""All models of one manifest, found by name and by digest, and the models that guests hand over themselves."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from guesthouse.inference.cores import Traffic
+from guesthouse.inference.model import ModelConfig, ModelIdentity, OnnxModel
 from guesthouse.inference.modelfile import ModelFault, external_locations
-from guesthouse.inference.onnx import Digest, ModelConfig, OnnxModel
-from guesthouse.inference.session import Session
+from guesthouse.inference.session import OnnxSession
+from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 
 LARGEST_GUEST_MODEL = 64 * 2**20  # bytes
-GUEST_MODELS = 4  # kept open
+GUEST_MODELS = 4  # of guests' own models, that are kept open
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class ModelFaults(Exception):
-    """Models cannot be served: `faults` has a line for everything that is wrong, naming model, file and remedy."""
+    """Models cannot be served. Each line of `faults` names a model, its file, what is wrong and what to do."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
@@ -38,30 +38,31 @@ class Registry:
         self._watch = watch
         self._traffic = traffic
         self._closed = False
-        self._opening = threading.Lock()  # one guest's model at a time: loading takes memory and a core
-        self._guest_models: list[tuple[bytes, OnnxModel]] = []  # the last used last
+        self._opening = threading.Lock()  # one guest's model is loaded at a time, for loading takes memory and a core
+        self._guest_models: list[tuple[bytes, OnnxModel]] = []  # (bytes, model), the one that was used last at the end
         self._digests: dict[str, OnnxModel] = {}
         for model in self._models.values():
-            self._digests.setdefault(model.sha256, model)  # two names for one file: the first answers for it
+            self._digests.setdefault(model.sha256, model)  # of two names for one file, the first counts
             self._digests.update((digest.lower(), model) for digest in model.config.stands_for)
 
     @classmethod
-    def open(cls, configs: Iterable[ModelConfig], before: Registry | None = None) -> Registry:
-        """Load all models. Raises `ModelFaults` with all faults of all of them; none stays loaded then.
+    def open(cls, configs: Iterable[ModelConfig], previous: Registry | None = None) -> Registry:
+        """Load all models. Raises `ModelFaults` with the faults of all models; then none stays loaded.
 
-        Those that are unchanged since `before` was opened, which must not be closed yet, are the same for both.
+        A model that is unchanged since `previous` was opened is not loaded again: both registries hold it. `previous`
+        must not be closed yet.
         """
-        if before is None:
+        if previous is None:
             watch, traffic = Watch(), Traffic()
         else:
-            watch, traffic = before._watch.held(), before._traffic
+            watch, traffic = previous._watch.retain(), previous._traffic
         models: list[OnnxModel] = []
         faults: list[str] = []
         for config in configs:
-            known = before.named(config.name) if before is not None else None
+            known = previous.named(config.name) if previous is not None else None
             try:
-                same = known is not None and known.still(config)
-                models.append(known.held() if known and same else OnnxModel.load(config, watch, traffic))
+                same = known is not None and known.unchanged_for(config)
+                models.append(known.retain() if known and same else OnnxModel.load(config, watch, traffic))
             except ModelFault as error:
                 faults += [f"model {config.name!r}: {config.path}: {fault}" for fault in error.faults]
         faults += _digest_faults(models)
@@ -82,19 +83,19 @@ class Registry:
         return tuple(self._models.values())
 
     def named(self, name: str) -> OnnxModel | None:
-        """The model of that name."""
+        """The model with this name."""
         return self._models.get(name)
 
     def standing_for(self, sha256: str) -> OnnxModel | None:
-        """The model that answers for bytes with this digest: its own file's, or one of its `stands_for`."""
+        """The model for bytes with this digest: the digest of its own file, or one of its `stands_for`."""
         return self._digests.get(sha256)
 
     def open_bytes(self, data: bytes, deadline: Deadline) -> OnnxModel:
-        """A model made from a guest's own ONNX bytes, or the one made from them before; it runs on one thread.
+        """A model made from a guest's own ONNX bytes, now or earlier. It runs on one thread.
 
-        The last few are kept, and found again by comparing the bytes. External data is refused, and memory bounded
-        (see `Session`). What is not bounded is ONNX Runtime's own care with hostile models: a guest that may do this is
-        trusted not to crash the process.
+        The last few such models are kept, and found again by comparing the bytes. A model with external data is
+        refused, and its memory is bounded (see `OnnxSession`). ONNX Runtime itself may still crash on a hostile model:
+        a guest that may do this is trusted not to crash the process.
 
         Raises `InferenceError`, `DeadlineExceeded`, `Cancelled`.
         """
@@ -106,7 +107,7 @@ class Registry:
         try:
             if self._closed:
                 raise InferenceError("the models are closed: the host is shutting down, or has loaded them anew")
-            model = self._seen(data) or self._open(data, deadline)
+            model = self._taken_from_kept(data) or self._open(data, deadline)
             self._guest_models.append((data, model))
             del self._guest_models[:-GUEST_MODELS]
         finally:
@@ -115,7 +116,7 @@ class Registry:
         return model
 
     def close(self) -> None:
-        """Drop the sessions that nobody else holds; runs under way finish. Closing twice is no error."""
+        """Let go of all models. Those that nothing else holds are closed; runs under way finish. Twice is no error."""
         if self._closed:
             return
         self._closed = True
@@ -127,8 +128,8 @@ class Registry:
             self._guest_models.clear()
         self._watch.close()
 
-    def _seen(self, data: bytes) -> OnnxModel | None:
-        """Take the model made from `data` out of those that are kept."""
+    def _taken_from_kept(self, data: bytes) -> OnnxModel | None:
+        """Take the model that was made from `data` out of the kept ones; None where there is none."""
         for index, (known, model) in enumerate(self._guest_models):
             if known == data:
                 del self._guest_models[index]
@@ -145,16 +146,16 @@ class Registry:
                 f"the guest's model keeps data in other files ({external[0][:64]!a}), which a guest's model may not"
             )
         try:
-            session = Session(data, 1, self._watch, deadline, guest=True)
+            session = OnnxSession(data, 1, self._watch, deadline, guest=True)
         except InferenceError as error:
             raise InferenceError(f"the guest's model does not load: {error}") from None
-        digest = Digest(hashlib.sha256(data).hexdigest(), len(data))
-        config = ModelConfig(name=f"guest:{digest.sha256[:12]}", path=Path(), threads=1)
-        return OnnxModel(config, digest, (session,), self._traffic, guest=True)
+        identity = ModelIdentity(hashlib.sha256(data).hexdigest(), len(data))
+        config = ModelConfig(name=f"guest:{identity.sha256[:12]}", path=Path(), threads=1)
+        return OnnxModel(config, identity, (session,), self._traffic, guest=True)
 
 
 def _digest_faults(models: Sequence[OnnxModel]) -> list[str]:
-    """What is wrong with the digests that models stand for: each must lead to one model."""
+    """What is wrong with `stands_for` of the models: each digest must lead to one model only."""
     faults = []
     files = {model.sha256: model.name for model in models}
     claims: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""Sample inputs of a model, read from an `.npz` file: arrays by the names of the model's inputs. Nothing is unpickled.
+"""Sample inputs of a model, read from an `.npz` file: arrays by the names of the model's inputs. No pickle is read.
 
-Whether they fit the model is checked where they are run.
+Whether the arrays fit the model is checked in `model`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read_samples(path: Path) -> dict[str, Tensor]:
 
 
 def _array(data: bytes) -> Tensor:
-    """One array as `numpy.save` writes it. Its header is looked at before anything of its size is made."""
+    """One array as `numpy.save` writes it. Its header is checked before an array of that shape is made."""
     file = io.BytesIO(data)
     version = npy.read_magic(file)
     readers: dict[tuple[int, int], Callable[[Any], Any]] = {

@@ -1,7 +1,7 @@
 """One ONNX Runtime session and its runs: the only module that touches ONNX Runtime.
 
-Sessions are configured the same way everywhere: CPU, no spinning threads, nothing written to the log, operators of ONNX
-Runtime only. What is checked before a run, and which session takes it, is decided elsewhere.
+All sessions have the same settings: CPU, no spinning threads, nothing written to the log, and the operators that ONNX
+Runtime brings. What is checked before a run, and which session makes it, is decided in `model`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.services import Tensor, TensorInfo
 
-# From 1.32 on, builds for Linux have a telemetry client inside: nothing of a guest or a model is anybody else's.
+# Builds for Linux contain a telemetry client from 1.32 on. It is switched off: nothing about guests or models leaves.
 ort.disable_telemetry_events()
 
 VERSION: str = ort.__version__
-GUEST_ARENA = 2**30  # bytes that all sessions on guests' own models may hold together
+GUEST_ARENA = 2**30  # bytes of memory that all sessions of guests' own models may have together
 
-_TEXT_LIMIT = 512  # characters of ONNX Runtime's own text that are passed on
-_SILENT = 4
+_TEXT_LIMIT = 512  # characters of ONNX Runtime's error text that are passed on
+_SILENT = 4  # ONNX Runtime's severity "fatal"
 _DTYPES = {
     f"tensor({name})": np.dtype(dtype)
     for name, dtype in (
@@ -50,23 +50,23 @@ _DTYPES = {
 
 
 _CONTAINERS = {"seq": "a sequence", "map": "a map", "optional": "an optional value", "sparse_tensor": "a sparse tensor"}
-_READ = 8 * _TEXT_LIMIT  # characters of it that are looked at: it repeats a model's names, however long they are
+_READ = 8 * _TEXT_LIMIT  # characters of an error text that are looked at: it repeats names of any length
 
 _NEEDS_ELEMENTS = {"ConvTranspose", "GRU", "LSTM", "STFT", "Unique"}
-_KERNELS = {"Conv", "ConvInteger", "QLinearConv"}  # with a kernel that has no elements these may never end
-_SOURCE = re.compile(  # where in ONNX Runtime's sources: "/build/file.cc:123 void ns::f(const A&, B (*)(C)) "
+_KERNELS = {"Conv", "ConvInteger", "QLinearConv"}  # these may never end where their kernel has no elements
+_SOURCE = re.compile(  # a line of ONNX Runtime's sources: "/build/file.cc:123 void ns::f(const A&, B (*)(C)) "
     r"\S{1,200}\.(?:cc|cpp|h|hpp):\d+ (?:[^()\n]*::[^()\n]*\((?:[^()]|\([^()]*\))*\)\s*(?:const )?)?"
 )
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PATH = re.compile(r"(?:/[^/\s:'\"]+){2,}")
 
 
-class Session:
-    """A model's graph, ready to run, with `threads` threads for each run (the caller's among them).
+class OnnxSession:
+    """A model's graph, ready to run. Each run has `threads` threads, one of which is the caller's.
 
-    `folder` is where external data may lie. `guest` marks a model that a guest handed over: it is not optimised, so
-    that nothing in it is computed while it loads, and its memory comes from one arena of `GUEST_ARENA` bytes for all of
-    them, so that a small file cannot take the host's memory. Loading ends when `deadline` passes.
+    `folder` is where external data may lie. `guest` marks a model that a guest handed over. Such a model is not
+    optimised, so that nothing in it is computed while it loads. All such models take memory from one allocator of
+    `GUEST_ARENA` bytes, so that a small file cannot take the host's memory. Loading ends when `deadline` passes.
 
     Raises `InferenceError` when ONNX Runtime refuses the model, `DeadlineExceeded`, `Cancelled`.
     """
@@ -87,7 +87,7 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _SILENT
-        # Patterns are kept for ever, one for each input shape ever seen, and gained nothing when measured.
+        # Off: a memory pattern is kept for each input shape ever seen, and they gained nothing when measured.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -104,8 +104,8 @@ class Session:
                 )
             except Exception as error:
                 deadline.check()
-                raise InferenceError(plain(str(error))) from None
-        self._session._model_bytes = None  # its Python class keeps them, only to change providers later
+                raise InferenceError(without_host_details(str(error))) from None
+        self._session._model_bytes = None  # the Python class keeps the bytes, only to change providers later
         try:
             shapeless = without_shape(data)
             own = [(meta, False) for meta in self._session.get_inputs()]
@@ -124,8 +124,8 @@ class Session:
     ) -> list[Tensor]:
         """Run the graph on `inputs`; `outputs` must not be empty. The arrays returned are the caller's own.
 
-        The run ends, between two nodes of the graph, when `deadline` passes or is cancelled. With `give_back`, memory
-        that the session's arena does not need any more goes back to the system, and the next run pays for getting it.
+        When `deadline` passes or is cancelled, the run ends between two nodes of the graph. With `give_back`, memory
+        that the run needed and no other run uses goes back to the system; the next run has to get it again.
 
         Raises `InferenceError`, `DeadlineExceeded`, `Cancelled`.
         """
@@ -135,7 +135,7 @@ class Session:
                 "a tensor without elements came, on which ONNX Runtime may end the process "
                 f"({self._needs_elements} is in the model): give one element at least"
             )
-        options = ort.RunOptions()  # never used twice: `terminate` stays set
+        options = ort.RunOptions()  # new for each run: `terminate` stays set
         if give_back:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         with self._watch.until(deadline, functools.partial(setattr, options, "terminate", True)):
@@ -143,12 +143,12 @@ class Session:
                 results: list[Tensor] = self._session.run(outputs, inputs, options)
             except Exception as error:
                 deadline.check()
-                raise InferenceError(plain(str(error))) from None
+                raise InferenceError(without_host_details(str(error))) from None
         return results
 
 
-def plain(text: str) -> str:
-    """ONNX Runtime's own words without its error code, places in its sources, and folders of this machine; cut."""
+def without_host_details(text: str) -> str:
+    """ONNX Runtime's error text, cut, without its error code, lines of its sources and folders of this machine."""
     text = text[:_READ]
     text = _SOURCE.sub("", _CODE.sub("", text))
     text = " ".join(_PATH.sub(_without_folder, text).split())
@@ -157,14 +157,14 @@ def plain(text: str) -> str:
 
 def _without_folder(found: re.Match[str]) -> str:
     path = Path(found.group())
-    # Names of nodes look like paths too ("/features/0/Conv"): a path of this machine begins with one of its folders.
+    # Names of nodes look like paths too ("/features/0/Conv"). A path of this machine begins with a folder that exists.
     return path.name if Path("/", path.parts[1]).exists() else found.group()
 
 
 def _needs_elements(data: bytes) -> str:
-    """The operator of a model on which a tensor without elements may end the process, or never ends; "" where none is.
+    """An operator of the model that may end the process, or never end, on a tensor without elements; "" for none.
 
-    ONNX's own operators were tried one by one (1.32); those of other domains were not.
+    ONNX's own operators were tried one by one (ONNX Runtime 1.32). All operators of other domains count.
     """
     try:
         for node, weighted in nodes_of(read_graph(data)):
@@ -177,7 +177,7 @@ def _needs_elements(data: bytes) -> str:
 
 
 def _info(meta: Any, shapeless: frozenset[str], optional: bool = False) -> TensorInfo:
-    """`shapeless` are the names without a shape, which ONNX Runtime shows as if they had no dimension."""
+    """An input or output. `shapeless` has the names without a shape: ONNX Runtime shows them as if of rank 0."""
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in meta.shape)
     known = shape if shape or meta.name not in shapeless else None
     dtype = _DTYPES.get(meta.type)
@@ -187,7 +187,7 @@ def _info(meta: Any, shapeless: frozenset[str], optional: bool = False) -> Tenso
 
 
 def _kind(type_: str) -> str:
-    """What ONNX Runtime calls a type (`tensor(bfloat16)`, `seq(map(int64,tensor(float)))`), in a word or two."""
+    """A type as ONNX Runtime writes it (`tensor(bfloat16)`, `seq(map(int64,tensor(float)))`), in a word or two."""
     outer, _, inner = type_.partition("(")
     if outer == "tensor":
         inner = inner.removesuffix(")")
@@ -197,7 +197,7 @@ def _kind(type_: str) -> str:
 
 @functools.cache
 def _share_guest_arena() -> None:
-    """Give the process its arena for guests' own models: ONNX Runtime knows one for all sessions that ask for it."""
+    """Register the one allocator of guests' own models, which ONNX Runtime calls an arena. Once in a process."""
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     same_as_requested = 1
     arena = ort.OrtArenaCfg({"max_mem": GUEST_ARENA, "arena_extend_strategy": same_as_requested})

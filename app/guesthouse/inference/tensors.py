@@ -1,4 +1,4 @@
-"""Whether tensors fit a model's inputs and outputs, in words that a guest's author can use. No model is run here."""
+"""Whether tensors fit a model's inputs and outputs. Error texts are for a guest's author. No model is run here."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def check_inputs(
 ) -> None:
     """Raise `InferenceError` unless `tensors` are the inputs `infos`, each of its type and shape.
 
-    Optional ones may be missing. A free first dimension takes up to `max_batch` rows, where that is not None; others
-    take any size. An input with a free dimension has at most `max_elements` elements in all.
+    An optional input may be missing. Where the first dimension is free, it may have `max_batch` rows (None: any
+    number). Other free dimensions may have any size. An input with a free dimension has at most `max_elements`
+    elements.
     """
     for name in tensors:
         if name not in infos:
@@ -63,7 +64,7 @@ def check_outputs(model: str, infos: Infos, names: Sequence[str]) -> None:
 
 
 def filled(infos: Infos, value: int) -> dict[str, Tensor]:
-    """Inputs of the smallest shape that `infos` allow, free dimensions 1, each element `value`; no optional ones."""
+    """A tensor for each input that is not optional: free dimensions have the size 1, each element is `value`."""
     return {
         name: np.full([1 if size is None else size for size in info.shape or ()], value, info.dtype)
         for name, info in infos.items()

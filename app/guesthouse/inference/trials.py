@@ -1,8 +1,8 @@
-"""Whether the rows of a batch stay apart, tried: a model is run on many batches, and a row must not notice the others.
+"""Whether the rows of a batch stay apart, found by running the model: a row's result must not depend on other rows.
 
-Rows are drawn at random, the same ones at each load, of several kinds and scales. Of two batches others are made that
-have each row from the one or the other, at the same place: whatever stands beside it, a row must give the very same
-bytes, for nothing else has changed. What the graph alone tells is in `rows`.
+Rows are drawn at random, of several kinds and scales; they are the same at each load. From two batches new ones are
+mixed, which have each row from one of the two, at the same index. A row must give the same bytes as before, for only
+the rows beside it have changed. What the graph tells without a run is in `rows`.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from guesthouse_abi.services import Tensor, TensorInfo
 
 Tensors = dict[str, Tensor]
 _SEED = 20
-_LENGTHS = (1, 3)  # of all free dimensions but the first
-_SMALL = 3  # rows of the batches that are tried in every way
-_TOLERANCE = 0.01  # between a row alone and in a batch, where other kernels may round otherwise
+_LENGTHS = (1, 3)  # sizes that are tried for all free dimensions but the first
+_SMALL = 3  # rows of the largest batch whose rows are put beside each other in every way
+_TOLERANCE = 0.01  # between a row alone and in a batch, where ONNX Runtime may use kernels that round otherwise
 
 
 class Dependent(Exception):
-    """The rows of the model are not apart, or it cannot be told; the text says how that was seen."""
+    """The rows of the model are not independent, or this cannot be found out. The text says what was seen."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How rows are drawn: real numbers, and whole ones."""
+class RowKind:
+    """How rows are drawn, for inputs of floating-point numbers and of whole numbers."""
 
     real: str
     whole: str
 
 
-#: From what every model takes to what few do. A kind that a model cannot run on is passed over.
+#: From rows that every model takes to rows that few models take. A kind that a model does not run on is skipped.
 _KINDS = (
-    Kind("zeros and ones", "zeros and ones"),
-    Kind("near zero", "zeros and ones"),
-    Kind("near zero", "small"),
-    Kind("all scales", "zeros and ones"),
-    Kind("all scales", "small"),
-    Kind("all scales", "wide"),
+    RowKind("zeros and ones", "zeros and ones"),
+    RowKind("near zero", "zeros and ones"),
+    RowKind("near zero", "small"),
+    RowKind("all scales", "zeros and ones"),
+    RowKind("all scales", "small"),
+    RowKind("all scales", "wide"),
 )
-_SAMPLES = Kind("samples", "samples")
+_SAMPLES = RowKind("samples", "samples")
 
 
 def try_rows(
@@ -59,29 +59,29 @@ def try_rows(
     `InferenceError`. Rows of `samples` (of those inputs, or empty) are tried too.
     """
     trial = _Trial(infos, outputs, run, samples)
-    fault: InferenceError | None = None
-    ran: list[tuple[Kind, int]] = []
+    failed: InferenceError | None = None
+    ran: list[tuple[RowKind, int]] = []
     for kind in _kinds(infos, samples):
         for length in _LENGTHS if any(None in (info.shape or ())[1:] for info in infos.values()) else _LENGTHS[:1]:
             try:
                 trial.small(kind, length, min(_SMALL, most))
                 ran.append((kind, length))
             except InferenceError as error:  # noqa: PERF203
-                fault = fault or error
+                failed = failed or error
     if not ran:
-        raise Dependent(f"tried on two rows: {fault}")
+        raise Dependent(f"tried on two rows: {failed}")
     if most > _SMALL:
         for kind, length in reversed(ran):
             try:
                 trial.large(kind, length, most)
                 return
             except InferenceError as error:  # noqa: PERF203
-                fault = error
-        raise Dependent(f"tried on {most} rows: {fault}")
+                failed = error
+        raise Dependent(f"tried on {most} rows: {failed}")
 
 
-def _kinds(infos: Mapping[str, TensorInfo], samples: Mapping[str, Tensor]) -> Iterator[Kind]:
-    """The kinds of rows that differ for a model with these inputs."""
+def _kinds(infos: Mapping[str, TensorInfo], samples: Mapping[str, Tensor]) -> Iterator[RowKind]:
+    """The kinds of rows to try: for some inputs, two kinds give the same rows."""
     if min((len(tensor) for name, tensor in samples.items() if name in infos), default=0) > 1:
         yield _SAMPLES
     real = any(info.dtype is not None and info.dtype.kind == "f" for info in infos.values())
@@ -96,14 +96,14 @@ def _kinds(infos: Mapping[str, TensorInfo], samples: Mapping[str, Tensor]) -> It
 
 @dataclass(frozen=True)
 class _Ran:
-    """A batch, and what the model gave for it."""
+    """A batch, and the model's results for it."""
 
     batch: Tensors
     results: list[Tensor]
 
 
 class _Trial:
-    """The batches of one model."""
+    """The trial runs of one model."""
 
     def __init__(
         self,
@@ -118,22 +118,22 @@ class _Trial:
         self._run = run
         self._random = np.random.default_rng(_SEED)
 
-    def small(self, kind: Kind, length: int, most: int) -> None:
-        """Every row beside each other one, in batches of 2 to `most` rows, and alone."""
+    def small(self, kind: RowKind, length: int, most: int) -> None:
+        """Try batches of 2 to `most` rows: each row beside rows of both batches, and each row alone."""
         for rows in range(2, most + 1):
             one, other = self._pair(kind, length, rows)
             self._mixed(one, other, [np.arange(rows) >> bit & 1 == 1 for bit in range((rows - 1).bit_length())])
             self._alone(one.batch, one.results)
 
-    def large(self, kind: Kind, length: int, rows: int) -> None:
-        """A whole batch: neighbours, halves, and at random."""
-        places = np.arange(rows)
+    def large(self, kind: RowKind, length: int, rows: int) -> None:
+        """Try one large batch, with every other row, half of the rows, and random rows taken from the second batch."""
+        indices = np.arange(rows)
         chosen = self._random.permutation(rows) < rows // 2
         one, other = self._pair(kind, length, rows)
-        self._mixed(one, other, [places % 2 == 1, places < rows // 2, chosen])
+        self._mixed(one, other, [indices % 2 == 1, indices < rows // 2, chosen])
 
-    def _pair(self, kind: Kind, length: int, rows: int) -> tuple[_Ran, _Ran]:
-        """Two batches and what they give. Raises `InferenceError` where the model does not run on such rows."""
+    def _pair(self, kind: RowKind, length: int, rows: int) -> tuple[_Ran, _Ran]:
+        """Two batches with their results. Raises `InferenceError` where the model does not run on such rows."""
         pair: list[_Ran] = []
         for other in (0, 1):
             batch = self._chosen(rows) if kind == _SAMPLES else self._batch(kind, length, rows, other)
@@ -148,7 +148,7 @@ class _Trial:
         return pair[0], pair[1]
 
     def _mixed(self, one: _Ran, other: _Ran, choices: Sequence[Tensor]) -> None:
-        """Rows of both batches beside each other, those of `other` where a choice is true, give what they gave."""
+        """Mix the rows of both batches, with the rows of `other` where a choice is true: no row's result may change."""
         for chosen in choices:
             batch = {}
             for name, tensor in one.batch.items():
@@ -167,7 +167,7 @@ class _Trial:
                     raise _depends(name)
 
     def _alone(self, batch: Tensors, together: list[Tensor]) -> None:
-        """Most rows give alone what they give in a batch: what depends on place or number differs in nearly all."""
+        """Most rows must give alone what they give in a batch. (Where the index matters, nearly all differ.)"""
         rows = len(together[0])
         alone = [
             self._results({name: tensor[row : row + 1] for name, tensor in batch.items()}, 1) for row in range(rows)
@@ -188,16 +188,16 @@ class _Trial:
         return results
 
     def _chosen(self, rows: int) -> Tensors:
-        """Rows of the samples, each at any place; what is optional stays away."""
+        """A batch of rows drawn from the samples; optional inputs are left out."""
         given = {name: tensor for name, tensor in self._samples.items() if name in self._infos}
         which = self._random.integers(0, min(map(len, given.values())), rows)
         return {name: tensor[which] for name, tensor in given.items()}
 
-    def _batch(self, kind: Kind, length: int, rows: int, other: int) -> Tensors:
+    def _batch(self, kind: RowKind, length: int, rows: int, other: int) -> Tensors:
         return {name: self._drawn(info, kind, length, rows, other) for name, info in self._infos.items()}
 
-    def _drawn(self, info: TensorInfo, kind: Kind, length: int, rows: int, other: int) -> Tensor:
-        assert info.shape is not None  # or it could not be batched
+    def _drawn(self, info: TensorInfo, kind: RowKind, length: int, rows: int, other: int) -> Tensor:
+        assert info.shape is not None  # a model with `batch` has a shape and a type for every input
         assert info.dtype is not None
         shape = (rows, *(length if size is None else size for size in info.shape[1:]))
         row = (rows, *[1] * (len(shape) - 1))
@@ -230,5 +230,5 @@ def _close(alone: Tensor, together: Tensor) -> bool:
     if alone.dtype.kind != "f":
         return np.array_equal(alone, together)
     with np.errstate(all="ignore"):
-        room = _TOLERANCE * float(np.max(np.abs(alone), initial=0.1, where=np.isfinite(alone)))
-        return np.allclose(together, alone, rtol=_TOLERANCE, atol=room, equal_nan=True)
+        tolerance = _TOLERANCE * float(np.max(np.abs(alone), initial=0.1, where=np.isfinite(alone)))
+        return np.allclose(together, alone, rtol=_TOLERANCE, atol=tolerance, equal_nan=True)

@@ -1,4 +1,4 @@
-"""One thread that ends work whose deadline has passed. What that work is, and how it is ended, is the caller's."""
+"""One thread that ends work whose deadline has passed. The caller says what ends the work."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from guesthouse.system.threads import lasting
+from guesthouse.system.threads import lasting_thread
 from guesthouse_abi.deadline import Deadline
 
 
 class Watch:
-    """Calls back what is still under way when its deadline passes. Safe for any number of threads.
+    """Calls a function for each entry whose deadline passes. Safe for any number of threads.
 
-    The thread starts with the first entry and sleeps until the earliest deadline that it has seen. An entry that ends
-    before that wakes nobody: deadlines come in nearly ascending order, so a short run costs two dictionary operations.
+    The thread starts with the first entry and sleeps until the earliest deadline that it has seen. An entry that leaves
+    before its deadline does not wake the thread, so a short run costs two dictionary operations.
     """
 
     def __init__(self) -> None:
@@ -27,8 +27,8 @@ class Watch:
         self._closed = False
         self._holders = 1
 
-    def held(self) -> Watch:
-        """The same watch for one holder more, who closes it as well."""
+    def retain(self) -> Watch:
+        """Returns this watch to one more holder. It lives until each holder has called `close`."""
         with self._changed:
             self._holders += 1
         return self
@@ -36,12 +36,12 @@ class Watch:
     def until(self, deadline: Deadline, stop: Callable[[], None]) -> _Watched:
         """A context in which `stop` is called, once or more, when `deadline` passes or is cancelled.
 
-        `stop` must be short and must not raise; it may still be called while the context is being left.
+        `stop` must be short and must not raise. It may still be called while the context is being left.
         """
         return _Watched(self, deadline, stop)
 
     def close(self) -> None:
-        """Of the last holder: end the thread when nothing is left to watch. What is under way is watched to its end."""
+        """One holder lets go. After the last one, the thread ends as soon as it has no entry left."""
         with self._changed:
             self._holders -= 1
             if self._holders <= 0:
@@ -52,7 +52,7 @@ class Watch:
         with self._changed:
             self._entries[entry] = at
             if self._thread is None:
-                self._thread = lasting("inference-watch", self._work)
+                self._thread = lasting_thread("inference-watch", self._work)
             if at < self._wakes_at:
                 self._changed.notify()
 
@@ -63,7 +63,7 @@ class Watch:
                 self._changed.notify()
 
     def _work(self) -> bool:
-        """End one that is due, or sleep until one is; False when it is closed and nothing is left."""
+        """Stop one entry whose deadline has passed, or sleep until there is one. False: closed, with no entry left."""
         with self._changed:
             now = time.monotonic()
             due = next((entry for entry, at in self._entries.items() if at <= now), None)
@@ -81,7 +81,7 @@ class Watch:
 
 
 class _Watched:
-    """The context that `Watch.until` gives."""
+    """An entry of the watch: the context that `Watch.until` returns."""
 
     __slots__ = ("_deadline", "_forget", "_watch", "stop")
 

@@ -2,7 +2,7 @@
 
     manifest = load(Path("guesthouse.toml"))
 
-This package reads text; it opens no other file than the manifest itself.
+This package opens no file except the manifest: whether modules and models exist is found when a plan is built.
 """
 
 from guesthouse.manifest.read import ManifestError, load, parse

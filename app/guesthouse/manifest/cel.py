@@ -1,10 +1,9 @@
-"""What is wrong with the `match` of a topic's route, and what it may stumble over: CEL over `event`.
+"""Checks the `match` of a topic's route: an expression in CEL over `event`. Nothing is evaluated here.
 
-A sidecar compiles these expressions when it asks for the subscriptions. One that it cannot compile ends the whole list:
-no topic of the application is subscribed, and publishers see no error. A function that CEL does not know is worse: the
-sidecar (1.18) looks for it for ever. So they are read here, before anything is served. The grammar is `cel-python`'s;
-what an event has in it is Dapr's (components-contrib, `pubsub/envelope.go`); types are in `celtypes`. Nothing is
-evaluated.
+A sidecar compiles these expressions when it asks for the subscriptions. If it cannot compile one of them, it subscribes
+to no topic of the application, and publishers see no error. At a function that CEL does not have, the sidecar (1.18)
+never gets ready. So expressions are checked here, before anything is served. `cel-python` has the grammar; the fields
+of `event` are Dapr's (components-contrib, `pubsub/envelope.go`); types are checked in `celtypes`.
 
 Language: https://github.com/google/cel-spec/blob/master/doc/langdef.md
 """
@@ -25,11 +24,11 @@ Tree: TypeAlias = Any
 
 EVENT = "event"
 LONGEST = 4096  # characters of an expression
-MOST_BRACKETS = 128  # opened in one expression: what is deeper takes long to read
+MOST_BRACKETS = 128  # of one expression: deeper ones take long to parse
 
-# What a CloudEvent's names are made of (CloudEvents 1.0, "Naming conventions"), and the one name with an underscore.
+# The form of a CloudEvent's attribute names (CloudEvents 1.0, "Naming conventions"), and the one with an underscore.
 _ATTRIBUTE = re.compile(r"[a-z0-9]+|data_base64")
-#: What a sidecar writes into each event that it hands over, whoever published it.
+#: The attributes that a sidecar writes into every event.
 _ALWAYS = frozenset({"id", "source", "specversion", "type", "topic", "pubsubname"})
 _KNOWN = _ALWAYS | {"data", "data_base64", "datacontenttype", "subject", "time"}
 _KNOWN |= {"traceid", "traceparent", "tracestate", "expiration"}
@@ -40,15 +39,15 @@ _METHODS = celtypes.MACROS | frozenset(celtypes.METHODS)
 
 @dataclass(slots=True)
 class Reading:
-    """What was found in one expression: each a sentence without its place, and what to do about it."""
+    """What was found in one expression, as (what, what to do)."""
 
-    faults: list[tuple[str, str]] = field(default_factory=list)  # a sidecar cannot use it
-    warnings: list[tuple[str, str]] = field(default_factory=list)  # it fails for some events
+    faults: list[tuple[str, str]] = field(default_factory=list)  # the sidecar cannot use the expression
+    warnings: list[tuple[str, str]] = field(default_factory=list)  # the expression fails for some events
 
 
-@functools.lru_cache(maxsize=256)  # asked for its faults, then for its warnings
+@functools.lru_cache(maxsize=256)  # rules.py reads the faults, warnings.py the warnings of the same expression
 def read(text: str) -> Reading:
-    """Read one expression. An empty one matches everything and is in order."""
+    """Check one expression. An empty one matches every event and has no faults."""
     found = Reading()
     if not text.strip():
         return found
@@ -58,7 +57,7 @@ def read(text: str) -> Reading:
     if sum(map(text.count, "([{")) > MOST_BRACKETS:
         found.faults.append((f"opens more than {MOST_BRACKETS} brackets", "write it with fewer"))
         return found
-    # Loaded only where there is an expression: with all that it brings, it takes half a second.
+    # Imported only where there is an expression: the import takes half a second.
     from celpy import Environment
     from celpy.celparser import CELParseError
 
@@ -66,7 +65,7 @@ def read(text: str) -> Reading:
         tree = Environment().compile(text)
         walk = _Walk(found)
         walk.expression(tree, frozenset())
-        if not found.faults:  # its types are told where all its names are known
+        if not found.faults:  # types can be checked only where all names are known
             _type_check(tree, found)
     except CELParseError as error:
         found.faults.append(_not_cel(text, error.line, error.column))
@@ -98,12 +97,12 @@ def _not_cel(text: str, line: int | None, column: int | None) -> tuple[str, str]
 
 
 class _Walk:
-    """One way through an expression's tree: names, functions, and the event's fields."""
+    """A walk through an expression's tree, which looks at names, functions and the event's fields."""
 
     def __init__(self, found: Reading) -> None:
         self._found = found
-        self._used: dict[str, None] = {}  # paths into the event, in order
-        self._asked: set[str] = set()  # those that has() asks for
+        self._used: dict[str, None] = {}  # paths of the event's fields, in the order of their use
+        self._asked: set[str] = set()  # paths that has() asks for
 
     def expression(self, tree: Tree, names: frozenset[str]) -> None:
         """Look at `tree`, where `names` are the variables of the macros around it."""
@@ -124,7 +123,7 @@ class _Walk:
                 self.expression(child, names)
 
     def finish(self) -> None:
-        """Say which fields an event may not have that nothing asks for."""
+        """Warn of fields that an event may lack, and for which the expression does not ask with has()."""
         for path in self._used:
             if path not in self._asked and path.split(".")[1] not in _ALWAYS:
                 parent, _, name = path.rpartition(".")
@@ -168,7 +167,7 @@ class _Walk:
             if path is None or len(path) < 2 or _innermost(arguments[0]).data != "member_dot":
                 self._fault("gives has() something else than one field", "write it as in has(event.data.amount)")
                 return
-            # Who asks for a field of a field asks for both.
+            # has(event.data.a) asks for event.data too.
             self._asked.update(".".join(path[:length]) for length in range(2, len(path) + 1))
         for argument in arguments:
             self.expression(argument, names)
@@ -194,14 +193,14 @@ class _Walk:
 
 
 def _innermost(tree: Tree) -> Tree:
-    """The first part below `tree` that is more than a step on the way down."""
+    """The first node below `tree` that has more than one child, or is a leaf's parent."""
     while hasattr(tree, "data") and len(tree.children) == 1 and hasattr(tree.children[0], "data"):
         tree = tree.children[0]
     return tree
 
 
 def _path(tree: Tree) -> list[str] | None:
-    """The names of `a.b.c`, also where one of them is written as in `a["b"].c`; None for what is no such path."""
+    """The names of a path `a.b.c`, which may also be written as `a["b"].c`; None where `tree` is no path."""
     tree = _innermost(tree)
     if tree.data == "ident":
         return [str(tree.children[0])]

@@ -1,8 +1,7 @@
-"""The types in a CEL expression, as far as they can be told before there is an event: what a sidecar compares first.
+"""Checks the types in a CEL expression, as a sidecar does when it compiles the expression.
 
-A sidecar compiles with types. It knows nothing of `event`, whose fields may be anything; but literals, and what
-functions give, have types, and where two do not go together it refuses the expression. Overloads as in cel-go's
-standard library.
+The fields of `event` may have any type. But literals and results of functions have types, and a sidecar refuses an
+expression in which two types do not fit. The overloads are those of cel-go's standard library.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ RESERVED = frozenset({"as", "break", "const", "continue", "else", "for", "functi
 RESERVED |= {"namespace", "package", "return", "var", "void", "while"}
 
 _DYN, _BOOL, _INT, _STRING, _TIME, _SPAN = "dyn", "bool", "int", "string", "timestamp", "duration"
-#: Each may be of any type. `event` itself is no list or map. `free` is one type that is not known yet: what is taken of
-#: something by a text; the compiler settles for the first type with which the next step has a meaning.
+#: Types whose values may be anything. `event` itself is no list or map. `free` is one type that is not known yet: the
+#: type of `x["name"]`; the compiler takes the first type that fits the next step.
 EVENT_TYPE, _FREE = "event", "free"
 _ANYTHING = frozenset({_DYN, EVENT_TYPE, _FREE})
 _LIST: Type = ("list", _DYN)
@@ -53,7 +52,7 @@ FUNCTIONS: Mapping[str, Sequence[_Overload]] = {
     "size": [((one,), _INT) for one in _SIZED],
     "matches": [((_STRING, _STRING), _BOOL)],
 }
-"""What each function takes and gives. `has` is a macro."""
+"""The overloads of each function: (types of its arguments, type of its result). `has` is a macro."""
 
 
 def _parts(names: str, *of: Type) -> dict[str, list[_Overload]]:
@@ -67,7 +66,7 @@ METHODS: Mapping[str, Sequence[_Overload]] = {
     **_parts("getDate getDayOfMonth getDayOfWeek getDayOfYear getFullYear getMonth"),
     **_parts("getHours getMilliseconds getMinutes getSeconds", _SPAN),
 }
-"""The same for methods, what they are called on first."""
+"""The overloads of each method. The first argument is the value that it is called on."""
 
 _OPERATORS: Mapping[str, Sequence[_Overload]] = {
     **{op: [((one, one), _BOOL) for one in _ORDERED] for op in ("<", "<=", ">", ">=")},
@@ -103,7 +102,7 @@ _ONE_TYPE = "make both one type: 1 is an int, 1.0 a double, 1u a uint, and int()
 
 
 class Mistyped(Exception):
-    """A sidecar would refuse the expression: what is wrong with it, and what to do."""
+    """The types do not fit, so a sidecar would refuse the expression. `what` is wrong; `remedy` says what to do."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -111,7 +110,7 @@ class Mistyped(Exception):
 
 
 def type_of(tree: Tree, names: Mapping[str, Type]) -> Type:
-    """The type of `tree`, where `names` are the variables that there are. Raises `Mistyped` at the first fault."""
+    """The type of `tree`, where `names` are the types of its variables. Raises `Mistyped` at the first fault."""
     kind, children = tree.data, tree.children
     if kind in ("conditionalor", "conditionaland") and len(children) == 2:
         for child in children:
@@ -145,7 +144,7 @@ def type_of(tree: Tree, names: Mapping[str, Type]) -> Type:
         raise Mistyped("begins a name with a dot", f"write {children[0]}")
     if kind == "member_object":
         return _DYN
-    return type_of(children[0], names)  # a step on the way down
+    return type_of(children[0], names)  # a node with one child
 
 
 def may_be_true(of: Type) -> bool:
@@ -154,7 +153,7 @@ def may_be_true(of: Type) -> bool:
 
 
 def _parts_of(tree: Tree) -> Sequence[Tree]:
-    """What is in the brackets of a list, a map or a call."""
+    """The parts in the brackets of a list, a map or a call."""
     last: Tree = tree.children[-1] if tree.children else None
     inner: Sequence[Tree] = last.children if getattr(last, "data", "") in ("exprlist", "mapinits") else ()
     return inner
@@ -185,7 +184,7 @@ def _binary(sign: str, left: Type, right: Type) -> Type:
 
 
 def _result(name: str, overloads: Sequence[_Overload], given: Sequence[Type]) -> Type:
-    """What the overload that takes the arguments gives; `dyn` where several do that give different types."""
+    """The result type of the overload that fits the arguments; `dyn` where several fit, with different results."""
     results = [gives for takes, gives in overloads if len(takes) == len(given) and all(map(_fits, given, takes))]
     if not results:
         if name in _OPERATORS:
@@ -279,7 +278,7 @@ def _method(tree: Tree, names: Mapping[str, Type]) -> Type:
 
 
 def _variable(tree: Tree) -> str:
-    """The name that a macro's first argument is. That it is one has been looked at before."""
+    """The variable that a macro's first argument names. `cel` has checked that it is a name."""
     while hasattr(tree, "data"):
         tree = tree.children[0]
     if str(tree) in RESERVED:
@@ -288,7 +287,7 @@ def _variable(tree: Tree) -> str:
 
 
 def _fits(one: Type, other: Type) -> bool:
-    """Whether values of these types may be one type's."""
+    """Whether a value may be of both types."""
     if one in _ANYTHING or other in _ANYTHING:
         return True
     if isinstance(one, tuple) and isinstance(other, tuple):
@@ -297,14 +296,14 @@ def _fits(one: Type, other: Type) -> bool:
 
 
 def _joined(one: Type, other: Type) -> Type:
-    """The type of what may be either; they fit."""
+    """The type of a value that is of one of these two types, which fit."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return (one[0], *map(_joined, one[1:], other[1:]))
     return one if one == other else _DYN
 
 
 def _common(types: Sequence[Type]) -> Type:
-    """What elements have in common."""
+    """The common type of a list's elements; `dyn` where there is none."""
     if not types:
         return _DYN
     common = types[0]
@@ -316,7 +315,7 @@ def _common(types: Sequence[Type]) -> Type:
 
 
 def _named(of: Type) -> str:
-    """A type for people."""
+    """A type in words."""
     if isinstance(of, tuple):
         inside = [part if isinstance(part, str) else part[0] for part in of[1:]]
         return f"a {of[0]}" if _DYN in inside else f"a {of[0]} of {' to '.join(inside)}"

@@ -1,7 +1,6 @@
-"""Reads the manifest: file, TOML, environment, models, and every fault of it in one list.
+"""Reads the manifest: the file, its TOML, variables of the environment, the tables; and lists every fault.
 
-No message has a value in it that came out of the environment: where a text was written with `${NAME}`, that is what
-is shown.
+No message shows a value that came from the environment: a text with `${NAME}` is shown as it was written.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from guesthouse.manifest.rules import closest, disagreements
-from guesthouse.manifest.tables import Kind, Manifest
+from guesthouse.manifest.tables import Manifest, ValueKind
 from guesthouse.manifest.text import Where, expand_all, format_duration, format_size, key_path, kind_of, shown
 from guesthouse.text import fault
 
@@ -25,7 +24,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-LARGEST = 4 << 20  # bytes of a manifest; nobody writes more by hand
+LARGEST = 4 << 20  # bytes of a manifest
 _FROM_ENVIRONMENT = {
     ("server", "port"): "APP_PORT",
     ("server", "token"): "APP_API_TOKEN",
@@ -34,13 +33,13 @@ _FROM_ENVIRONMENT = {
 _MAY_BE_SECRET = frozenset({"token", "env"})
 _MISSING = object()
 Left = tuple[str, str, Path]
-"""A guest or a model that was left out: its table, its name and its file."""
+"""A guest or a model that was left out: (its table, its name, its file)."""
 _FILES = {"guests": "module", "models": "path"}
 _LOOKED_INTO = ("engine", "signatures", "require_digests", *_FILES)
 
 
 class ManifestError(Exception):
-    """A manifest that cannot be used; `faults` has every reason, each with its place and its remedy."""
+    """A manifest cannot be used. `faults` has every reason: what, where, what to do."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -72,8 +71,8 @@ def _document(path: Path) -> dict[str, Any]:
         line = data.count(b"\n", 0, error.start) + 1
         raise ManifestError([fault("not UTF-8", f"{path}: line {line}", "save it as UTF-8")]) from error
     except tomllib.TOMLDecodeError as error:
-        text, _, place = str(error).removesuffix(")").partition(" (at ")
-        where = f"{path}: {place}" if place else str(path)
+        text, _, position = str(error).removesuffix(")").partition(" (at ")
+        where = f"{path}: {position}" if position else str(path)
         raise ManifestError([fault(f"not TOML: {text}", where, "correct it there or in the line before")]) from error
     except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits
         raise ManifestError([fault("not TOML that can be read", str(path), "write it by docs/manifest.md")]) from error
@@ -81,15 +80,15 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def sound_part(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Manifest, list[Left]]:
-    """What of a faulty manifest is in order and can be looked further into, and what was left out of it.
+    """The guests and models of a faulty manifest that have no faults, for further checks; and those left out.
 
-    Guests and models, without routes. Raises `ManifestError` where it is no TOML at all.
+    The manifest that is returned has no routes. Raises `ManifestError` where the file is not TOML.
     """
     return _Reading(_document(path), path, environ).sound_part()
 
 
 def parse(raw: dict[str, Any], path: Path, environ: Mapping[str, str] = os.environ) -> Manifest:
-    """The manifest in a TOML document that stands at `path`. Raises `ManifestError`."""
+    """The manifest in the TOML document of the file `path`. Raises `ManifestError`."""
     try:
         return _Reading(raw, path, environ).manifest()
     except RecursionError as error:
@@ -97,13 +96,13 @@ def parse(raw: dict[str, Any], path: Path, environ: Mapping[str, str] = os.envir
 
 
 class _Reading:
-    """One reading of one document: what was written, what it became, and the faults so far."""
+    """Reads one document: what was written, what it becomes, and the faults so far."""
 
     def __init__(self, raw: dict[str, Any], path: Path, environ: Mapping[str, str]) -> None:
         self.path = path
         self.written = raw
-        self.faults: dict[Where, str] = {}  # the first fault of each place: the others follow from it
-        self.variables: dict[Where, str] = {}  # places that an environment variable filled
+        self.faults: dict[Where, str] = {}  # by position; the first fault counts, for further ones often follow from it
+        self.variables: dict[Where, str] = {}  # positions whose value came from an environment variable
         self.raw = expand_all(raw, environ, self._unexpanded)
         for where, variable in _FROM_ENVIRONMENT.items():
             self._fill(where, variable, environ.get(variable, ""))
@@ -166,7 +165,7 @@ class _Reading:
             self._add(where, self._about(where, what), remedy)
 
     def _about(self, where: Where, what: str) -> str:
-        """`what` with the value before it, as the user wrote it, where it is short and cannot be a secret."""
+        """`what` after the value as the user wrote it, unless the value is a table or list or may be a secret."""
         value = self._written_at(where)
         secret = where in self.variables or not _MAY_BE_SECRET.isdisjoint(where)
         if secret or value is _MISSING or isinstance(value, dict | list):
@@ -183,14 +182,14 @@ class _Reading:
         return value
 
     def _add(self, where: Where, what: str, remedy: str) -> None:
-        place = f"{self.path}: {key_path(where)}"
+        shown_where = f"{self.path}: {key_path(where)}"
         if where in self.variables:
-            place = f"${self.variables[where]} in the environment"
-        self.faults.setdefault(where, fault(what, place, remedy))
+            shown_where = f"${self.variables[where]} in the environment"
+        self.faults.setdefault(where, fault(what, shown_where, remedy))
 
 
 def _with_message(manifest: Manifest) -> Manifest:
-    """The manifest with `server.message` large enough for every guest, unless the user has set it."""
+    """The manifest with a `server.message` that is large enough for every guest, unless the user has set it."""
     if "message" in manifest.server.model_fields_set or not manifest.guests:
         return manifest
     largest = max(guest.limits.input for guest in manifest.guests.values())
@@ -198,11 +197,11 @@ def _with_message(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"server": server})
 
 
-# ---- what pydantic found, in words ----
+# ---- messages for the errors that pydantic finds ----
 
 
 def _explained(kind: str, context: Mapping[str, Any], value: object, where: Where) -> tuple[str, str]:
-    """What is wrong with a value (it follows the value), and what to do."""
+    """What is wrong with a value (text that follows the value), and what to do."""
     if kind == "wrong":
         return context["what"], context["remedy"]
     if kind == "literal_error":
@@ -232,7 +231,7 @@ def _bound(bound: float, where: Where) -> str:
 def _is_size(where: Where) -> bool:
     table = _table_at(where[:-1])
     field = table.model_fields.get(str(where[-1])) if table else None
-    return field is not None and any(isinstance(one, Kind) and one.text == "size" for one in field.metadata)
+    return field is not None and any(isinstance(one, ValueKind) and one.text == "size" for one in field.metadata)
 
 
 def _known_keys(where: Where) -> str:
@@ -247,11 +246,11 @@ def _description(where: Where) -> str:
 
 
 def _table_at(where: Where) -> type[BaseModel] | None:
-    """The model of the table that stands there."""
+    """The class of the table at a position; None where there is no table."""
     table: type[BaseModel] = Manifest
     for part in where:
         field = table.model_fields.get(str(part))
-        if field is not None:  # a number in a list, or a name in a table of tables, leads to the same model
+        if field is not None:  # an index of a list, or a name in a table of tables, stays in the same class
             found = next(tables_of(field.annotation), None)
             if found is None:
                 return None
@@ -260,7 +259,7 @@ def _table_at(where: Where) -> type[BaseModel] | None:
 
 
 def tables_of(annotation: object) -> Iterator[type[BaseModel]]:
-    """The models inside a field's annotation."""
+    """The classes of tables in a field's annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):

@@ -1,8 +1,8 @@
-"""What the tables of a manifest must agree on, beyond what each of them must be by itself.
+"""What the tables of a manifest must agree on. What each table must be by itself is in `tables.py`.
 
-The rules read the manifest as it was written (with the environment filled in), because they must speak up also where
-another part of the same table is wrong: all faults are told at once. What is of the wrong type is passed over here;
-`tables.py` has refused it.
+The rules read the manifest as it was written, with environment variables filled in, and not as models. So they also
+work on a table that has another fault, and all faults are listed at once. A value of the wrong type is skipped here,
+for `tables.py` has refused it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
 Disagreement = tuple[Where, str, str]
-"""Where, what, remedy."""
+"""A broken rule: where it is broken, what is wrong, what to do."""
 
 Raw = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def closest(name: str, known: Iterable[str], what: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches a server that listens there."""
+    """Whether only this machine can reach a server that listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -135,7 +135,7 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
 
 
 def _files(raw: Raw) -> Iterator[Disagreement]:
-    """A guest's files, as far as they are known without reading a folder."""
+    """What can be said about a guest's files without reading them."""
     for name, guest in _named(raw, "guests").items():
         where = ("guests", name)
         files, limits, scratch = guest.get("files"), guest.get("limits"), _size(guest.get("scratch"), 0)
@@ -156,7 +156,7 @@ _HOST_MEMORY: int = GuestLimits.model_fields["host_memory"].default
 def _size(value: object, default: int) -> int:
     try:
         return parse_size(value)
-    except ValueError:  # missing, or refused by the table
+    except ValueError:  # missing, or of a wrong form, which tables.py refuses
         return default
 
 
@@ -188,7 +188,7 @@ def _routes_name_guests(raw: Raw) -> Iterator[Disagreement]:
 
 
 def _methods(raw: Raw) -> Iterator[Disagreement]:
-    """One method and verb, one guest."""
+    """A method and verb lead to one guest only."""
     first: dict[tuple[str, str], int] = {}
     for index, route in _listed(raw, "invoke"):
         method = route.get("method")
@@ -222,7 +222,7 @@ def _dead_letters(raw: Raw) -> Iterator[Disagreement]:
 
 
 def _topics(raw: Raw) -> Iterator[Disagreement]:
-    """Tables of one topic are told apart by their path; at most one takes what no other matches."""
+    """The tables of one topic need different matches and paths; at most one has no match."""
     paths: dict[tuple[str, str, str], int] = {}
     matches: dict[tuple[str, str, str], int] = {}
     for index, route in _listed(raw, "topic"):
@@ -271,7 +271,7 @@ def _metrics(raw: Raw) -> Iterator[Disagreement]:
 
 
 def _supply(raw: Raw) -> Iterator[Disagreement]:
-    """What digests and signatures do not go with."""
+    """Digests, signatures, and what cannot be combined with them."""
     for name, guest in _named(raw, "guests").items():
         if guest.get("allow_guest_models") in (True, "true") and raw.get("require_digests") in (True, "true"):
             where: Where = ("guests", name, "allow_guest_models")

@@ -1,8 +1,7 @@
-"""What the user wrote: `guesthouse.toml` as frozen models, one class for each table, with every key and its default.
+"""The tables of `guesthouse.toml`: one frozen class for each table, with every key and its default.
 
-A `Manifest` is well-formed in itself: its tables agree with each other. Whether the files that it names exist and are
-what they should be is found when a plan is built from it. How the file is read is in `read.py`, what the tables must
-agree on in `rules.py`; docs/manifest.md is written from the descriptions here.
+How the file is read is in `read.py`; what tables must agree on is in `rules.py`. Whether the files that a manifest
+names exist and are right is found when a plan is built. The descriptions here are generated into docs/manifest.md.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+*-]{1,64}", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
-#: How the names of the host's own methods begin.
+#: The beginning of the names of the host's own methods.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-#: They ask about a method (a browser's preflight is an OPTIONS) and run a guest only where its `verbs` name them.
+#: Verbs that ask about a method (a browser's preflight is an OPTIONS). They run a guest only where `verbs` names them.
 ASKING_VERBS = ("HEAD", "OPTIONS", "CONNECT", "TRACE")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a value is called in the documentation."""
+class ValueKind:
+    """What the documentation calls the values of a key."""
 
     text: str
 
@@ -83,7 +82,7 @@ def _model_name(value: object) -> object:
 
 
 def _models(value: object) -> object:
-    """Names of models; a table has the guest's own names for them."""
+    """A list of models' names, or a table from the guest's names to the models' names."""
     if isinstance(value, Mapping):
         return value
     if not isinstance(value, (list, tuple)):
@@ -104,7 +103,7 @@ def _warm_up(value: object, info: ValidationInfo) -> object:
 
 
 def _whole(value: object) -> object:
-    """A whole number, or its digits (what comes out of the environment is text)."""
+    """A whole number, or its digits as text, for a value from the environment is text."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -136,7 +135,7 @@ def _path(value: object, info: ValidationInfo) -> object:
 
 
 def _program(value: object, info: ValidationInfo) -> object:
-    """A name that is looked for where programs are, or a path from the manifest's folder."""
+    """A program: a name that is looked for in $PATH, or a path from the manifest's folder."""
     if not isinstance(value, str) or "/" not in value:
         return _some_text(value)
     return str(_path(value, info))
@@ -155,7 +154,7 @@ def _guest_path(value: object) -> object:
 
 
 def _granted(value: object, info: ValidationInfo) -> object:
-    """A path alone is a table with nothing but a path."""
+    """A path alone stands for a table with that path."""
     if isinstance(value, str):
         return GrantedFile.model_construct(path=_path(value, info))
     if not isinstance(value, dict):
@@ -245,20 +244,21 @@ def _permissions(value: object) -> object:
     return int(value, 8)
 
 
-Text = Annotated[str, BeforeValidator(_text), Kind("text")]
-Lines = Annotated[str, BeforeValidator(_lines), Kind("text")]
-SomeText = Annotated[str, BeforeValidator(_some_text), Kind("text")]
-Name = Annotated[str, BeforeValidator(_name), Kind("name")]
-ModelName = Annotated[str, BeforeValidator(_model_name), Kind("name")]
-Size = Annotated[int, BeforeValidator(parse_size), Kind("size")]
-Duration = Annotated[float, BeforeValidator(parse_duration), Kind("duration")]
-Count = Annotated[int, BeforeValidator(_whole), Kind("number")]
-Switch = Annotated[bool, BeforeValidator(_switch), Kind("true or false")]
-Digest = Annotated[str, BeforeValidator(_digest), Kind("sha256")]
-File = Annotated[Path, BeforeValidator(_path), Kind("path")]
-GuestPath = Annotated[str, BeforeValidator(_guest_path), Kind("path in the guest")]
-GuestFolder = Annotated[str, BeforeValidator(_guest_folder), Kind("path in the guest")]
-ValueType = Annotated[str, BeforeValidator(_value_type), Kind("type")]
+Text = Annotated[str, BeforeValidator(_text), ValueKind("text")]
+Lines = Annotated[str, BeforeValidator(_lines), ValueKind("text")]
+SomeText = Annotated[str, BeforeValidator(_some_text), ValueKind("text")]
+Name = Annotated[str, BeforeValidator(_name), ValueKind("name")]
+ModelName = Annotated[str, BeforeValidator(_model_name), ValueKind("name")]
+Size = Annotated[int, BeforeValidator(parse_size), ValueKind("size")]
+Duration = Annotated[float, BeforeValidator(parse_duration), ValueKind("duration")]
+Count = Annotated[int, BeforeValidator(_whole), ValueKind("number")]
+Switch = Annotated[bool, BeforeValidator(_switch), ValueKind("true or false")]
+Digest = Annotated[str, BeforeValidator(_digest), ValueKind("sha256")]
+File = Annotated[Path, BeforeValidator(_path), ValueKind("path")]
+GuestPath = Annotated[str, BeforeValidator(_guest_path), ValueKind("path in the guest")]
+GuestFolder = Annotated[str, BeforeValidator(_guest_folder), ValueKind("path in the guest")]
+ValueType = Annotated[str, BeforeValidator(_value_type), ValueKind("type")]
+ContentTypes = Annotated[tuple[Annotated[str, BeforeValidator(_content_type)], ...], ValueKind("list of content types")]
 OnError = Literal["retry", "drop"]
 
 
@@ -286,7 +286,7 @@ class Engine(Table):
     """What runs the guests."""
 
     name: Literal["wasmtime", "wasmer"] = Field(default="wasmtime", description="the Wasm engine (docs/engines.md)")
-    python: Annotated[str, BeforeValidator(_program), Kind("text")] | None = Field(
+    python: Annotated[str, BeforeValidator(_program), ValueKind("text")] | None = Field(
         default=None,
         description="wasmer: the Python 3.10 that has it (the extra `guesthouse[wasmer]`), a path or a name",
         json_schema_extra={"default": "the one that serves"},
@@ -308,21 +308,23 @@ class Process(Table):
         default=2,
         ge=0,
         le=64,
-        description="how many are started ahead, to be whichever guest's is the first to need one",
+        description="how many workers are started ahead; each becomes the worker of the first guest that needs one",
     )
     confinement: Literal["best", "required"] = Field(
         default="best",
-        description='what the kernel must close to them (docs/security.md): "best" warns of what it cannot, '
-        '"required" refuses to serve then',
+        description='where the kernel cannot confine workers as docs/security.md says: "best" warns of what is '
+        'missing, "required" refuses to serve',
     )
 
 
 class Drain(Table):
     """What happens between SIGTERM and the end."""
 
-    notice: Duration = Field(default=0.0, description="health says no while everything is still served, for so long")
+    notice: Duration = Field(
+        default=0.0, description="how long health checks already fail while all calls are still served"
+    )
     limit: Duration = Field(
-        default=20.0, description="then no new call is taken; those inside may take so long to finish"
+        default=20.0, description="how long running calls may then take to finish; no new call is taken"
     )
 
 
@@ -348,23 +350,23 @@ class Server(Table):
         default=16 * MiB + 65536,
         ge=65536,
         lt=2 * GiB,
-        description="the largest gRPC message, both ways; the sidecar has `--max-body-size` for its side",
+        description="the largest gRPC message, both ways; the sidecar's own limit is `--max-body-size`",
         json_schema_extra={"default": "the largest `input` of all guests and 64KiB"},
     )
     metadata: Size = Field(
         default=16384,
         ge=8192,
         le=MiB,
-        description="the headers of one call together; the sidecar has `--read-buffer-size` for its side",
+        description="the headers of one call together; the sidecar's own limit is `--read-buffer-size`",
     )
     drain: Drain = Field(default=Drain(), description="how the server ends")
-    token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
+    token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), ValueKind("text, or a list")] = Field(
         default=(),
-        description="what the sidecar's `dapr-api-token` must be; a list while it is being changed",
+        description="the token that the sidecar must send as `dapr-api-token`; a list while it is being changed",
         json_schema_extra={"default": "`$APP_API_TOKEN` where there is no `token_file`, else no check"},
     )
     token_file: File | None = Field(
-        default=None, description="a file with more of them, one a line; a reload reads it again"
+        default=None, description="a file with more tokens, one a line; a reload reads it again"
     )
     tls: Tls | None = Field(default=None, description="serve with TLS")
     core: Literal["auto", "native", "grpcio"] = Field(
@@ -378,9 +380,9 @@ class Server(Table):
 
 
 class Batch(Table):
-    """Requests that meet run as one; rows must be independent, which is checked at load (docs/security.md, Batches)."""
+    """Requests that meet run as one batch. Rows must be independent, which is checked at load (docs/security.md)."""
 
-    size: Count = Field(ge=2, le=4096, description="at most so many rows in one run")
+    size: Count = Field(ge=2, le=4096, description="the most rows of one run")
     delay: Duration = Field(default=0.002, le=10.0, description="how long a request waits for others")
 
 
@@ -392,7 +394,7 @@ class Model(Table):
     stands_for: tuple[Digest, ...] = Field(
         default=(), description="digests of model files that guests embed: they get this model instead"
     )
-    threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads), Kind('"auto" or number')] = Field(
+    threads: Annotated[Literal["auto"] | int, BeforeValidator(_threads), ValueKind('"auto" or number')] = Field(
         default="auto",
         description='threads of one run; "auto": all cores for a run that is alone, one each when several meet',
     )
@@ -410,10 +412,10 @@ class Model(Table):
         le=2**31 - 1,
         description="the most elements of one input that has a free dimension",
     )
-    warm_up: Annotated[bool | Path, BeforeValidator(_warm_up), Kind("true, false or path")] = Field(
+    warm_up: Annotated[bool | Path, BeforeValidator(_warm_up), ValueKind("true, false or path")] = Field(
         default=True,
-        description="whether it is run when it is loaded: on zeros, or on the arrays in an `.npz` file, by its inputs' "
-        "names",
+        description="whether the model is run when it is loaded: on zeros, or on the arrays in an `.npz` file, which "
+        "have the names of its inputs",
     )
     inputs: Mapping[str, SomeText] = Field(
         default_factory=dict, description="`{ guest's name = model's name }`, where a guest calls an input otherwise"
@@ -426,7 +428,7 @@ class GuestLimits(Table):
 
     memory: Size = Field(default=128 * MiB, ge=65536, le=4 * GiB, description="its linear memory")
     time: Duration = Field(
-        default=5.0, gt=0, le=86400, description="from the start of the instance to the reply; compiling is not in it"
+        default=5.0, gt=0, le=86400, description="from the start of the instance to the reply; compiling does not count"
     )
     concurrency: Count = Field(
         default_factory=lambda: 2 * cores(),
@@ -435,11 +437,13 @@ class GuestLimits(Table):
         description="events that it answers at the same time",
         json_schema_extra={"default": "twice the cores"},
     )
-    queue: Count = Field(default=64, ge=0, le=65536, description="events that may wait for a place")
+    queue: Count = Field(default=64, ge=0, le=65536, description="events that may wait for a slot")
     queue_wait: Duration = Field(default=5.0, le=86400, description="how long they wait; then the caller is refused")
     input: Size = Field(default=16 * MiB, ge=1, le=GiB, description="the body of an event")
     output: Size = Field(default=16 * MiB, ge=1, le=GiB, description="the body of a reply")
-    pixels: Count = Field(default=50_000_000, ge=1, le=1_000_000_000, description="a picture, before it is decoded")
+    pixels: Count = Field(
+        default=50_000_000, ge=1, le=1_000_000_000, description="pixels of one picture; looked at before it is decoded"
+    )
     host_memory: Size = Field(
         default=256 * MiB,
         ge=65536,
@@ -451,7 +455,7 @@ class GuestLimits(Table):
         default=256 * MiB,
         ge=0,
         le=64 * GiB,
-        description="the files that it is granted, all together; held in memory once",
+        description="all files that it is granted, together; they are in memory once",
     )
 
     def limits(self) -> grants.Limits:
@@ -491,17 +495,17 @@ class Guest(Table):
     env: Mapping[str, Lines] = Field(
         default_factory=dict,
         repr=False,
-        description="environment variables, with newlines and tabs if need be; nothing of the host's own is passed on",
+        description="environment variables; newlines and tabs may be in them; the host's own are not passed on",
     )
     models: Annotated[
-        Mapping[ModelName, ModelName], BeforeValidator(_models), Kind("list of names, or a table of them")
+        Mapping[ModelName, ModelName], BeforeValidator(_models), ValueKind("list of names, or a table of them")
     ] = Field(
         default_factory=dict,
         description="the models that it may use; in a table by names of its own, as in "
         '`{ "mobilenet.v2" = "classifier" }`',
     )
     files: Annotated[
-        Mapping[str, Annotated[GrantedFile, BeforeValidator(_granted)]], Kind("table of paths, or of tables")
+        Mapping[str, Annotated[GrantedFile, BeforeValidator(_granted)]], ValueKind("table of paths, or of tables")
     ] = Field(
         default_factory=dict,
         description='`{ "/m.tflite" = "models/m.tflite", "/data" = "data/" }`: files and folders that it may read, '
@@ -524,10 +528,10 @@ class Guest(Table):
         description='command: "cgi" for replies that begin with headers (`Content-Type`, `Status`, others) and a blank '
         "line (docs/guests.md)",
     )
-    takes: Annotated[tuple[Annotated[str, BeforeValidator(_content_type)], ...], Kind("list of content types")] = Field(
+    takes: ContentTypes = Field(
         default=(),
-        description="the content types of the events that it understands, for those who choose one (the page, "
-        "docs/page.md); nothing is refused for it",
+        description="the content types of the events that it understands, for a sender that chooses a guest by them "
+        "(the page, docs/page.md); no event is refused for its type",
         json_schema_extra={"default": "pictures, where it imports `wasmedge_image`; else unknown"},
     )
     image: Literal["0.14", "0.15"] | None = Field(
@@ -549,14 +553,18 @@ class Guest(Table):
         description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
         json_schema_extra={"default": '`"thread"` with wasmtime, `"process"` with wasmer'},
     )
-    idle: Duration = Field(default=60.0, description="a worker process of the guest that had no event for so long ends")
+    idle: Duration = Field(
+        default=60.0, description="how long a worker process of the guest waits for an event; then it ends"
+    )
     least: Count = Field(
-        default=0, ge=0, description="how many of its worker processes stay all the same, ready from the start"
+        default=0,
+        ge=0,
+        description="how many of its worker processes never end for being idle; they are ready from the start",
     )
     allow_guest_models: Switch = Field(default=False, description="it may bring its own ONNX models, within its limits")
     signature: File | None = Field(
         default=None,
-        description="of the module, by a key of `[signatures]`",
+        description="the file with the module's signature, by a key of `[signatures]`",
         json_schema_extra={"default": "`module` and `.sig`"},
     )
     enabled: Switch = Field(
@@ -589,10 +597,12 @@ class Guest(Table):
 class Invoke(Table):
     """A method that other applications invoke through their sidecars."""
 
-    method: Annotated[str, BeforeValidator(_method), Kind("text")] = Field(description="the method, as in `api/image`")
+    method: Annotated[str, BeforeValidator(_method), ValueKind("text")] = Field(
+        description="the method, as in `api/image`"
+    )
     guest: Name = Field(description="the guest that answers")
     verbs: Annotated[
-        tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), Kind("list of verbs")
+        tuple[Annotated[str, BeforeValidator(_verb)], ...], BeforeValidator(_verbs), ValueKind("list of verbs")
     ] = Field(
         default=(),
         description="the HTTP verbs that are answered",
@@ -608,7 +618,7 @@ class State(Table):
     key: SomeText = Field(description="the key")
 
 
-To = Annotated[tuple[SomeText, ...], BeforeValidator(_outputs), Kind("list of text")]
+To = Annotated[tuple[SomeText, ...], BeforeValidator(_outputs), ValueKind("list of text")]
 
 
 class Binding(Table):
@@ -620,14 +630,14 @@ class Binding(Table):
     state: State | None = Field(default=None, description="where the reply is stored")
     on_error: OnError = Field(
         default="retry",
-        description='when the guest or the event is at fault: "retry" tells the sidecar, "drop" does not',
+        description='when the guest or the event is at fault: "retry" answers with an error, "drop" acknowledges it',
     )
     attempts: Count | None = Field(
         default=None,
         ge=1,
         le=10_000,
-        description="an event that failed so often (once, where it is at fault itself) is given up: logged, and "
-        "acknowledged (docs/bindings.md)",
+        description="after so many failures an event is given up: logged and acknowledged (docs/bindings.md); an event "
+        "that is at fault itself is given up at once",
         json_schema_extra={"default": "never given up"},
     )
     dead_letter: SomeText | None = Field(
@@ -640,7 +650,8 @@ class Match(Table):
     """Which events of a topic are meant."""
 
     match: Text = Field(
-        default="", description='CEL over `event`, as in `event.type == "photo"`; without it: all the others'
+        default="",
+        description='CEL over `event`, as in `event.type == "photo"`; without it: all other events of the topic',
     )
     path: SomeText = Field(description="the path under which the sidecar delivers them")
 
@@ -649,7 +660,11 @@ class Bulk(Table):
     """Many messages in one call."""
 
     messages: Count | None = Field(
-        default=None, ge=1, le=100_000, description="at most so many", json_schema_extra={"default": "the sidecar's"}
+        default=None,
+        ge=1,
+        le=100_000,
+        description="the most messages in one call",
+        json_schema_extra={"default": "the sidecar's"},
     )
     wait: Duration | None = Field(
         default=None,
@@ -691,7 +706,7 @@ class Job(Table):
 class Component(Table):
     """A pluggable component (docs/component.md): guests as an output binding, replies as an input binding."""
 
-    name: Annotated[str, BeforeValidator(_component_name), Kind("name")] = Field(
+    name: Annotated[str, BeforeValidator(_component_name), ValueKind("name")] = Field(
         description="sidecars know it as `bindings.NAME`; `serve --component` goes before it"
     )
     guests: tuple[Name, ...] | None = Field(
@@ -709,16 +724,19 @@ class Component(Table):
         description="the folder where sidecars look for sockets",
         json_schema_extra={"default": "`$DAPR_COMPONENTS_SOCKETS_FOLDER`, else `/tmp/dapr-components-sockets`"},
     )
-    permissions: Annotated[int, BeforeValidator(_permissions), Kind("text")] = Field(
+    permissions: Annotated[int, BeforeValidator(_permissions), ValueKind("text")] = Field(
         default=0o660,
-        description="of the socket; a sidecar needs to write to it",
+        description="the permissions of the socket; a sidecar must be able to write to it",
         json_schema_extra={"default": '`"0660"`'},
     )
     unacknowledged: Count = Field(
         default=16, ge=1, le=4096, description="replies that a sidecar may hold without having acknowledged them"
     )
     acknowledge: Duration = Field(
-        default=60.0, gt=0, le=86400, description="how long each of them; then it is sent again"
+        default=60.0,
+        gt=0,
+        le=86400,
+        description="how long a sidecar may hold a reply unacknowledged; then it is sent again",
     )
     attempts: Count = Field(
         default=10, ge=1, le=1000, description="how often a reply is sent to an application that fails on it"
@@ -727,9 +745,11 @@ class Component(Table):
         default=64 * MiB,
         ge=8 * MiB,
         le=64 * GiB,
-        description="what is held for one sidecar; beyond it the oldest replies are given up",
+        description="bytes of replies that are held for one sidecar; beyond it the oldest are given up",
     )
-    keep: Duration = Field(default=600.0, le=86400 * 7, description="how long it is held for a sidecar that is away")
+    keep: Duration = Field(
+        default=600.0, le=86400 * 7, description="how long replies are held for a sidecar that is away"
+    )
 
 
 class Outputs(Table):
@@ -738,14 +758,14 @@ class Outputs(Table):
     time: Duration = Field(
         default=10.0,
         ge=1.0,
-        description="for all outputs of one event, whatever its guest has used; less than 1s leaves no second try",
+        description="for all outputs of one event, however long its guest took; less than 1s leaves no second try",
     )
 
 
 class Page(Table):
     """The page (docs/page.md): who may ask for the host's status, its latest events and their pictures."""
 
-    apps: Annotated[tuple[SomeText, ...], BeforeValidator(_apps), Kind("list of text")] = Field(
+    apps: Annotated[tuple[SomeText, ...], BeforeValidator(_apps), ValueKind("list of text")] = Field(
         default=(), description="the Dapr app ids that are answered", json_schema_extra={"default": "nobody"}
     )
 
@@ -755,13 +775,13 @@ class Metrics(Table):
 
     host: SomeText = Field(default="127.0.0.1", description="the address to listen on")
     port: Count = Field(default=9464, ge=0, le=65535, description="the port to listen on; 0 takes a free one")
-    token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), Kind("text, or a list")] = Field(
+    token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens), ValueKind("text, or a list")] = Field(
         default=(),
         description="what `/metrics` asks for as `Authorization: Bearer`; a list while it is being changed",
         json_schema_extra={"default": "no check on loopback; **required** elsewhere"},
     )
     open: Switch = Field(
-        default=False, description="elsewhere than on loopback: without a token, for all who get there"
+        default=False, description="answer without a token on an address that others than this machine can reach"
     )
 
 
@@ -778,19 +798,19 @@ class Traces(Table):
 class Signatures(Table):
     """Every guest's module must be signed (docs/security.md). Needs the extra `guesthouse[signatures]`."""
 
-    keys: Annotated[tuple[File, ...], BeforeValidator(_keys), Kind("list of paths")] = Field(
+    keys: Annotated[tuple[File, ...], BeforeValidator(_keys), ValueKind("list of paths")] = Field(
         description="public keys, PEM (ECDSA on P-256, or Ed25519): one of them must have signed"
     )
 
 
 class RouteEntry(NamedTuple):
-    """One route, as all need it who list routes: `table` is what the manifest says of it besides."""
+    """One route, as `Manifest.routes` lists it. `table` has all that the manifest says about it."""
 
     trigger: Trigger
-    name: str  # as `event.Event.name`
+    name: str  # the `name` of its events
     guest: str
     enabled: bool
-    table: Invoke | Binding | Topic | Job | None  # None for an operation
+    table: Invoke | Binding | Topic | Job | None  # None for an operation of the component
 
 
 class Manifest(Table):
@@ -817,10 +837,7 @@ class Manifest(Table):
     job: tuple[Job, ...] = ()
 
     def routes(self) -> Iterator[RouteEntry]:
-        """Every way by which events reach guests, in the manifest's order, kind by kind: the one list of them.
-
-        A table of a trigger has the name and the guest of a route; whoever needs more of it knows its trigger.
-        """
+        """Every route of the manifest, trigger by trigger. All code that needs routes gets them here."""
         for invoke in self.invoke:
             yield RouteEntry(Trigger.INVOKE, invoke.method, invoke.guest, invoke.enabled, invoke)
         for binding in self.binding:
@@ -833,7 +850,7 @@ class Manifest(Table):
             yield RouteEntry(Trigger.OPERATION, name, name, True, None)
 
     def isolation_of(self, guest: Guest) -> Literal["thread", "process"]:
-        """Where a guest runs."""
+        """Where a guest runs: what its table says, else the engine's default."""
         return guest.isolation or ("process" if self.engine.name == "wasmer" else "thread")
 
     @property

@@ -1,6 +1,7 @@
-"""The text side of the manifest: sizes, durations, `${NAME}` from the environment, and how places and values read.
+"""The forms of text in a manifest: sizes, durations, `${NAME}` from the environment; and how errors show keys and
+values.
 
-Nothing here knows which keys there are; those are in `tables.py`.
+Which keys a manifest has is in `tables.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from guesthouse.text import escaped
 
 Where = tuple[str | int, ...]
-"""Where a value stands: the keys and list positions that lead to it."""
+"""The position of a value in the manifest: the keys and list indices that lead to it."""
 
 _SIZE = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,9}))? ?(B|KB|MB|GB|KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -27,31 +28,31 @@ _SHOWN = 60
 
 
 def wrong(what: str, remedy: str) -> PydanticCustomError:
-    """What a validator raises: `what` follows the value that was found, `remedy` says what to do."""
+    """The error that a validator raises. Its message is the value followed by `what`; `remedy` says what to do."""
     return PydanticCustomError("wrong", "{what}", {"what": what, "remedy": remedy})
 
 
 def shown(value: object) -> str:
-    """A value as the user wrote it, on one line and cut to a readable length; tables and lists by their kind only."""
+    """A value as the user wrote it, on one line and cut; of a table or list, only what kind of value it is."""
     if not isinstance(value, str | int | float):
         return kind_of(value)
     try:
         text = json.dumps(value, ensure_ascii=False)
-    except ValueError:  # a whole number of more digits than Python turns into text
+    except ValueError:  # a whole number with more digits than Python converts to text
         return kind_of(value)
     text = escaped(text)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def kind_of(value: object) -> str:
-    """What a TOML value is, in words."""
+    """What kind of TOML value this is, in words."""
     names = ((bool, "true or false"), (str, "text"), (int, "a whole number"), (float, "a number"))
     containers = ((Mapping, "a table"), (list, "a list"))
     return next((name for kind, name in (*names, *containers) if isinstance(value, kind)), "a date or time")
 
 
 def key_path(where: Where) -> str:
-    """`guests.classify.limits.memory`, and `[[invoke]] #2: method` for what stands in a list of tables."""
+    """A position as text: `guests.classify.limits.memory`, or `[[invoke]] #2: method` in a list of tables."""
     if len(where) > 1 and isinstance(where[1], int):
         table, rest = f"[[{where[0]}]] #{where[1] + 1}", _dotted(where[2:])
         return f"{table}: {rest}" if rest else table
@@ -69,7 +70,7 @@ def _dotted(where: Where) -> str:
 
 
 def parse_size(value: object) -> int:
-    """Bytes: a whole number, or `128MiB`, `16MB`, `1.5GiB`."""
+    """The bytes of a size: a whole number, or text as in `128MiB`, `16MB`, `1.5GiB`."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -90,7 +91,7 @@ def format_size(size: int) -> str:
 
 
 def parse_duration(value: object) -> float:
-    """Seconds: `5s`, `200ms`, `1m30s`, `1.5s`."""
+    """The seconds of a duration, as in `5s`, `200ms`, `1m30s`, `1.5s`."""
     if isinstance(value, str):
         parts = _PART.findall(value)
         if parts and "".join(number + unit for number, unit in parts) == value:
@@ -109,10 +110,11 @@ def format_duration(seconds: float) -> str:
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """`${NAME}` and `${NAME:-default}` (for an unset or empty NAME) from `environ`; `$$` is a dollar.
+    """Replace `${NAME}` by the variable NAME of `environ`, and `$$` by a dollar sign.
 
-    Other dollars stay as they are. Raises as `wrong` does for an unset variable without a default, and for `${` with
-    anything but a name behind it. No message ever has a variable's value in it.
+    `${NAME:-default}` gives the default where NAME is not set or empty. Other dollar signs stay. Raises what `wrong`
+    makes for a variable that is not set and has no default, and for `${` without a name after it. No message shows a
+    variable's value.
     """
 
     def one(match: re.Match[str]) -> str:
@@ -133,9 +135,9 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 def expand_all(
     value: Any, environ: Mapping[str, str], refuse: Callable[[Where, PydanticCustomError], None], where: Where = ()
 ) -> Any:
-    """A copy of nested tables and lists with every string expanded (keys stay as they are).
+    """A copy of nested tables and lists with every string expanded. Keys are not expanded.
 
-    A string that cannot be expanded stays as written, and `refuse` is told where it stands and why.
+    For a string that cannot be expanded, `refuse` is called with its position and the error; the string stays as it is.
     """
     if isinstance(value, dict):
         return {key: expand_all(item, environ, refuse, (*where, key)) for key, item in value.items()}

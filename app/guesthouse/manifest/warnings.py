@@ -1,6 +1,6 @@
-"""What a manifest may say and its author perhaps does not mean: nothing here keeps it from being served.
+"""Warnings: what a manifest may say, but its author perhaps does not mean. It is served all the same.
 
-`check` prints these, `serve` logs them. What a manifest must not say is in `tables` and `rules`.
+`check` prints warnings, `serve` logs them. What a manifest must not say is in `tables` and `rules`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from guesthouse.manifest.tables import Manifest
 from guesthouse.manifest.text import Where, key_path, shown
 from guesthouse.text import fault
 
-#: What stands for something in the key of a state, as `dapr.sidecar.state_key` fills it in.
+#: The placeholders in the key of a state. `dapr.sidecar.state_key` fills them in.
 STATE_PLACEHOLDERS = ("{id}", "{name}", "{sha256}")
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
 def warnings(manifest: Manifest) -> Iterator[str]:
-    """Each as people read it: what, where, what to do."""
+    """Each warning as text: what, where, what to do."""
     for where, what, remedy in _all(manifest):
         yield fault(what, key_path(where), remedy)
 
@@ -30,7 +30,7 @@ def _all(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
     yield from _patterns(manifest)
     yield from _matches(manifest)
     yield from _state_keys(manifest)
-    yield from _for_ever(manifest)
+    yield from _without_end(manifest)
 
 
 def _no_routes(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
@@ -40,10 +40,10 @@ def _no_routes(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
 
 
 def _patterns(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
-    """Other frameworks take `*` and `{id}` in a path for patterns."""
+    """`*` and `{id}` in a method: in other frameworks they are patterns."""
     for index, route in enumerate(manifest.invoke):
         if "*" in route.method or _PLACEHOLDER.search(route.method):
-            what = f"{shown(route.method)} is the very name of a method, not a pattern"
+            what = f"{shown(route.method)} is taken as the exact name of a method, not as a pattern"
             remedy = "write the whole name; what differs from call to call goes into the query or the body"
             yield ("invoke", index, "method"), what, remedy
 
@@ -66,8 +66,8 @@ def _state_keys(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
                 yield (kind, index, "state", "key"), what, f"the placeholders are {known}"
 
 
-def _for_ever(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
-    """A route whose event can fail and come again without end, for nobody gives it up."""
+def _without_end(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    """Routes whose events can fail and be sent again without end, for nothing gives them up."""
     what = "an event that its guest always fails on is sent again without end, and may keep others waiting"
     for index, binding in enumerate(manifest.binding):
         if binding.enabled and binding.on_error == "retry" and binding.attempts is None:

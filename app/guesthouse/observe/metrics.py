@@ -26,7 +26,7 @@ from guesthouse.inference import session
 from guesthouse.manifest import Manifest
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
-from guesthouse.plan.reload import Outcome
+from guesthouse.plan.reload import ReloadOutcome
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BYTES = tuple(65536.0 * 4**power for power in range(9))  # 64 KiB to 4 GiB
@@ -86,7 +86,7 @@ class _Series:
 
 
 class _Runs:
-    """What one model's runs came to: `inference.onnx.Observe`."""
+    """What one model's runs came to: `inference.model.Observe`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -111,9 +111,9 @@ class Metrics(Collector):
         self._runs: dict[str, _Runs] = {}
         self._guests_known: set[str] = set()
         self._loads = {True: 0, False: 0}  # guests, by whether they had to be compiled
-        self._reloads = dict.fromkeys(Outcome, 0)
+        self._reloads = dict.fromkeys(ReloadOutcome, 0)
         self._reloaded = time.time()
-        self._last = Outcome.DONE
+        self._last = ReloadOutcome.DONE
         plans.subscribe(self._begin)
 
     def _begin(self, plan: Plan, before: Plan | None) -> None:
@@ -129,12 +129,12 @@ class Metrics(Collector):
         for model in plan.models.models:
             model.observe = self._runs.setdefault(model.name, _Runs())
 
-    def reloaded(self, outcome: Outcome, _why: str = "") -> None:
+    def reloaded(self, outcome: ReloadOutcome, _why: str = "") -> None:
         """A reload has ended."""
         with self._lock:
             self._reloads[outcome] += 1
             self._last = outcome
-            if outcome is Outcome.DONE:
+            if outcome is ReloadOutcome.DONE:
                 self._reloaded = time.time()
 
     def registry(self) -> CollectorRegistry:
@@ -206,7 +206,7 @@ class Metrics(Collector):
         with self._lock:
             for outcome, count in self._reloads.items():
                 reloads.add_metric([outcome.value], count)
-            good, since = self._last is Outcome.DONE, self._reloaded
+            good, since = self._last is ReloadOutcome.DONE, self._reloaded
         yield reloads
         yield GaugeMetricFamily("guesthouse_reload_last_successful", "Whether the last was.", float(good))
         text = "When what is served was loaded, seconds since 1970."

@@ -1,1 +1,1 @@
-"""All that one manifest loads, how it is built, which one events begin with, and how another takes its place."""
+"""A plan is all that one manifest loads: how it is built, which plan an event begins with, how a reload switches."""

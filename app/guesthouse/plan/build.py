@@ -1,6 +1,6 @@
-"""Making a plan of a manifest: everything is opened, loaded and checked as a whole.
+"""Builds a plan from a manifest: opens every model, loads every guest, and checks all of it.
 
-Building opens no port and runs no guest code; it lists every fault of the manifest's guests and models, not the first.
+Building opens no port and runs no guest code. It finds all faults of guests and models, not only the first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from guesthouse.guests.process.pool import Pool
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
-from guesthouse.inference.onnx import ModelConfig
+from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
 from guesthouse.manifest import tables as written
@@ -29,7 +29,7 @@ from guesthouse_abi.services import Services
 
 
 def model_config(name: str, model: written.Model) -> ModelConfig:
-    """A model of the manifest as the inference room takes it."""
+    """What the manifest says about a model, as `inference/` takes it."""
     return ModelConfig(
         name=name,
         path=model.path,
@@ -45,21 +45,23 @@ def model_config(name: str, model: written.Model) -> ModelConfig:
     )
 
 
-def build(manifest: Manifest, host: Host, before: Plan | None = None) -> Plan:
-    """Open every model and load every guest. Raises `PlanFaults`; whatever it raises, nothing stays open.
+def build(manifest: Manifest, host: Host, previous: Plan | None = None) -> Plan:
+    """Open every model and load every guest. Raises `PlanFaults`. After any exception, nothing stays open.
 
-    What is unchanged since `before` was built is taken from there: models, compiled code, slots, worker processes.
+    What is unchanged since the plan `previous` is taken from it: models, compiled code, slots, worker processes.
     """
     with contextlib.ExitStack() as opened:
-        plan, faults = _build(manifest, host, before, opened)
+        plan, faults = _build(manifest, host, previous, opened)
         if faults:
             raise PlanFaults(faults)
-        opened.pop_all()  # the plan's, from now on
+        opened.pop_all()  # the plan closes them from now on
     return plan
 
 
-def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextlib.ExitStack) -> tuple[Plan, list[str]]:
-    """The plan, and what is wrong with it; all that must be closed when it is not used is in `opened`."""
+def _build(
+    manifest: Manifest, host: Host, previous: Plan | None, opened: contextlib.ExitStack
+) -> tuple[Plan, list[str]]:
+    """The plan, and its faults. `opened` gets all that must be closed where the plan is not used."""
     faults: list[str] = []
     tokens: tuple[str, ...] = ()
     try:
@@ -71,7 +73,7 @@ def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextl
     unpinned = {where for where, _ in missing}
     configs = [model_config(n, m) for n, m in manifest.models.items() if ("models", n) not in unpinned]
     try:
-        models = Registry.open(configs, before.models if before is not None else None)
+        models = Registry.open(configs, previous.models if previous is not None else None)
     except ModelFaults as error:
         faults += error.faults
         models = Registry.open([])
@@ -88,14 +90,14 @@ def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextl
     except SignatureFaults as error:
         faults += error.faults
         keys = ()
-    known = {guest.code.artefact: guest.code for guest in before.guests.values()} if before is not None else {}
-    shelf = Shelf(guest.granted for guest in before.guests.values()) if before is not None else Shelf()
+    known = {guest.code.artefact: guest.code for guest in previous.guests.values()} if previous is not None else {}
+    shelf = Shelf(guest.granted for guest in previous.guests.values()) if previous is not None else Shelf()
     loaded: list[_Loaded] = []
     for name, guest in manifest.guests.items():
         if not guest.enabled or ("guests", name) in unpinned or (manifest.signatures is not None and not keys):
             continue
         config = guest_config(name, guest, manifest.isolation_of(guest), keys)
-        services = Services(models, _log(config, before, KEPT if manifest.page.apps else 0))
+        services = Services(models, _log(config, previous, KEPT if manifest.page.apps else 0))
         granted = Granted()
         try:
             granted = _granted(config, shelf)
@@ -105,33 +107,33 @@ def _build(manifest: Manifest, host: Host, before: Plan | None, opened: contextl
             loaded.append(_Loaded(config, load_code(config, host.engine, host.cache, known), services, granted))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
-    slots = _slots(before)
+    slots = _slots(previous)
     guests: dict[str, Guest] = {}
     for one in loaded:
         name = one.config.name
         if one.config.isolation == "process" and faults:
-            continue  # no process is started for a plan that is not used
+            continue  # a plan with faults is not used, so no process is started for it
         try:
-            runner = _runner(one, host, models, before)
+            runner = _runner(one, host, models, previous)
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
             continue
         opened.callback(runner.close)
         guests[name] = Guest(one.config, one.code, runner, one.services, slots.get(name), one.granted)
     if not faults:
-        known_runners = {guest.runner for guest in before.guests.values()} if before is not None else set()
+        known_runners = {guest.runner for guest in previous.guests.values()} if previous is not None else set()
         pools = {n: g.runner for n, g in guests.items() if isinstance(g.runner, Pool) and g.runner not in known_runners}
         whys = host.stock.try_out({name: pool.setup for name, pool in pools.items()})
         whys.update((name, why) for name, pool in pools.items() if name not in whys and (why := pool.wait()))
         faults += [f"guest {name!r}: its worker process does not start: {why}" for name, why in whys.items()]
     slots.update({name: guest.slots for name, guest in guests.items()})
-    perhaps = tuple(warnings(manifest))
-    return Plan(manifest, models, guests, Routes(manifest), host, slots, perhaps, tokens), faults
+    may_not_mean = tuple(warnings(manifest))
+    return Plan(manifest, models, guests, Routes(manifest), host, slots, may_not_mean, tokens), faults
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """All of a guest but how it runs."""
+    """All of a guest except its runner."""
 
     config: GuestConfig
     code: Code
@@ -139,9 +141,9 @@ class _Loaded:
     granted: Granted
 
 
-def _runner(one: _Loaded, host: Host, models: Registry, before: Plan | None) -> Runner:
-    """How a guest runs; as before, where nothing has changed of what its runner knows. Raises `GuestFaults`."""
-    old = before.guests.get(one.config.name) if before is not None else None
+def _runner(one: _Loaded, host: Host, models: Registry, previous: Plan | None) -> Runner:
+    """A guest's runner: the previous plan's, where nothing that a runner knows has changed. Raises `GuestFaults`."""
+    old = previous.guests.get(one.config.name) if previous is not None else None
     if old is not None and old.state == state_of(one.config, one.code, one.granted) and _same_models(old, models):
         return old.runner.retain()
     replaced = old.runner.replaced if old is not None else None
@@ -157,13 +159,13 @@ def _runner(one: _Loaded, host: Host, models: Registry, before: Plan | None) -> 
 
 
 def _same_models(old: Guest, models: Registry) -> bool:
-    """Whether the models that a guest may use are those that it has used."""
+    """Whether all models that the guest may use are the same as in the previous plan."""
     past = old.services.inference
     return all(models.named(name) is past.named(name) for name in old.config.grants.models)
 
 
 def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
-    """What has no digest in the manifest, by table and name: nothing of it is looked at but its digest."""
+    """Guests and models that have no digest in the manifest, as ((table, name), fault). They are not loaded."""
     files = [("guests", n, guest.module, guest.sha256) for n, guest in manifest.guests.items() if guest.enabled]
     files += [("models", n, model.path, model.sha256) for n, model in manifest.models.items()]
     for table, name, path, pin in files:
@@ -186,13 +188,13 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _granted(config: GuestConfig, shelf: Shelf) -> Granted:
-    """The files of a guest, for where it runs. Raises `FileFaults`."""
+    """The files of a guest; sealed for workers where it runs in processes. Raises `FileFaults`."""
     seal = config.isolation == "process"
     return shelf.granted(config.files, config.limits.files, seal=seal, beside=config.grants)
 
 
 def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[bytes, ...] = ()) -> GuestConfig:
-    """A guest of the manifest as the guests' room takes it; with `keys` its module must be signed by one of them."""
+    """What the manifest says about a guest, as `guests/` takes it. With `keys`, one must have signed its module."""
     return GuestConfig(
         name=name,
         module=guest.module,
@@ -213,16 +215,16 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
     )
 
 
-def _slots(before: Plan | None) -> dict[str, Slots]:
-    """The slots that guests before are still in, or were until now."""
-    if before is None:
+def _slots(previous: Plan | None) -> dict[str, Slots]:
+    """The slots of the previous plan's guests, and of earlier guests that are still at work."""
+    if previous is None:
         return {}
-    return {n: slots for n, slots in before.slots.items() if n in before.guests or slots.busy or slots.queued}
+    return {n: slots for n, slots in previous.slots.items() if n in previous.guests or slots.busy or slots.queued}
 
 
-def _log(config: GuestConfig, before: Plan | None, keep: int) -> GuestLog:
-    """A guest's log: the same as before, so that what it may log does not begin anew."""
-    guest = before.guests.get(config.name) if before is not None else None
+def _log(config: GuestConfig, previous: Plan | None, keep: int) -> GuestLog:
+    """A guest's log. It is kept where its limit has not changed: a reload must not renew what it may log."""
+    guest = previous.guests.get(config.name) if previous is not None else None
     if guest is not None and isinstance(guest.services.log, GuestLog) and guest.limits.log == config.limits.log:
         return guest.services.log
     return GuestLog(config.name, config.limits.log, keep)

@@ -1,6 +1,6 @@
-"""All that one manifest loads: guests, models, routes, on what lives as long as the process. Immutable.
+"""A plan: all that one manifest loads. Guests, models and routes. It is never changed.
 
-How it is built is `build`'s matter; which plan events are answered with, and when one ends, `current`'s.
+How a plan is built is in `build`; which plan an event begins with, and when a plan ends, is in `current`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _logger = structlog.get_logger("guesthouse")
 
 
 class PlanFaults(Exception):
-    """A manifest that cannot be served; `faults` has every reason."""
+    """A manifest cannot be served. `faults` has every reason."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -33,7 +33,7 @@ class PlanFaults(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What plans are built on, and what lives as long as the process: the engine, its compiled code, its workers."""
+    """What all plans of a process share: the engine, the code cache, and the stock of worker processes."""
 
     engine: Engine
     cache: CodeCache
@@ -44,8 +44,8 @@ class Host:
 class Plan:
     """What events are answered with.
 
-    `slots` are those of its guests, and of guests of plans before it that may still be at work: a guest that is
-    changed, or taken out and put back, goes on with the same.
+    `slots` has the slots of the plan's guests, and of guests of earlier plans that may still be at work. So a guest
+    that is changed, or taken out of the manifest and put back, keeps its slots.
     """
 
     manifest: Manifest
@@ -54,24 +54,26 @@ class Plan:
     routes: Routes
     host: Host
     slots: Mapping[str, Slots]
-    warnings: tuple[str, ...] = ()  # what its author perhaps does not mean; it is served all the same
-    tokens: tuple[str, ...] = field(default=(), repr=False)  # of which a sidecar has to send one; none: no check
+    warnings: tuple[str, ...] = ()  # what the manifest's author may not mean, though it can be served
+    tokens: tuple[str, ...] = field(
+        default=(), repr=False
+    )  # a sidecar must send one of these; empty: no token is checked
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""
         return self.routes.find(event)
 
-    def log_notes(self, before: Plan | None = None) -> None:
-        """Log what is perhaps not meant, and what an operator should know of models that the plan `before` had not."""
+    def log_notes(self, previous: Plan | None = None) -> None:
+        """Log the manifest's warnings, and the notes of each model that the plan `previous` did not have."""
         for warning in self.warnings:
             _logger.warning("perhaps not meant", warning=warning)
         for model in self.models.models:
-            if before is None or before.models.named(model.name) is not model:
+            if previous is None or previous.models.named(model.name) is not model:
                 for text in model.notes:
                     _logger.warning("a note on a model", model=model.name, note=text)
 
     def close(self) -> None:
-        """Let go of the runners and models that no other plan holds. Closing twice is no error."""
+        """Let go of all runners and models: those that no other plan holds end. May be called twice."""
         if self.models.closed:
             return
         for guest in self.guests.values():

@@ -1,8 +1,8 @@
-"""Reload: a changed manifest, module, model or granted file taken in without a stop.
+"""Reload: serve a changed manifest, module, model or granted file without a restart.
 
-A new plan is built and checked beside the running one (in a thread of its own, on what is unchanged of the old one),
-then switched to at once. What is wrong with it is logged, and the old one goes on. What lives as long as the process
-(ports, engine, sizes) is not touched here: a reload says which keys of the manifest need a restart.
+A new plan is built beside the current one, in a thread of its own; what is unchanged is not loaded again. If the new
+plan has no faults, new events begin with it at once. If it has faults, they are logged and the current plan stays. What
+lives as long as the process (ports, engine, sizes) is not changed here: a reload logs which keys need a restart.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from guesthouse.manifest import Manifest, ManifestError
 from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan, PlanFaults
-from guesthouse.plan.sizing import Size, size_of
+from guesthouse.plan.sizing import Capacity, capacity_for
 from guesthouse.system.stamps import Stamp, stamps
 
-LOOK = 1.0  # seconds between looks at the files
+INTERVAL = 1.0  # seconds between two looks at the files
 FIXED = ("app", "engine", "process", "outputs", "server", "page", "component", "metrics", "traces")
-"""The tables of the manifest that hold as long as the process lives, but for the server's tokens."""
+"""The tables of the manifest that a reload does not change, except for the server's tokens."""
 _TOKENS = ("token", "token_file")
-_PATIENCE = 5.0  # seconds, at the end of the process, for a reload under way
+_CLOSE_WAIT = 5.0  # seconds that `close` waits for a reload that is under way
 
 _ENDING = "the application is shutting down"
 
 _log = structlog.get_logger("guesthouse")
 
 
-class Outcome(enum.Enum):
+class ReloadOutcome(enum.Enum):
     """How a reload ended."""
 
     DONE = "done"
@@ -47,71 +47,76 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where manifests come from: a file, how it is read, and the size that the process was started for."""
+    """Where manifests come from: a file and how it is read. `capacity` is what the process was started for."""
 
     path: Path
     read: Callable[[], Manifest]
-    room: Size
+    capacity: Capacity
 
 
 @dataclass(slots=True)
-class Hears:
-    """Who is told: of plans that were switched to (new, old), and of how a reload ended, with why it was refused. They
-    must not raise."""
+class ReloadListeners:
+    """What a reload calls. None of these may raise.
+
+    `switched` is called with the new and the old plan after a switch; each of `ended` with the outcome of a reload, and
+    why it was refused.
+    """
 
     switched: Callable[[Plan, Plan], None] = lambda _new, _old: None
-    ended: list[Callable[[Outcome, str], None]] = field(default_factory=list)
+    ended: list[Callable[[ReloadOutcome, str], None]] = field(default_factory=list)
 
 
 class Last(NamedTuple):
-    """How a reload ended, when (time of day, seconds since 1970), and why it was refused."""
+    """The last reload: how it ended, at what time (seconds since 1970), and why it was refused."""
 
-    outcome: Outcome
+    outcome: ReloadOutcome
     at: float
     why: str
 
 
 class Reloads:
-    """Remembers the last reload, for who asks later."""
+    """Remembers the last reload, for `status` of the page."""
 
     def __init__(self) -> None:
         self.last: Last | None = None
 
-    def ended(self, outcome: Outcome, why: str) -> None:
-        """See `Hears.ended`."""
+    def ended(self, outcome: ReloadOutcome, why: str) -> None:
+        """See `ReloadListeners.ended`."""
         self.last = Last(outcome, time.time(), why)
 
 
 @dataclass(slots=True)
 class Reloader:
-    """Reloads in a thread of its own when it is asked to; with `watch` also when a file changes.
+    """Reloads, in a thread of its own, when `request` is called; with `watch` also when a file has changed.
 
-    Requests that come while it reloads are one more reload afterwards. `wanted` may be set before it starts: who asks
-    early is heard then.
+    All requests that come during a reload lead to one more reload. `wanted` may be set before `start`: a reload that
+    was requested so early happens then.
     """
 
     plans: Plans
     source: Source
-    hears: Hears = field(default_factory=Hears)
+    listeners: ReloadListeners = field(default_factory=ReloadListeners)
     watch: bool = False
     wanted: threading.Event = field(default_factory=threading.Event)
-    look: float = LOOK
+    interval: float = INTERVAL
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
     _seen: Mapping[Path, Stamp] = field(default_factory=dict)
     _thread: threading.Thread | None = None
 
     def seen(self, read: Mapping[Path, Stamp]) -> None:
-        """What the running plan was built from (its manifest, and `files_of` that), as it was before it was read."""
+        """Set the files that the current plan was built from (the manifest, and `files_of` it), with their states
+        before
+        they were read."""
         self._seen = {**_beside_models(self.plans.now), **read}
 
     def start(self) -> None:
-        """From now on. Call `stop` and `close` at the end."""
+        """Start the thread. Call `stop` and `close` at the end."""
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
         self._thread.start()
 
     def request(self) -> None:
-        """Reload soon; while the process ends, say that it does not."""
+        """Ask for a reload. While the process ends, log instead that there will be none."""
         with self._lock:
             if not self._stopped:
                 self.wanted.set()
@@ -119,7 +124,7 @@ class Reloader:
         _not_reloaded(_ENDING)
 
     def stop(self) -> None:
-        """Switch no more. Does not wait for a reload under way, which comes to nothing."""
+        """Allow no further switch. A reload that is under way is not waited for, and will not switch."""
         with self._lock:
             if self._stopped:
                 return
@@ -129,35 +134,35 @@ class Reloader:
             _not_reloaded(_ENDING)
 
     def close(self) -> None:
-        """Stop, and wait a little for a reload under way."""
+        """Stop, and wait a little for a reload that is under way."""
         self.stop()
         if self._thread is not None:
-            self._thread.join(_PATIENCE)
+            self._thread.join(_CLOSE_WAIT)
 
     def _run(self) -> None:
         looked: Mapping[Path, Stamp] = self._seen
         while not self._stopped:
-            if not self.wanted.wait(self.look if self.watch else None):
-                # Twice the same: a file that is being written is not read half.
-                before, looked = looked, stamps(self._seen)
-                if looked == self._seen or looked != before:
+            if not self.wanted.wait(self.interval if self.watch else None):
+                # Reload when two looks in a row see the same change: a file that is being written is not read half.
+                last, looked = looked, stamps(self._seen)
+                if looked == self._seen or looked != last:
                     continue
             self.wanted.clear()
             if not self._stopped:
                 self.reload()
 
-    def reload(self) -> Outcome:
-        """Do it now, in this thread; not in two at once."""
-        began, before = time.monotonic(), self.plans.now
-        outcome, why = Outcome.REFUSED, ""
-        seen = dict(stamps({*self._seen, self.source.path}))  # all of before, until it is known what is read now
+    def reload(self) -> ReloadOutcome:
+        """Reload now, in the calling thread. Must not be called in two threads at once."""
+        began, previous = time.monotonic(), self.plans.now
+        outcome, why = ReloadOutcome.REFUSED, ""
+        seen = dict(stamps({*self._seen, self.source.path}))  # until the new manifest says which files count
         try:
             written = self.source.read()
             seen |= stamps(files_of(written))
-            manifest = _in_force(before.manifest, written)
+            manifest = _in_force(previous.manifest, written)
             if faults := self._too_large(manifest):
                 raise PlanFaults(faults)
-            plan = build(manifest, before.host, before)
+            plan = build(manifest, previous.host, previous)
             with contextlib.ExitStack() as unused, self._lock:
                 unused.callback(plan.close)
                 if self._stopped:
@@ -167,56 +172,56 @@ class Reloader:
         except (ManifestError, PlanFaults) as error:
             why = "; ".join(error.faults)
             _not_reloaded(why)
-        except Exception as error:  # a full disk, or a fault of ours: what runs goes on
+        except Exception as error:  # a full disk, or an error of ours: the current plan stays
             why = f"{type(error).__name__}: {error}"
             _not_reloaded(why, error)
         else:
-            outcome = Outcome.DONE
-            self._say(plan, before, list(changes(before.manifest, written)), time.monotonic() - began)
-            self.hears.switched(plan, before)
+            outcome = ReloadOutcome.DONE
+            self._log_reloaded(plan, previous, list(changes(previous.manifest, written)), time.monotonic() - began)
+            self.listeners.switched(plan, previous)
             used = {self.source.path, *files_of(written)}
             seen = {**{path: stamp for path, stamp in seen.items() if path in used}, **_beside_models(plan)}
         self._seen = seen
-        for hears in self.hears.ended:
-            hears(outcome, why)
+        for ended in self.listeners.ended:
+            ended(outcome, why)
         return outcome
 
     def _too_large(self, manifest: Manifest) -> list[str]:
-        """What the process, as it was started, has no room for."""
-        need, room, pooling = size_of(manifest), self.source.room, self.plans.now.host.engine.pooling
+        """What the manifest needs beyond the capacity that the process was started with."""
+        need, had, pooling = capacity_for(manifest), self.source.capacity, self.plans.now.host.engine.pooling
         wanted = [
-            (pooling, "events at once (the sum of limits.concurrency)", need.instances, room.instances),
-            (pooling, "bytes of memory (the largest limits.memory)", need.memory, room.memory),
-            (True, "events inside (the sum of limits.concurrency and limits.queue)", need.places, room.places),
+            (pooling, "events at once (the sum of limits.concurrency)", need.instances, had.instances),
+            (pooling, "bytes of memory (the largest limits.memory)", need.memory, had.memory),
+            (True, "events inside (the sum of limits.concurrency and limits.queue)", need.places, had.places),
         ]
         return [
-            f"its guests need {needed} {what}, this process was started for {had}: it needs a restart"
-            for bounded, what, needed, had in wanted
-            if bounded and needed > had
+            f"its guests need {needed} {what}, this process was started for {most}: it needs a restart"
+            for bounded, what, needed, most in wanted
+            if bounded and needed > most
         ]
 
-    def _say(self, plan: Plan, before: Plan, restart: Sequence[str], seconds: float) -> None:
+    def _log_reloaded(self, plan: Plan, previous: Plan, restart: Sequence[str], seconds: float) -> None:
         _log.info(
             "reloaded",
             guests=len(plan.guests),
             models=len(plan.models.models),
-            loaded=[f"guest {name}" for name in _changed(plan, before)]
-            + [f"model {one.name}" for one in plan.models.models if one is not before.models.named(one.name)],
-            gone=[f"guest {name}" for name in before.guests if name not in plan.guests]
-            + [f"model {one.name}" for one in before.models.models if plan.models.named(one.name) is None],
+            loaded=[f"guest {name}" for name in _changed(plan, previous)]
+            + [f"model {one.name}" for one in plan.models.models if one is not previous.models.named(one.name)],
+            gone=[f"guest {name}" for name in previous.guests if name not in plan.guests]
+            + [f"model {one.name}" for one in previous.models.models if plan.models.named(one.name) is None],
             seconds=round(seconds, 2),
         )
-        plan.log_notes(before)
+        plan.log_notes(previous)
         if restart:
             _log.warning("what has changed here needs a restart", keys=restart)
 
 
-def _not_reloaded(why: str, fault: Exception | None = None) -> None:
-    _log.error("not reloaded", error=why, exc_info=fault)
+def _not_reloaded(why: str, error: Exception | None = None) -> None:
+    _log.error("not reloaded", error=why, exc_info=error)
 
 
 def _in_force(running: Manifest, written: Manifest) -> Manifest:
-    """What of a manifest as it is written now can hold in a process that was started with another one."""
+    """The part of a newly written manifest that a running process can take over; the rest is from `running`."""
     fixed = {name: getattr(running, name) for name in FIXED}
     if not _would_open(running, written):
         fixed["server"] = _with_tokens_of(written, running)
@@ -224,7 +229,7 @@ def _in_force(running: Manifest, written: Manifest) -> Manifest:
 
 
 def _would_open(running: Manifest, written: Manifest) -> bool:
-    """Whether no token would be asked for any more: a slip of the pen must not do that while the port is open."""
+    """Whether the new manifest would switch the check of tokens off, which no reload may do: it may be a mistake."""
     now, then = (any(getattr(one.server, key) for key in _TOKENS) for one in (running, written))
     return now and not then
 
@@ -235,13 +240,13 @@ def _with_tokens_of(manifest: Manifest, other: Manifest) -> BaseModel:
 
 
 def changes(running: Manifest, written: Manifest) -> Iterator[str]:
-    """The keys that differ and need a restart, as they are written in the manifest. Never their values."""
+    """The keys that have changed and need a restart, as the manifest writes them. Their values are not shown."""
     compared = {name: getattr(written, name) for name in FIXED}
     if not _would_open(running, written):
         compared["server"] = _with_tokens_of(running, written)
     for name in FIXED:
         yield from _differing(name, getattr(running, name), compared[name])
-    # Operations are asked for when a sidecar starts.
+    # A sidecar asks for a component's operations only when it starts.
     if running.component == written.component and set(running.operations) != set(written.operations):
         yield "component.guests"
 
@@ -256,15 +261,15 @@ def _differing(where: str, one: object, other: object) -> Iterator[str]:
         yield where
 
 
-def _changed(plan: Plan, before: Plan) -> Iterator[str]:
+def _changed(plan: Plan, previous: Plan) -> Iterator[str]:
     for name, guest in plan.guests.items():
-        old = before.guests.get(name)
+        old = previous.guests.get(name)
         if old is None or old.state != guest.state:
             yield name
 
 
 def files_of(manifest: Manifest) -> Iterator[Path]:
-    """The files that a manifest names and a plan is made from; of a folder that is granted, all that is in it."""
+    """The files that a manifest names and a plan is built from. Of a granted folder, all files in it."""
     for guest in manifest.guests.values():
         if guest.enabled:
             yield guest.module
@@ -282,7 +287,7 @@ def files_of(manifest: Manifest) -> Iterator[Path]:
 
 
 def _beside_models(plan: Plan) -> Mapping[Path, Stamp]:
-    """The data files that a plan's models name, as they were when they were read."""
+    """The data files that a plan's models name, with their states when they were read."""
     return {
         model.path.parent / name: state
         for model in plan.models.models

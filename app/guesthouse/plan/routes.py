@@ -1,4 +1,4 @@
-"""Which route of the manifest an event is for: by what the event carries. What a route leads to is `plan`'s matter."""
+"""Finds the route of an event: which guest answers it, and where its reply goes. The guests are in `plan`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from guesthouse.manifest import tables as written
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which guest answers, and where its reply goes besides the caller."""
+    """Which guest answers, and where its reply goes besides to the caller."""
 
     guest: str
     to: tuple[str, ...] = ()
     state: tuple[str, str] | None = None  # (store, key)
-    drop: bool = False  # a guest's own failure is not worth sending the event again
-    attempts: int = 0  # an event that failed so often is given up; 0: never
-    dead_letter: str = ""  # the output binding that it goes to then
+    drop: bool = False  # on_error = "drop": an event that its guest fails on is not sent again
+    attempts: int = 0  # an event that has failed so often is given up; 0: never
+    dead_letter: str = ""  # the output binding that gets an event that is given up; "": none
     enabled: bool = True
 
 
 class Routes:
-    """The manifest's routes, by what an event carries."""
+    """The manifest's routes, found by an event's trigger, name, verb and path."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._off = frozenset(name for name, guest in manifest.guests.items() if not guest.enabled)
@@ -35,7 +35,7 @@ class Routes:
             if isinstance(table, written.Invoke):
                 self._methods.setdefault(entry.name, []).append((table.verbs, route))
             elif isinstance(table, written.Topic):
-                # A topic's events that no rule of the manifest's names by path go to the table without a match.
+                # A path names a table with a `match`. The table without one takes the topic's other events.
                 path = table.route.path if table.route is not None and table.route.match else None
                 self._topics.setdefault(entry.name, {})[path] = route
             else:
@@ -76,12 +76,12 @@ class Routes:
 
 
 def _answers(verbs: tuple[str, ...], verb: str) -> bool:
-    """Whether a table with these verbs is for a call with that one, which is empty where there was none."""
+    """Whether a table with `verbs` answers a call with `verb`, which is empty where the call had none."""
     return (not verb or verb in verbs) if verbs else verb not in written.ASKING_VERBS
 
 
 def _route(entry: written.RouteEntry) -> Route:
-    """What a table of the manifest says of a route; of what it cannot say, nothing."""
+    """The route of a table of the manifest. What the table cannot say keeps its default."""
     table, route = entry.table, Route(entry.guest, enabled=entry.enabled)
     if isinstance(table, (written.Binding, written.Topic)):
         state = (table.state.store, table.state.key) if table.state is not None else None

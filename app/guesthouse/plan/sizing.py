@@ -1,4 +1,4 @@
-"""How much of a process a manifest needs: what the engine's pool and the server's threads are made for."""
+"""How large a process a manifest needs: the engine's pool of instances and the server's threads are made for this."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from guesthouse.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """What guests need together: instances at once, the largest memory in bytes, events inside with those that wait."""
+class Capacity:
+    """What all guests need together, or what a process has.
+
+    `instances` is how many instances may live at once, `memory` the bytes of the largest guest memory, `places` how
+    many events may be inside the server, at work or waiting in a queue.
+    """
 
     instances: int
     memory: int
     places: int
 
 
-def size_of(manifest: Manifest) -> Size:
-    """What a manifest's guests need, also those that are switched off: they may be switched on."""
+def capacity_for(manifest: Manifest) -> Capacity:
+    """What a manifest's guests need. Guests that are switched off count: a reload may switch them on."""
     limits = [guest.limits for guest in manifest.guests.values()]
     instances = sum(one.concurrency for one in limits)
-    return Size(instances, max((one.memory for one in limits), default=0), instances + sum(one.queue for one in limits))
+    return Capacity(
+        instances, max((one.memory for one in limits), default=0), instances + sum(one.queue for one in limits)
+    )

@@ -1,6 +1,6 @@
-"""The tokens that a manifest accepts from its sidecar: those that it names, and those in the file that it names.
+"""The tokens that a sidecar may send: those in the manifest, and those in the file that the manifest names.
 
-What compares them with an event's is `dapr/tokens.py`.
+Comparing them with the token of an event is in `dapr/tokens.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ LARGEST = 1 << 16  # bytes of the file
 
 
 class TokenFault(Exception):
-    """The file of tokens cannot be used; the text says what is wrong and what to do, and nothing of what is in it."""
+    """The file of tokens cannot be used. The text says why and what to do, and shows nothing of the file's content."""
 
 
 def tokens_of(server: Server) -> tuple[str, ...]:
-    """All tokens that are accepted, none for no check. They do not appear in the log from now on.
+    """All tokens that are accepted; empty where no token is checked. From now on the log does not show them.
 
-    Raises `TokenFault`. A file without a token is one: it would otherwise switch the check off.
+    Raises `TokenFault`, also for a file without a token, which would otherwise switch the check off.
     """
     tokens = [token.get_secret_value() for token in server.token]
     if server.token_file is not None:

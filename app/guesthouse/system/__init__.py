@@ -1,1 +1,1 @@
-"""The machine and the process: files' states, child processes, threads, freed memory. Knows nothing of the others."""
+"""The machine and the process: states of files, child processes, threads, freed memory. Imports no other room."""

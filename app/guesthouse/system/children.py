@@ -1,7 +1,8 @@
-"""Child processes that run this package, under this interpreter or another, with nothing of the parent's around them.
+"""Child processes that run a module of Guesthouse, under this Python interpreter or under another one.
 
-The packages are this installation's own, whatever the interpreter has; what they import must be installed there. Its
-folder is not put on the path, for what lies beside it was made for this interpreter.
+A child is isolated (`python -I`) and runs the packages `guesthouse` and `guesthouse_abi` of this installation. What
+they import must be installed for the child's interpreter. The folder of the packages is not put on `sys.path`: the
+packages beside them were built for this interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def command(interpreter: str, module: str, *arguments: str) -> list[str]:
-    """The command that calls `main(arguments)` of a module of this package, isolated (`python -I`)."""
+    """The command line that calls `main(arguments)` of a module of `guesthouse` in an isolated child."""
     packages = [
         (package.__name__, str(Path(package.__path__[0]).resolve())) for package in (guesthouse, guesthouse_abi)
     ]

@@ -1,6 +1,6 @@
-"""The C library's allocator, which keeps what threads have freed: glibc's, and nothing where it is another's.
+"""Settings of glibc's allocator, which decide how much freed memory it keeps. Another C library is left as it is.
 
-Each setting is left alone where the environment has it (mallopt(3)), and none is lowered later by glibc itself.
+A setting that the environment has (mallopt(3)) is left alone. glibc does not change these settings later.
 """
 
 from __future__ import annotations
@@ -8,35 +8,37 @@ from __future__ import annotations
 import ctypes
 import os
 
-# By malloc.h's numbers.
+# The numbers of mallopt's parameters in malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_KEPT, _LARGE = 32 << 20, 4 << 20  # bytes; from 4 MiB on numpy asks for huge pages, and a fault costs little
+_KEPT = 32 << 20  # bytes of freed memory that are kept
+_LARGE = 4 << 20  # bytes from which on a block is given back at once: numpy asks for huge pages then, which come fast
 
 _libc = ctypes.CDLL(None)
 
 
 def one_arena() -> None:
-    """Have all threads share one arena. Before there are threads.
+    """Let all threads allocate from one heap (glibc: arena). To be called before there are threads.
 
-    By itself glibc has up to eight for each core, and each keeps the most that its threads ever had at once: pictures
-    and tensors make that tens of MiB, which come over hours. Python runs one thread at a time, so they hardly meet.
+    By default glibc makes up to eight arenas for each core, and each keeps as much memory as its threads ever had at
+    once. With pictures and tensors, that grows to tens of MiB over hours. Python runs one thread at a time, so threads
+    seldom wait for the one arena.
     """
     _set(_ARENA_MAX, 1, "MALLOC_ARENA_MAX")
 
 
 def keep_pages() -> None:
-    """Keep the pages of pictures and tensors for the next ones, up to 32 MiB of them; those of 4 MiB and more not.
+    """Keep up to 32 MiB of freed memory for the next pictures and tensors, but no block of 4 MiB or more.
 
-    glibc itself keeps what is as large as the largest that was freed before, a model's file for instance. Where that is
-    little, every photo is put into pages that are new, and each of them costs a fault; where it is much, large pictures
-    of many sizes lie scattered, with hundreds of MiB between them.
+    By default glibc decides by the largest block that was freed before, for instance that of a model's file. Where that
+    was small, every photo gets new pages from the system, and each of them costs a page fault. Where it was large,
+    pictures of many sizes lie scattered over the heap, with hundreds of MiB of free memory between them.
     """
     _set(_MMAP_THRESHOLD, _LARGE, "MALLOC_MMAP_THRESHOLD_")
     _set(_TRIM_THRESHOLD, _KEPT, "MALLOC_TRIM_THRESHOLD_")
 
 
 def give_back() -> None:
-    """Return to the system what is free."""
+    """Return freed memory to the system."""
     trim = getattr(_libc, "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""Whether files have changed, by what the system says of them or by their digest."""
+"""Whether files have changed: by their state (size, times, inode), or by their digest."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 Stamp = tuple[int, ...]
-"""What tells one state of a file from another: device, inode, size, times of change. Empty where there is no file."""
+"""The state of a file: device, inode, size, times of change. Empty where there is no file."""
 
 
 def stamp(path: Path) -> Stamp:
-    """The state of the file at `path`. Links are followed: one that leads elsewhere now is a change."""
+    """The state of the file at `path`. Links are followed: a link to another file is a changed state."""
     try:
         found = path.stat()
     except OSError:

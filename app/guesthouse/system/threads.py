@@ -1,4 +1,4 @@
-"""Threads that the process needs until its end. What they do is their owners' matter."""
+"""Threads that must go on until they are told to end, whatever exception they meet."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 import threading
 from collections.abc import Callable
 
-_FIRST, _LONGEST = 0.1, 5.0  # seconds of a pause after a fault
+_FIRST, _LONGEST = 0.1, 5.0  # seconds of the first and of the longest pause after an exception
 
 _log = logging.getLogger("guesthouse")  # the standard library's: worker processes have no other
 
 
-def lasting(name: str, step: Callable[[], bool], ended: threading.Event | None = None) -> threading.Thread:
-    """A started thread that calls `step` again and again until it returns False.
+def lasting_thread(name: str, step: Callable[[], bool], ended: threading.Event | None = None) -> threading.Thread:
+    """Start a thread that calls `step` again and again until `step` returns False.
 
-    An exception does not end it: it is logged, and after a pause, which grows with each in a row, `step` is called
-    again. `ended` cuts such a pause short, after which the thread is over.
+    An exception does not end the thread. It is logged, and `step` is called again after a pause, which grows with each
+    exception in a row. When `ended` is set during a pause, the thread ends.
     """
     stop = ended or threading.Event()
 
@@ -27,7 +27,7 @@ def lasting(name: str, step: Callable[[], bool], ended: threading.Event | None =
                     return
                 pause = _FIRST
             except Exception:  # noqa: PERF203 (a step is long)
-                _log.exception("the thread %s goes on in %g s, after a fault of ours", name, pause)
+                _log.exception("the thread %s goes on in %g s, after an error of ours", name, pause)
                 if stop.wait(pause):
                     return
                 pause = min(_LONGEST, pause * 2)

@@ -32,7 +32,7 @@ REFUSALS: dict[str, type[Exception]] = {
         errors.Denied,
         errors.DeadlineExceeded,
         errors.Cancelled,
-        errors.HostFault,
+        errors.HostFunctionError,
     )
 }
 

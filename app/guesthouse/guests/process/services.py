@@ -71,7 +71,7 @@ class Requests:
             kind = next((k.__name__ for k in type(error).__mro__ if k.__name__ in REFUSALS), "")
             if not kind:
                 _log.exception("a worker's question could not be answered", guest=self._guest.name)
-            self._refuse(kind or "HostFault", str(error) if kind else "a host function failed")
+            self._refuse(kind or "HostFunctionError", str(error) if kind else "a host function failed")
 
     def _refuse(self, kind: str, why: str) -> None:
         self._channel.send(Kind.REFUSAL, {"error": kind, "text": why})

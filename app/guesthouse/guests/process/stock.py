@@ -16,7 +16,7 @@ import structlog
 from guesthouse.event import Failure, Reason
 from guesthouse.guests.process.remote import START, Setup, Spec, Worker, WorkerFault
 from guesthouse.guests.sandbox import TEXT
-from guesthouse.system.threads import lasting
+from guesthouse.system.threads import lasting_thread
 from guesthouse_abi.deadline import Deadline
 
 _LONGEST_PAUSE = 5.0  # seconds between two tries to start a worker
@@ -65,8 +65,8 @@ class Stock:
                 # One thread starts all, and is there to the end: a worker is killed when the thread that started it is
                 # gone (prctl(2)).
                 self._threads = [
-                    lasting("workers-start", self._keep_up, self._ended),
-                    lasting("workers-sweep", self._sweep, self._ended),
+                    lasting_thread("workers-start", self._keep_up, self._ended),
+                    lasting_thread("workers-sweep", self._sweep, self._ended),
                 ]
 
     def wait(self) -> str:

@@ -1,9 +1,10 @@
-"""What a module declares of its memories, tables and start, read from the binary itself and changed in it: an engine
-does not tell of what is not exported, and may refuse the whole module, with less to say, for what is too large, or not
-bound it.
+"""A module's sections for tables, memories, exports and start, read and rewritten in the Wasm binary itself.
 
-Only the sections for these (ids 4, 5, 7 and 8 of the core specification's binary format) are looked at; the module is
-known to be valid.
+The binary is read here for three reasons. An engine does not tell of memories and tables that are not exported. It may
+refuse a module whose memory or table is too large with a text that says less. And wasmer cannot bound them.
+
+Only these sections are looked at (ids 4, 5, 7 and 8 of the core specification's binary format). The module must be
+valid.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ _TABLE_SECTION = 4
 _MEMORY_SECTION = 5
 _EXPORT_SECTION = 7
 _START_SECTION = 8
-#: The export that a start section becomes.
+#: The name of the export that the start section becomes.
 START = "guesthouse:start"
 
 
 class _Limits(NamedTuple):
-    """A limits record: its numbers, and where it is."""
+    """A limits record of a memory or table, and its position in the binary."""
 
     minimum: int
     maximum: int | None
@@ -34,14 +35,14 @@ def memory_minimums(wasm: bytes) -> list[int]:
 
 
 def table_minimums(wasm: bytes) -> list[int]:
-    """The minimum of each table that a valid module declares, in elements; of none after one with an initialiser."""
+    """The minimum of each table that a valid module declares, in elements; up to the first one with an initialiser."""
     return [limits.minimum for limits in _tables(wasm)]
 
 
 def bounded(wasm: bytes, pages: int, elements: int) -> bytes:
-    """A valid module whose memories cannot grow beyond `pages`, nor its tables beyond `elements`.
+    """The module, changed so that no memory grows beyond `pages` and no table beyond `elements`.
 
-    What starts larger keeps its size. For modules without table initialisers and 64-bit memories.
+    One that starts larger keeps its size. The module must have no table initialisers and no 64-bit memories.
     """
     for section, most in ((_TABLE_SECTION, elements), (_MEMORY_SECTION, pages)):
         found = list(_tables(wasm) if section == _TABLE_SECTION else _memories(wasm))
@@ -51,18 +52,18 @@ def bounded(wasm: bytes, pages: int, elements: int) -> bytes:
 
 
 def export_names(wasm: bytes) -> list[str]:
-    """What a valid module exports."""
+    """The names that a valid module exports."""
     count, at = _entries(wasm, _EXPORT_SECTION)
     names = []
     for _ in range(count):
         length, at = _unsigned(wasm, at)
         names.append(wasm[at : at + length].decode())
-        _, at = _unsigned(wasm, at + length + 1)  # behind the kind
+        _, at = _unsigned(wasm, at + length + 1)  # the index of the export, after its kind
     return names
 
 
 def start_exported(wasm: bytes) -> bytes:
-    """A valid module whose start section, where it has one, is the export `START` instead, which it has not yet."""
+    """The module with the export `START` for its start section, where it has one. No export may have that name."""
     start = _section(wasm, _START_SECTION)
     if start is None:
         return wasm
@@ -71,7 +72,7 @@ def start_exported(wasm: bytes) -> bytes:
     name = START.encode()
     entry = _leb128(len(name)) + name + b"\0" + wasm[at : at + size]
     begin, rest = wasm[: size_at - 1], wasm[at + size :]
-    exports = _section(wasm, _EXPORT_SECTION)  # which comes before it
+    exports = _section(wasm, _EXPORT_SECTION)  # stands before the start section
     if exports is None:
         return begin + _with_size(_EXPORT_SECTION, b"\1" + entry) + rest
     size_at, at = exports
@@ -106,11 +107,11 @@ def _memories(wasm: bytes) -> Iterator[_Limits]:
 def _tables(wasm: bytes) -> Iterator[_Limits]:
     count, at = _entries(wasm, _TABLE_SECTION)
     for _ in range(count):
-        initialised = wasm[at] == 0x40  # 0x40 0x00 before its type, an expression behind it
+        initialised = wasm[at] == 0x40  # 0x40 0x00 stands before its type, an expression after its limits
         if initialised:
             at += 2
         at += 1
-        if wasm[at - 1] in (0x63, 0x64):  # a reference to a heap type, which follows as a number
+        if wasm[at - 1] in (0x63, 0x64):  # a reference type whose heap type follows as a number
             _, at = _unsigned(wasm, at)
         limits = _limits(wasm, at)
         at = limits.end
@@ -120,13 +121,13 @@ def _tables(wasm: bytes) -> Iterator[_Limits]:
 
 
 def _entries(wasm: bytes, wanted: int) -> tuple[int, int]:
-    """How many entries a section has, and where they begin."""
+    """The number of entries of a section, and the position of the first."""
     section = _section(wasm, wanted)
     return (0, 0) if section is None else _unsigned(wasm, section[1])
 
 
 def _section(wasm: bytes, wanted: int) -> tuple[int, int] | None:
-    """Where a section's size is written, and where its contents begin."""
+    """The position of a section's size, and of its contents; None where the module does not have the section."""
     at = 8  # magic and version
     while at < len(wasm):
         section, size_at = wasm[at], at + 1
@@ -147,7 +148,7 @@ def _limits(wasm: bytes, begin: int) -> _Limits:
 
 
 def _unsigned(wasm: bytes, at: int) -> tuple[int, int]:
-    """A LEB128 number and the position behind it."""
+    """An unsigned LEB128 number, and the position after it."""
     value = shift = 0
     while True:
         byte = wasm[at]

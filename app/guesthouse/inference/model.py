@@ -1,6 +1,6 @@
-"""A model of the manifest: loaded and tried once, its inputs checked, run on one session or two.
+"""One model: loaded and tried once, its inputs checked before each run, run on one session or two.
 
-The sessions themselves are in `session`, requests that run together in `batcher`, many models in `registry`.
+What a session is, is in `session`; running requests together is in `batcher`; finding a model is in `registry`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 from guesthouse.inference.batcher import Batcher
-from guesthouse.inference.cores import Traffic, cores
+from guesthouse.inference.cores import cores
 from guesthouse.inference.graph import TooLarge, read_graph
 from guesthouse.inference.modelfile import DAMAGED, LARGEST, ModelFault, ModelFile, read_model, unchanged
 from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.rows import mixing
 from guesthouse.inference.samples import SamplesFault, read_samples
-from guesthouse.inference.session import Session
+from guesthouse.inference.session import OnnxSession
 from guesthouse.inference.tensors import check_inputs, check_outputs, describe, filled
+from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.trials import Dependent, try_rows
 from guesthouse.inference.watch import Watch
 from guesthouse.system.stamps import Stamp, stamp
@@ -31,20 +32,24 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.services import Tensor, TensorInfo
 
-MAX_BATCH = 32  # rows, of a model that is batched
-MAX_ELEMENTS = 1 << 24  # of an input with a free dimension
+MAX_BATCH = 32  # rows of one request to a model with `batch`, unless the manifest says otherwise
+MAX_ELEMENTS = 1 << 24  # elements of one input that has a free dimension
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What the manifest says of one model.
 
-    `sha256` pins the file, `stands_for` are digests of files that guests embed and that this model answers for (all
-    hexadecimal). `threads` are those of one run; "auto" gives a run that is alone all cores, and one to each of several
-    that meet. `batch` is (rows, seconds to wait for others). `max_batch` bounds the rows of a free first dimension, by
-    default where there is `batch`, and `max_elements` each input with a free dimension. `inputs` and `outputs` map the
-    names that guests use to the model's own. `warm_up` says whether the model is run when it is loaded: on zeros, or on
-    the arrays in an `.npz` file. A file of more than `largest` bytes is not read.
+    - `sha256` is the digest that the file must have.
+    - `stands_for` has the digests of model files that guests embed: such a guest gets this model instead.
+    - `threads` is the number of threads of one run. With "auto" a run that is alone gets all cores; runs that meet get
+      one core each.
+    - `batch` is (most rows in one run, seconds that a request waits for others).
+    - `max_batch` bounds the rows of one request, where the first dimension is free; see `rows` for its default.
+    - `max_elements` bounds the elements of each input that has a free dimension.
+    - `inputs` and `outputs` map the names that guests use to the model's own names.
+    - `warm_up` says whether the model is run when it is loaded: on zeros, or on the arrays in an `.npz` file.
+    - A file of more than `largest` bytes is not read.
     """
 
     name: str
@@ -62,7 +67,7 @@ class ModelConfig:
 
     @property
     def rows(self) -> int | None:
-        """The most rows of one request; None where only elements are counted."""
+        """The most rows of one request. None: rows are not counted, only elements."""
         if self.max_batch is not None or self.batch is None:
             return self.max_batch
         return max(MAX_BATCH, self.batch[0])
@@ -71,15 +76,15 @@ class ModelConfig:
 _NO_BATCH = "take `batch` out"
 
 Observe = Callable[[int, float], None]
-"""Hears of each run of a model, in the run's thread: its rows (those of a batch together), and its seconds."""
+"""Called after each run of a model, in the thread of the run, with its rows (all rows of a batch) and its seconds."""
 
 
-def _nobody(_rows: int, _seconds: float) -> None: ...
+def _unobserved(_rows: int, _seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Digest:
-    """Where a model's bytes are from: what they hash to, and how many they are."""
+class ModelIdentity:
+    """Tells a model's bytes from others: their sha256 (hexadecimal), and how many they are."""
 
     sha256: str
     size: int
@@ -88,31 +93,38 @@ class Digest:
 class OnnxModel:
     """A loaded model; satisfies `guesthouse_abi.services.Model`.
 
-    With `threads = "auto"` and more than one core it has two sessions: one that uses all cores, for a run that begins
-    when no other is under way (and keeps them to its end), and one that runs in its caller's thread alone.
+    With `threads = "auto"` and more than one core, it has two sessions: one that uses all cores, for a run that begins
+    while no other is under way, and one that uses its caller's thread alone, for all other runs.
     """
 
     def __init__(
-        self, config: ModelConfig, digest: Digest, sessions: Sequence[Session], traffic: Traffic, *, guest: bool = False
+        self,
+        config: ModelConfig,
+        identity: ModelIdentity,
+        sessions: Sequence[OnnxSession],
+        traffic: Traffic,
+        *,
+        guest: bool = False,
     ) -> None:
-        self._sessions = tuple(sessions)  # the one for a run that is alone first
+        self._sessions = tuple(sessions)  # the session for a run that is alone comes first
         self._traffic = traffic
         self._batcher: Batcher | None = None
-        self._kept = -1 if guest else config.batch[0] if config.batch else 1  # rows whose memory the session keeps
+        # The most rows of a run whose memory the session keeps for the next run; -1: it keeps none.
+        self._kept_rows = -1 if guest else config.batch[0] if config.batch else 1
         self.config = config
         self.name = config.name
         self.path = config.path
-        self.sha256 = digest.sha256
-        self.size = digest.size
+        self.sha256 = identity.sha256
+        self.size = identity.size
         self.inputs = sessions[0].inputs
         self.outputs = sessions[0].outputs
         self.providers = sessions[0].providers
-        self.costs: tuple[int, ...] = ()  # bytes, in the order of `threads`
+        self.costs: tuple[int, ...] = ()  # bytes of memory for each session, in the order of `threads`
         self.warmup_seconds = 0.0
-        self.notes: list[str] = []  # what an operator should know of it that is no fault
-        self.observe: Observe = _nobody
-        self.file: ModelFile | None = None  # as it was when it was loaded, without its bytes
-        self.samples: Stamp | None = None  # of the file with sample inputs, before it was read
+        self.notes: list[str] = []  # what an operator should know about the model, though it is no fault
+        self.observe: Observe = _unobserved
+        self.file: ModelFile | None = None  # the file as it was when it was read, without its bytes
+        self.samples: Stamp | None = None  # the state of the file with sample inputs, before it was read
         self._holders = 1
         self._holding = threading.Lock()
         self._inputs = {info.name: info for info in self.inputs}
@@ -129,11 +141,11 @@ class OnnxModel:
         for threads in _threads(config):
             before = _resident()
             try:
-                sessions.append(Session(file.data, threads, watch, Deadline(math.inf), folder=folder))
+                sessions.append(OnnxSession(file.data, threads, watch, Deadline(math.inf), folder=folder))
             except InferenceError as error:
                 raise ModelFault(f"ONNX Runtime does not load it: {error}") from None
             costs.append(max(0, _resident() - before))
-        model = cls(config, Digest(file.sha256, len(file.data)), sessions, traffic)
+        model = cls(config, ModelIdentity(file.sha256, len(file.data)), sessions, traffic)
         model.costs = tuple(costs)
         model.file = replace(file, data=b"")
         model._check_config()
@@ -156,11 +168,11 @@ class OnnxModel:
 
     @property
     def renames(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """What guests call the model's own inputs, and its outputs."""
+        """(inputs, outputs): the names that guests use, each with the model's own name."""
         return self.config.inputs, self.config.outputs
 
     def cost(self) -> int:
-        """Bytes of resident memory that the sessions took when they were made: approximate, other threads count too."""
+        """Bytes of resident memory that came with the sessions. Approximate: other threads' memory counts too."""
         return sum(self.costs)
 
     def input(self, name: str) -> TensorInfo | None:
@@ -172,23 +184,23 @@ class OnnxModel:
         return self._outputs.get(self.config.outputs.get(name, name))
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str], deadline: Deadline) -> list[Tensor]:
-        """Run the network on `inputs` (by the model's own names) and return `outputs` in that order.
+        """Run the model on `inputs` and return `outputs` in that order; all names are the model's own.
 
         Raises `InferenceError`, `DeadlineExceeded`, `Cancelled`.
         """
         deadline.check()
         check_inputs(self.name, self._inputs, inputs, self.config.rows, self.config.max_elements)
         check_outputs(self.name, self._outputs, outputs)
-        if self._batcher is not None and self._may_meet(inputs):
+        if self._batcher is not None and self._may_run_with_others(inputs):
             return self._batcher.run(inputs, outputs, deadline)
         return self._run(inputs, outputs, deadline)
 
-    def _may_meet(self, inputs: Mapping[str, Tensor]) -> bool:
-        """Whether a request may run with others: not where it replaces a value of the model's own, or has no rows."""
+    def _may_run_with_others(self, inputs: Mapping[str, Tensor]) -> bool:
+        """Whether a request may share a run: it replaces no optional input, and each of its tensors has elements."""
         return self._optional.isdisjoint(inputs) and all(tensor.size for tensor in inputs.values())
 
-    def still(self, config: ModelConfig) -> bool:
-        """Whether loading `config` now would give this very model: the same configuration, and unchanged files."""
+    def unchanged_for(self, config: ModelConfig) -> bool:
+        """Whether loading `config` now would give this same model: the configuration and all files are unchanged."""
         return (
             self.file is not None
             and config == self.config
@@ -196,14 +208,14 @@ class OnnxModel:
             and (not isinstance(config.warm_up, Path) or self.samples == stamp(config.warm_up))
         )
 
-    def held(self) -> OnnxModel:
-        """The same model for one holder more, who closes it as well."""
+    def retain(self) -> OnnxModel:
+        """Returns this model to one more holder. The sessions live until each holder has called `close`."""
         with self._holding:
             self._holders += 1
         return self
 
     def close(self) -> None:
-        """Of the last holder: drop the sessions; runs under way finish. Closing twice is no error."""
+        """One holder lets go. With the last one the sessions are dropped; runs under way finish."""
         with self._holding:
             self._holders -= 1
             if self._holders > 0:
@@ -221,15 +233,15 @@ class OnnxModel:
         began = time.perf_counter()
         try:
             session = sessions[0] if alone else sessions[-1]
-            return session.run(inputs, outputs, deadline, give_back=rows > self._kept)
+            return session.run(inputs, outputs, deadline, give_back=rows > self._kept_rows)
         finally:
             self._traffic.leave()
             self.observe(max(1, rows), time.perf_counter() - began)
 
     def _check_config(self) -> None:
-        """Raise `ModelFault` where the manifest asks for what the model has not, or guests could not use it."""
+        """Raise `ModelFault` where the manifest and the model disagree, or where no guest could use the model."""
         faults = [
-            f"`{table}` renames {guest!r} to {own!r}, which the model has not: it has {', '.join(map(repr, infos))}"
+            f"`{table}` renames {guest!r} to {own!r}, which it does not have: it has {', '.join(map(repr, infos))}"
             for table, renames, infos in (
                 ("inputs", self.config.inputs, self._inputs),
                 ("outputs", self.config.outputs, self._outputs),
@@ -266,10 +278,10 @@ class OnnxModel:
             raise ModelFault(*faults)
 
     def _warm_up(self) -> dict[str, Tensor]:
-        """Run each session once: what is allocated or compiled at the first run is not left to an event.
+        """Run each session once, so that no event waits for what ONNX Runtime allocates or compiles at a first run.
 
-        A model need not run on zeros, which is noted and no fault: they may be shapes, steps or divisors. It must run
-        on samples that the operator gave, which are returned. Raises `ModelFault`.
+        A model that does not run on zeros gets a note, for its inputs may be shapes, steps or divisors. It must run on
+        samples of the operator's, which are returned. Raises `ModelFault`.
         """
         if self.config.warm_up is False:
             return {}
@@ -289,7 +301,7 @@ class OnnxModel:
         return given
 
     def _read_samples(self) -> dict[str, Tensor]:
-        """What the manifest says that the model takes, checked as a guest's tensors are; nothing where it does not."""
+        """The sample inputs that the manifest names, checked as a guest's tensors are; empty where it names none."""
         path = self.config.warm_up
         if not isinstance(path, Path):
             return {}
@@ -304,9 +316,9 @@ class OnnxModel:
         return given
 
     def _check_rows_are_independent(self, data: bytes, samples: Mapping[str, Tensor]) -> None:
-        """Raise `ModelFault` where a row's result depends on its neighbours, which may be another guest's.
+        """Raise `ModelFault` where a row's result depends on other rows of its batch, which may be another guest's.
 
-        The graph in `data` is asked first, then the model is run.
+        First the graph in `data` is read, then the model is run on trial rows.
         """
         assert self.config.batch is not None
         try:
@@ -336,11 +348,11 @@ class OnnxModel:
 
 
 def _threads(config: ModelConfig) -> tuple[int, ...]:
-    """The threads of a run for each session to make, the one for a run that is alone first."""
+    """The number of threads for each session to make. The session for a run that is alone comes first."""
     if config.threads != "auto":
         return (config.threads,)
     if config.batch is not None or cores() == 1:
-        return (cores(),)  # batches run one at a time
+        return (cores(),)  # a batch runs alone
     return (cores(), 1)
 
 

@@ -18,10 +18,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from guesthouse.inference import session
-from guesthouse.inference.cores import CALM, Traffic
+from guesthouse.inference.model import ModelConfig, OnnxModel
 from guesthouse.inference.modelfile import ModelFault
-from guesthouse.inference.onnx import ModelConfig, OnnxModel
-from guesthouse.inference.session import Session, plain
+from guesthouse.inference.session import OnnxSession, without_host_details
+from guesthouse.inference.traffic import CALM, Traffic
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Cancelled, DeadlineExceeded, InferenceError
@@ -342,11 +342,11 @@ def test_takes_sources_and_folders_out_of_onnx_runtimes_words(tmp_path):
         "onnxruntime::ReshapeHelper::ReshapeHelper(const onnxruntime::TensorShape&, int (*)(bool)) "
         f'size != 0 was false. File "{tmp_path}/secret/w.bin".\n'
     )
-    assert plain(said) == (
+    assert without_host_details(said) == (
         "Non-zero status code returned while running Reshape node. Name:'/features/1/Reshape' Status Message: "
         'size != 0 was false. File "w.bin".'
     )
-    assert plain("x" * 600) == "x" * 512 + " …"
+    assert without_host_details("x" * 600) == "x" * 512 + " …"
 
 
 def test_cuts_onnx_runtimes_words_before_it_looks_at_them(monkeypatch):
@@ -363,7 +363,7 @@ def test_cuts_onnx_runtimes_words_before_it_looks_at_them(monkeypatch):
 
     for name in ("_SOURCE", "_CODE", "_PATH"):
         monkeypatch.setattr(session, name, Counting(getattr(session, name)))
-    assert plain("a/b." * 2**18) == ("a/b." * 128) + " …"
+    assert without_host_details("a/b." * 2**18) == ("a/b." * 128) + " …"
     assert len(seen) == 3
     assert max(seen) <= 4096
 
@@ -421,8 +421,8 @@ def test_notes_that_a_model_with_free_sizes_was_not_tried(load):
 
 def test_refuses_renames_of_what_is_not_there(load):
     assert fault(load, tiny_models.doubling(), inputs={"image": "in"}, outputs={"softmax": "out"}) == (
-        "`inputs` renames 'image' to 'in', which the model has not: it has 'x'; "
-        "`outputs` renames 'softmax' to 'out', which the model has not: it has 'y'"
+        "`inputs` renames 'image' to 'in', which it does not have: it has 'x'; "
+        "`outputs` renames 'softmax' to 'out', which it does not have: it has 'y'"
     )
 
 
@@ -565,10 +565,10 @@ def test_refuses_samples_that_do_not_fit_or_do_not_run(load, tmp_path):
 def test_a_model_is_loaded_anew_when_its_samples_have_changed(load, tmp_path):
     samples = saved(tmp_path / "s.npz", x=np.array([[-8, -9]]))
     model = load(tiny_models.broken(), warm_up=samples)
-    assert model.still(model.config)
+    assert model.unchanged_for(model.config)
     saved(samples, x=np.array([[-8, -9]], np.int64))
     os.utime(samples, ns=(1, 1))
-    assert not model.still(model.config)
+    assert not model.unchanged_for(model.config)
 
 
 def test_batches_are_tried_on_rows_of_the_samples_too(load, tmp_path):
@@ -620,18 +620,18 @@ def test_refuses_batches_of_a_model_whose_rows_are_not_independent(load):
 def threads_used(monkeypatch) -> list[int]:
     """The threads of each run that is begun from now on."""
     used: list[int] = []
-    run = Session.run
+    run = OnnxSession.run
 
-    def noted(self: Session, *args, **kwargs):
+    def noted(self: OnnxSession, *args, **kwargs):
         used.append(self.threads)
         return run(self, *args, **kwargs)
 
-    monkeypatch.setattr(Session, "run", noted)
+    monkeypatch.setattr(OnnxSession, "run", noted)
     return used
 
 
 def test_auto_gives_all_cores_to_a_run_that_is_alone_and_one_to_those_that_meet(load, monkeypatch, threads_used):
-    monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: 2)
+    monkeypatch.setattr("guesthouse.inference.model.cores", lambda: 2)
     model = load(tiny_models.counting(), threads="auto")
     assert model.threads == (2, 1)
     threads_used.clear()
@@ -658,7 +658,7 @@ def test_auto_gives_all_cores_to_a_run_that_is_alone_and_one_to_those_that_meet(
     [(1, {}, (1,)), (4, {}, (4, 1)), (4, {"threads": 3}, (3,)), (4, {"batch": (2, 0.0)}, (4,))],
 )
 def test_makes_a_second_session_only_where_it_is_of_use(load, monkeypatch, cores, config, threads):
-    monkeypatch.setattr("guesthouse.inference.onnx.cores", lambda: cores)
+    monkeypatch.setattr("guesthouse.inference.model.cores", lambda: cores)
     assert load(tiny_models.doubling(), **config).threads == threads
 
 

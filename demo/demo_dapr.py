@@ -1,5 +1,7 @@
-"""The main job through a real sidecar: starts `guesthouse serve` and `daprd`, sends photos to the sidecar's HTTP API as
-another application would, and prints what came back. Run by `make demo-dapr`, which finds or builds the daprd.
+"""The demo behind a real sidecar: starts `guesthouse serve` and `daprd`, sends photos to the sidecar's HTTP API as
+another application would, and prints the replies.
+
+Run by `make demo-dapr`, which finds or builds the daprd.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ def sidecar(daprd: str, app_port: str, log: Path) -> Iterator[tuple[int, float]]
 
 
 def call(port: int, verb: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, str, bytes]:
-    """One HTTP request to the sidecar: (status, content type, body); status 0 while nobody listens."""
+    """One HTTP request to the sidecar: (status, content type, body); the status is 0 while no sidecar listens."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(verb, path, body, {"Content-Type": kind} if kind else {})
@@ -76,13 +78,13 @@ def call(port: int, verb: str, path: str, body: bytes = b"", kind: str = "") -> 
 
 
 def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> float:
-    """Until the sidecar and its application are ready; seconds that it took."""
+    """Wait until the sidecar and its application are ready. Returns the seconds that it took."""
     began = time.monotonic()
     while time.monotonic() < began + 60 and process.poll() is None:
         if call(port, "GET", "/v1.0/healthz")[0] == 204:
             return time.monotonic() - began
         time.sleep(0.05)
-    sys.exit(f"the sidecar is not ready; it said:\n{log.read_text(errors='replace')}")
+    sys.exit(f"the sidecar is not ready; its log is:\n{log.read_text(errors='replace')}")
 
 
 def said(body: bytes) -> str:

@@ -1,8 +1,10 @@
-"""Modules made fit for wasmer, before its compiler of 2022 sees them: only valid ones, of the proposals that it knows,
-bounded in themselves where it cannot bound, and with their start section as an export: it would run before the memory
-is to be had, and a host function that it calls could read nothing.
+"""The first step of compiling for wasmer, whose compiler is of 2022: what it cannot compile safely is refused here.
 
-wasmtime's validator decides, for wasmer's own is older and says less; what it lets through, wasmer compiles.
+- The module must be valid, and use only Wasm proposals that wasmer 1.1.0 has. wasmtime's validator decides, for
+  wasmer's own is older and says less.
+- Its memories and tables get a maximum in the module itself, for wasmer cannot bound them.
+- Its start section becomes an export. wasmer would run the start function before the host can get at the memory, so a
+  host function that it calls could read nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ from __future__ import annotations
 import wasmtime
 
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Refused
-from guesthouse.engine.declared import START, bounded, export_names, start_exported
+from guesthouse.engine.wasm_sections import START, bounded, export_names, start_exported
 
-#: The proposals that wasmer 1.1.0 lacks, by the settings of wasmtime that turn them off.
+#: The proposals that wasmer 1.1.0 does not have, by the settings of wasmtime that turn them off.
 LACKS = (
     "wasm_custom_page_sizes",
     "wasm_exceptions",
@@ -28,8 +30,10 @@ LACKS = (
 
 
 def translate(wasm: bytes, memory: str) -> bytes:
-    """The module with its memory bounded to so many bytes, its tables too, and without a start section. Raises
-    `Refused`. Run in a child (`compiler.py`)."""
+    """The module with its memory bounded to `memory` bytes, its tables bounded, and without a start section.
+
+    Raises `Refused`. Runs in a child process (`compiler.py`).
+    """
     everything, config = wasmtime.Config(), wasmtime.Config()
     for setting in LACKS:
         setattr(config, setting, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import wasmtime
 
-from guesthouse.engine.declared import START, export_names, memory_minimums, start_exported, table_minimums
+from guesthouse.engine.wasm_sections import START, export_names, memory_minimums, start_exported, table_minimums
 
 
 @pytest.mark.parametrize(
