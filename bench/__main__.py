@@ -24,6 +24,8 @@ COMPARISONS = {
     "classify": over_grpc.classify,
     "photo": over_grpc.photo,
     "tensor": over_grpc.tensor,
+    "programs": over_grpc.programs,
+    "loaded": over_grpc.loaded,
     "memory": memory.memory,
     "engines": engines.engines,
     "many": many.many,

@@ -1,8 +1,9 @@
 """The servers that Guesthouse is compared with: the same work written by hand against Dapr's stubs, without Wasm.
 
 `python -m bench.native KIND PORT`, where KIND is `classify` (photo in, top five out), `tensor` (224x224 RGB bytes in,
-1000 float32 out), `echo`, or `ext` (the echo by `dapr.ext.grpc.App`). Eight threads each, one ONNX Runtime thread.
-`python -m bench.native component FOLDER` is the echo as a pluggable component, `bindings.bare`.
+1000 float32 out), `echo`, `limit` (the echo on our native core), or `ext` (the echo by `dapr.ext.grpc.App`). Eight
+threads each, one ONNX Runtime thread. `python -m bench.native component FOLDER` is the echo as a pluggable component,
+`bindings.bare`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,15 +107,20 @@ class Servicer(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
         return HealthCheckResponse()
 
 
-def serve(servicer: Servicer, port: int) -> None:
+def serve(servicer: Servicer, port: int, core: str = "grpcio") -> None:
     """Serve until the process is ended."""
     options = [("grpc.max_receive_message_length", MESSAGE), ("grpc.max_send_message_length", MESSAGE)]
-    server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
+    if core == "native":
+        from guesthouse.dapr.native import NativeServer
+
+        server: grpc.Server = NativeServer(2, THREADS, "limit", options, 1)
+    else:
+        server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
     appcallback_pb2_grpc.add_AppCallbackServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     appcallback_pb2_grpc.add_AppCallbackHealthCheckServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
-    server.wait_for_termination()
+    threading.Event().wait()
 
 
 def serve_ext(port: int) -> None:
@@ -165,6 +172,8 @@ def main(kind: str, port: str) -> None:
         serve_component(port)
     elif kind == "ext":
         serve_ext(int(port))
+    elif kind == "limit":
+        serve(Servicer(echo(), "application/octet-stream"), int(port), "native")
     else:
         answer, content_type = {
             "classify": (classify, "application/json"),

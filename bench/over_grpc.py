@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import wasmtime
 from PIL import Image
 
 from bench import servers
+from bench.caller import Caller, program
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
-from guesthouse.cli.load_generator import Job, Load, Usage
+from guesthouse.cli.load_generator import Job, Outcome, Usage
 from guesthouse.event import Event, Trigger
 
 PHOTOS = servers.ROOT / "tests" / "data" / "photos"
+PROGRAMS = servers.ROOT / "bench" / "programs"
+_SECONDS = 2.0  # of calls at a fixed rate in one round
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +35,10 @@ class Block:
     cpu: float
 
 
-def block(load: Load, server: servers.Running, event: Event, callers: int, requests: int) -> Block:
+def block(caller: Caller, server: servers.Running, event: Event, callers: int, requests: int) -> Block:
     """Send `requests` events and look at what came of it. Raises `RuntimeError` when one failed."""
     before = Usage.of(server.pid)
-    outcome = load.run(Job(server.address, event, callers, requests))
+    outcome = caller.run(Job(server.address, event, callers, requests))
     after = Usage.of(server.pid)
     if outcome.errors:
         raise RuntimeError(f"{event.name} at {server.address}: {outcome.errors} {outcome.examples}")
@@ -49,11 +56,11 @@ Sides = Mapping[str, tuple[servers.Running, Event]]
 
 def race(sides: Sides, callers: int, requests: int, rounds: int) -> dict[str, list[Block]]:
     """Blocks of all sides, taking turns."""
-    with Load(callers) as load:
+    with Caller(callers) as caller:
 
         def run(name: str) -> Callable[[], Block]:
             server, event = sides[name]
-            return lambda: block(load, server, event, callers, requests)
+            return lambda: block(caller, server, event, callers, requests)
 
         return take_turns({name: run(name) for name in sides}, rounds)
 
@@ -91,30 +98,74 @@ def throughput(
 
 
 GRANT = 'models = ["classifier"]\nreply_type = "application/json"'
+SIDE = 224
+
+Requests = Callable[[int], int]
+
+
+def as_many(one: int, each: int) -> Requests:
+    """Requests of a block: `one` for one caller, and `each` for each of several, so that a block lasts long enough."""
+    return lambda callers: one if callers == 1 else each * callers
+
+
+def against_native(
+    options: Options,
+    comparison: str,
+    what: str,
+    sides: Sides,
+    counts: Mapping[int, tuple[float | None, float | None]],
+    requests: Requests,
+) -> list[Figure]:
+    """The side `guesthouse` against `native`, and what is told of others beside it.
+
+    `counts` has, by number of callers, the least ratio of throughput and the greatest of CPU for each event that are
+    wanted.
+    """
+    figures = []
+    for callers, (rate, cpu) in counts.items():
+        options.say(f"{comparison}, {what}, {_callers(callers)}")
+        blocks = race(sides, callers, requests(callers), options.rounds(7))
+        named = f"{what}, {_callers(callers)}"
+        for side in blocks:
+            if side == "native":
+                continue
+            own = side == "guesthouse"
+            target = Target(rate, at_least=True) if own and rate is not None else None
+            subject = named if own else f"{named}, {side}"
+            figures.append(throughput(comparison, subject, blocks, (side, "native"), target))
+            if own:
+                figures.append(latency(comparison, subject, blocks, (side, "native"), None))
+                bound = Target(cpu) if cpu is not None else None
+                spread = ratios([b.cpu for b in blocks[side]], [b.cpu for b in blocks["native"]])
+                figures.append(Figure(comparison, f"{subject}: CPU of the server for each event", spread, target=bound))
+    return figures
+
+
+def coffee(kind: str = "PNG") -> bytes:
+    """The coffee photo, 600x400."""
+    if kind == "PNG":
+        return (PHOTOS / "coffee.png").read_bytes()
+    buffer = io.BytesIO()
+    Image.open(PHOTOS / "coffee.png").convert("RGB").save(buffer, kind, quality=90)
+    return buffer.getvalue()
 
 
 def classify(options: Options, folder: Path) -> Findings:
-    """The coffee photo, against the same work with Pillow and one ONNX Runtime thread."""
+    """A photo of 600x400, against the same work with Pillow and one ONNX Runtime thread."""
     findings = Findings()
-    event = invoke("classify", (PHOTOS / "coffee.png").read_bytes())
     auto = servers.CLASSIFIER + servers.guest("classify", "infer", more=GRANT)
     one = auto.replace('.onnx"\n', '.onnx"\nthreads = 1\n')
     with contextlib.ExitStack() as stack:
-        sides = {
-            "guesthouse": (stack.enter_context(servers.guesthouse(folder / "auto", auto)), event),
-            "threads = 1": (stack.enter_context(servers.guesthouse(folder / "one", one)), event),
-            "native": (stack.enter_context(servers.native(folder, "classify")), event),
+        started = {
+            "guesthouse": stack.enter_context(servers.guesthouse(folder / "auto", auto)),
+            "threads = 1": stack.enter_context(servers.guesthouse(folder / "one", one)),
+            "native": stack.enter_context(servers.native(folder, "classify")),
         }
-        for callers, requests in ((1, 30), (8, 80)):
-            options.say(f"classify, {_callers(callers)}")
-            blocks = race(sides, callers, requests, options.rounds(9))
-            what, pair = _callers(callers), ("guesthouse", "native")
-            findings.figures += [
-                latency("classify", what, blocks, pair, Target(1.10)),
-                throughput("classify", what, blocks, pair, Target(0.9, at_least=True)),
-                latency("classify", f"{what}, threads = 1", blocks, ("threads = 1", "native"), None),
-                throughput("classify", f"{what}, threads = 1", blocks, ("threads = 1", "native"), None),
-            ]
+        for kind, least in (("PNG", (1.25, 1.1, 1.1)), ("JPEG", (1.2, 1.0, 1.0))):
+            event = invoke("classify", coffee(kind))
+            sides = {name: (server, event) for name, server in started.items()}
+            counts = dict(zip((1, 4, 16), ((rate, None) for rate in least), strict=True))
+            findings.figures += against_native(options, "classify", kind, sides, counts, as_many(30, 10))
     return findings
 
 
@@ -128,7 +179,6 @@ def large_photo() -> bytes:
 
 def photo(options: Options, folder: Path) -> Findings:
     """A photo of 12 megapixels: decoding decides."""
-    findings = Findings()
     body = large_photo()
     manifest = (
         servers.CLASSIFIER
@@ -139,59 +189,150 @@ def photo(options: Options, folder: Path) -> Findings:
         guesthouse = stack.enter_context(servers.guesthouse(folder, manifest))
         sides = {
             "guesthouse": (guesthouse, invoke("classify", body)),
-            "scale": (guesthouse, invoke("scaled", body)),
+            "scale = true": (guesthouse, invoke("scaled", body)),
             "native": (stack.enter_context(servers.native(folder, "classify")), invoke("classify", body)),
         }
-        options.say(f"a JPEG of 12 megapixels ({len(body) / 1e6:.1f} MB)")
-        blocks = race(sides, 1, 8, options.rounds(7))
-    findings.figures += [
-        latency("photo", "12 megapixels", blocks, ("guesthouse", "native"), Target(0.5)),
-        latency("photo", "12 megapixels, scale = true", blocks, ("scale", "native"), None),
-    ]
-    return findings
+        counts = {1: (3.0, None), 4: (None, None)}
+        what = f"12 megapixels ({len(body) / 1e6:.1f} MB)"
+        return Findings(against_native(options, "photo", what, sides, counts, as_many(8, 2)))
 
 
 def tensor(options: Options, folder: Path) -> Findings:
     """Ready pixels: the network alone, with `threads = "auto"` against one thread."""
-    findings = Findings()
-    pixels = Image.open(PHOTOS / "coffee.png").convert("RGB").resize((224, 224)).tobytes()
+    pixels = Image.open(PHOTOS / "coffee.png").convert("RGB").resize((SIDE, SIDE)).tobytes()
     manifest = servers.CLASSIFIER + servers.guest("tensor", "infer", more='models = ["classifier"]')
     with contextlib.ExitStack() as stack:
         sides = {
             "guesthouse": (stack.enter_context(servers.guesthouse(folder, manifest)), invoke("tensor", pixels)),
             "native": (stack.enter_context(servers.native(folder, "tensor")), invoke("tensor", pixels)),
         }
-        for callers, requests, bound in ((1, 40, 1.4), (8, 120, 0.95)):
-            options.say(f"tensor, {_callers(callers)}")
-            blocks = race(sides, callers, requests, options.rounds(9))
-            what, pair = _callers(callers), ("guesthouse", "native")
-            findings.figures += [
-                throughput("tensor", what, blocks, pair, Target(bound, at_least=True)),
-                latency("tensor", what, blocks, pair, None),
-            ]
-    return findings
+        counts = {1: (1.35, None), 2: (1.0, None), 4: (1.0, None), 8: (1.0, None), 16: (1.0, None)}
+        return Findings(against_native(options, "tensor", "ready pixels", sides, counts, as_many(40, 12)))
 
 
 def echo(options: Options, folder: Path) -> Findings:
-    """1 KiB there and back, a fresh sandbox for each event: what the sandbox and the way to it cost."""
+    """A body there and back, a fresh sandbox for each event: what the sandbox and the way to it cost.
+
+    `limit` is the bare handler on the native core, without any sandbox: no guest can be faster there.
+    """
     findings = Findings()
-    event = invoke("echo", bytes(range(256)) * 4)
-    pooled = servers.guest("echo", "echo")
+    own = servers.guest("echo", "echo")
     with contextlib.ExitStack() as stack:
-        on_demand = "[engine]\npooling = false\n" + pooled
-        sides = {
-            "pooled": (stack.enter_context(servers.guesthouse(folder / "pooled", pooled)), event),
-            "on demand": (stack.enter_context(servers.guesthouse(folder / "demand", on_demand)), event),
-            "native": (stack.enter_context(servers.native(folder, "echo")), event),
-            "dapr.ext.grpc": (stack.enter_context(servers.native(folder, "ext")), event),
+        started = {
+            "guesthouse": stack.enter_context(servers.guesthouse(folder / "native", own)),
+            "grpcio's core": stack.enter_context(
+                servers.guesthouse(folder / "grpcio", '[server]\ncore = "grpcio"\n' + own)
+            ),
+            "limit": stack.enter_context(servers.native(folder, "limit")),
+            "dapr.ext.grpc": stack.enter_context(servers.native(folder, "ext")),
+            "native": stack.enter_context(servers.native(folder, "echo")),
         }
-        for callers in (1, 4, 16):
-            options.say(f"echo, {_callers(callers)}")
-            blocks = race(sides, callers, 600 if callers == 1 else 1200, options.rounds(9))
-            for subject in ("pooled", "on demand"):
-                bound = 0.85 if callers == 16 and subject == "on demand" else 0.9
-                for baseline in ("native", "dapr.ext.grpc"):
-                    what = f"{_callers(callers)}, {subject}, against {baseline}"
-                    target = Target(bound, at_least=True)
-                    findings.figures.append(throughput("echo", what, blocks, (subject, baseline), target))
+        for size, counts, requests in (
+            ("1 KiB", {1: (1.1, 0.75), 4: (1.3, 0.75), 16: (1.3, 0.75), 64: (None, None)}, as_many(1000, 300)),
+            ("64 KiB", {1: (1.0, None), 4: (1.0, None), 16: (1.0, None)}, as_many(600, 200)),
+            ("1 MiB", {1: (None, None), 4: (None, None)}, as_many(60, 20)),
+            ("4 MiB", {1: (None, None), 4: (None, None)}, as_many(20, 8)),
+        ):
+            number, unit = size.split()
+            event = invoke("echo", bytes(range(256)) * (int(number) * (4 if unit == "KiB" else 4096)))
+            sides = {n: (server, event) for n, server in started.items() if n != "dapr.ext.grpc" or size == "1 KiB"}
+            findings.figures += against_native(options, "echo", size, sides, counts, requests)
+    return findings
+
+
+def programs(options: Options, folder: Path) -> Findings:
+    """1 KiB through WASI commands, each started for its event: the least one, and one that Go compiles."""
+    findings = Findings()
+    modules = {"the least WASI command": _assembled(folder)}
+    if (go := _compiled_by_go(folder)) is not None:
+        modules["a command by Go"] = go
+    body = bytes(range(256)) * 4
+    for what, module in modules.items():
+        manifest = (
+            f'[guests.echo]\nmodule = "{module}"\ncalling = "command"\n\n[[invoke]]\nmethod = "echo"\nguest = "echo"\n'
+        )
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(servers.guesthouse(folder / module.stem, manifest))
+            native = stack.enter_context(servers.native(folder, "echo"))
+            sides = {"guesthouse": (server, invoke("echo", body)), "native": (native, invoke("echo", body))}
+            counts = dict.fromkeys((1, 4, 16), (None, None))
+            findings.figures += against_native(options, "programs", what, sides, counts, as_many(300, 80))
+    return findings
+
+
+def _assembled(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    module = folder / "least.wasm"
+    module.write_bytes(wasmtime.wat2wasm((PROGRAMS / "echo.wat").read_text()))
+    return module
+
+
+def _compiled_by_go(folder: Path) -> Path | None:
+    """The program in Go, as a module; None where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        return None
+    module = folder / "go.wasm"
+    environment = {**os.environ, "GOOS": "wasip1", "GOARCH": "wasm", "GOTOOLCHAIN": "local"}
+    subprocess.run([go, "build", "-trimpath", "-o", module, PROGRAMS / "echo.go"], env=environment, check=True)
+    return module
+
+
+#: Shares of the native server's greatest rate at which latencies are measured.
+SHARES = (0.25, 0.5, 0.8)
+
+
+def loaded(options: Options, folder: Path) -> Findings:
+    """Latency while calls come at fixed rates, whether or not those before are answered: echo of 1 KiB, and a JPEG.
+
+    A rate is a share of what the native server answers at most; so both sides have the same work.
+    """
+    findings = Findings()
+    header = ["what", "calls per second", "side", "p50", "p99", "p99.9"]
+    rows: list[list[str]] = []
+    if program() is None:
+        options.say("latency at fixed rates needs the caller in Go: left out")
+        return findings
+    for what, name, manifest, kind, body in (
+        ("echo, 1 KiB", "echo", servers.guest("echo", "echo"), "echo", bytes(range(256)) * 4),
+        (
+            "classify, JPEG",
+            "classify",
+            servers.CLASSIFIER + servers.guest("classify", "infer", more=GRANT),
+            "classify",
+            coffee("JPEG"),
+        ),
+    ):
+        event = invoke(name, body)
+        with contextlib.ExitStack() as stack:
+            sides = {
+                "guesthouse": stack.enter_context(servers.guesthouse(folder / name, manifest)),
+                "native": stack.enter_context(servers.native(folder, kind)),
+            }
+            caller = stack.enter_context(Caller(16))
+            options.say(f"{what}: the greatest rate")
+            most = Spread.of(
+                [block(caller, sides["native"], event, 16, 4000 if name == "echo" else 160).rate for _ in range(5)]
+            ).median
+            for share in SHARES:
+                rate = most * share
+                options.say(f"{what} at {rate:.0f} calls per second")
+
+                def run(
+                    server: servers.Running, rate: float = rate, event: Event = event, caller: Caller = caller
+                ) -> Callable[[], Outcome]:
+                    job = Job(server.address, event, 1, max(200, round(rate * _SECONDS)))
+                    return lambda: caller.run(job, rate)
+
+                found = take_turns({side: run(server) for side, server in sides.items()}, options.rounds(5))
+                for side, outcomes in found.items():
+                    latencies = Outcome(sorted(latency for outcome in outcomes for latency in outcome.latencies))
+                    figures = [f"{latencies.percentile(p) * 1000:.2f} ms" for p in (0.5, 0.99, 0.999)]
+                    rows.append([what, f"{rate:.0f} ({share:.0%})", side, *figures])
+                spread = ratios(
+                    [outcome.percentile(0.99) for outcome in found["guesthouse"]],
+                    [outcome.percentile(0.99) for outcome in found["native"]],
+                )
+                findings.figures.append(Figure("loaded", f"{what}, {share:.0%} of the native rate: p99", spread))
+    findings.tables.append(("Latency at fixed rates", header, rows))
     return findings

@@ -142,6 +142,7 @@ def application_for(
         threads=threads,
         at_work=_at_work(),
         reflection=settings.reflection,
+        core=settings.core,
     )
     drain = Drain(settings.drain.notice, settings.drain.limit)
     component = manifest.component
@@ -178,6 +179,7 @@ def _component(manifest: Manifest, settings: ComponentTable) -> ComponentConfig:
         message=server.message,
         threads=_threads(manifest),
         at_work=_at_work(),
+        core=server.core,
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
+from guesthouse.dapr.core import Core
 from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import Server, ServerConfig
 from tests.dapr.component_ends import Published, Sidecar
@@ -22,18 +23,27 @@ from tests.dapr.dapr_ends import Application, Script
 Serve = Callable[..., Server]
 
 
+@pytest.fixture(params=["native", "grpcio"])
+def core(request: pytest.FixtureRequest) -> Core:
+    """What the servers of a test are on."""
+    if request.param == "native":
+        pytest.importorskip("pygrpc_native")
+    core: Core = request.param
+    return core
+
+
 @pytest.fixture
 def handler() -> Script:
     return Script()
 
 
 @pytest.fixture
-def serve(handler: Script) -> Iterator[Serve]:
+def serve(handler: Script, core: Core) -> Iterator[Serve]:
     """Starts servers over `handler`, and stops them after the test."""
     started: list[Server] = []
 
     def start(listing: Listing = Listing(), **config: Any) -> Server:  # noqa: B008
-        settings = replace(ServerConfig(port=0, threads=12), **config)
+        settings = replace(ServerConfig(port=0, threads=12, core=core), **config)
         server = Server(settings, handler, listing)
         started.append(server)
         server.start()
@@ -73,12 +83,12 @@ def sockets() -> Iterator[Path]:
 
 
 @pytest.fixture
-def component(handler: Script, sockets: Path) -> Iterator[Callable[..., Component]]:
+def component(handler: Script, sockets: Path, core: Core) -> Iterator[Callable[..., Component]]:
     """Starts components over `handler`, and stops them after the test."""
     started: list[Component] = []
 
     def start(replies: tuple[str, ...] = (), bounds: Bounds = Bounds(), **config: Any) -> Component:  # noqa: B008
-        settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other")), **config)
+        settings = replace(ComponentConfig("guests", sockets, guests=("echo", "other"), core=core), **config)
         hub = Replies(settings.name, replies, bounds)
         started.append(Component(settings, Published(handler, hub), hub))
         started[-1].start()

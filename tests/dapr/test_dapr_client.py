@@ -155,7 +155,7 @@ def test_speaks_tls_to_a_server_whose_signer_it_is_given(serve, tmp_path):
     leaf.cert_chain_pems[0].write_to_path(str(certificate))
     leaf.private_key_pem.write_to_path(str(key))
     authority.cert_pem.write_to_path(str(ca))
-    with Client(f"127.0.0.1:{serve(tls=(certificate, key)).port}", ca=ca) as client:
+    with Client(f"127.0.0.1:{serve(tls=(certificate, key), core='auto').port}", ca=ca) as client:
         assert client.send(EVENTS[Trigger.INVOKE], timeout=10).body == b"\xff"
 
 

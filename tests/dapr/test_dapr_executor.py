@@ -32,7 +32,7 @@ def make() -> Iterator[Callable[..., ElasticExecutor]]:
 
 
 def threads_of(workers: ElasticExecutor) -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith(f"{workers._name}-")]
+    return [t.name for t in threading.enumerate() if t.name.startswith(f"{workers._threads._name}-")]
 
 
 def test_short_calls_are_answered_by_as_few_threads_as_were_asked_for(make):

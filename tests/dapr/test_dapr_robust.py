@@ -41,9 +41,11 @@ REQUESTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def channel():
-    server = Server(ServerConfig(port=0, threads=12), Script(), Listing())
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def channel(request: pytest.FixtureRequest):
+    if request.param == "native":
+        pytest.importorskip("pygrpc_native")
+    server = Server(ServerConfig(port=0, threads=12, core=request.param), Script(), Listing())
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as opened:
         yield opened

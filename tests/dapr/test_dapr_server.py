@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from structlog.testing import capture_logs
 
 from guesthouse.dapr.application import Application as Drained
+from guesthouse.dapr.core import Choice, Core
 from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.server import Server, ServerConfig
@@ -145,7 +147,8 @@ def pair(authority: trustme.CA, tmp_path):
 
 
 def test_serves_tls(serve, authority: trustme.CA, pair):
-    server = serve(tls=pair)
+    server = serve(tls=pair, core="auto")
+    assert server.core == Choice(native=False, why="the native core has no TLS")
     credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
     with grpc.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
         assert Application(channel).OnInvoke(InvokeRequest(data=Any(value=b"x")), timeout=60).data.value == b"x"
@@ -154,7 +157,7 @@ def test_serves_tls(serve, authority: trustme.CA, pair):
 def test_refuses_a_key_of_another_certificate(serve, authority: trustme.CA, pair):
     authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(str(pair[1]))
     with pytest.raises(ServeError) as refused:
-        serve(tls=pair)
+        serve(tls=pair, core="auto")
     assert str(refused.value).startswith(f"the TLS certificate {pair[0]} and key {pair[1]} cannot be used: ")
     assert str(refused.value).endswith(
         "; both must be PEM files, the key without a passphrase and made for this certificate"
@@ -251,8 +254,7 @@ PROGRAM = textwrap.dedent(
     import sys, time
     from guesthouse.dapr.application import Application
     from guesthouse.dapr.listing import Listing
-    from guesthouse.dapr.server import Server, ServerConfig
-    from guesthouse.dapr.transport import Drain
+        from guesthouse.dapr.transport import Drain
     from guesthouse.event import Reply
     from guesthouse.system.signals import run_until_signal
 
@@ -262,7 +264,7 @@ PROGRAM = textwrap.dedent(
             time.sleep(float(event.body))
             return Reply(b"done")
 
-    server = Server(ServerConfig(port=0, threads=12), Slow(), Listing())
+    server = Server(ServerConfig(port=0, threads=12, core=sys.argv[1]), Slow(), Listing())
     application = Application([server], Drain(notice=0.1, limit=20))
     application.start()
     print(server.port, flush=True)
@@ -278,9 +280,9 @@ class Listening(subprocess.Popen[str]):
 
 
 @pytest.fixture
-def process():
+def process(core: Core):
     """A server in a process of its own, started with warnings as errors."""
-    command = [sys.executable, "-W", "error", "-c", PROGRAM]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, core]
     with Listening(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         running.port = int(running.stdout.readline())
@@ -360,14 +362,15 @@ def hints(lines: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any
     return [line for line in lines if line["event"] == "no sidecar has called yet"]
 
 
-def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint():
+def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint(core: Core):
     with capture_logs() as lines:
-        server = Server(ServerConfig(port=0, threads=10, patience=0.05), Script(), Listing())
+        server = Server(ServerConfig(port=0, threads=10, patience=0.05, core=core), Script(), Listing())
         server.start()
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as caller:
             caller.sendall(b"GET /dapr/config HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            while caller.recv(4096):  # what gRPC says to it, and the end of the connection
-                pass
+            with contextlib.suppress(ConnectionResetError):
+                while caller.recv(4096):  # what gRPC says to it, and the end of the connection
+                    pass
         until(lambda: hints(lines))
         server.stop()
     (line,) = hints(lines)

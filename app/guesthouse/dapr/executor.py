@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from time import monotonic
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from guesthouse.system.threads import lasting_thread
 
@@ -26,18 +26,28 @@ TICK = 0.005  # seconds between two looks at the calls, while there are more of 
 _QUIET_LOOKS = 200  # looks in a row without a waiting call, after which nobody looks until calls wait again
 
 
-class ElasticExecutor(Executor):
-    """Answers calls in order of arrival: `least` of them at a time, besides those that have taken over `tick` seconds.
+class Calls(Protocol):
+    """Where threads take calls from."""
 
-    `most` is the greatest number of threads.
+    def take(self) -> Callable[[], None] | None:
+        """The next call, waited for; None for a thread that is to end."""
+
+    def waiting(self) -> int | None:
+        """How many calls wait to be taken; None where that is not known."""
+
+
+class ElasticThreads:
+    """Answer calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
+
+    `most` is the greatest number of threads. A call must not raise.
     """
 
-    def __init__(self, least: int, most: int, name: str, tick: float = TICK) -> None:
+    def __init__(self, calls: Calls, least: int, most: int, name: str, tick: float = TICK) -> None:
+        self._calls = calls
         self._least = min(least, most)
         self._most = most
         self._name = name
         self._tick = tick
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._parked: SimpleQueue[None] = SimpleQueue()  # each entry wakes one parked thread
         self._lock = threading.Lock()
         self._began: list[float] = []  # by thread: when its call began, infinity when it has none
@@ -47,38 +57,26 @@ class ElasticExecutor(Executor):
         self._watched = threading.Event()
         self._ended = threading.Event()
         self._quiet = 0  # looks in a row without a call that waits
-        self._allow(self._least)
-        lasting_thread(f"{name}-watch", self._watch, self._ended)
 
     @property
     def at_work(self) -> int:
         """Threads that answer calls or wait for one."""
         return self._at_work
 
-    def submit(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
-        """See `concurrent.futures.Executor.submit`. Raises `RuntimeError` after `shutdown`."""
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ended.is_set()
+
+    def start(self) -> None:
+        """Take calls from now on."""
+        self._allow(self._least)
+        lasting_thread(f"{self._name}-watch", self._watch, self._ended)
+
+    def end(self) -> int:
+        """Start no more threads; returns how many there are. Each of them ends when it is given None for a call."""
         if self._ended.is_set():
-            raise RuntimeError("no calls are taken after shutdown")
-        future: Future[T] = Future()
-
-        def call() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = function(*arguments, **named)
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        self._calls.put(call)
-        self._look()
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; the threads end after those that were taken. Waits for nothing, cancels nothing."""
-        if self._ended.is_set():
-            return
+            return 0
         self._ended.set()
         self._watched.set()
         with self._lock:
@@ -86,13 +84,18 @@ class ElasticExecutor(Executor):
             self._at_work = self._allowed = len(self._began)
         for _ in range(parked):
             self._parked.put(None)
-        for _ in self._began:
-            self._calls.put(None)
+        return len(self._began)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Wake the watching thread when there are more calls than threads at work."""
-        if self._busy + self._calls.qsize() > self._at_work and not self._watched.is_set():
+        if self._short and not self._watched.is_set():
             self._watched.set()
+
+    @property
+    def _short(self) -> bool:
+        waiting = self._calls.waiting()
+        # Where the number is not known, one may wait whenever nobody is there to take it.
+        return self._busy + (1 if waiting is None else waiting) > self._at_work
 
     def _allow(self, count: int) -> None:
         """Have `count` threads at work: missing ones begin at once, others park as their calls end."""
@@ -127,12 +130,12 @@ class ElasticExecutor(Executor):
             raise
 
     def _work(self, number: int) -> None:
-        calls, lock, began = self._calls, self._lock, self._began
-        while (call := calls.get()) is not None:
+        take, lock, began = self._calls.take, self._lock, self._began
+        while (call := take()) is not None:
             with lock:
                 self._busy += 1
             began[number] = monotonic()
-            self._look()
+            self.look()
             call()
             del call  # frees what the call holds before this thread waits for the next one
             began[number] = math.inf
@@ -144,18 +147,65 @@ class ElasticExecutor(Executor):
                 self._parked.get()
 
     def _watch(self) -> bool:
-        """Look once at the calls, as soon as there are more of them than threads at work. False after `shutdown`."""
+        """Look once at the calls, as soon as there are more of them than threads at work. False after `end`."""
         if not self._watched.wait() or self._ended.wait(self._tick):
             return False
         long = monotonic() - self._tick
         long_calls = sum(began < long for began in self._began)
-        waiting = self._calls.qsize()
+        waiting, short = self._calls.waiting(), self._short
+        more = self._least
         # A call that takes longer than a tick does without the interpreter: one more thread may work beside it. Where
         # all threads have such calls, every waiting call has waited for a whole tick, and gets a thread.
-        self._allow(long_calls + (self._least if long_calls < self._at_work else max(self._least, waiting)))
-        self._quiet = 0 if waiting else self._quiet + 1
+        if long_calls >= self._at_work:
+            more = max(more, long_calls if waiting is None else waiting)
+        self._allow(long_calls + more)
+        self._quiet = 0 if short else self._quiet + 1
         if self._quiet > _QUIET_LOOKS:
             self._quiet = 0
             self._watched.clear()
-            self._look()
+            self.look()
         return True
+
+
+class ElasticExecutor(Executor):
+    """`ElasticThreads` over a queue of their own, as an executor."""
+
+    def __init__(self, least: int, most: int, name: str, tick: float = TICK) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.take = self._calls.get
+        self._threads = ElasticThreads(self, least, most, name, tick)
+        self._threads.start()
+
+    @property
+    def at_work(self) -> int:
+        """See `ElasticThreads.at_work`."""
+        return self._threads.at_work
+
+    def waiting(self) -> int:
+        """See `Calls.waiting`."""
+        return self._calls.qsize()
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
+        """See `concurrent.futures.Executor.submit`. Raises `RuntimeError` after `shutdown`."""
+        if self._threads.ended:
+            raise RuntimeError("no calls are taken after shutdown")
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*arguments, **named)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._calls.put(call)
+        self._threads.look()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; the threads end after those that were taken. Waits for nothing, cancels nothing."""
+        for _ in range(self._threads.end()):
+            self._calls.put(None)

@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Callback, Fetched
+from guesthouse.dapr.core import Choice, Core, CoreError, choose, make_server
 from guesthouse.dapr.events import Events
-from guesthouse.dapr.executor import SPARE_THREADS, ElasticExecutor
-from guesthouse.dapr.grpc_core import new_server
+from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.health import SERVICES, Health
 from guesthouse.dapr.listing import Listing
 from guesthouse.dapr.tokens import Tokens
@@ -44,7 +44,7 @@ class ServerConfig:
     call's metadata. `tls` has the paths of the PEM certificate chain and private key. `threads` is how many events may
     be inside (the guests' slots and queues) plus `SPARE_THREADS`; `at_work` of them answer calls at a time, besides
     those that take long (see `executor`). With `reflection`, the server tells callers which services it has. After
-    `patience` seconds without a call from a sidecar, the log says so.
+    `patience` seconds without a call from a sidecar, the log says so. `core` is what reads and writes HTTP/2.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +57,7 @@ class ServerConfig:
     at_work: int = 2
     reflection: bool = False
     patience: float = 30.0
+    core: Core = "auto"
 
 
 class Server:
@@ -69,36 +70,46 @@ class Server:
     ) -> None:
         self.config = config
         self.port = 0
+        self.core: Choice | None = None  # what serves, once it is started
         self._started = False
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = ElasticExecutor(config.at_work, config.threads, "event")
-        self._server = new_server(self._threads, _options(config))
+        self._server: grpc.Server | None = None
+        self._end_threads: Callable[[], None] = lambda: None
         self._tokens = Tokens(config.tokens)
         self._events = Events(handler, self._tokens, self._admission)
         calls = UnaryCalls(self._events, config.message)
         self._callback = Callback(calls, listing) if fetched is None else Callback(calls, listing, fetched)
-        self._callback.add_to(self._server)
-        self._health.add_to(self._server)
-        if config.reflection:
-            reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), self._server)
         self._silence = threading.Timer(config.patience, self._unheard)
         self._silence.daemon = True
 
     def start(self) -> None:
         """Open the port and serve. Call it when all is loaded: a sidecar sends events as soon as it can connect.
 
-        Raises `ServeError` when the address cannot be had, or the certificate cannot be used.
+        Raises `ServeError` when the address cannot be had, the certificate cannot be used, or the core cannot serve.
         """
-        address = _address(self.config.host, self.config.port)
+        config = self.config
+        host = _address(config.host, config.port)
+        address = f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}"
+        credentials = None if config.tls is None else _credentials(*config.tls)
         try:
-            if self.config.tls is None:
-                self.port = self._server.add_insecure_port(address)
+            self.core = choose(config.core, host, tls=credentials is not None)
+        except CoreError as error:
+            raise ServeError(str(error)) from error
+        server, self._end_threads = make_server(self.core, config.at_work, config.threads, "event", _options(config))
+        self._server = server
+        self._callback.add_to(server)
+        self._health.add_to(server)
+        if config.reflection:
+            reflection.enable_server_reflection((*SERVICES, reflection.SERVICE_NAME), server)
+        try:
+            if credentials is None:
+                self.port = server.add_insecure_port(address)
             else:
-                self.port = self._server.add_secure_port(address, _credentials(*self.config.tls))
+                self.port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise ServeError(f"cannot listen on {address}: {error}") from error
-        self._server.start()
+        server.start()
         self._started = True
         self._silence.start()
 
@@ -126,7 +137,7 @@ class Server:
         finished = self._admission.close(drain.limit)
         # Callers that have not noticed yet are told to try again: gRPC's own end would cancel their calls.
         threading.Event().wait(_LINGER)
-        if finished:
+        if finished and self._server is not None:
             self._server.stop(_FLUSH).wait()
         return finished
 
@@ -134,8 +145,9 @@ class Server:
         """See `Transport.stop`. A reply is the answer of its call: none is left to be read."""
         self._started = False
         self._silence.cancel()
-        self._server.stop(None)
-        self._threads.shutdown(wait=False)
+        if self._server is not None:
+            self._server.stop(None)
+        self._end_threads()
         return 0
 
     def _unheard(self) -> None:
@@ -175,7 +187,7 @@ def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
 
 
 def _address(host: str, port: int) -> str:
-    """`host:port` as one numeric address, which was free a moment ago.
+    """The host as one numeric address, on which the port was free a moment ago.
 
     It is one address, so that the server has it or fails: gRPC is content with any one of a name's addresses. IPv4
     comes first, as a sidecar connects to 127.0.0.1. A socket is bound here for a trial, because its errors say what is
@@ -192,7 +204,7 @@ def _address(host: str, port: int) -> str:
             trial.bind(address)
         except OSError as error:
             raise ServeError(_why_not(host, port, error)) from error
-    return f"[{address[0]}]:{port}" if family == socket.AF_INET6 else f"{address[0]}:{port}"
+    return str(address[0])
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:

@@ -375,6 +375,11 @@ class Server(Table):
         default=None, description="a file with more tokens, one a line; a reload reads it again"
     )
     tls: Tls | None = Field(default=None, description="serve with TLS")
+    core: Literal["auto", "native", "grpcio"] = Field(
+        default="auto",
+        description="what reads and writes HTTP/2: `native` is faster, `grpcio` has TLS and looks at a message's size "
+        "before it takes it in; `auto` is native where it is installed, without TLS, on a loopback address",
+    )
     reflection: Switch = Field(
         default=False, description="answer gRPC reflection, for grpcurl and the like; needs no token"
     )

@@ -17,9 +17,9 @@ from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.component.input_binding import STREAMS, InputBinding, Replies
 from guesthouse.dapr.component.output_binding import OutputBinding
 from guesthouse.dapr.component.unix_socket import Socket
+from guesthouse.dapr.core import Core, choose, make_server
 from guesthouse.dapr.events import Events
-from guesthouse.dapr.executor import SPARE_THREADS, ElasticExecutor
-from guesthouse.dapr.grpc_core import new_server
+from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.proto import components_pb2, components_pb2_grpc
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.transport import Drain, ServeError
@@ -37,7 +37,7 @@ class ComponentConfig:
 
     `permissions` are those of the socket: a sidecar needs to write to it. `guests` are the operations of the output
     binding, which is not there without any. `message` is the largest request in bytes. `threads` is how many events
-    may be inside plus `SPARE_THREADS`, `at_work` as for the server.
+    may be inside plus `SPARE_THREADS`. `at_work` and `core` are as for the server.
     """
 
     name: str
@@ -47,6 +47,7 @@ class ComponentConfig:
     message: int = 16 * 2**20
     threads: int = 64 + SPARE_THREADS
     at_work: int = 2
+    core: Core = "auto"
 
 
 class Component:
@@ -59,8 +60,10 @@ class Component:
         self.socket = Socket(config.folder, config.name, config.permissions)
         self._replies = replies
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        self._threads = ElasticExecutor(config.at_work, config.threads + STREAMS, "component")
-        self._server = new_server(self._threads, _options(config.message))
+        core = choose(config.core, "", tls=False)
+        self._server, self._end_threads = make_server(
+            core, config.at_work, config.threads, "component", _options(config.message), STREAMS
+        )
         served = [reflection.SERVICE_NAME]
         if config.guests:
             output = OutputBinding(UnaryCalls(Events(handler, Tokens(), self._admission)), config.guests)
@@ -90,7 +93,7 @@ class Component:
         self.socket.remove()
         left = self._replies.finish(seconds)
         self._server.stop(_FLUSH).wait()
-        self._threads.shutdown(wait=False)
+        self._end_threads()
         return left
 
     def _listen(self, path: Path) -> None:

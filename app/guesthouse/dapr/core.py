@@ -1,0 +1,82 @@
+"""Which core serves: what reads and writes HTTP/2 and gRPC below our services.
+
+`native` is `native.NativeServer`, in Rust; `grpcio` is gRPC's own. Both serve the same services with the same options.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+import grpc
+
+from guesthouse.dapr.executor import ElasticExecutor
+
+Core = Literal["auto", "native", "grpcio"]
+#: A proxy between a sidecar and us may ping as often as it likes. The native core lets it do so anyway.
+_ANY_PINGS = (("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.max_ping_strikes", 0))
+
+
+class CoreError(Exception):
+    """The core that is asked for cannot serve; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`native`, or else grpcio; and why."""
+
+    native: bool
+    why: str
+
+    @property
+    def name(self) -> str:
+        """As the manifest has it."""
+        return "native" if self.native else "grpcio"
+
+
+def choose(wanted: Core, address: str, *, tls: bool) -> Choice:
+    """The core for a server at this IP address ("" for a Unix socket). Raises `CoreError`."""
+    if wanted == "grpcio":
+        return Choice(False, "the manifest says so")
+    missing = _missing(tls)
+    if wanted == "native":
+        if missing:
+            raise CoreError(f'server.core is "native", but {missing}; make it "auto" or "grpcio"')
+        return Choice(True, "the manifest says so")
+    if missing:
+        return Choice(False, missing)
+    if address and not ipaddress.ip_address(address).is_loopback:
+        return Choice(
+            False,
+            "other machines can connect, and the native core takes a message in before it looks at its size; where "
+            'only the sidecar can connect, set core = "native" in [server]',
+        )
+    return Choice(True, "it is the faster one")
+
+
+def _missing(tls: bool) -> str:
+    """Why the native core cannot serve; empty where it can."""
+    if tls:
+        return "the native core has no TLS"
+    if find_spec("pygrpc_native") is None:
+        return "pygrpc-native is not installed: there is none for this platform"
+    return ""
+
+
+def make_server(
+    choice: Choice, least: int, most: int, name: str, options: Sequence[tuple[str, int]], streams: int = 0
+) -> tuple[grpc.Server, Callable[[], None]]:
+    """A server that answers calls on `least` to `most` threads (see `executor`), and `streams` on as many besides.
+
+    With it comes what ends its threads, to be called when it has stopped.
+    """
+    if choice.native:
+        from guesthouse.dapr.native import NativeServer  # not installed everywhere
+
+        return NativeServer(least, most, name, options, streams), lambda: None
+    executor = ElasticExecutor(least, most + streams, name)
+    # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
+    return grpc.server(executor, options=[*options, *_ANY_PINGS]), executor.shutdown  # type: ignore[arg-type]

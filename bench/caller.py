@@ -1,0 +1,117 @@
+"""Who sends events in the comparisons: a program in Go (`load/main.go`), or callers in Python where there is no Go.
+
+A sidecar is written in Go too, and a caller that costs little CPU leaves the machine to the server that is measured.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dapr.proto.common.v1.common_pb2 import HTTPExtension, InvokeRequest
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from guesthouse.cli.load_generator import Job, Load, Outcome
+from guesthouse.event import Event
+
+SOURCE = Path(__file__).resolve().parent / "load"
+METHOD = "/dapr.proto.runtime.v1.AppCallback/OnInvoke"
+
+
+@functools.cache
+def program() -> Path | None:
+    """The compiled caller: built once and kept by the digest of its source. None where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        return None
+    digest = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")))
+    target = Path.home() / ".cache" / "guesthouse" / "bench" / f"load-{digest.hexdigest()[:16]}"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            made = Path(folder) / "load"
+            environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+            subprocess.run([go, "build", "-trimpath", "-o", made, "."], cwd=SOURCE, env=environment, check=True)
+            made.replace(target)
+    return target
+
+
+def kind() -> str:
+    """What calls, in words."""
+    return "callers in Python" if program() is None else "callers in Go (grpc-go)"
+
+
+class Caller:
+    """Sends invocations from a process of its own, which keeps its connections between jobs. A context manager."""
+
+    def __init__(self, callers: int) -> None:
+        found = program()
+        self._load = Load(callers) if found is None else None
+        self._process: subprocess.Popen[str] | None = None
+        if found is not None:
+            self._process = subprocess.Popen([found], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._load is not None:
+            self._load.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def run(self, job: Job, rate: float = 0.0) -> Outcome:
+        """Do a job with a number of requests; with a rate, in calls a second, calls begin at fixed times.
+
+        Raises `RuntimeError` when the process has ended, `ValueError` for a rate without the program in Go.
+        """
+        if self._load is not None:
+            if rate:
+                raise ValueError("callers in Python have no fixed rate: install Go")
+            return self._load.run(job)
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(_told(job, rate)) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the process that sends events has ended")
+        found = json.loads(line)
+        errors = Counter({"error": found["errors"]} if found["errors"] else {})
+        examples = {"error": found["example"]} if found["errors"] else {}
+        return Outcome(found["latencies"], errors, examples, 0.0, found["seconds"])
+
+
+def _told(job: Job, rate: float) -> dict[str, Any]:
+    return {
+        "address": job.address,
+        "method": METHOD,
+        "message": base64.b64encode(_request(job.event)).decode(),
+        "callers": job.callers,
+        "requests": job.requests,
+        "rate": rate,
+    }
+
+
+def _request(event: Event) -> bytes:
+    """As a sidecar writes an invocation with POST."""
+    return InvokeRequest(
+        method=event.name,
+        data=AnyMessage(value=event.body),
+        content_type=event.content_type,
+        http_extension=HTTPExtension(verb=HTTPExtension.POST),
+    ).SerializeToString()
