@@ -11,6 +11,7 @@ from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from google.protobuf.any_pb2 import Any
 
 from guesthouse.dapr.core import Choice, CoreError, choose
+from guesthouse.dapr.transport import Drain
 from guesthouse.event import Event, Reply
 from guesthouse_abi.deadline import Deadline
 from tests.dapr.dapr_ends import Application, Script
@@ -90,7 +91,7 @@ def test_no_end_is_lost_however_soon_after_the_beginning_it_comes(serve, connect
         for call in [application.OnInvoke.future(InvokeRequest()) for _ in range(16)]:
             call.cancel()
         until(lambda: all(deadline.cancelled for deadline in handler.deadlines), "their ends are heard of")
-    server.drain()  # each of them has left
+    assert server.drain(Drain(limit=60.0))  # each of them has left
 
 
 @needs_native

@@ -254,7 +254,8 @@ PROGRAM = textwrap.dedent(
     import sys, time
     from guesthouse.dapr.application import Application
     from guesthouse.dapr.listing import Listing
-        from guesthouse.dapr.transport import Drain
+    from guesthouse.dapr.server import Server, ServerConfig
+    from guesthouse.dapr.transport import Drain
     from guesthouse.event import Reply
     from guesthouse.system.signals import run_until_signal
 
