@@ -33,7 +33,7 @@ ROOT = stand_ins.ROOT
 PHOTOS = ROOT / "tests" / "data" / "photos"
 PAGE = "http://127.0.0.1:8080"
 SIDECAR = "http://127.0.0.1:3500/v1.0"
-IMAGE = "guesthouse:0.1.0"  # of the guest host and the page
+IMAGE = "guesthouse:0.2.0"  # of the guest host and the page
 SERVICES = ("vision", "vision-dapr", "web", "web-dapr", "mosquitto", "redis")
 PATIENCE = 90.0  # seconds for anything to come about, on a machine that does much else
 
