@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, engines, hostile, many, memory, micro, over_grpc, page, pictures, sidecars
+from bench import cold, engines, hostile, many, memory, micro, over_grpc, page, pictures, sidecars, stages
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
 COMPARISONS = {
+    "stages": stages.stages,
     "cycle": micro.cycle,
     "files": micro.files,
     "calls": micro.calls,

@@ -45,7 +45,7 @@ class _Aborted(Exception):
     """A handler has ended its call by `abort`: the code and the text of its status."""
 
 
-class _Call(grpc.ServicerContext):
+class Call(grpc.ServicerContext):
     """One call: what answers it when a thread is free, and the context that its handler sees.
 
     Callbacks are called when the call ends before it is answered, not after.
@@ -219,7 +219,7 @@ class NativeServer(grpc.Server):
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._by_number: dict[int, grpc.RpcMethodHandler[Any, Any]] = {}
         self._lock = threading.Lock()
-        self._calls: dict[int, _Call] = {}  # in flight
+        self._calls: dict[int, Call] = {}  # in flight
         self._cancelled: dict[int, None] = {}  # calls whose end came before a thread had begun with them, or late
         self._threads = ElasticThreads(self, least, most, name)
         self._behind_threads = ElasticExecutor(_BEHIND, _BEHIND + streams, f"{name}-stream")
@@ -294,14 +294,14 @@ class NativeServer(grpc.Server):
 
     # What its threads and calls ask for.
 
-    def take(self) -> _Call | None:
+    def take(self) -> Call | None:
         """See `executor.Calls.take`."""
         while (events := self.front.recv_batch_details(1)) is not None:
             for kind, number, method, payload, _, details in events:
                 if kind == EVENT_CANCEL:
                     self._cancel(number)
                 elif payload is not None and details is not None:
-                    call = _Call(self, number, self._by_number[method], payload, details)
+                    call = Call(self, number, self._by_number[method], payload, details)
                     with self._lock:
                         self._calls[number] = call
                         cancelled = number in self._cancelled
