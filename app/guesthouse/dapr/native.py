@@ -30,6 +30,7 @@ from guesthouse.dapr.executor import ElasticExecutor, ElasticThreads
 _log = logging.getLogger(__name__)
 
 _BEHIND = 2  # threads at work of the server behind, besides one for each stream
+_IO_THREADS = 1  # with two, calls pass from one to the other, which costs more than it gains: Python is the limit
 _SPARE_STREAMS = 1024  # of one connection, besides one for each thread
 _METADATA = 16 * 2**10  # bytes
 _TOLD = 4  # times the limit of metadata: up to there a call is refused by a status, above it by HTTP/2
@@ -247,6 +248,7 @@ class NativeServer(grpc.Server):
                 target,
                 [],
                 call_details=True,
+                io_threads=_IO_THREADS,
                 max_concurrent_streams=self._streams,  # a call too many is refused by us, and does not wait in HTTP/2
                 max_metadata_size=_TOLD * self.metadata,
             )
