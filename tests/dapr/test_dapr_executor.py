@@ -35,11 +35,22 @@ def threads_of(workers: ElasticExecutor) -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith(f"{workers._threads._name}-")]
 
 
-def test_short_calls_are_answered_by_as_few_threads_as_were_asked_for(make):
+def test_short_calls_are_answered_one_at_a_time(make):
     workers = make(2, 50, NEVER)
     names = {f.result(20) for f in [workers.submit(lambda: threading.current_thread().name) for _ in range(500)]}
-    assert 1 <= len(names) <= 2
-    assert workers.at_work == 2
+    assert len(names) == 1
+    assert workers.at_work == 1
+
+
+def test_calls_that_take_a_while_are_answered_by_as_many_threads_as_were_asked_for(make):
+    workers: ElasticExecutor = make(3, 50, 0.5)  # none of them takes that long: nobody is given a thread for that
+
+    def at_work_after_some() -> int:
+        wait([workers.submit(time.sleep, 0.005) for _ in range(200)], 60)
+        return workers.at_work
+
+    until(lambda: at_work_after_some() == 3, "three threads are at work")
+    until(lambda: wait([workers.submit(int) for _ in range(2000)], 60) and workers.at_work == 1, "one is enough again")
 
 
 def test_calls_begin_in_order_of_arrival(make):

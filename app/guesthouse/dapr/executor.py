@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 SPARE_THREADS = 8  # of a server, never taken by events: health probes and refusals find one at once
 TICK = 0.005  # seconds between two looks at the calls, while there are more of them than threads at work
+_SHORT = 0.0005  # seconds that calls take on average, below which one thread answers them all
+_WEIGHT = 1 / 16  # of one call in that average
 _QUIET_LOOKS = 200  # looks in a row without a waiting call, after which nobody looks until calls wait again
 
 
@@ -39,7 +41,8 @@ class Calls(Protocol):
 class ElasticThreads:
     """Answer calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
 
-    `most` is the greatest number of threads. A call must not raise.
+    While calls are short on average, they are answered one at a time: two threads would only take the interpreter from
+    each other. `most` is the greatest number of threads. A call must not raise.
     """
 
     def __init__(self, calls: Calls, least: int, most: int, name: str, tick: float = TICK) -> None:
@@ -57,6 +60,7 @@ class ElasticThreads:
         self._watched = threading.Event()
         self._ended = threading.Event()
         self._quiet = 0  # looks in a row without a call that waits
+        self._average = 0.0  # seconds that a call takes
 
     @property
     def at_work(self) -> int:
@@ -70,7 +74,7 @@ class ElasticThreads:
 
     def start(self) -> None:
         """Take calls from now on."""
-        self._allow(self._least)
+        self._allow(self._at_a_time)
         lasting_thread(f"{self._name}-watch", self._watch, self._ended)
 
     def end(self) -> int:
@@ -88,11 +92,16 @@ class ElasticThreads:
 
     def look(self) -> None:
         """Wake the watching thread when there are more calls than threads at work."""
-        if self._short and not self._watched.is_set():
+        if self._too_few and not self._watched.is_set():
             self._watched.set()
 
     @property
-    def _short(self) -> bool:
+    def _at_a_time(self) -> int:
+        """How many calls to answer at a time, besides the long ones."""
+        return 1 if self._average < _SHORT else self._least
+
+    @property
+    def _too_few(self) -> bool:
         waiting = self._calls.waiting()
         # Where the number is not known, one may wait whenever nobody is there to take it.
         return self._busy + (1 if waiting is None else waiting) > self._at_work
@@ -138,8 +147,10 @@ class ElasticThreads:
             self.look()
             call()
             del call  # frees what the call holds before this thread waits for the next one
+            took = monotonic() - began[number]
             began[number] = math.inf
             with lock:
+                self._average += (took - self._average) * _WEIGHT
                 self._busy -= 1
                 park = self._at_work > self._allowed
                 self._at_work -= park
@@ -152,14 +163,14 @@ class ElasticThreads:
             return False
         long = monotonic() - self._tick
         long_calls = sum(began < long for began in self._began)
-        waiting, short = self._calls.waiting(), self._short
-        more = self._least
+        waiting, too_few = self._calls.waiting(), self._too_few
+        more = self._at_a_time
         # A call that takes longer than a tick does without the interpreter: one more thread may work beside it. Where
         # all threads have such calls, every waiting call has waited for a whole tick, and gets a thread.
         if long_calls >= self._at_work:
             more = max(more, long_calls if waiting is None else waiting)
         self._allow(long_calls + more)
-        self._quiet = 0 if short else self._quiet + 1
+        self._quiet = 0 if too_few else self._quiet + 1
         if self._quiet > _QUIET_LOOKS:
             self._quiet = 0
             self._watched.clear()
