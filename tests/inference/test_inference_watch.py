@@ -6,11 +6,14 @@ import math
 import threading
 import time
 
+import pytest
+
+from guesthouse.inference import traffic as traffic_module
 from guesthouse.inference.cores import cores
 from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.watch import Watch
 from guesthouse_abi.deadline import Deadline
-from tests.support.waiting import until
+from tests.support.waiting import join, until
 
 
 def test_stops_each_at_its_deadline(watch):
@@ -138,3 +141,31 @@ def test_counts_no_more_cores_than_a_containers_quota_allows(tmp_path):
     assert cores(tmp_path) == unlimited
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("100000\n")
     assert cores(tmp_path) == 1
+
+
+def test_a_run_waits_for_a_core_while_all_are_taken(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(traffic_module, "PATIENCE", 3600.0)
+    traffic, order = Traffic(at_once=1), list[str]()
+
+    def other() -> None:
+        with traffic.core():
+            order.append("second")
+
+    with traffic.core():
+        thread = threading.Thread(target=other)
+        thread.start()
+        time.sleep(0.1)  # enough for the second one to go on, if it did not wait
+        order.append("first")
+    join(thread)
+    assert order == ["first", "second"]
+
+
+def test_a_run_waits_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch):
+    """A guest's long runs do not hold up another's."""
+    monkeypatch.setattr(traffic_module, "PATIENCE", 0.01)
+    traffic = Traffic(at_once=1)
+    with traffic.core():
+        with traffic.core():
+            pass
+        assert traffic._free._value == 0  # what went on without a core gives none back
+    assert traffic._free._value == 1

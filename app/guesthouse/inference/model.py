@@ -230,13 +230,16 @@ class OnnxModel:
             raise InferenceError(f"model {self.name} is closed")
         rows = max((len(inputs[name]) for name in self._free if name in inputs), default=0)
         alone = self._traffic.enter()
-        began = time.perf_counter()
         try:
             session = sessions[0] if alone else sessions[-1]
-            return session.run(inputs, outputs, deadline, give_back=rows > self._kept_rows)
+            with self._traffic.core():
+                began = time.perf_counter()
+                try:
+                    return session.run(inputs, outputs, deadline, give_back=rows > self._kept_rows)
+                finally:
+                    self.observe(max(1, rows), time.perf_counter() - began)
         finally:
             self._traffic.leave()
-            self.observe(max(1, rows), time.perf_counter() - began)
 
     def _check_config(self) -> None:
         """Raise `ModelFault` where the manifest and the model disagree, or where no guest could use the model."""

@@ -1,22 +1,32 @@
-"""Whether a run of inference is alone on this process's cores, over all models that share them."""
+"""How runs of inference share this process's cores, over all models: whether one is alone, and when one waits."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from guesthouse.inference.cores import cores
+
+PATIENCE = 0.05  # seconds that a run waits at most for a core
 CALM = 0.1  # seconds after two runs have met, in which no run counts as alone
 
 
 class Traffic:
-    """Counts the runs that are under way. For any number of threads."""
+    """Counts the runs that are under way. For any number of threads.
 
-    __slots__ = ("_clock", "_lock", "_met", "_running")
+    As many go on at once as there are cores. More would only take the processors' caches from each other, so the next
+    one waits, but not longer than `PATIENCE`: one guest's long runs must not hold up another's short ones.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    __slots__ = ("_clock", "_free", "_lock", "_met", "_running")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, at_once: int | None = None) -> None:
+        """`at_once` is how many go on without waiting (None: one for each core)."""
         self._clock = clock
+        self._free = threading.Semaphore(cores() if at_once is None else at_once)
         self._lock = threading.Lock()
         self._running = 0
         self._met = -math.inf  # when two runs were last under way at once
@@ -37,3 +47,13 @@ class Traffic:
         """A run has ended."""
         with self._lock:
             self._running -= 1
+
+    @contextmanager
+    def core(self) -> Iterator[None]:
+        """A core to run on: waits for one, up to `PATIENCE`, and goes on without one then."""
+        taken = self._free.acquire(timeout=PATIENCE)
+        try:
+            yield
+        finally:
+            if taken:
+                self._free.release()
