@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, engines, hostile, many, memory, micro, over_grpc, page, pictures, sidecars, stages
+from bench import cold, engines, hostile, loaded, many, memory, micro, over_grpc, page, pictures, sidecars, stages
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
@@ -26,7 +26,7 @@ COMPARISONS = {
     "photo": over_grpc.photo,
     "tensor": over_grpc.tensor,
     "programs": over_grpc.programs,
-    "loaded": over_grpc.loaded,
+    "loaded": loaded.loaded,
     "memory": memory.memory,
     "engines": engines.engines,
     "many": many.many,

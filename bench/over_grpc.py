@@ -16,14 +16,13 @@ import wasmtime
 from PIL import Image
 
 from bench import servers
-from bench.caller import Caller, program
+from bench.caller import Caller
 from bench.measure import Figure, Findings, Options, Spread, Target, ratios, take_turns
-from guesthouse.cli.load_generator import Job, Outcome, Usage
+from guesthouse.cli.load_generator import Job, Usage
 from guesthouse.event import Event, Trigger
 
 PHOTOS = servers.ROOT / "tests" / "data" / "photos"
 PROGRAMS = servers.ROOT / "bench" / "programs"
-_SECONDS = 2.0  # of calls at a fixed rate in one round
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,63 +275,3 @@ def _compiled_by_go(folder: Path) -> Path | None:
     environment = {**os.environ, "GOOS": "wasip1", "GOARCH": "wasm", "GOTOOLCHAIN": "local"}
     subprocess.run([go, "build", "-trimpath", "-o", module, PROGRAMS / "echo.go"], env=environment, check=True)
     return module
-
-
-#: Shares of the native server's greatest rate at which latencies are measured.
-SHARES = (0.25, 0.5, 0.8)
-
-
-def loaded(options: Options, folder: Path) -> Findings:
-    """Latency while calls come at fixed rates, whether or not those before are answered: echo of 1 KiB, and a JPEG.
-
-    A rate is a share of what the native server answers at most; so both sides have the same work.
-    """
-    findings = Findings()
-    header = ["what", "calls per second", "side", "p50", "p99", "p99.9"]
-    rows: list[list[str]] = []
-    if program() is None:
-        options.say("latency at fixed rates needs the caller in Go: left out")
-        return findings
-    for what, name, manifest, kind, body in (
-        ("echo, 1 KiB", "echo", servers.guest("echo", "echo"), "echo", bytes(range(256)) * 4),
-        (
-            "classify, JPEG",
-            "classify",
-            servers.CLASSIFIER + servers.guest("classify", "infer", more=GRANT),
-            "classify",
-            coffee("JPEG"),
-        ),
-    ):
-        event = invoke(name, body)
-        with contextlib.ExitStack() as stack:
-            sides = {
-                "guesthouse": stack.enter_context(servers.guesthouse(folder / name, manifest)),
-                "native": stack.enter_context(servers.native(folder, kind)),
-            }
-            caller = stack.enter_context(Caller(16))
-            options.say(f"{what}: the greatest rate")
-            most = Spread.of(
-                [block(caller, sides["native"], event, 16, 4000 if name == "echo" else 160).rate for _ in range(5)]
-            ).median
-            for share in SHARES:
-                rate = most * share
-                options.say(f"{what} at {rate:.0f} calls per second")
-
-                def run(
-                    server: servers.Running, rate: float = rate, event: Event = event, caller: Caller = caller
-                ) -> Callable[[], Outcome]:
-                    job = Job(server.address, event, 1, max(200, round(rate * _SECONDS)))
-                    return lambda: caller.run(job, rate)
-
-                found = take_turns({side: run(server) for side, server in sides.items()}, options.rounds(5))
-                for side, outcomes in found.items():
-                    latencies = Outcome(sorted(latency for outcome in outcomes for latency in outcome.latencies))
-                    figures = [f"{latencies.percentile(p) * 1000:.2f} ms" for p in (0.5, 0.99, 0.999)]
-                    rows.append([what, f"{rate:.0f} ({share:.0%})", side, *figures])
-                spread = ratios(
-                    [outcome.percentile(0.99) for outcome in found["guesthouse"]],
-                    [outcome.percentile(0.99) for outcome in found["native"]],
-                )
-                findings.figures.append(Figure("loaded", f"{what}, {share:.0%} of the native rate: p99", spread))
-    findings.tables.append(("Latency at fixed rates", header, rows))
-    return findings
