@@ -16,9 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guesthouse_abi.errors import BadText, OutOfBounds
+from guesthouse_abi.pages import Pages, pages_of
 
 #: What an engine supplies: the memory's present host address and its size in bytes.
 RawMemory = Callable[[], tuple[int, int]]
+#: What the instances of one module share: where, and for which digest, pages of the mapped file were found to hold the
+#: bytes with that digest (`sessions/model_lookup.py`).
+Image = dict[tuple[int, str], NDArray[np.bool_]]
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -34,10 +38,12 @@ class Memory:
     Every method raises `OutOfBounds` when a range does not lie wholly inside the memory.
     """
 
-    __slots__ = ("_locate",)
+    __slots__ = ("_locate", "image")
 
-    def __init__(self, locate: RawMemory) -> None:
+    def __init__(self, locate: RawMemory, image: Image | None = None) -> None:
+        """`image` is the same for all instances of one module; None where they are not made from a mapped file."""
         self._locate = locate
+        self.image = image
 
     @property
     def size(self) -> int:
@@ -151,6 +157,22 @@ class GuestBytes:
     def array(self, dtype: np.dtype[Any]) -> NDArray[Any]:
         """All of them as the elements of a fresh one-dimensional array; a rest that is no element is left out."""
         return self._memory.array(self._pointer, self._length // dtype.itemsize, dtype)
+
+    @property
+    def pointer(self) -> int:
+        """Where they begin in the guest's memory."""
+        return self._pointer
+
+    @property
+    def image(self) -> Image | None:
+        """See `Memory`."""
+        return self._memory.image
+
+    def pages(self) -> Pages | None:
+        """The pages that they lie in; None where there are no bytes, or the system does not tell."""
+        base, _ = self._memory._locate()
+        self._memory.check(self._pointer, self._length)
+        return pages_of(base + self._pointer, self._length) if self._length else None
 
     def has_at(self, place: int, data: bytes) -> bool:
         """Whether `data` stands at `place` in them, compared without a copy."""

@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Denied, InferenceError
 from guesthouse_abi.grants import MiB
 from guesthouse_abi.memory import GuestBytes
+from guesthouse_abi.pages import PAGE
 from guesthouse_abi.services import Inference, Model
 
 #: In place of a model's bytes: "the host's model of this name", which follows.
@@ -25,6 +29,8 @@ LONGEST_NAME = 512
 
 #: Bytes compared at the start, middle and end before a whole blob is.
 _SAMPLE = 32
+#: Places of one module that are remembered, and runs of pages that are compared one by one.
+_KEPT, _RUNS = 64, 64
 
 
 @dataclass(slots=True, eq=False)
@@ -35,11 +41,42 @@ class _Blob:
     last_used: int  # a number that only grows
 
     def equals(self, given: GuestBytes) -> bool:
-        return (
-            len(self.data) == len(given)
-            and all(given.has_at(place, sample) for place, sample in self.samples)
-            and given.has_at(0, self.data)
-        )
+        """Whether the guest's bytes are these. Pages that cannot have changed since they were are not compared again.
+
+        A module's memory begins as a private mapping of the module's own data. So a page of it that was found to hold a
+        part of these bytes, unwritten, holds the same part in every instance that has not written to it.
+        """
+        if len(self.data) != len(given) or not all(given.has_at(place, sample) for place, sample in self.samples):
+            return False
+        image, pages = given.image, given.pages() if given.image is not None else None
+        if image is None or pages is None:
+            return given.has_at(0, self.data)
+        key = (given.pointer, self.digest)
+        found = image.get(key)
+        # The sample in the middle was read, so its page is present. If it is a page of a file, the memory is a mapping.
+        middle = (self.samples[1][0] + pages.before) // PAGE
+        if found is None or len(found) != len(pages.of_file) or not pages.of_file[middle]:
+            found = None
+            equal = given.has_at(0, self.data)
+        else:
+            equal = all(
+                given.has_at(start, self.data[start:end])
+                for start, end in _ranges(~(found & pages.unwritten), pages.before, len(given))
+            )
+        if equal and (pages := given.pages()) is not None:
+            if len(image) >= _KEPT:
+                image.clear()
+            image[key] = pages.of_file if found is None else found | pages.of_file
+        return equal
+
+
+def _ranges(pages: NDArray[np.bool_], before: int, length: int) -> Iterator[tuple[int, int]]:
+    """The bytes of a range in the pages that are set, as (start, end) from the range's start; all, for many runs."""
+    edges = np.flatnonzero(np.diff(pages, prepend=False, append=False))
+    if len(edges) > 2 * _RUNS:
+        edges = np.array([0, len(pages)])
+    for first, last in edges.reshape(-1, 2).tolist():
+        yield max(0, first * PAGE - before), min(length, last * PAGE - before)
 
 
 def _samples(data: bytes) -> tuple[tuple[int, bytes], ...]:

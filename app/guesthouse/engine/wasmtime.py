@@ -39,7 +39,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, Trap
 from guesthouse_abi.host import F32, F64, I32, I64, U32, U64, FuncType, HostFunction, ValType
-from guesthouse_abi.memory import Memory
+from guesthouse_abi.memory import Image, Memory
 
 TICK = 0.01  # seconds between two epochs while a guest runs
 _IDLE_TICKS = 200  # ticks that the ticker goes on after the last guest
@@ -237,7 +237,7 @@ class WasmtimeInstance:
             if self.memory is None and name is not None:
                 if not capi.export_get(self._context, at, name, len(name), at + _EXTERN):
                     raise EngineError("the instance does not have the memory that its module exports")
-                self.memory = context.memory = Memory(self._locate)
+                self.memory = context.memory = Memory(self._locate, linked.image)
         except BaseException:
             self.close()
             raise
@@ -246,7 +246,7 @@ class WasmtimeInstance:
         """Find the memory through the caller: while the start function runs, the instance is not known yet."""
         name = self._linked.memory_name
         if name is not None and capi.caller_export_get(caller, name, len(name), self._scratch_at + _EXTERN):
-            self.memory = self.context.memory = Memory(self._locate)
+            self.memory = self.context.memory = Memory(self._locate, self._linked.image)
 
     def _locate(self) -> tuple[int, int]:
         """The memory's address and size. Kept until the guest runs again, for only the guest can move or grow it."""
@@ -329,6 +329,7 @@ class WasmtimeLinked:
             raise EngineError(capi.take_error(error))
         assert pre.value is not None
         self.pre: int = pre.value
+        self.image: Image = {}
         self.memory_name = next((n.encode() for n, t in module.exports.items() if t.kind == "memory"), None)
         #: name -> (encoded name, offset of its extern in the scratch, values of the call, mask of the result)
         self.functions: dict[str, tuple[bytes, int, int, int]] = {}
