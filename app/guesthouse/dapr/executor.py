@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import ParamSpec, Protocol, TypeVar
 
-from guesthouse.system.threads import lasting_thread
+from guesthouse.system.threads import lasting_thread, waits_noted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +24,8 @@ T = TypeVar("T")
 SPARE_THREADS = 8  # of a server, never taken by events: health probes and refusals find one at once
 TICK = 0.005  # seconds between two looks at the calls, while there are more of them than threads at work
 _SHORT = 0.0005  # seconds that calls take on average, below which one thread answers them all
-_WEIGHT = 1 / 16  # of one call in that average
+_WEIGHT = 1 / 16  # of one call in an average
+_MANY = 0.25  # the share of calls that wait for another process, from which on several are answered at a time
 _QUIET_LOOKS = 200  # looks in a row without a waiting call, after which nobody looks until calls wait again
 
 
@@ -41,8 +42,9 @@ class Calls(Protocol):
 class ElasticThreads:
     """Answer calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
 
-    While calls are short on average, they are answered one at a time: two threads would only take the interpreter from
-    each other. `most` is the greatest number of threads. A call must not raise.
+    While calls are short on average, and most do not wait for another process, they are answered one at a time: two
+    threads would only take the interpreter from each other. `most` is the greatest number of threads. A call must not
+    raise.
     """
 
     def __init__(self, calls: Calls, least: int, most: int, name: str, tick: float = TICK) -> None:
@@ -61,6 +63,7 @@ class ElasticThreads:
         self._ended = threading.Event()
         self._quiet = 0  # looks in a row without a call that waits
         self._average = 0.0  # seconds that a call takes
+        self._waiting = 0.0  # share of calls that wait for another process
 
     @property
     def at_work(self) -> int:
@@ -98,7 +101,7 @@ class ElasticThreads:
     @property
     def _at_a_time(self) -> int:
         """How many calls to answer at a time, besides the long ones."""
-        return 1 if self._average < _SHORT else self._least
+        return 1 if self._average < _SHORT and self._waiting < _MANY else self._least
 
     @property
     def _too_few(self) -> bool:
@@ -145,12 +148,14 @@ class ElasticThreads:
                 self._busy += 1
             began[number] = monotonic()
             self.look()
+            waits = waits_noted()
             call()
             del call  # frees what the call holds before this thread waits for the next one
             took = monotonic() - began[number]
             began[number] = math.inf
             with lock:
                 self._average += (took - self._average) * _WEIGHT
+                self._waiting += ((waits_noted() > waits) - self._waiting) * _WEIGHT
                 self._busy -= 1
                 park = self._at_work > self._allowed
                 self._at_work -= park

@@ -1,4 +1,4 @@
-"""Threads that must go on until they are told to end, whatever exception they meet."""
+"""Threads that go on until they are told to end, whatever exception they meet; and what a thread says of itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ import threading
 from collections.abc import Callable
 
 _FIRST, _LONGEST = 0.1, 5.0  # seconds of the first and of the longest pause after an exception
+
+
+class _Here(threading.local):
+    """This thread's own."""
+
+    waits = 0
+
+
+_HERE = _Here()
+
+
+def note_wait() -> None:
+    """Say that this thread waits for another process now: it does without the interpreter for most of its work."""
+    _HERE.waits += 1
+
+
+def waits_noted() -> int:
+    """How often this thread has said so."""
+    return _HERE.waits
+
 
 _log = logging.getLogger("guesthouse")  # the standard library's: worker processes have no other
 

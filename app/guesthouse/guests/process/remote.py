@@ -26,7 +26,7 @@ from guesthouse.guests.process import codec, wire
 from guesthouse.guests.process.answers import Answers
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
-from guesthouse.system import children
+from guesthouse.system import children, threads
 from guesthouse_abi.calling import cgi
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.spent import Spent
@@ -179,6 +179,7 @@ class Worker:
         """
         channel = self._channel
         assert channel is not None  # `become` made it
+        threads.note_wait()
         self._number += 1
         number, arena = self._number, channel.arena
         began = perf_counter()
