@@ -152,6 +152,6 @@ class GuestBytes:
         """All of them as the elements of a fresh one-dimensional array; a rest that is no element is left out."""
         return self._memory.array(self._pointer, self._length // dtype.itemsize, dtype)
 
-    def has_at(self, place: int, data: bytes) -> bool:
-        """Whether `data` stands at `place` in them, compared without a copy."""
-        return place + len(data) <= self._length and self._memory.equals(self._pointer + place, data)
+    def has_at(self, offset: int, data: bytes) -> bool:
+        """Whether `data` stands at `offset` in them, compared without a copy."""
+        return offset + len(data) <= self._length and self._memory.equals(self._pointer + offset, data)

@@ -121,7 +121,7 @@ class PixelKernels(Protocol):
     """Lends pixel kernels. For any number of threads."""
 
     def lend(self) -> AbstractContextManager[PixelKernel]:
-        """A kernel that nobody else uses meanwhile. Its memory holds what the kernel or an earlier borrower wrote there."""
+        """A kernel that nobody else uses meanwhile. What its memory holds, the kernel or an earlier borrower wrote."""
 
 
 class Services:

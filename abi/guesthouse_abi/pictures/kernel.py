@@ -32,7 +32,7 @@ _LINES = 1 << 19  # bytes of lines that have the target's height and still the s
 _WEIGHTS = 1 << 16  # weights of lines at once
 _MOST_LINES = 1024
 _BLOCK = 32  # values that the kernel does at once
-_BEYOND = 64  # bytes behind a place that stores may reach
+_BEYOND = 64  # bytes behind reserved ones that stores may reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Room:
         self._memory = kernel.memory
         self._base = self._at = kernel.call("base")
 
-    def place(self, size: int) -> int:
+    def reserve(self, size: int) -> int:
         """Where so many bytes may stand, with some to spare behind them."""
         at = self._at
         self._at = (at + size + _BEYOND + 63) & ~63
@@ -73,7 +73,7 @@ class _Room:
 
     def put(self, values: NDArray[Any], dtype: type[Any]) -> int:
         """A table, and where it stands."""
-        at = self.place(values.size * np.dtype(dtype).itemsize)
+        at = self.reserve(values.size * np.dtype(dtype).itemsize)
         self.view(at, values.shape, dtype)[...] = values
         return at
 
@@ -120,10 +120,10 @@ def bilinear(
         call = room.kernel.call
         columns_at = room.put(np.append(across.first * 3, 0), np.uint32)
         shares_at = room.put(np.append(across.share, 0), np.float64)
-        rows_at, out_at = room.place(2 * band * stride), room.place(band * width * 3)
+        rows_at, out_at = room.reserve(2 * band * stride), room.reserve(band * width * 3)
         down_at = room.put(down.share[:band], np.float64)
         if numbers is not None:
-            table_at, floats_at = room.put(numbers, np.float32), room.place(band * width * 12)
+            table_at, floats_at = room.put(numbers, np.float32), room.reserve(band * width * 12)
         for start in range(0, height, band):
             count = min(band, height - start)
             part = slice(start, start + count)
@@ -170,9 +170,9 @@ def cubic(
         table_at = 0 if numbers is None else room.put(numbers, np.float32)
         firsts_at, counts_at = room.put(across.first, np.uint32), room.put(across.counts, np.uint32)
         across_at = room.put(across.weights, np.float32)
-        rows_at, numbers_at = room.place(piece * slab), room.place(piece * slab * 4)
-        lines_at, jobs_at = room.place(most * stride * 4), room.place(most * _JOB * 4)
-        down_at, out_at = room.place(most * bands[0].weights.shape[1] * 4), room.place(at_once * width * size)
+        rows_at, numbers_at = room.reserve(piece * slab), room.reserve(piece * slab * 4)
+        lines_at, jobs_at = room.reserve(most * stride * 4), room.reserve(most * _JOB * 4)
+        down_at, out_at = room.reserve(most * bands[0].weights.shape[1] * 4), room.reserve(at_once * width * size)
         for band in bands:
             room.view(down_at, band.weights.shape, np.float32)[...] = band.weights
             for left in range(0, values, slab):
@@ -243,7 +243,7 @@ def multiplied(kernels: PixelKernels, values: Bytes, deadline: Deadline) -> Byte
     picture = np.empty((height, width, 3), np.uint8)
     band = min(height, max(1, _BAND // (4 * width)))
     with _room(kernels) as room:
-        rows_at, out_at = room.place(band * width * 4), room.place(band * width * 3)
+        rows_at, out_at = room.reserve(band * width * 4), room.reserve(band * width * 3)
         for start in range(0, height, band):
             count = min(band, height - start)
             room.view(rows_at, (count, width, 4))[...] = values[start : start + count]
@@ -266,10 +266,10 @@ def pixels(kernels: PixelKernels, raw: Bytes, shape: Shape, picture: Bytes, dead
     with _room(kernels) as room:
         call = room.kernel.call
         table_at = 0 if shape.table is None else room.put(shape.table, np.uint32)
-        rows_at, above_at = room.place(band * (length + 1)), room.place((band + 1) * length)
+        rows_at, above_at = room.reserve(band * (length + 1)), room.reserve((band + 1) * length)
         plain_at = above_at + length  # behind the row above the first
         is_rgb = shape.bits == 24 and shape.table is None
-        out_at = plain_at if is_rgb else room.place(band * width * 3)
+        out_at = plain_at if is_rgb else room.reserve(band * width * 3)
         room.view(above_at, (length,))[...] = 0
         for start in range(0, height, band):
             count = min(band, height - start)

@@ -37,14 +37,14 @@ class _Blob:
     def equals(self, given: GuestBytes) -> bool:
         return (
             len(self.data) == len(given)
-            and all(given.has_at(place, sample) for place, sample in self.samples)
+            and all(given.has_at(offset, sample) for offset, sample in self.samples)
             and given.has_at(0, self.data)
         )
 
 
 def _samples(data: bytes) -> tuple[tuple[int, bytes], ...]:
-    places = (0, max(0, len(data) // 2 - _SAMPLE), max(0, len(data) - _SAMPLE))
-    return tuple((place, data[place : place + _SAMPLE]) for place in places)
+    offsets = (0, max(0, len(data) // 2 - _SAMPLE), max(0, len(data) - _SAMPLE))
+    return tuple((offset, data[offset : offset + _SAMPLE]) for offset in offsets)
 
 
 class KnownBlobs:

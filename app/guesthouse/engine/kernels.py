@@ -41,8 +41,8 @@ class _Kernel:
         self._functions = {name: one._func for name, one in exports.items() if isinstance(one, wasmtime.Func)}
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
-        place = capi.address(memory.data_ptr(self._store))
-        self.memory = np.frombuffer((c_uint8 * memory.data_len(self._store)).from_address(place), np.uint8)
+        address = capi.address(memory.data_ptr(self._store))
+        self.memory = np.frombuffer((c_uint8 * memory.data_len(self._store)).from_address(address), np.uint8)
         self._raw = (c_uint64 * (2 * _MOST_PARAMETERS))()
         self._trap = c_void_p()
 
@@ -51,8 +51,8 @@ class _Kernel:
         raw, trap = self._raw, self._trap
         for index, value in enumerate(arguments):
             raw[2 * index] = value
-        place, count = addressof(self._functions[function]), max(1, len(arguments))
-        error = capi.call_unchecked(self._context, place, addressof(raw), count, byref(trap))
+        address, count = addressof(self._functions[function]), max(1, len(arguments))
+        error = capi.call_unchecked(self._context, address, addressof(raw), count, byref(trap))
         if error or trap.value:
             text = capi.take_error(error) if error else capi.take_trap(trap.value or 0)[1]
             raise EngineError(f"{function} of the kernel failed: {text}")
