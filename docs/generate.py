@@ -31,7 +31,7 @@ INTRODUCTION = """\
 <!-- Written by docs/generate.py from app/guesthouse/manifest/tables.py: change it there, then `make docs`. -->
 
 `guesthouse.toml` says what is loaded, who may use it and what is answered. `guesthouse check` lists everything that is
-wrong with one, each fault with its place and a remedy; `guesthouse serve` starts with none. Unknown keys are errors.
+wrong with one, each fault with its position and a remedy; `guesthouse serve` starts with none. Unknown keys are errors.
 
 ```toml
 {example}```

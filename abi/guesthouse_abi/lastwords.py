@@ -15,7 +15,7 @@ ERROR_TEXT = 1024  # bytes of a guest's own words that an error carries
 _PANIC = re.compile(
     r"panic: |fatal (runtime )?error: |(PHP )?Fatal error: |Fatal Python error: |thread .{1,200} panic(ked at|:) "
 )
-#: Rust puts the place on one line and the message on the next.
+#: Rust puts the file and line on one line and the message on the next.
 _PLACE_OF_RUST = re.compile(r"thread .{1,200} panicked at .*:$")
 #: Lines of traces and notes, which say where and not what.
 _TRACE = re.compile(

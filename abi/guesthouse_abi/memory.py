@@ -174,6 +174,6 @@ class GuestBytes:
         self._memory.check(self._pointer, self._length)
         return pages_of(base + self._pointer, self._length) if self._length else None
 
-    def has_at(self, place: int, data: bytes) -> bool:
-        """Whether `data` stands at `place` in them, compared without a copy."""
-        return place + len(data) <= self._length and self._memory.equals(self._pointer + place, data)
+    def has_at(self, offset: int, data: bytes) -> bool:
+        """Whether `data` stands at `offset` in them, compared without a copy."""
+        return offset + len(data) <= self._length and self._memory.equals(self._pointer + offset, data)

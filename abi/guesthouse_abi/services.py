@@ -118,10 +118,10 @@ class PixelKernel(Protocol):
 
 
 class PixelKernels(Protocol):
-    """PixelKernels to work with. For any number of threads."""
+    """Lends pixel kernels. For any number of threads."""
 
     def lend(self) -> AbstractContextManager[PixelKernel]:
-        """One that nobody else uses meanwhile. What its memory holds, it wrote itself, or whoever had it before."""
+        """A kernel that nobody else uses meanwhile. What its memory holds, the kernel or an earlier borrower wrote."""
 
 
 class Services:

@@ -145,7 +145,7 @@ class Reason(str, enum.Enum):
     DRAINING = "DRAINING"
     DENIED = "DENIED"  # wrong or missing token
     OUTPUT = "OUTPUT"  # the reply could not be handed on to its output binding or state store
-    INTERNAL = "INTERNAL"  # the host's own fault
+    INTERNAL = "INTERNAL"  # an error of the host's own
 
 
 #: The event itself is at fault: sending it again cannot help.
@@ -175,7 +175,7 @@ class Failure(Exception):
 
 
 def failure_of(error: Exception, guest: str = "") -> Failure:
-    """`error` itself where it is a `Failure`; else one that says no more to the caller than that the fault is ours."""
+    """`error` itself where it is a `Failure`; else one that tells the caller no more than that the error is ours."""
     if isinstance(error, Failure):
         return error
     failure = Failure(Reason.INTERNAL, "internal error", guest)

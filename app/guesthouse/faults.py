@@ -13,7 +13,7 @@ def fault(what: str, where: str, remedy: str) -> str:
 class Faults(Exception):
     """Something that was asked for cannot be had; `faults` has every reason, with what to do about it.
 
-    A command prints the faults and ends. Any other exception is reported as a fault of Guesthouse itself.
+    A command prints the faults and ends. Any other exception is reported as an error of Guesthouse itself.
     """
 
     def __init__(self, faults: str | Sequence[str]) -> None:

@@ -67,9 +67,9 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     has_at: Callable[..., bool] = GuestBytes.has_at
 
-    def counted(self: GuestBytes, place: int, data: bytes) -> bool:
+    def counted(self: GuestBytes, offset: int, data: bytes) -> bool:
         sizes.append(len(data))
-        return has_at(self, place, data)
+        return has_at(self, offset, data)
 
     monkeypatch.setattr(GuestBytes, "has_at", counted)
     return sizes

@@ -22,6 +22,7 @@ from guesthouse_abi.pictures.jpeg import _from_cmyk
 from guesthouse_abi.services import PixelKernel
 from tests.support.budget import examples
 from tests.support.kernels import kernels
+from tests.support.pictures import chunk
 
 SIDES = st.one_of(st.integers(1, 40), st.integers(1, 400))
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -57,10 +58,6 @@ class Poisoned:
 def resized(data: bytes, width: int, height: int, layout: Layout, era: Era, lent: Any, **options: Any) -> Any:
     options = {"formats": PNG, "pixels": 20_000_000, "deadline": Deadline.after(600), **options}
     return decode_and_resize(data, width, height, layout, era, budget=Free(), kernels=lent, **options)
-
-
-def chunk(kind: bytes, contents: bytes) -> bytes:
-    return struct.pack(">I", len(contents)) + kind + contents + struct.pack(">I", zlib.crc32(kind + contents))
 
 
 def png(

@@ -22,6 +22,7 @@ from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.pictures import ALL_FORMATS, JPEG, PNG, Era, Layout, decode_and_resize
 from guesthouse_abi.resampling import bilinear, cubic
 from tests.support.kernels import kernels
+from tests.support.pictures import encoded
 
 GIL, STB = Era.WASMEDGE_0_14, Era.WASMEDGE_0_15
 OPTIONS: dict[str, Any] = {"formats": ALL_FORMATS, "pixels": 1_000_000}
@@ -48,12 +49,6 @@ def load(data: bytes, width: int, height: int, layout: Layout = Layout.RGB8, era
     assert result.flags.c_contiguous
     assert options["budget"].held == 0
     return result
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def colours(width: int, height: int, channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -25,6 +25,7 @@ from guesthouse_abi.pictures.jpeg import Jpeg
 from tests.abi import stb
 from tests.abi.perturbed import perturbed
 from tests.support.kernels import kernels
+from tests.support.pictures import encoded
 
 GIL, STB = Era.WASMEDGE_0_14, Era.WASMEDGE_0_15
 WIDTH, HEIGHT = 18, 14
@@ -52,12 +53,6 @@ def notes_of(data: bytes, era: Era = STB) -> list[str]:
     notes: list[str] = []
     load(data, era, note=notes.append)
     return notes
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 @cache

@@ -18,6 +18,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import DeadlineExceeded, HostError
 from guesthouse_abi.pictures.png import Png
 from guesthouse_abi.pictures.source import Era
+from tests.support.pictures import chunk
 
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
@@ -31,10 +32,6 @@ def png(mode: str, width: int, height: int, seed: int = 0, **how: object) -> byt
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **how)
     return buffer.getvalue()
-
-
-def chunk(kind: bytes, contents: bytes) -> bytes:
-    return struct.pack(">I", len(contents)) + kind + contents + struct.pack(">I", zlib.crc32(kind + contents))
 
 
 def stored(data: bytes, deadline: Deadline | None = None) -> bytes:

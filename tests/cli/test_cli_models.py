@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from guesthouse.assembly import open_plan
-from guesthouse.cli import models
 from guesthouse.manifest import load
+from guesthouse.system.stamps import digest_of
 from tests.inference import tiny_models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,7 +176,7 @@ def test_inspects_a_real_model(guesthouse):
     assert facts["inputs"] == [{"name": "input_1", "type": "float32", "shape": [None, 96, 96, 3]}]
     assert facts["outputs"][0]["shape"] == [None, 2]
     assert facts["batchable"] is True
-    assert facts["sha256"] == models.digest(ROOT / "models" / "visual_wake_words.onnx")
+    assert facts["sha256"] == digest_of(ROOT / "models" / "visual_wake_words.onnx")
     lines = guesthouse("models", "inspect", "person", "-m", ROOT / "guesthouse.toml").out
     assert "input_1 float32 [N,96,96,3]" in lines
     assert "yes" in lines

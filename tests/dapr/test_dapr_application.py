@@ -146,7 +146,7 @@ def test_an_event_is_let_in_by_its_token_and_leaves_whatever_comes_of_it(toy: Ma
     with capture_logs() as lines, pytest.raises(Failure, match="is not one of this application's"):
         one.bring(event(), "a guess")
     assert [(line["reason"], line["peer"]) for line in lines] == [("DENIED", "a toy")]
-    handler.fail(RuntimeError("a fault of ours"))
+    handler.fail(RuntimeError("an error of ours"))
     for _ in range(2):  # the only place is free again each time
         with pytest.raises(RuntimeError):
             one.bring(event(), "secret")

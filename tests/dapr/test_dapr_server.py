@@ -359,11 +359,11 @@ def test_by_default_headers_of_12000_bytes_are_taken_every_time(serve, connect, 
 # What is said of it
 
 
-def hints(lines: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+def remedies(lines: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
     return [line for line in lines if line["event"] == "no sidecar has called yet"]
 
 
-def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint(core: Core):
+def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_told_with_a_remedy(core: Core):
     with capture_logs() as lines:
         server = Server(ServerConfig(port=0, threads=10, patience=0.05, core=core), Script(), Listing())
         server.start()
@@ -372,23 +372,23 @@ def test_a_sidecar_that_speaks_http_1_is_turned_away_and_its_silence_is_a_hint(c
             with contextlib.suppress(ConnectionResetError):
                 while caller.recv(4096):  # what gRPC says to it, and the end of the connection
                     pass
-        until(lambda: hints(lines))
+        until(lambda: remedies(lines))
         server.stop()
-    (line,) = hints(lines)
+    (line,) = remedies(lines)
     assert line["log_level"] == "info"
     assert f"--app-port {server.port} --app-protocol grpc" in str(line["remedy"])
 
 
 @pytest.mark.parametrize("rpc", ["HealthCheck", "ListTopicSubscriptions", "ListInputBindings"])
-def test_there_is_no_hint_once_a_sidecar_has_called(serve, connect, rpc: str):
+def test_nothing_is_told_once_a_sidecar_has_called(serve, connect, rpc: str):
     server = serve()
     with capture_logs() as lines:
         server._unheard()
-        assert hints(lines)
+        assert remedies(lines)
         lines.clear()
         getattr(Application(connect(server)), rpc)(Empty(), timeout=60)
         server._unheard()
-        assert not hints(lines)
+        assert not remedies(lines)
 
 
 def services(channel: grpc.Channel) -> list[str]:

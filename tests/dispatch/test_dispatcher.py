@@ -118,7 +118,7 @@ def test_a_reply_that_cannot_be_sent_back_goes_nowhere(dispatcher, recorder):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("/home/somebody")], ids=["memory", "bug"])
-def test_a_fault_of_ours_is_a_failure_that_observers_hear_with_its_cause(dispatcher, runner, recorder, error):
+def test_an_error_of_ours_is_a_failure_that_observers_hear_with_its_cause(dispatcher, runner, recorder, error):
     runner.answer = raising(error)
     failed = failure(dispatcher, event("echo", trigger=Trigger.INVOKE))
     assert (failed.reason, failed.text, failed.guest) == (Reason.INTERNAL, "internal error", "echo")
@@ -126,7 +126,7 @@ def test_a_fault_of_ours_is_a_failure_that_observers_hear_with_its_cause(dispatc
     assert recorder.heard == [failed]
 
 
-def test_a_fault_of_ours_counts_as_an_attempt(dispatcher, runner):
+def test_an_error_of_ours_counts_as_an_attempt(dispatcher, runner):
     runner.answer = raising(MemoryError())
     assert [failure(dispatcher, event("counted")).drop for _ in range(2)] == [False, True]
 

@@ -4,7 +4,6 @@ another way. So an HTTP caller gets 400, and a message of a topic is not sent ag
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from guesthouse.dapr.client import Client
 from guesthouse.event import Event, Failure, Reason, Trigger
 from tests.support.manifests import placed
+from tests.support.pictures import rgb_png
 from tests.support.serving import serving
 
 MANIFEST = """
@@ -55,14 +55,6 @@ PICTURES = {
 TENSORS = {"tensor": ("tensor", "infer"), "tensor_nn": ("tensor_nn", "infer"), "wamr": ("tensor_nn", "infer_wamr")}
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
-    def chunk(kind: bytes, contents: bytes) -> bytes:
-        return struct.pack(">I", len(contents)) + kind + contents + struct.pack(">I", zlib.crc32(kind + contents))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
 def junk(photos: Path) -> dict[str, bytes]:
     jpeg, coffee = (photos / "rocket.jpg").read_bytes(), (photos / "coffee.png").read_bytes()
     return {
@@ -73,9 +65,9 @@ def junk(photos: Path) -> dict[str, bytes]:
         "the signature of a PNG": b"\x89PNG\r\n\x1a\nbroken",
         "the beginning of a JPEG": jpeg[:300],
         "the beginning of a PNG": coffee[:2000],
-        "a PNG whose pixels are none": png(600, 400, b"these were never deflated"),
-        "a PNG that says it is larger than the guest's memory": png(8000, 6000, zlib.compress(bytes(1000))),
-        "a PNG that says it has 65535x65535 pixels": png(65535, 65535, zlib.compress(bytes(1000))),
+        "a PNG whose pixels are none": rgb_png(600, 400, b"these were never deflated"),
+        "a PNG that says it is larger than the guest's memory": rgb_png(8000, 6000, zlib.compress(bytes(1000))),
+        "a PNG that says it has 65535x65535 pixels": rgb_png(65535, 65535, zlib.compress(bytes(1000))),
         "the start of a WebP": b"RIFF\x24\0\0\0WEBPVP8 ",
     }
 

@@ -200,6 +200,6 @@ def test_an_artefact_that_is_none_is_refused(any_engine, tmp_path: Path):
 
 
 def test_ctrl_c_in_a_host_function_stays_what_it_is(any_engine):
-    """And is no fault of the host's: `guesthouse send` ends as any command does."""
+    """And is no error of the host's: `guesthouse send` ends as any command does."""
     with pytest.raises(KeyboardInterrupt):
         hosted(any_engine, "press")

@@ -129,7 +129,7 @@ def test_an_engine_that_nobody_closed_is_not_freed_under_its_ticker():
 
 
 def test_an_instance_waits_for_a_place_in_the_pool():
-    """More events than places: while those that began before a reload end."""
+    """More events than instances in the pool: while those that began before a reload end."""
     engine = WasmtimeEngine(EngineConfig(instances=1))
     linked = wat.linked(engine, ARITHMETIC)
     first = linked.instantiate(wat.context())

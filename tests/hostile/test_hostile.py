@@ -20,9 +20,10 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.plan.plan import Plan
 from tests.hostile.attacks import ALLOCATED_AT, ATTACKS, CALLABLE, GRANTED, NUMBERS, call, each_number_in_each_place
+from tests.support.pictures import rgb_png
 from tests.support.waiting import join, until
 
-#: How a guest may end that calls imports with anything. INTERNAL would be a fault of the host's own.
+#: How a guest may end that calls imports with anything. INTERNAL would be an error of the host's own.
 GUESTS_OWN = {Reason.TRAP, Reason.BAD_REPLY, Reason.GUEST, Reason.DEADLINE, Reason.MALFORMED, Reason.TRY_AGAIN}
 
 
@@ -139,14 +140,6 @@ def test_imports_answer_rows_of_calls_with_handles_of_their_own_and_of_others(di
 # What comes with the event.
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
-    def chunk(kind: bytes, contents: bytes) -> bytes:
-        return struct.pack(">I", len(contents)) + kind + contents + struct.pack(">I", zlib.crc32(kind + contents))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
 def _jpeg_of(width: int, height: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "JPEG")
@@ -157,11 +150,11 @@ def _jpeg_of(width: int, height: int) -> bytes:
 
 
 BOMBS = {
-    "a PNG that says it has 65535x65535 pixels": png(65535, 65535, zlib.compress(bytes(1000))),
-    "a PNG that inflates a thousandfold": png(100, 100, zlib.compress(bytes(64 << 20))),
-    "a PNG of one long row": png((1 << 31) - 1, 1, zlib.compress(b"\0")),
+    "a PNG that says it has 65535x65535 pixels": rgb_png(65535, 65535, zlib.compress(bytes(1000))),
+    "a PNG that inflates a thousandfold": rgb_png(100, 100, zlib.compress(bytes(64 << 20))),
+    "a PNG of one long row": rgb_png((1 << 31) - 1, 1, zlib.compress(b"\0")),
     "a JPEG that says it has 65500x65500 pixels": _jpeg_of(65500, 65500),
-    "a PNG that is cut off": png(600, 400, zlib.compress(bytes(600 * 400 * 3 + 400)))[:200],
+    "a PNG that is cut off": rgb_png(600, 400, zlib.compress(bytes(600 * 400 * 3 + 400)))[:200],
     "nothing but a signature": b"\x89PNG\r\n\x1a\n",
 }
 

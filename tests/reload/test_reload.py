@@ -186,7 +186,7 @@ def test_all_faults_of_a_bad_change_are_in_its_line(app: Reloading, manifest: Pa
     assert "guest 'none'" in said
 
 
-def test_a_fault_of_ours_leaves_the_old_one_running(app: Reloading, log, monkeypatch):
+def test_an_error_of_ours_leaves_the_old_one_running(app: Reloading, log, monkeypatch):
     monkeypatch.setattr("guesthouse.plan.reload.build", lambda *_: 1 // 0)
     assert refused(app, log) == "ZeroDivisionError: integer division or modulo by zero"
     assert app.ask() == "old"

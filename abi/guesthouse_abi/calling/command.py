@@ -2,8 +2,8 @@
 
 Standard input is the event's body, standard output the reply, standard error log lines. With the grant `reply_file`
 that file's content is the reply, and standard output is log lines, too. With `reply = "cgi"` the reply begins with
-headers, as a CGI script's does (`cgi.py`). How a program asks for its arguments, its
-environment and its files is in `imports/wasi_preview1`; what stands in them is up to the sandbox.
+headers, as a CGI script's does (`cgi.py`). How a program asks for its arguments, its environment and its files is in
+`imports/wasi_preview1`; what stands in them is up to the sandbox.
 
 ======  ==============================================================================================================
 exit    meaning (64, 65 and 75 as in BSD's `sysexits.h`)

@@ -1,10 +1,10 @@
 """What is done to each pixel, by a small Wasm module that the host runs itself: filters and colours of PNG, resizing.
 
-The module is `kernel.wasm`, its source guests/kernel/kernel.c; whoever embeds this package runs it
-(`services.PixelKernels`). Its results are those of `resampling` and of Pillow, to the last bit. Here is what it knows
-nothing of: which rows and tables it is given, and where in its memory they stand. Pictures pass through that memory in
-bands of some hundred KiB, so it has a fixed size, and the deadline is looked at between two bands. What an event has
-brought there is cleared at its end.
+The module is `kernel.wasm`; its source is guests/kernel/kernel.c. Whoever embeds this package runs it
+(`services.PixelKernels`). Its results are those of `resampling` and of Pillow, to the last bit. What the kernel does
+not know is here: which rows and tables it is given, and where in its memory they stand. Pictures pass through that
+memory in bands of some hundred KiB, so it has a fixed size, and the deadline is looked at between two bands. What a
+picture has brought there is cleared when the picture is done.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from guesthouse_abi.services import PixelKernel, PixelKernels
 
 MODULE = Path(__file__).with_name("kernel.wasm")
 
-_BAND = 1 << 18  # bytes of source or target rows in memory at once; one row is always done, of at most 768 KiB
+_BAND = 1 << 18  # bytes of source or target rows in memory at once; or one row, which has at most 768 KiB
 _NUMBERS = 1 << 17  # values that are numbers of four bytes at once, before they become lines
 _LINES = 1 << 19  # bytes of lines that have the target's height and still the source's width
 _WEIGHTS = 1 << 16  # weights of lines at once
 _MOST_LINES = 1024
 _BLOCK = 32  # values that the kernel does at once
-_BEYOND = 64  # bytes behind a place that stores may reach
+_BEYOND = 64  # bytes behind what is reserved: stores may reach into them
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How pixels stand in a PNG picture: `bits` of each, in so many `channels`.
 
-    With a `table` (of 256 colours, the lowest byte red, then green and blue) a pixel is a number of one of these, of at
-    most 8 bits. Opacity is multiplied in with `multiply`, else dropped.
+    With a `table` (of 256 colours, the lowest byte red, then green and blue) a pixel is the number of a colour in it,
+    of at most 8 bits. Opacity is multiplied in where `multiply` says so, else dropped.
     """
 
     bits: int
@@ -57,8 +57,8 @@ class _Room:
         self._memory = kernel.memory
         self._base = self._at = kernel.call("base")
 
-    def place(self, size: int) -> int:
-        """Where so many bytes may stand, with some to spare behind them."""
+    def reserve(self, size: int) -> int:
+        """The address of `size` bytes that nothing else uses, with some to spare behind them."""
         at = self._at
         self._at = (at + size + _BEYOND + 63) & ~63
         if self._at > len(self._memory):
@@ -66,14 +66,14 @@ class _Room:
         return at
 
     def view(self, at: int, shape: tuple[int, ...], dtype: type[Any] = np.uint8) -> NDArray[Any]:
-        """What stands there, as an array that writes there."""
+        """The memory at the address `at`, as an array; what is written to the array is written there."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         found: NDArray[Any] = self._memory[at : at + size].view(dtype).reshape(shape)
         return found
 
     def put(self, values: NDArray[Any], dtype: type[Any]) -> int:
-        """A table, and where it stands."""
-        at = self.place(values.size * np.dtype(dtype).itemsize)
+        """Write a table into the memory; returns its address."""
+        at = self.reserve(values.size * np.dtype(dtype).itemsize)
         self.view(at, values.shape, dtype)[...] = values
         return at
 
@@ -108,7 +108,7 @@ def bilinear(
     deadline: Deadline,
     numbers: Floats | None = None,
 ) -> NDArray[Any]:
-    """`resampling.bilinear`; with `numbers`, float32: what they have for each byte of the result."""
+    """As `resampling.bilinear`; with `numbers`, which has a float32 for each byte, those of the result's bytes."""
     rows, columns = picture.shape[:2]
     down, across = neighbours(rows, height), neighbours(columns, width)
     stride = columns * 3
@@ -120,10 +120,10 @@ def bilinear(
         call = room.kernel.call
         columns_at = room.put(np.append(across.first * 3, 0), np.uint32)
         shares_at = room.put(np.append(across.share, 0), np.float64)
-        rows_at, out_at = room.place(2 * band * stride), room.place(band * width * 3)
+        rows_at, out_at = room.reserve(2 * band * stride), room.reserve(band * width * 3)
         down_at = room.put(down.share[:band], np.float64)
         if numbers is not None:
-            table_at, floats_at = room.put(numbers, np.float32), room.place(band * width * 12)
+            table_at, floats_at = room.put(numbers, np.float32), room.reserve(band * width * 12)
         for start in range(0, height, band):
             count = min(band, height - start)
             part = slice(start, start + count)
@@ -152,7 +152,7 @@ def cubic(
     deadline: Deadline,
     numbers: Floats | None = None,
 ) -> NDArray[Any]:
-    """`resampling.cubic` of `numbers`, float32; without, of the bytes, rounded and clamped to bytes."""
+    """As `resampling.cubic`, float32. Without `numbers`: of the bytes themselves, rounded and clamped to bytes."""
     rows, columns = picture.shape[:2]
     values = columns * 3
     flat = picture.reshape(rows, values)
@@ -161,7 +161,7 @@ def cubic(
     result = np.empty((height, width * 3), kind)
     stride = -(-values // _BLOCK) * _BLOCK
     slab = min(stride, 4096)  # values of a row that are done at once
-    piece = min(rows, _NUMBERS // slab)  # rows that are
+    piece = min(rows, _NUMBERS // slab)  # rows that are done at once
     bands = _bands(rows, height, min(height, max(1, _LINES // (stride * 4))), piece)
     most = max(band.end - band.start for band in bands)  # lines at once
     at_once = min(most, max(1, _BAND // (width * size)))
@@ -170,9 +170,9 @@ def cubic(
         table_at = 0 if numbers is None else room.put(numbers, np.float32)
         firsts_at, counts_at = room.put(across.first, np.uint32), room.put(across.counts, np.uint32)
         across_at = room.put(across.weights, np.float32)
-        rows_at, numbers_at = room.place(piece * slab), room.place(piece * slab * 4)
-        lines_at, jobs_at = room.place(most * stride * 4), room.place(most * _JOB * 4)
-        down_at, out_at = room.place(most * bands[0].weights.shape[1] * 4), room.place(at_once * width * size)
+        rows_at, numbers_at = room.reserve(piece * slab), room.reserve(piece * slab * 4)
+        lines_at, jobs_at = room.reserve(most * stride * 4), room.reserve(most * _JOB * 4)
+        down_at, out_at = room.reserve(most * bands[0].weights.shape[1] * 4), room.reserve(at_once * width * size)
         for band in bands:
             room.view(down_at, band.weights.shape, np.float32)[...] = band.weights
             for left in range(0, values, slab):
@@ -214,7 +214,7 @@ class _Band:
 
 @lru_cache(maxsize=16)
 def _bands(rows: int, height: int, lines: int, piece: int) -> tuple[_Band, ...]:
-    """The work on columns of so many rows, at most so many lines and so many rows at once."""
+    """How `rows` rows become `height` lines: at most `lines` in a band, from `piece` rows of the source at once."""
     down = taps(rows, height)
     most = down.weights.shape[1]
     lines = min(lines, max(1, _WEIGHTS // most), _MOST_LINES)
@@ -243,7 +243,7 @@ def multiplied(kernels: PixelKernels, values: Bytes, deadline: Deadline) -> Byte
     picture = np.empty((height, width, 3), np.uint8)
     band = min(height, max(1, _BAND // (4 * width)))
     with _room(kernels) as room:
-        rows_at, out_at = room.place(band * width * 4), room.place(band * width * 3)
+        rows_at, out_at = room.reserve(band * width * 4), room.reserve(band * width * 3)
         for start in range(0, height, band):
             count = min(band, height - start)
             room.view(rows_at, (count, width, 4))[...] = values[start : start + count]
@@ -254,7 +254,7 @@ def multiplied(kernels: PixelKernels, values: Bytes, deadline: Deadline) -> Byte
 
 
 def pixels(kernels: PixelKernels, raw: Bytes, shape: Shape, picture: Bytes, deadline: Deadline) -> bool:
-    """Write into `picture` (height, width, 3) what `raw` has of it: of each row its filter and its bytes.
+    """Write into `picture` (height, width, 3) the pixels in `raw`, which has for each row its filter and its bytes.
 
     False where a row has a filter that PNG does not know.
     """
@@ -266,10 +266,10 @@ def pixels(kernels: PixelKernels, raw: Bytes, shape: Shape, picture: Bytes, dead
     with _room(kernels) as room:
         call = room.kernel.call
         table_at = 0 if shape.table is None else room.put(shape.table, np.uint32)
-        rows_at, above_at = room.place(band * (length + 1)), room.place((band + 1) * length)
+        rows_at, above_at = room.reserve(band * (length + 1)), room.reserve((band + 1) * length)
         plain_at = above_at + length  # behind the row above the first
         is_rgb = shape.bits == 24 and shape.table is None
-        out_at = plain_at if is_rgb else room.place(band * width * 3)
+        out_at = plain_at if is_rgb else room.reserve(band * width * 3)
         room.view(above_at, (length,))[...] = 0
         for start in range(0, height, band):
             count = min(band, height - start)

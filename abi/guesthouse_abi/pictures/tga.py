@@ -55,15 +55,15 @@ class Tga:
     def _values(self, deadline: Deadline) -> Bytes:
         """The bytes of each pixel as they stand in the file: (pixels, bytes)."""
         if self._runs:
-            places = self._places(deadline)
+            offsets = self._offsets(deadline)
             deadline.check()
-            return np.frombuffer(self._data, np.uint8)[places[:, None] + np.arange(self._pixel)]
+            return np.frombuffer(self._data, np.uint8)[offsets[:, None] + np.arange(self._pixel)]
         size = self.width * self.height * self._pixel
         if len(self._data) - self._pixels_at < size:
             raise _cut()
         return np.frombuffer(self._data, np.uint8, size, self._pixels_at).reshape(-1, self._pixel)
 
-    def _places(self, deadline: Deadline) -> NDArray[np.int32]:
+    def _offsets(self, deadline: Deadline) -> NDArray[np.int32]:
         """Where each pixel's bytes are, of a picture in runs of up to 128 pixels, which may go beyond a row."""
         data, size, at = self._data, self._pixel, self._pixels_at
         left = self.width * self.height
@@ -84,10 +84,10 @@ class Tga:
         which = np.repeat(np.arange(len(first), dtype=np.int32), counts)[: self.width * self.height]
         within = np.arange(len(which), dtype=np.int32) - (np.cumsum(counts, dtype=np.int32) - counts)[which]
         within[heads[which] > 127] = 0
-        places: NDArray[np.int32] = first[which] + 1 + within * np.int32(size)
-        if int(places[-1]) + size > len(data):
+        offsets: NDArray[np.int32] = first[which] + 1 + within * np.int32(size)
+        if int(offsets[-1]) + size > len(data):
             raise _cut()
-        return places
+        return offsets
 
     def _colours(self, values: Bytes) -> Bytes:
         if not self._indexed:

@@ -46,7 +46,7 @@ class _Blob:
         A module's memory begins as a private mapping of the module's own data. So a page of it that was found to hold a
         part of these bytes, unwritten, holds the same part in every instance that has not written to it.
         """
-        if len(self.data) != len(given) or not all(given.has_at(place, sample) for place, sample in self.samples):
+        if len(self.data) != len(given) or not all(given.has_at(offset, sample) for offset, sample in self.samples):
             return False
         image, pages = given.image, given.pages() if given.image is not None else None
         if image is None or pages is None:
@@ -80,8 +80,8 @@ def _ranges(pages: NDArray[np.bool_], before: int, length: int) -> Iterator[tupl
 
 
 def _samples(data: bytes) -> tuple[tuple[int, bytes], ...]:
-    places = (0, max(0, len(data) // 2 - _SAMPLE), max(0, len(data) - _SAMPLE))
-    return tuple((place, data[place : place + _SAMPLE]) for place in places)
+    offsets = (0, max(0, len(data) // 2 - _SAMPLE), max(0, len(data) - _SAMPLE))
+    return tuple((offset, data[offset : offset + _SAMPLE]) for offset in offsets)
 
 
 class KnownBlobs:

@@ -48,7 +48,7 @@ def inferred_shape(info: TensorInfo, size: int) -> tuple[int, ...]:
         raise InferenceError(f"the input {described(info)} is not of numbers that a guest can give")
     if info.shape is None:
         raise InferenceError(f"the input {described(info)} has no shape of its own; bytes alone do not tell one")
-    free = [place for place, dimension in enumerate(info.shape) if dimension is None]
+    free = [axis for axis, dimension in enumerate(info.shape) if dimension is None]
     if len(free) > 1:
         raise InferenceError(f"the input {described(info)} has several free dimensions; bytes alone do not tell them")
     unit = static_size(info)

@@ -106,14 +106,14 @@ def drive(client: Client, job: Job, progress: Progress) -> Outcome:
     outcome, lock = Outcome(), threading.Lock()
     reported = began = time.monotonic()
     end = math.inf if job.seconds is None else began + job.seconds
-    places: Iterator[int] = itertools.count() if job.requests is None else iter(range(job.requests))
+    tickets: Iterator[int] = itertools.count() if job.requests is None else iter(range(job.requests))
     done = itertools.count(1)
 
     def call() -> None:
         nonlocal reported
         mine = Outcome(began=began)
         clock, event = time.perf_counter, job.event
-        while time.monotonic() < end and next(places, None) is not None:
+        while time.monotonic() < end and next(tickets, None) is not None:
             started = clock()
             try:
                 client.send(event, job.timeout)

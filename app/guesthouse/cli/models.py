@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.rules import closest
 from guesthouse.manifest.tables import Model
+from guesthouse.system.stamps import digest_of
 
 if TYPE_CHECKING:
     from guesthouse.inference.model import OnnxModel
@@ -78,7 +78,7 @@ def add(
     if name not in loaded.models:
         fail([_no_model(manifest, loaded, name)])
     try:
-        sha256 = digest(file)
+        sha256 = digest_of(file)
     except OSError as error:
         fail([fault(f"the file cannot be read ({error.strerror})", str(file), "name the file that the guest embeds")])
     for other, model in loaded.models.items():
@@ -124,15 +124,6 @@ def replace(path: Path, text: str) -> None:
         raise
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits. Raises OSError."""
-    with path.open("rb") as file:
-        hashed = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            hashed.update(chunk)
-    return hashed.hexdigest()
-
-
 def _no_model(manifest: Path, loaded: Manifest, name: str) -> str:
     return fault(f"no model {name!r}", str(manifest), closest(name, loaded.models, "its models"))
 
@@ -168,7 +159,7 @@ def _tensor(info: TensorInfo, full: bool) -> object:
 def _row(manifest: Manifest, name: str, model: Model, full: bool) -> Mapping[str, object]:
     try:
         size: int | None = model.path.stat().st_size
-        sha256 = digest(model.path)
+        sha256 = digest_of(model.path)
     except OSError:
         size, sha256 = None, "missing"
     return {

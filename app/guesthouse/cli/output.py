@@ -47,7 +47,7 @@ def number(count: int, what: str) -> str:
 
 
 def report(error: Exception) -> None:
-    """Print why a command ended: `Faults` are the user's to mend, any other exception is our own fault."""
+    """Print why a command ended: `Faults` are the user's to mend, any other exception is an error of ours."""
     if os.environ.get("GUESTHOUSE_DEBUG") == "1":
         traceback.print_exception(error)
     if isinstance(error, Faults):

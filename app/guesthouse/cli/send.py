@@ -91,9 +91,9 @@ class _NamedOutputs:
 
     def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
         """See `event.Outputs`."""
-        places = [f"output binding {name}" for name in destination.to]
-        places += [f"state {'/'.join(destination.state)}"] if destination.state else []
-        note(f"not sent on, since no sidecar is here: {', '.join(places)}")
+        outputs = [f"output binding {name}" for name in destination.to]
+        outputs += [f"state {'/'.join(destination.state)}"] if destination.state else []
+        note(f"not sent on, since no sidecar is here: {', '.join(outputs)}")
 
 
 def in_words(cost: Cost) -> str:

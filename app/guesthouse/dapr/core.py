@@ -26,7 +26,7 @@ class CoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`native`, or else grpcio; and why."""
+    """The core that serves (the native one, or else grpcio's), and why, in words for the log."""
 
     native: bool
     why: str
@@ -69,9 +69,9 @@ def _missing(tls: bool) -> str:
 def make_server(
     choice: Choice, least: int, most: int, name: str, options: Sequence[tuple[str, int]], streams: int = 0
 ) -> tuple[grpc.Server, Callable[[], None]]:
-    """A server that answers calls on `least` to `most` threads (see `executor`), and `streams` on as many besides.
+    """A server that answers calls on `least` to `most` threads (see `executor`), and `streams` streams on as many more.
 
-    With it comes what ends its threads, to be called when it has stopped.
+    Returned with it is a function that ends its threads, to be called when the server has stopped.
     """
     if choice.native:
         from guesthouse.dapr.native import NativeServer  # not installed everywhere

@@ -42,7 +42,7 @@ class Events:
             raise
 
     def dispatch(self, event: Event, deadline: Deadline) -> Reply:
-        """Answer an event that was admitted. Raises `Failure`; any other exception is a fault of ours.
+        """Answer an event that was admitted. Raises `Failure`; any other exception is an error of ours.
 
         `deadline` is what the sender left; it is cancelled when the sender hangs up.
         """

@@ -1,9 +1,9 @@
 """The threads that answer a server's calls: few at work, and one more for each call that takes long.
 
-A short call is mostly Python, and Python runs one thread at a time: with many threads at work, most of what a call
-costs goes into handing the interpreter from one to the next (docs/performance.md has it measured). A long call is a
-guest at work, inference, or an event that waits for a slot: all without the interpreter, and each wants a thread of its
-own.
+A short call is mostly Python, and Python runs one thread at a time. With many threads at work, most of what a call
+costs would go into handing the interpreter from one thread to the next. So while calls are short on average, one thread
+answers them all. A long call is a guest at work, inference, or an event that waits for a slot. It does without the
+interpreter, and needs a thread of its own.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A gRPC server whose HTTP/2 runs in Rust, without the interpreter lock; it stands where `grpc.server` does.
 
-`pygrpc_native.NativeGrpcFront` reads and writes the connections. What lives here is all between it and servicers as
-grpcio's generated code registers them: the threads that take calls from it, the context of a call, its status. Only
-methods with one request and one response are answered here. All other calls go on to a server of grpcio behind it,
-streams and methods that there are not.
+`pygrpc_native.NativeGrpcFront` reads and writes the connections. Here is all that stands between it and the servicers,
+which grpcio's generated code registers: the threads that take calls from it, the context of a call, its status. Only
+methods with one request and one response are answered here. All other calls (streams, and methods that do not exist)
+are passed on to a server of grpcio behind this one.
 
 A thread that is free waits for the next call in Rust. So a call costs one change of threads and no queue in Python.
 """
@@ -33,7 +33,7 @@ _BEHIND = 2  # threads at work of the server behind, besides one for each stream
 _IO_THREADS = 1  # with two, calls pass from one to the other, which costs more than it gains: Python is the limit
 _SPARE_STREAMS = 1024  # of one connection, besides one for each thread
 _METADATA = 16 * 2**10  # bytes
-_TOLD = 4  # times the limit of metadata: up to there a call is refused by a status, above it by HTTP/2
+_TOLD = 4  # times the limit of metadata: up to there a call is refused by a gRPC status, above by HTTP/2
 _ENTRY = 32  # bytes that HTTP/2 counts for an entry beside its name and value (RFC 9113, 6.5.2)
 _REMEMBERED = 1024  # cancelled calls that no thread has begun with yet
 _NO_DEADLINE = 100 * 365 * 86400.0  # seconds, as much as grpcio says
@@ -49,7 +49,7 @@ class _Aborted(Exception):
 class Call(grpc.ServicerContext):
     """One call: what answers it when a thread is free, and the context that its handler sees.
 
-    Callbacks are called when the call ends before it is answered, not after.
+    Its callbacks are called where the call ends before it is answered, and only there.
     """
 
     def __init__(
@@ -203,9 +203,9 @@ class Call(grpc.ServicerContext):
 class NativeServer(grpc.Server):
     """A server for one port without TLS. Of grpcio's options it has the sizes of messages and of metadata.
 
-    It lets clients ping as they like, and does not share its port. `streams` is how many streams it serves at a time.
-
-    `least` threads answer calls at a time, besides those whose call takes long; `most` at most (see `executor`).
+    It lets clients ping as they like, and does not share its port. `least` threads answer calls at a time, besides
+    those whose call takes long; there are `most` threads at most (see `executor`). `streams` is how many streams it
+    serves at a time.
     """
 
     def __init__(self, least: int, most: int, name: str, options: Sequence[tuple[str, int]], streams: int) -> None:
@@ -317,7 +317,7 @@ class NativeServer(grpc.Server):
         return
 
     def forget(self, number: int) -> None:
-        """The call is over."""
+        """The call with this number is over."""
         with self._lock:
             self._calls.pop(number, None)
             self._cancelled.pop(number, None)

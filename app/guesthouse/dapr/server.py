@@ -44,7 +44,7 @@ class ServerConfig:
     call's metadata. `tls` has the paths of the PEM certificate chain and private key. `threads` is how many events may
     be inside (the guests' slots and queues) plus `SPARE_THREADS`; `at_work` of them answer calls at a time, besides
     those that take long (see `executor`). With `reflection`, the server tells callers which services it has. After
-    `patience` seconds without a call from a sidecar, the log says so. `core` is what reads and writes HTTP/2.
+    `patience` seconds without a call from a sidecar, the log says so. `core` is as in `core.choose`.
     """
 
     host: str = "127.0.0.1"
@@ -151,7 +151,7 @@ class Server:
         return 0
 
     def _unheard(self) -> None:
-        """Say that no sidecar has called. One that speaks HTTP/1.1 is turned away by gRPC itself: no call shows it."""
+        """Say that no sidecar has called. One that speaks HTTP/1.1 is turned away by the core: no call shows it."""
         if self._events.heard or self._callback.asked or self._health.heard or self._health.draining:
             return
         _log.info(

@@ -26,8 +26,7 @@ def open_engine(name: str, config: EngineConfig) -> Engine:
 
 
 class PixelCode:
-    """The pixel kernel (`guesthouse_abi/pictures/kernel.py`), compiled when a guest first needs it; `artefact` is the
-    file that its code is in then."""
+    """The pixel kernel (`kernels`), compiled when a guest first needs it; `artefact` is the file of its code then."""
 
     def __init__(self, cache: CodeCache) -> None:
         from guesthouse.engine.kernels import KernelLoader
@@ -46,7 +45,7 @@ class PixelCode:
 
 
 def kernels_at(artefact: Path) -> PixelKernels:
-    """Kernels of code that was compiled, for a worker process. Raises `EngineError`, `OSError`."""
+    """Kernels from the code that the server has compiled, for a worker process. Raises `EngineError`, `OSError`."""
     from guesthouse.engine.kernels import KernelLoader
 
     return mapped(KernelLoader(), artefact)

@@ -5,10 +5,10 @@ written under a temporary name and then renamed; it is never changed afterwards.
 compiled again. The compiling itself is in `compiler.py`.
 
 The folder has a bound. Beyond it those artefacts are removed that were not used for longest, but none that a process
-uses: its worker processes open the file by its name later. (Code that is mapped already would stay as it is without the
-file.) A process that uses an artefact holds a shared lock on its file, which the kernel takes back however the process
-ends. To remove an artefact, a process must get the lock for itself alone. Where a file system has no locks, nothing is
-removed.
+uses. Code that is mapped already would stay as it is without its file; but files are opened by their names later too:
+the pixel kernel's by a worker that becomes a guest's, a module's by a reload. A process that uses an artefact holds a
+shared lock on its file, which the operating system takes back however the process ends. To remove an artefact, a
+process must get the lock for itself alone. Where a file system has no locks, nothing is removed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from guesthouse.engine.base import CompileStep, EngineError
 from guesthouse.engine.compiler import compile_module
 from guesthouse.faults import Faults
 
-SIZE = 2 << 30  # bytes that are kept, unless it is said otherwise
+SIZE = 2 << 30  # bytes that are kept, unless the caller says otherwise
 _SUFFIX, _NEW = ".cwasm", ".new-"
-_LEFT = 3600.0  # seconds after which a file that is being written is one that a process has left behind
+_LEFT = 3600.0  # seconds; a new file that is older was left behind by a process that has ended
 
 M_co = TypeVar("M_co", covariant=True)
 
 
 class Loader(Protocol[M_co]):
-    """What compiles and loads: an engine, say. See `base.Engine`."""
+    """What compiles modules and loads artefacts: an engine, or the pixel kernel's loader. See `base.Engine`."""
 
     @property
     def name(self) -> str: ...
@@ -56,8 +56,8 @@ class CacheError(Faults):
 class CodeCache:
     """Artefacts by the sha256 of their module: mapped from the folder, or compiled in a child process first.
 
-    `size` is how many bytes are kept in it. Raises `CacheError` when the folder belongs to someone else or others may
-    write to it.
+    `size` is how many bytes are kept in the folder. Raises `CacheError` when the folder belongs to someone else, or
+    others may write to it.
     """
 
     def __init__(self, folder: Path, size: int = SIZE) -> None:

@@ -1,7 +1,8 @@
-"""Runs the module that works on pixels (`guesthouse_abi/pictures/kernel.py`): by wasmtime, whatever engine guests have.
+"""Runs the pixel kernel, the module that works on pixels, by wasmtime, whatever engine guests have.
 
-It is our own code, so it has no deadline and no limits but those of its sandbox: a fault in it does not reach beyond
-its memory. Who calls it hands over work that ends soon. It is compiled and kept as guests' modules are (`cache`).
+The kernel is our own code, so it has no deadline, and no limits but those of its sandbox: a flaw in it does not reach
+beyond its memory. Its caller, `guesthouse_abi/pictures/kernel.py`, hands over work that ends soon. The kernel is
+compiled and kept as guests' modules are (`cache`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from guesthouse.engine import capi
 from guesthouse.engine.base import CompileStep, EngineError, Refused, fingerprint
 
 _MOST_PARAMETERS = 16
-_KEPT = 8  # that wait for the next picture; each keeps what was touched of its 8 MiB
+_KEPT = 8  # kernels that wait for the next picture; each keeps those pages of its 8 MiB that were written to
 _FINGERPRINT = fingerprint("wasmtime", capi.VERSION, "kernel 1")
 
 
 def translate(wasm: bytes) -> bytes:
-    """The artefact of the module. Raises `Refused`. Run in a child (`compiler.py`)."""
+    """The artefact of the module. Raises `Refused`. Runs in a child process (`compiler.py`)."""
     try:
         return bytes(wasmtime.Module(wasmtime.Engine(), wasm).serialize())
     except wasmtime.WasmtimeError as error:
@@ -41,8 +42,8 @@ class _Kernel:
         self._functions = {name: one._func for name, one in exports.items() if isinstance(one, wasmtime.Func)}
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
-        place = capi.address(memory.data_ptr(self._store))
-        self.memory = np.frombuffer((c_uint8 * memory.data_len(self._store)).from_address(place), np.uint8)
+        address = capi.address(memory.data_ptr(self._store))
+        self.memory = np.frombuffer((c_uint8 * memory.data_len(self._store)).from_address(address), np.uint8)
         self._raw = (c_uint64 * (2 * _MOST_PARAMETERS))()
         self._trap = c_void_p()
 
@@ -51,8 +52,8 @@ class _Kernel:
         raw, trap = self._raw, self._trap
         for index, value in enumerate(arguments):
             raw[2 * index] = value
-        place, count = addressof(self._functions[function]), max(1, len(arguments))
-        error = capi.call_unchecked(self._context, place, addressof(raw), count, byref(trap))
+        address, count = addressof(self._functions[function]), max(1, len(arguments))
+        error = capi.call_unchecked(self._context, address, addressof(raw), count, byref(trap))
         if error or trap.value:
             text = capi.take_error(error) if error else capi.take_trap(trap.value or 0)[1]
             raise EngineError(f"{function} of the kernel failed: {text}")
@@ -60,7 +61,7 @@ class _Kernel:
 
 
 class WasmtimeKernels:
-    """See `services.PixelKernels`. The first is there from the beginning; another is made when all others are lent."""
+    """See `services.PixelKernels`. One kernel is made at once, and another one whenever all that there are are lent."""
 
     def __init__(self, engine: wasmtime.Engine, module: wasmtime.Module) -> None:
         self._engine, self._module = engine, module
@@ -68,7 +69,7 @@ class WasmtimeKernels:
 
     @contextmanager
     def lend(self) -> Iterator[_Kernel]:
-        """See `services.PixelKernels.lend`. One that has failed is not lent again."""
+        """See `services.PixelKernels.lend`. A kernel that has failed is not lent again."""
         try:
             kernel = self._waiting.pop()
         except IndexError:
@@ -88,7 +89,7 @@ class WasmtimeKernels:
 
 
 class KernelLoader:
-    """What `cache.CodeCache` loads the module by."""
+    """Compiles and loads the kernel for `cache.CodeCache`."""
 
     name = "kernel"
 

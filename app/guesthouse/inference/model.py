@@ -93,8 +93,8 @@ class ModelIdentity:
 class OnnxModel:
     """A loaded model; satisfies `guesthouse_abi.services.Model`.
 
-    With `threads = "auto"` and more than one core, it has two sessions: one that uses all cores, for a run that begins
-    while no other is under way, and one that uses its caller's thread alone, for all other runs.
+    With `threads = "auto"` and more than one core, it has two sessions: one that uses all cores, for a run that is
+    alone (`Traffic.enter` decides that), and one that uses its caller's thread alone, for all other runs.
     """
 
     def __init__(

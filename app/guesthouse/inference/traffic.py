@@ -1,4 +1,4 @@
-"""How runs of inference share this process's cores, over all models: whether one is alone, and when one waits."""
+"""How runs of inference share the cores, over all models: whether a run is alone, and when it waits for a core."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CALM = 0.1  # seconds after two runs have met, in which no run counts as alone
 class Traffic:
     """Counts the runs that are under way. For any number of threads.
 
-    As many go on at once as there are cores. More would only take the processors' caches from each other, so the next
-    one waits, but not longer than `PATIENCE`: one guest's long runs must not hold up another's short ones.
+    As many runs go on at once as there are cores. More would only take the processors' caches from each other, so one
+    more run waits, but not longer than `PATIENCE`: one guest's long runs must not hold up another's short ones.
     """
 
     __slots__ = ("_clock", "_free", "_lock", "_met", "_running")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, at_once: int | None = None) -> None:
-        """`at_once` is how many go on without waiting (None: one for each core)."""
+        """`at_once` is how many runs go on without waiting (None: one for each core)."""
         self._clock = clock
         self._free = threading.Semaphore(cores() if at_once is None else at_once)
         self._lock = threading.Lock()
@@ -50,7 +50,7 @@ class Traffic:
 
     @contextmanager
     def core(self) -> Iterator[None]:
-        """A core to run on: waits for one, up to `PATIENCE`, and goes on without one then."""
+        """Have a core for a run. Waits for one up to `PATIENCE` seconds, and then goes on without one."""
         taken = self._free.acquire(timeout=PATIENCE)
         try:
             yield

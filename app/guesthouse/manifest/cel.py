@@ -91,9 +91,9 @@ def _not_cel(text: str, line: int | None, column: int | None) -> tuple[str, str]
     if line is None or column is None or not 1 <= line <= len(lines) or not 1 <= column <= len(lines[line - 1]):
         return "is not CEL: it ends too early", "complete it"
     rest = lines[line - 1][column - 1 :]
-    place = f"character {column}" if len(lines) == 1 else f"line {line}, character {column}"
+    where = f"character {column}" if len(lines) == 1 else f"line {line}, character {column}"
     remedy = "two values are compared with ==" if re.match(r"=[^=]", rest) else "correct it there or just before"
-    return f"is not CEL: nothing may follow like {rest[:16]!r} at {place}", remedy
+    return f"is not CEL: nothing may follow like {rest[:16]!r} at {where}", remedy
 
 
 class _Walk:

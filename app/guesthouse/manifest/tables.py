@@ -300,7 +300,7 @@ class Engine(Table):
         default=2 * GiB,
         ge=0,
         le=1024 * GiB,
-        description="how much of it is kept; what was not used for longest goes first, and nothing that is in use",
+        description="how large that folder may become: what was not used for longest is removed, but nothing in use",
     )
     pooling: Switch = Field(
         default=True, description="keep memory for instances ready, where the guests' limits allow it"
@@ -377,8 +377,9 @@ class Server(Table):
     tls: Tls | None = Field(default=None, description="serve with TLS")
     core: Literal["auto", "native", "grpcio"] = Field(
         default="auto",
-        description="what reads and writes HTTP/2: `native` is faster, `grpcio` has TLS and looks at a message's size "
-        "before it takes it in; `auto` is native where it is installed, without TLS, on a loopback address",
+        description="what reads and writes HTTP/2: `native` is faster; `grpcio` has TLS, and looks at a message's size "
+        "before it takes the message in; `auto` is `native` where that is installed, there is no TLS, and `host` is a "
+        "loopback address (docs/operations.md)",
     )
     reflection: Switch = Field(
         default=False, description="answer gRPC reflection, for grpcurl and the like; needs no token"

@@ -73,7 +73,7 @@ class EventLog:
             self._sum_up_later()
 
     def failed(self, event: Event, failure: Failure) -> None:
-        """Log the failure with its reason; a fault of our own with its traceback."""
+        """Log the failure with its reason; an error of our own with its traceback."""
         cause = _origin(failure) if failure.reason is Reason.INTERNAL else None
         _log.warning(
             "failed",

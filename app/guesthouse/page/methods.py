@@ -52,7 +52,7 @@ class HostMethods:
         self._arrivals = arrivals
         self._following = following
         self._reloads = reloads if reloads is not None else Reloads()
-        self._calls: dict[str, Deadline] = {}  # calls under way that can be canceled, by name
+        self._calls: dict[str, Deadline] = {}  # calls under way that can be cancelled, by name
         self._apps = frozenset(plans.now.manifest.page.apps)
         self._began = time.monotonic()
         self._loaded: dict[str, float] = {}  # when each guest was last loaded or changed, as time of day

@@ -105,9 +105,10 @@ class Reloader:
     _thread: threading.Thread | None = None
 
     def seen(self, read: Mapping[Path, Stamp]) -> None:
-        """Set the files that the current plan was built from (the manifest, and `files_of` it), with their states
-        before
-        they were read."""
+        """Set the files that the current plan was built from: the manifest, and `files_of` it.
+
+        `read` has their states before they were read.
+        """
         self._seen = {**_beside_models(self.plans.now), **read}
 
     def start(self) -> None:

@@ -37,11 +37,11 @@ def command(interpreter: str, module: str, *arguments: str, beside: Iterable[str
     """
     ours = (guesthouse, guesthouse_abi)
     others = {name.partition(".")[0]: sys.modules[name.partition(".")[0]] for name in beside}
-    packages = [_place(package) for package in dict.fromkeys((*ours, *others.values()))]
+    packages = [_location(package) for package in dict.fromkeys((*ours, *others.values()))]
     return [interpreter, "-I", "-c", _MAIN.format(packages=packages, module=module), *arguments]
 
 
-def _place(module: ModuleType) -> tuple[str, str | None, list[str] | None]:
+def _location(module: ModuleType) -> tuple[str, str | None, list[str] | None]:
     """A top-level module's name, its file (a namespace package has none), and, of a package, its folders."""
     file = module.__file__
     folders = [str(Path(folder).resolve()) for folder in module.__path__] if hasattr(module, "__path__") else None

@@ -162,11 +162,11 @@ def fd_seek(context: Context, fd: U32, offset: I64, whence: U32, position: U32) 
     context.memory.check(position, 8)
     if whence not in (SEEK_SET, SEEK_CUR, SEEK_END):
         return INVAL
-    place = offset + (file.position if whence == SEEK_CUR else len(file.file.content) if whence == SEEK_END else 0)
-    if not 0 <= place <= LAST:
+    wanted = offset + (file.position if whence == SEEK_CUR else len(file.file.content) if whence == SEEK_END else 0)
+    if not 0 <= wanted <= LAST:
         return INVAL
-    file.position = place
-    context.memory.set_u64(position, place)
+    file.position = wanted
+    context.memory.set_u64(position, wanted)
     return SUCCESS
 
 

@@ -1,8 +1,9 @@
 """What a guest may reach outside itself: one file for each capability, and the list of them.
 
 A file has the capability's two halves for guests in worker processes, what its questions and answers look like, and its
-grant. The protocol that import modules use stands in `guesthouse_abi`; what the host keeps for a capability (models, a
-client) comes from outside, by `plan.Host`.
+grant. The protocol that import modules use stands in `guesthouse_abi.services`, or in the file itself where the
+capability brings import modules of its own. What the host keeps for a capability (models, a client) comes from outside,
+by `plan.Host`.
 """
 
 from __future__ import annotations

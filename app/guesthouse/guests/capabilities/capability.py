@@ -75,7 +75,7 @@ class Question:
 
 @dataclass(slots=True)
 class AskedEvent:
-    """One event in a worker process, as those see it who answer the worker's questions."""
+    """One event of a guest in a worker process, as the answering halves see it."""
 
     guest: Guest
     event: Event
@@ -120,7 +120,7 @@ class Capability(Generic[S]):
     remote: Callable[[Ask], S]
     #: The answering half: makes what answers one event's questions by the guest's service.
     answerer: Callable[[S, AskedEvent], Answerer]
-    #: The table of that name in a guest's table of the manifest, as a frozen dataclass (`manifest.grants` says how).
+    #: The table of that name in a guest's table of the manifest, as a frozen dataclass: see `manifest.grant_tables`.
     grant: type[Any] | None = None
     #: Import modules that come with it, besides those of `guesthouse_abi.imports`.
     imports: tuple[HostModule, ...] = ()

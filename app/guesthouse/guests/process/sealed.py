@@ -2,7 +2,7 @@
 
 The memory is a memfd, sealed against writing, growing and shrinking. The server fills it once. Each worker gets a
 descriptor that can only be read, and maps it: all workers share the pages, which count for no worker's limit of memory.
-The contents follow one another, equal ones once. Behind them is an index in JSON: path, place and size of each file.
+The contents follow one another, equal ones once. Behind them is an index in JSON: path, position and size of each file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 
 class Sealed:
-    """Files in sealed memory, in the server. `index` is the place of their index, and its size.
+    """Files in sealed memory, in the server. `index` is the position of their index, and its size.
 
     The memory is freed with this object.
     """
@@ -29,13 +29,13 @@ class Sealed:
         """Raises `OSError` where the system gives no memory or descriptor."""
         filled = os.memfd_create("guesthouse-files", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            places: dict[int, int] = {}  # of each content, by the identity of its object
+            positions: dict[int, int] = {}  # of each content, by the identity of its object
             end, index = 0, []
             for path, content in contents.items():
-                if id(content) not in places:
-                    places[id(content)] = end
+                if id(content) not in positions:
+                    positions[id(content)] = end
                     end += _write(filled, content)
-                index.append((path, places[id(content)], len(content)))
+                index.append((path, positions[id(content)], len(content)))
             self.index = (end, _write(filled, json.dumps(index).encode()))
             fcntl.fcntl(filled, fcntl.F_ADD_SEALS, _SEALS)
             # Opened again for reading: not every kernel maps a sealed memfd whose descriptor can be written to.

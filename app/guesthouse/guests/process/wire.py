@@ -2,8 +2,8 @@
 
 A frame is one datagram of 16 bytes (`SOCK_SEQPACKET`): the protocol's version, the frame's kind, and the sizes of its
 head and payload. These two lie in the arena, which is memory that both processes map. The head is JSON at a fixed
-place. The payload follows: a body, a model, or tensors one behind the other. The arena is a memfd; the server makes it
-and seals it, so that the worker cannot resize it.
+position. The payload follows: a body, a model, or tensors one behind the other. The arena is a memfd; the server makes
+it and seals it, so that the worker cannot resize it.
 
 The two sides take turns. Whoever receives a frame copies its contents out of the arena, and only then looks at them and
 answers. Nothing is unpickled. At the end of an event the server clears what its frames used.
