@@ -10,8 +10,8 @@ import pytest
 from dapr.proto.common.v1.common_pb2 import InvokeRequest
 from google.protobuf.any_pb2 import Any
 
-from guesthouse.dapr.core import Choice, CoreError, choose
-from guesthouse.dapr.transport import Drain
+from guesthouse.dapr.core import Choice, choose
+from guesthouse.dapr.transport import Drain, ServeError
 from guesthouse.event import Event, Reply
 from guesthouse_abi.deadline import Deadline
 from tests.dapr.dapr_ends import Application, Script
@@ -46,13 +46,13 @@ def test_where_the_native_core_is_not_installed_grpcio_serves(monkeypatch):
     assert choose("auto", "127.0.0.1", tls=False).why == (
         "pygrpc-native is not installed: there is none for this platform"
     )
-    with pytest.raises(CoreError, match=r'server\.core is "native", but pygrpc-native is not installed'):
+    with pytest.raises(ServeError, match=r'server\.core is "native", but pygrpc-native is not installed'):
         choose("native", "127.0.0.1", tls=False)
 
 
 @needs_native
 def test_a_native_core_that_is_asked_for_tls_is_refused(serve, tmp_path):
-    with pytest.raises(CoreError) as refused:
+    with pytest.raises(ServeError) as refused:
         choose("native", "127.0.0.1", tls=True)
     assert str(refused.value) == ('server.core is "native", but the native core has no TLS; make it "auto" or "grpcio"')
 
@@ -109,3 +109,18 @@ def test_what_one_call_leaves_in_its_context_is_not_seen_by_the_next(serve, conn
     for number in range(10):
         application.OnInvoke(InvokeRequest(data=Any(value=bytes([number]))), timeout=30)
     assert seen == [b"nothing"] * 10
+
+
+@needs_native
+def test_a_folder_for_temporary_files_that_cannot_be_used_is_told(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(ServeError) as refused:
+        serve(core="native")
+    assert str(refused.value).startswith("the native core cannot make a socket in the folder for temporary files (")
+    assert str(refused.value).endswith('or server.core to "grpcio"')
+
+
+def test_a_component_that_cannot_have_its_core_is_refused_as_a_server_is(component, monkeypatch):
+    monkeypatch.setattr("guesthouse.dapr.core.find_spec", lambda name: None)
+    with pytest.raises(ServeError, match="pygrpc-native is not installed"):
+        component(core="native")

@@ -142,6 +142,8 @@ DOES: dict[str, Callable[[], object]] = {
     "what is left": left,
     "flood": flood,
     "a model that is not granted": lambda: reply(json.dumps(ask("inference", "open", None, b"model")[:2]).encode()),
+    "ask for what is not granted": lambda: reply(json.dumps(ask("inference", "named", "secret")[:2]).encode()),
+    "ask for a digest": lambda: reply(json.dumps(ask("inference", "digest", "5e" * 32)[:2]).encode()),
     "a name that is none": lambda: ask("inference", "named", 5),
     **{what: functools.partial(ask_for_run, head, payload) for what, (head, payload) in RUNS.items()},
 }

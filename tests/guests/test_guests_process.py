@@ -53,6 +53,7 @@ name = "t"
 path = "ROOT/models/visual_wake_words.onnx"
 [models.secret]
 path = "ROOT/models/visual_wake_words.onnx"
+stands_for = ["5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"]
 [guests.echo]
 module = "GUESTS/echo/echo.wasm"
 function = "echo"
@@ -660,6 +661,7 @@ def test_a_worker_that_ends_itself_is_told_of(hostile: Plan):
     ("what", "why"),
     [
         ("run what is not granted", "the manifest does not grant the model 'secret' to this guest"),
+        ("ask for what is not granted", "the manifest does not grant the model 'secret' to this guest"),
         ("a model that is not granted", "the manifest does not allow this guest to bring models"),
         ("run with an unknown input", "'i'"),
     ],
@@ -669,6 +671,11 @@ def test_the_server_looks_at_grants_itself(hostile: Plan, what, why):
     assert kind == 9
     assert head["error"] in ("Denied", "InferenceError")
     assert why in head["text"]
+
+
+def test_of_a_model_that_is_not_granted_a_digest_tells_the_name_alone(hostile: Plan):
+    kind, head = json.loads(run(hostile, "echo", b"ask for a digest"))
+    assert (kind, head) == (8, {"name": "secret", "inputs": [], "outputs": [], "names": [{}, {}]})
 
 
 def test_the_shared_memory_cannot_be_resized(hostile: Plan):

@@ -148,10 +148,10 @@ def test_a_run_waits_for_a_core_while_all_are_taken(monkeypatch: pytest.MonkeyPa
     traffic, order = Traffic(at_once=1), list[str]()
 
     def other() -> None:
-        with traffic.core():
+        with traffic.core(Deadline.after(3600)):
             order.append("second")
 
-    with traffic.core():
+    with traffic.core(Deadline.after(3600)):
         thread = threading.Thread(target=other)
         thread.start()
         time.sleep(0.1)  # enough for the second one to go on, if it did not wait
@@ -164,8 +164,15 @@ def test_a_run_waits_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch):
     """A guest's long runs do not hold up another's."""
     monkeypatch.setattr(traffic_module, "PATIENCE", 0.01)
     traffic = Traffic(at_once=1)
-    with traffic.core():
-        with traffic.core():
+    with traffic.core(Deadline.after(3600)):
+        with traffic.core(Deadline.after(3600)):
             pass
         assert traffic._free._value == 0  # what went on without a core gives none back
     assert traffic._free._value == 1
+
+
+def test_a_run_does_not_wait_past_its_deadline(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(traffic_module, "PATIENCE", 3600.0)
+    traffic = Traffic(at_once=1)
+    with traffic.core(Deadline.after(3600)), traffic.core(Deadline.after(0.01)):
+        pass

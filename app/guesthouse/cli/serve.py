@@ -200,6 +200,6 @@ def _announce(plan: Plan, application: ServedApplication, probes: Probes | None,
         **({"core": server.core.name, "because": server.core.why} if server.core is not None else {}),
         engine=version_of(plan.manifest.engine.name),
         onnxruntime=session.VERSION,
-        **({"component": str(component.socket.path)} if component is not None else {}),
+        **({"component": str(component.socket.path), "component_core": component.core.name} if component else {}),
         **({"metrics": f"{probes.host}:{probes.port}"} if probes is not None else {}),
     )

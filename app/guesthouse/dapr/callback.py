@@ -62,7 +62,7 @@ def answered(method: Method[Request, Response]) -> Method[Request, Response]:
         try:
             return method(self, request, context)
         except Exception as error:
-            status.abort(context, status.failure_of(error))
+            status.abort(context, status.logged_failure(error))
 
     return call
 
@@ -171,7 +171,7 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
         try:
             self._calls.answer(to_event, request, context)
         except Exception as error:
-            failure = status.failure_of(error)
+            failure = status.logged_failure(error)
             if failure.reason is Reason.DENIED:
                 raise
             return failure

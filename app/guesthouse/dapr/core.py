@@ -14,14 +14,11 @@ from typing import Literal
 import grpc
 
 from guesthouse.dapr.executor import ElasticExecutor
+from guesthouse.dapr.transport import ServeError
 
 Core = Literal["auto", "native", "grpcio"]
 #: A proxy between a sidecar and us may ping as often as it likes. The native core lets it do so anyway.
 _ANY_PINGS = (("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.max_ping_strikes", 0))
-
-
-class CoreError(Exception):
-    """The core that is asked for cannot serve; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +35,13 @@ class Choice:
 
 
 def choose(wanted: Core, address: str, *, tls: bool) -> Choice:
-    """The core for a server at this IP address ("" for a Unix socket). Raises `CoreError`."""
+    """The core for a server at this IP address ("" for a Unix socket). Raises `ServeError`."""
     if wanted == "grpcio":
         return Choice(False, "the manifest says so")
     missing = _missing(tls)
     if wanted == "native":
         if missing:
-            raise CoreError(f'server.core is "native", but {missing}; make it "auto" or "grpcio"')
+            raise ServeError(f'server.core is "native", but {missing}; make it "auto" or "grpcio"')
         return Choice(True, "the manifest says so")
     if missing:
         return Choice(False, missing)

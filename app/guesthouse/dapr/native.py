@@ -26,6 +26,7 @@ import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from guesthouse.dapr.executor import ElasticExecutor, ElasticThreads
+from guesthouse.dapr.transport import ServeError
 
 _log = logging.getLogger(__name__)
 
@@ -261,9 +262,15 @@ class NativeServer(grpc.Server):
         raise NotImplementedError("this server has no TLS")
 
     def start(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="guesthouse-grpc-")  # nobody else can look into it
-        path = f"{self._folder}/s"
-        self._behind.add_insecure_port(f"unix:{path}")
+        try:
+            self._folder = tempfile.mkdtemp(prefix="guesthouse-grpc-")  # nobody else can look into it
+            path = f"{self._folder}/s"
+            self._behind.add_insecure_port(f"unix:{path}")
+        except (OSError, RuntimeError) as error:  # gRPC raises the second one
+            raise ServeError(
+                f"the native core cannot make a socket in the folder for temporary files ({error}); set TMPDIR to a "
+                'folder with a short path that can be written to, or server.core to "grpcio"'
+            ) from error
         self._behind.start()
         self.front.set_fallback(path)
         numbers = self.front.add_methods([(path, False) for path in self._handlers])

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Callback, Fetched
-from guesthouse.dapr.core import Choice, Core, CoreError, choose, make_server
+from guesthouse.dapr.core import Choice, Core, choose, make_server
 from guesthouse.dapr.events import Events
 from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.health import SERVICES, Health
@@ -92,10 +92,7 @@ class Server:
         host = _address(config.host, config.port)
         address = f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}"
         credentials = None if config.tls is None else _credentials(*config.tls)
-        try:
-            self.core = choose(config.core, host, tls=credentials is not None)
-        except CoreError as error:
-            raise ServeError(str(error)) from error
+        self.core = choose(config.core, host, tls=credentials is not None)
         server, self._end_threads = make_server(self.core, config.at_work, config.threads, "event", _options(config))
         self._server = server
         self._callback.add_to(server)

@@ -48,7 +48,7 @@ CODES = {
 DROPPED = EVENT_FAULTS | {Reason.NOT_FOUND}
 
 
-def failure_of(error: Exception) -> Failure:
+def logged_failure(error: Exception) -> Failure:
     """`error` itself where it is a `Failure`. Any other exception is logged here; the caller gets an internal error."""
     if isinstance(error, Failure):
         return error

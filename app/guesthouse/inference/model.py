@@ -232,7 +232,7 @@ class OnnxModel:
         alone = self._traffic.enter()
         try:
             session = sessions[0] if alone else sessions[-1]
-            with self._traffic.core():
+            with self._traffic.core(deadline):
                 began = time.perf_counter()
                 try:
                     return session.run(inputs, outputs, deadline, give_back=rows > self._kept_rows)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from guesthouse.inference.cores import cores
+from guesthouse_abi.deadline import Deadline
 
 PATIENCE = 0.05  # seconds that a run waits at most for a core
 CALM = 0.1  # seconds after two runs have met, in which no run counts as alone
@@ -49,9 +50,9 @@ class Traffic:
             self._running -= 1
 
     @contextmanager
-    def core(self) -> Iterator[None]:
-        """Have a core for a run. Waits for one up to `PATIENCE` seconds, and then goes on without one."""
-        taken = self._free.acquire(timeout=PATIENCE)
+    def core(self, deadline: Deadline) -> Iterator[None]:
+        """Have a core for a run. Waits for one up to `PATIENCE` seconds or the deadline, and then goes on without one."""
+        taken = self._free.acquire(timeout=max(0.0, min(PATIENCE, deadline.remaining())))
         try:
             yield
         finally:

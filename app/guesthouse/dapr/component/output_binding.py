@@ -76,7 +76,7 @@ class OutputBinding(components_pb2_grpc.OutputBindingServicer):
             _choice("failures", failures, FAILURES)
             return self._answer(request, given, context)
         except Exception as error:
-            failure = status.failure_of(error)
+            failure = status.logged_failure(error)
         if failures != "answer":
             status.abort(context, failure)
         return InvokeResponse(

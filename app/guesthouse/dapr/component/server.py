@@ -60,9 +60,9 @@ class Component:
         self.socket = Socket(config.folder, config.name, config.permissions)
         self._replies = replies
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
-        core = choose(config.core, "", tls=False)
+        self.core = choose(config.core, "", tls=False)
         self._server, self._end_threads = make_server(
-            core, config.at_work, config.threads, "component", _options(config.message), STREAMS
+            self.core, config.at_work, config.threads, "component", _options(config.message), STREAMS
         )
         served = [reflection.SERVICE_NAME]
         if config.guests:

@@ -124,9 +124,9 @@ class _Answers:
         if question.what == "run":
             return self._run(question)
         if question.what == "named":
-            return _encode_model(self._inference.named(text(question.arguments, _NAME)))
+            return _encode_model(self._granted(text(question.arguments, _NAME)))
         if question.what == "digest":
-            return _encode_model(self._inference.standing_for(text(question.arguments, _DIGEST)))
+            return self._standing_for(text(question.arguments, _DIGEST))
         if question.what == "open":
             return _encode_model(self._open(question))
         raise question.unknown()
@@ -155,10 +155,18 @@ class _Answers:
         layouts = {"outputs": [encode_layout(result) for result in results]}
         return Answer(layouts, [bytes_of(result) for result in results])
 
+    def _standing_for(self, sha256: str) -> Answer:
+        """Of a model that is not granted, its name alone: the guest's author is told which grant is missing."""
+        model = self._inference.standing_for(sha256)
+        if model is not None and model.name not in self._grants.models:
+            return Answer({"name": model.name, "inputs": [], "outputs": [], "names": [{}, {}]})
+        return _encode_model(model)
+
     def _model(self, name: str) -> Model:
-        model = self._opened.get(name)
-        if model is None and name in self._grants.models:
-            model = self._inference.named(name)
+        return self._opened.get(name) or self._granted(name)
+
+    def _granted(self, name: str) -> Model:
+        model = self._inference.named(name) if name in self._grants.models else None
         if model is None:
             raise Denied(f"the manifest does not grant the model {name!a} to this guest")
         return model
