@@ -51,7 +51,7 @@ class Traffic:
 
     @contextmanager
     def core(self, deadline: Deadline) -> Iterator[None]:
-        """Have a core for a run. Waits for one up to `PATIENCE` seconds or the deadline, and then goes on without one."""
+        """Have a core for a run. Waits for one up to `PATIENCE` seconds or the deadline, then goes on without one."""
         taken = self._free.acquire(timeout=max(0.0, min(PATIENCE, deadline.remaining())))
         try:
             yield
