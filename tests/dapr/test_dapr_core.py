@@ -124,3 +124,10 @@ def test_a_component_that_cannot_have_its_core_is_refused_as_a_server_is(compone
     monkeypatch.setattr("guesthouse.dapr.core.find_spec", lambda name: None)
     with pytest.raises(ServeError, match="pygrpc-native is not installed"):
         component(core="native")
+
+
+def test_events_have_the_same_metadata_on_both_cores(serve, connect, handler: Script):
+    metadata = (("a", "b"), ("a", "c"), ("x-bin", b"\x01"), ("traceparent", "00-1"), ("grpc-trace-bin", b"\0\1"))
+    Application(connect(serve())).OnInvoke(InvokeRequest(method="m"), metadata=metadata, timeout=30)
+    (event,) = handler.events
+    assert event.metadata == {"a": "b, c", "x-bin": "AQ==", "traceparent": "00-1"}

@@ -54,7 +54,8 @@ PERMANENT_HEADERS = (
 )
 # fmt: on
 _STRIPPED = {f"dapr-{name}": name for name in PERMANENT_HEADERS}
-_HIDDEN = frozenset({TOKEN_KEY, "user-agent"})
+# What ends in -bin is between the sidecar and gRPC: gRPC's own core does not show it, the native one does.
+_HIDDEN = frozenset({TOKEN_KEY, "user-agent", "grpc-trace-bin", "grpc-tags-bin"})
 _DELIVERED = frozenset(
     ("", "application/json", "application/cloudevents+json", "application/xml", "application/octet-stream")
 )
