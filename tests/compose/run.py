@@ -211,7 +211,7 @@ def check_shown(project: Project, of: str) -> None:
     page = (ROOT / "docs" / "compose.md").read_text()
     shutil.copy(PHOTOS / "coffee.png", project.folder / "photo.jpg")
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    commands = re.findall(r"`((?:curl|mosquitto_pub) [^`]+)`", page)
+    commands = [" ".join(span.split()) for span in re.findall(r"`((?:curl|mosquitto_pub) [^`]+)`", page)]
     for command in [command for command in commands if ("vision-wasmer" in command) == (of == "vision-wasmer")]:
         with Listener("results") as results:
             done = subprocess.run(
