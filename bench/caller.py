@@ -18,11 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dapr.proto.common.v1.common_pb2 import HTTPExtension, InvokeRequest
-from google.protobuf.any_pb2 import Any as AnyMessage
-
 from guesthouse.cli.load_generator import Job, Load, Outcome
-from guesthouse.event import Event
+from guesthouse.dapr.client import invoke_request
 
 SOURCE = Path(__file__).resolve().parent / "load"
 METHOD = "/dapr.proto.runtime.v1.AppCallback/OnInvoke"
@@ -100,18 +97,8 @@ def _told(job: Job, rate: float) -> dict[str, Any]:
     return {
         "address": job.address,
         "method": METHOD,
-        "message": base64.b64encode(_request(job.event)).decode(),
+        "message": base64.b64encode(invoke_request(job.event).SerializeToString()).decode(),
         "callers": job.callers,
         "requests": job.requests,
         "rate": rate,
     }
-
-
-def _request(event: Event) -> bytes:
-    """As a sidecar writes an invocation with POST."""
-    return InvokeRequest(
-        method=event.name,
-        data=AnyMessage(value=event.body),
-        content_type=event.content_type,
-        http_extension=HTTPExtension(verb=HTTPExtension.POST),
-    ).SerializeToString()

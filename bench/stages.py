@@ -14,8 +14,7 @@ from time import thread_time
 from typing import Any
 
 import grpc
-from dapr.proto.common.v1.common_pb2 import HTTPExtension, InvokeRequest, InvokeResponse
-from google.protobuf.any_pb2 import Any as AnyMessage
+from dapr.proto.common.v1.common_pb2 import InvokeRequest, InvokeResponse
 
 from bench import bare, micro, servers
 from bench.caller import Caller
@@ -24,12 +23,13 @@ from bench.over_grpc import block, invoke
 from guesthouse.assembly import listing, open_plan
 from guesthouse.dapr.admission import Admission
 from guesthouse.dapr.callback import Callback
+from guesthouse.dapr.client import invoke_request
 from guesthouse.dapr.events import Events
 from guesthouse.dapr.native import Call
 from guesthouse.dapr.tokens import Tokens
 from guesthouse.dapr.unary import UnaryCalls
 from guesthouse.dispatch.dispatcher import Dispatcher
-from guesthouse.event import Event, Reply, Trigger
+from guesthouse.event import Event, Reply
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.observe.events import EventLog
@@ -126,17 +126,16 @@ def _sides(plan: Any, manifest: Any, engine_alone: Callable[[], bytes]) -> dict[
     handler = InLog(dispatcher)
     calls = UnaryCalls(Events(handler, Tokens(), Admission(64)), 2**24)
     callback = Callback(calls, listing(manifest))
+
+    def event() -> Event:
+        return invoke("echo", BODY)
+
     method = grpc.unary_unary_rpc_method_handler(
         callback.OnInvoke,
         request_deserializer=InvokeRequest.FromString,
         response_serializer=InvokeResponse.SerializeToString,
     )
-    request = InvokeRequest(
-        method="echo",
-        data=AnyMessage(value=BODY),
-        content_type="application/octet-stream",
-        http_extension=HTTPExtension(verb=HTTPExtension.POST),
-    )
+    request = invoke_request(event())
     message = request.SerializeToString()
     metadata = (("user-agent", "grpc-go/1.80.0"), ("te", "trailers"), ("content-type", "application/grpc"))
     details = (metadata, "ipv4:127.0.0.1:1", 60.0)
@@ -149,9 +148,6 @@ def _sides(plan: Any, manifest: Any, engine_alone: Callable[[], bytes]) -> dict[
     def converted() -> Reply:
         context = Call(server, 1, method, message, details)
         return callback.OnInvoke(request, context)  # type: ignore[return-value]
-
-    def event() -> Event:
-        return Event(Trigger.INVOKE, "echo", BODY, "application/octet-stream", "POST")
 
     silent = Dispatcher(plans, _NoOutputs())
     return {

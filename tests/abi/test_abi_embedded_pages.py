@@ -36,24 +36,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     opened.close()
 
 
-def leb(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        out.append((value & 0x7F) | (0x80 if value > 0x7F else 0))
-        value >>= 7
-        if not value:
-            return bytes(out)
-
-
-def module(data: bytes) -> bytes:
+def module(data: bytes) -> str:
     """A module whose memory has `data` at AT."""
-
-    def section(number: int, content: bytes) -> bytes:
-        return bytes([number]) + leb(len(content)) + content
-
-    memory = section(5, b"\1\0" + leb((AT + len(data)) // 65536 + 1)) + section(7, b"\1\6memory\2\0")
-    place = b"\x41" + bytes([AT & 0x7F | 0x80, AT >> 7 & 0x7F | 0x80, AT >> 14]) + b"\x0b"  # i32.const, signed LEB
-    return b"\0asm\1\0\0\0" + memory + section(11, b"\1\0" + place + leb(len(data)) + data)
+    pages, text = (AT + len(data)) // 65536 + 1, "".join(f"\\{byte:02x}" for byte in data)
+    return f'(module (memory (export "memory") {pages}) (data (i32.const {AT}) "{text}"))'
 
 
 @pytest.fixture

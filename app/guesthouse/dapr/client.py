@@ -54,6 +54,16 @@ _REASONS = {
 }
 
 
+def invoke_request(event: Event) -> InvokeRequest:
+    """The message by which a sidecar hands an invocation over, but for its metadata. Raises as `Client.send` does."""
+    return InvokeRequest(
+        method=event.name,
+        data=Any(value=event.body),
+        content_type=event.content_type,
+        http_extension=HTTPExtension(verb=_verb(event.verb), querystring=event.query),
+    )
+
+
 class Client:
     """A connection to the application at `address` (`host:port`). A context manager.
 
@@ -121,12 +131,7 @@ class Client:
             raise self._failure(error) from None
 
     def _invoke(self, event: Event, timeout: float | None) -> Reply:
-        request = InvokeRequest(
-            method=event.name,
-            data=Any(value=event.body),
-            content_type=event.content_type,
-            http_extension=HTTPExtension(verb=_verb(event.verb), querystring=event.query),
-        )
+        request = invoke_request(event)
         names = ((key, f"dapr-{key}" if key in PERMANENT_HEADERS else key) for key in event.metadata)
         metadata = (*((name, event.metadata[key]) for key, name in names), *self._token)
         response = self._application.OnInvoke(request, timeout=timeout, metadata=metadata)
