@@ -43,7 +43,8 @@ class _Kernel:
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
         address = capi.address(memory.data_ptr(self._store))
-        self.memory = np.frombuffer((c_uint8 * memory.data_len(self._store)).from_address(address), np.uint8)
+        whole = (c_uint8 * memory.data_len(self._store)).from_address(address)
+        self.memory = np.frombuffer(memoryview(whole), np.uint8)
         self._raw = (c_uint64 * (2 * _MOST_PARAMETERS))()
         self._trap = c_void_p()
 
