@@ -5,12 +5,13 @@ One per event, made by the sandbox, handed to every host function as the first a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import HostError, TooMuch
+from guesthouse_abi.facts import NO_EVENT, EventFacts
 from guesthouse_abi.files import NO_FILES, Files
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.memory import Memory
@@ -37,6 +38,7 @@ class Context:
         "arguments",
         "body",
         "deadline",
+        "event",
         "files",
         "grants",
         "held",
@@ -63,6 +65,7 @@ class Context:
         arguments: Sequence[str] = (),
         variables: Variables = _nothing,
         files: Files = NO_FILES,
+        event: EventFacts = NO_EVENT,
     ) -> None:
         self.deadline = deadline
         self.grants = grants
@@ -74,6 +77,7 @@ class Context:
         self.arguments = arguments  # argv, the program's name first
         self.variables = variables  # the environment: asked for only when the guest asks
         self.files = files
+        self.event = event
         self.body = b""  # the event's, where the guest may read it as a file
         self.host_seconds = 0.0  # in host functions, what was `spent` in services included
         self.spent = Spent()
@@ -148,3 +152,13 @@ class Context:
         if len(text) >= left:
             text = text[:left] + " … (the guest's log limit is reached)"
         self.services[Log].line(stream, text)
+
+    def log_entry(self, level: str, text: str, fields: Mapping[str, str]) -> None:
+        """A line of the guest's with a level and fields, as `services.Log.entry`; dropped beyond the limit `log`."""
+        size = len(text) + 1 + sum(len(name) + len(value) + 2 for name, value in fields.items())
+        if self._logged + size > self.limits.log:
+            self.log("host", "a line with fields was dropped: the guest's log limit is reached")
+            self._logged = self.limits.log
+            return
+        self._logged += size
+        self.services[Log].entry(level, text, fields)

@@ -39,7 +39,9 @@ class NotFound(CallError):
 
 
 class TryAgain(CallError):
-    """The guest asks for the same event later (a command's exit code 75)."""
+    """The guest asks for the same event later (a command's exit code 75), `after` so many seconds if it says so."""
+
+    after: float | None = None
 
 
 class DeadlineExceeded(CallError):

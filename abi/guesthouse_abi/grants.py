@@ -33,6 +33,8 @@ class Grants:
     the import (v1: 0.14, v2: 0.15). `wasi_nn` is the version of wasi-nn's guest crate whose numbers are meant ("0.1",
     "0.2" to 0.4, "0.5", "0.6"); None: the newest errors, and the types that tensors' sizes fit.
 
+    `config` is what the guest reads by `dapr_v1.config_read`.
+
     Of files, beside those of `files.Files`: `body_file` is the path of a file with the event's body, `scratch` how
     many bytes the guest may write below `scratch_path`, which may be `/` (0: nothing), `reply_file` the path of the
     file whose content is the reply. An empty path means that there is no such file.
@@ -50,6 +52,7 @@ class Grants:
     scratch_path: str = "/tmp"
     reply_file: str = ""
     aliases: tuple[tuple[str, str], ...] = ()
+    config: tuple[tuple[str, str], ...] = ()
 
     def model(self, name: str) -> str:
         """The manifest's name for the model that the guest calls `name`."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import Denied
+from guesthouse_abi.facts import EventFacts
+from guesthouse_abi.spent import Spent
 
 S = TypeVar("S")
 
@@ -103,6 +105,97 @@ class Log(Protocol):
 
     def line(self, stream: str, text: str) -> None:
         """One line of the guest's, without its newline; `stream` is "stdout", "stderr" or "host"."""
+
+    def entry(self, level: str, text: str, fields: Mapping[str, str]) -> None:
+        """A line with a level ("debug", "info", "warning" or "error") and fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """A call to the sidecar: a method of `dapr.proto.runtime.v1.Dapr`, and its request message in protobuf's form.
+
+    `seconds` is how long it may take at most; None for as long as the event may.
+    """
+
+    method: str
+    message: bytes
+    metadata: tuple[tuple[str, str], ...] = ()
+    seconds: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Of all of it, in bytes."""
+        return len(self.message) + sum(len(name) + len(value) for name, value in self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call to the sidecar ended. `initial` and `trailing` are metadata as pairs (`guesthouse_abi.pairs`).
+
+    `message` is there where `code`, gRPC's, is 0. `refused` says that the host itself ended the call.
+    """
+
+    code: int
+    text: str = ""
+    message: bytes | None = None
+    initial: bytes = b""
+    trailing: bytes = b""
+    details: bytes | None = None  # google.rpc.Status
+    refused: bool = False
+
+    @property
+    def size(self) -> int:
+        """Of all of it, in bytes."""
+        parts = (self.message or b"", self.initial, self.trailing, self.details or b"")
+        return len(self.text) + sum(map(len, parts))
+
+
+class Started(NamedTuple):
+    """A call that was begun: its handle, and why the host has refused to make it (empty where it has not)."""
+
+    handle: int
+    refusal: str = ""
+
+
+class Account(Protocol):
+    """Counts what the host holds for one event: `Context`, or another."""
+
+    def hold(self, count: int) -> None:
+        """Count so many bytes more. Raises `TooMuch`."""
+
+    def release(self, count: int) -> None:
+        """Count so many bytes less."""
+
+
+class Calls(Protocol):
+    """The calls to the sidecar of one event. Handles are 1, 2 and so on; each method that takes one of them raises
+    `BadHandle` for one that is not open."""
+
+    def start(self, request: CallRequest) -> Started:
+        """Begin a call. Raises `TooMuch` where there are too many."""
+
+    def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
+        """Wait for all of these calls, or for one of them, at most so many seconds; None: until the deadline.
+
+        Returns how many there are, or the position of the one that ended first; None where the time is over before.
+        Raises `DeadlineExceeded`, `Cancelled` when the event's own time is over.
+        """
+
+    def ended(self, handle: int) -> Ended | None:
+        """How a call ended; None where it has not. Raises `TooMuch` where that is too large for the guest."""
+
+    def close(self, handle: int) -> None:
+        """Forget a call, and cancel it where it has not ended."""
+
+    def finish(self) -> None:
+        """The event is over: close all of them."""
+
+
+class Sidecar(Protocol):
+    """The sidecar's API, as far as one guest may call it."""
+
+    def calls(self, event: EventFacts, deadline: Deadline, spent: Spent, account: Account) -> Calls:
+        """For the calls of one event. Call its `finish` when the event is over."""
 
 
 class PixelKernel(Protocol):

@@ -14,35 +14,49 @@ CALLS = 32  # of one event that are kept; the time of all of them is counted
 
 
 class Call(NamedTuple):
-    """One call of a service: which capability, what was called (a model's name, say), begin and end.
+    """One call of a service: which capability, what was called (a model's name, say), begin and end, and how it ended.
 
-    The last two are seconds of `time.perf_counter`.
+    Begin and end are seconds of `time.perf_counter`. `status` is a word of the capability's, empty where it has none.
     """
 
     capability: str
     subject: str
     began: float
     ended: float
+    status: str = ""
 
 
 class Spent:
     """What one event has spent so far. Used by one thread at a time."""
 
-    __slots__ = ("calls", "seconds")
+    __slots__ = ("calls", "durations", "seconds")
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.calls: list[Call] = []
+        self.durations: dict[tuple[str, str, str], list[float]] = {}
+        """How long calls with a status took, all of them: by capability, subject and status."""
 
     def timed(self, capability: str, subject: str) -> Timed:
         """Note a call that is made inside `with`, however it ends."""
         return Timed(self, capability, subject)
 
     def add(self, capability: str, subject: str, began: float, ended: float) -> None:
-        """Note a call that is over."""
-        self.seconds[capability] = self.seconds.get(capability, 0.0) + ended - began
+        """Note a call that is over, during which the guest waited."""
+        self.wait(capability, ended - began)
+        self.note(Call(capability, subject, began, ended))
+
+    def wait(self, capability: str, seconds: float) -> None:
+        """Note that the guest waited for the capability."""
+        self.seconds[capability] = self.seconds.get(capability, 0.0) + seconds
+
+    def note(self, call: Call) -> None:
+        """Note a call that is over. Calls may overlap, so how long the guest waited for them is told by `wait`."""
         if len(self.calls) < CALLS:
-            self.calls.append(Call(capability, subject, began, ended))
+            self.calls.append(call)
+        if call.status:
+            kind = (call.capability, call.subject, call.status)
+            self.durations.setdefault(kind, []).append(call.ended - call.began)
 
 
 class Timed:

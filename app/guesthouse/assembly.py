@@ -14,7 +14,9 @@ from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
 from guesthouse.dapr.component.unix_socket import socket_folder
+from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.executor import SPARE_THREADS
+from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
 from guesthouse.dapr.server import Server, ServerConfig
 from guesthouse.dapr.transport import Drain
@@ -58,7 +60,8 @@ def open_plan(
 ) -> Iterator[Plan]:
     """The plan of a manifest, on an engine of the capacity that the plan needs. Both are closed at the end.
 
-    `capabilities` is what the plan's guests may reach, `services` what these are made of (see `plan.Host`).
+    `capabilities` is what the plan's guests may reach, `services` what these are made of (see `plan.Host`): without
+    "dapr" among them, the sidecar of the environment, to which the first call connects.
 
     Raises `Faults`: what is wrong with the plan, with the cache of compiled code, or why there is no such engine.
     """
@@ -77,7 +80,10 @@ def open_plan(
         stock = stack.enter_context(contextlib.closing(Stock(spec, manifest.process.stock)))
         if any(manifest.isolation_of(guest) == "process" for guest in manifest.guests.values() if guest.enabled):
             stock.open()  # its processes start while everything else is loaded
-        host = Host(engine, cache, stock, pixels, capabilities, services or {})
+        found = dict(services or {})
+        if "dapr" not in found:
+            found["dapr"] = stack.enter_context(contextlib.closing(GuestCalls(Endpoint.from_environment())))
+        host = Host(engine, cache, stock, pixels, capabilities, found)
         yield stack.enter_context(contextlib.closing(build(manifest, host)))
 
 

@@ -7,7 +7,7 @@ Handler, Outputs and Observer are protocols. No protobuf here and no Wasm. `Dead
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,6 +105,7 @@ class Cost:
     host_memory: int = 0  # the most that the host held for the event at once
     began: float = 0.0  # when the instance started, by `time.perf_counter`
     calls: tuple[Call, ...] = ()  # of those services, the first of them, by the same clock
+    durations: Mapping[tuple[str, str, str], Sequence[float]] = field(default_factory=dict)  # see `Spent.durations`
 
     @property
     def inference(self) -> float:
@@ -117,6 +118,18 @@ class Cost:
         return {"queued": self.queued, "guest": self.guest, "host": self.host, **spent, "total": self.total}
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an invocation went, in the guest's own terms: HTTP's status.
+
+    From 300 on also why, in words, and after how many seconds the caller may try again.
+    """
+
+    status: int
+    text: str = ""
+    retry_after: float | None = None
+
+
 @dataclass(slots=True)
 class Reply:
     """A guest's answer."""
@@ -126,6 +139,7 @@ class Reply:
     guest: str = ""
     cost: Cost = field(default_factory=Cost)
     headers: Headers = ()  # besides the content type; for invocations alone, names in lower case
+    answer: Answer | None = None  # a status other than 200, for invocations alone
 
 
 class Reason(str, enum.Enum):
@@ -161,7 +175,14 @@ class Failure(Exception):
     """
 
     def __init__(
-        self, reason: Reason, text: str, guest: str = "", cost: Cost | None = None, *, drop: bool = False
+        self,
+        reason: Reason,
+        text: str,
+        guest: str = "",
+        cost: Cost | None = None,
+        *,
+        drop: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(text)
         self.reason = reason
@@ -169,6 +190,7 @@ class Failure(Exception):
         self.guest = guest
         self.cost = cost
         self.drop = drop
+        self.retry_after = retry_after  # seconds, where the guest said so
 
     def __str__(self) -> str:
         return f"guest {self.guest!r}: {self.text}" if self.guest else self.text

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guesthouse_abi.calling import Response
-from guesthouse_abi.calling.cgi import BLOCK, may_be_set, response_of
+from guesthouse_abi.calling.cgi import response_of
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, NotFound, TryAgain
+from guesthouse_abi.headers import BLOCK, may_be_set
 from tests.support.budget import examples
 
 

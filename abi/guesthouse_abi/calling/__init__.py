@@ -60,11 +60,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A guest's answer. `content_type` is None where the guest did not say."""
+    """A guest's answer. `content_type` is None where the guest did not say.
+
+    `status` is HTTP's, for invocations alone. From 300 on, `text` says why in words, and `retry_after` after how many
+    seconds to try again; there is no body then.
+    """
 
     body: bytes
     content_type: str | None = None
     headers: tuple[tuple[str, str], ...] = ()  # names in lower case, values of printable ASCII
+    status: int = 200
+    text: str = ""
+    retry_after: float | None = None
 
 
 class Unfit(Exception):
@@ -77,6 +84,10 @@ class Unfit(Exception):
 
 class Caller(Protocol):
     """Calls one module's guests. Used for each event, from many threads."""
+
+    @property
+    def triggers(self) -> frozenset[str] | None:
+        """The kinds of event that the module can answer; None for all."""
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """One event, in an instance that `start` makes when the context is ready for it.

@@ -114,6 +114,8 @@ def _era(shape: Shape) -> str:
 class BoundFunction:
     """A `Caller`: the function of a module whose era is known."""
 
+    triggers: frozenset[str] | None = None
+
     def __init__(self, how: Bindgen, era: str, initialize: bool, signature: FuncType) -> None:
         """`initialize`: the module has an `_initialize` that is called first."""
         self.function = how.function

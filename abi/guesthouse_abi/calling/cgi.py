@@ -21,17 +21,14 @@ import re
 
 from guesthouse_abi.calling import Response
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, NotFound, TryAgain
+from guesthouse_abi.headers import BLOCK, LINE, may_be_set
 
-BLOCK = 4096  # bytes of headers with their ends of lines: a sidecar takes some KiB of metadata from an application
 TEXT = 1024  # bytes of a body that an error carries
 
 _END = re.compile(rb"\r?\n\r?\n")
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63}):[ \t]*([\x20-\x7e]*?)[ \t]*\r?", re.ASCII)
 _STATUS = re.compile(r"([1-5][0-9]{2})(?: [\x20-\x7e]*)?", re.ASCII)
 _AGAIN = frozenset({408, 425, 429, 503, 504})
 _GONE = frozenset({404, 410})
-#: Of the connection, or of gRPC: nobody's to set.
-_RESERVED = frozenset({"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
 def response_of(output: bytes) -> Response:
@@ -58,15 +55,8 @@ def response_of(output: bytes) -> Response:
     return Response(body, content_type, tuple(headers))
 
 
-def may_be_set(name: str, value: str) -> bool:
-    """Whether a guest may set this header of its reply; the name is in lower case."""
-    if name in _RESERVED or name.startswith(("grpc-", "dapr-", "guesthouse-")) or name.endswith("-bin"):
-        return False
-    return _LINE.fullmatch(f"{name}:{value}") is not None and name == name.lower()
-
-
 def _header(line: bytes, number: int) -> tuple[str, str]:
-    found = _LINE.fullmatch(line.decode("ascii", "replace"))
+    found = LINE.fullmatch(line.decode("ascii", "replace"))
     if found is None:
         raise BadReply(f"line {number} of the reply is no header of printable ASCII (Name: value)")
     return found[1].lower(), found[2]

@@ -31,6 +31,8 @@ _OUTCOMES: dict[int, type[CallError]] = {64: MalformedEvent, 65: MalformedEvent,
 class Command:
     """Runs a program once per event. `cgi`: its reply begins with a block of headers (`cgi.py`)."""
 
+    triggers: frozenset[str] | None = None
+
     def __init__(self, cgi: bool = False) -> None:
         self._cgi = cgi
 

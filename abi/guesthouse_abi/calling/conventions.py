@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from guesthouse_abi.calling import Convention, Options
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.command import Command
+from guesthouse_abi.calling.dapr import Dapr
 
 CONVENTIONS: Mapping[str, Callable[[Options], Convention]] = {
     "bindgen": lambda options: Bindgen(options.function, options.json, options.types),
     "command": lambda options: Command(options.cgi),
+    "dapr": lambda options: Dapr(),
 }

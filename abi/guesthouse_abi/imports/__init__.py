@@ -15,6 +15,7 @@ def host_modules() -> dict[str, HostModule]:
     """Every import module that the host has, by name."""
     from guesthouse_abi.imports import (
         bindgen_results,
+        dapr_v1,
         env,
         ssvm,
         wasi_preview1,
@@ -27,6 +28,7 @@ def host_modules() -> dict[str, HostModule]:
 
     modules = (
         bindgen_results.MODULE,
+        dapr_v1.MODULE,
         env.MODULE,
         ephemeral.MODULE,
         legacy.MODULE,

@@ -61,6 +61,8 @@ def answered(method: Method[Request, Response]) -> Method[Request, Response]:
     def call(self: Callback, request: Request, context: grpc.ServicerContext) -> Response:
         try:
             return method(self, request, context)
+        except status.NotOk as answered:
+            status.abort_with(context, answered)
         except Exception as error:
             status.abort(context, status.logged_failure(error))
 
@@ -94,8 +96,13 @@ class Callback(appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.Ap
     def OnInvoke(self, request: InvokeRequest, context: grpc.ServicerContext) -> InvokeResponse:
         """A service invocation."""
         reply = self._calls.answer(convert.invoke_event, request, context)
-        if reply.headers:  # they cost one more message on the wire
-            context.send_initial_metadata(reply.headers)
+        headers = reply.headers
+        if reply.answer is not None:
+            if status.code_of(reply.answer) is not grpc.StatusCode.OK:
+                raise status.NotOk(reply, reply.answer)
+            headers = (*headers, (status.STATUS_KEY, str(reply.answer.status)))
+        if headers:  # they cost one more message on the wire
+            context.send_initial_metadata(headers)
         return InvokeResponse(data=Any(value=reply.body), content_type=reply.content_type)
 
     @answered

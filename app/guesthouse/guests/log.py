@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import structlog
@@ -22,6 +22,7 @@ KEPT = 100  # lines that are kept for the page
 KEPT_TEXT = 500  # characters of a kept line
 
 _lines = logging.getLogger("guesthouse.guest")
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class Line(NamedTuple):
@@ -64,19 +65,30 @@ class GuestLog:
     def line(self, stream: str, text: str) -> None:
         """See `guesthouse_abi.services.Log`."""
         level = logging.WARNING if stream == "host" else logging.INFO
-        if not self._kept.maxlen and not _lines.isEnabledFor(level):
+        if not self._keep(level, stream, text, len(text)):
             return
-        passes, lines = self._passes(len(text) + LINE)
-        if lines:
-            what = f"{lines} lines of the guest were dropped" if passes else "lines of the guest are dropped from here"
-            self._log.warning(f"{what}: it logs more than {RATE} bytes a second")
-        if not passes:
-            return
-        self._kept.append(Line(self._wall(), stream, text[:KEPT_TEXT], len(text) > KEPT_TEXT))
         if stream == "host":
             self._log.warning(text)
         else:
             self._log.info(text, stream=stream)
+
+    def entry(self, level: str, text: str, fields: Mapping[str, str]) -> None:
+        """See `guesthouse_abi.services.Log`. The fields are one field of the log, so that they cannot hide its own."""
+        shown = f"{text} {dict(fields)}" if fields else text
+        if self._keep(_LEVELS[level], level, shown, len(shown)):
+            self._log.log(_LEVELS[level], text, **({"fields": dict(fields)} if fields else {}))
+
+    def _keep(self, level: int, stream: str, text: str, size: int) -> bool:
+        """Keep a line for the page, if it passes. Returns whether it is to be logged."""
+        if not self._kept.maxlen and not _lines.isEnabledFor(level):
+            return False
+        passes, lines = self._passes(size + LINE)
+        if lines:
+            what = f"{lines} lines of the guest were dropped" if passes else "lines of the guest are dropped from here"
+            self._log.warning(f"{what}: it logs more than {RATE} bytes a second")
+        if passes:
+            self._kept.append(Line(self._wall(), stream, text[:KEPT_TEXT], len(text) > KEPT_TEXT))
+        return passes
 
     def last(self) -> list[Line]:
         """The lines that are kept, the oldest first."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from guesthouse.engine.base import Instance, Linked
-from guesthouse.event import Cost, Event, Failure, Reason, Reply
+from guesthouse.event import Answer, Cost, Event, Failure, Reason, Reply
 from guesthouse.guests.guest import Guest, Tally
 from guesthouse.tracecontext import PARENT, STATE, context_of
 from guesthouse_abi import errors
@@ -41,6 +41,7 @@ _OWN = frozenset({Reason.GUEST, Reason.MALFORMED, Reason.NOT_FOUND, Reason.TRY_A
 #: The reasons for which a guest's run may fail, by name: a worker may report no other.
 REASONS = frozenset(reason.value for reason in (*_REASONS.values(), Reason.BAD_REPLY))
 
+_OK = 200
 TRACE = (PARENT, STATE)
 _NOT_A_NAME = re.compile(r"[^A-Z0-9_]")
 
@@ -67,6 +68,7 @@ class Sandbox:
             arguments=(guest.name, *grants.args),
             variables=lambda: (*grants.env, *_facts(event)),
             files=guest.granted.files,
+            event=event,
         )
         linked, memory = self.linked, 0
         instance: Instance | None = None
@@ -88,7 +90,10 @@ class Sandbox:
             words = last_words(context)
             raise _failure(error, words, guest, context, _cost(context, started, memory)) from error
         kind = config.reply_type if response.content_type is None else response.content_type
-        return Reply(response.body, kind, guest.name, _cost(context, started, memory), response.headers)
+        answer = None
+        if response.status != _OK:
+            answer = Answer(response.status, response.text, response.retry_after)
+        return Reply(response.body, kind, guest.name, _cost(context, started, memory), response.headers, answer)
 
     def retain(self) -> Sandbox:
         """See `guest.Runner.retain`. There is nothing to count: a sandbox holds nothing between events."""
@@ -134,6 +139,7 @@ def _cost(context: Context, began: float, memory: int) -> Cost:
         host_memory=context.held_peak,
         began=began,
         calls=tuple(spent.calls),
+        durations=spent.durations,
     )
 
 
@@ -153,7 +159,8 @@ def _failure(error: Exception, words: str, guest: Guest, context: Context, cost:
     if context.refused and context.refused not in text and reason in _OWN:
         # The guest may take a picture that the host does not decode for one that is broken, and say so.
         text = f"{text[: TEXT // 2]} (the host had refused {context.refused[: TEXT // 2]})"
-    return Failure(reason, text[:TEXT], guest.name, cost)
+    after = error.after if isinstance(error, errors.TryAgain) else None
+    return Failure(reason, text[:TEXT], guest.name, cost, retry_after=after)
 
 
 def _with_words(text: str, words: str) -> str:

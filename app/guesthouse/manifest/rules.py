@@ -111,6 +111,11 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         if command and "values" in guest:
             remedy = "a program has standard input and output: leave it out"
             yield (*where, "values"), 'does not go with calling = "command"', remedy
+        if guest.get("calling") == "dapr":
+            for key in ("function", "values", "reply"):
+                if key in guest:
+                    remedy = "its handlers have names of their own, and write their replies themselves: leave it out"
+                    yield (*where, key), 'does not go with calling = "dapr"', remedy
         if "parameters" in guest and "values" not in guest:
             yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
         if guest.get("calling", "bindgen") == "bindgen":

@@ -486,9 +486,10 @@ class Guest(Table):
 
     module: File = Field(description="the .wasm file")
     sha256: Digest | None = Field(default=None, description="pin: the file must have this digest")
-    calling: Literal["bindgen", "command"] = Field(
+    calling: Literal["bindgen", "command", "dapr"] = Field(
         default="bindgen",
-        description='how it is called: "bindgen" (an exported function) or "command" (a WASI program)',
+        description='how it is called: "dapr" (handlers for events, by the ABI dapr_v1), "bindgen" (an exported '
+        'function) or "command" (a WASI program)',
     )
     function: Text = Field(default="", description="bindgen: the export to call")
     values: Literal["json"] | None = Field(
@@ -506,6 +507,9 @@ class Guest(Table):
         default_factory=dict,
         repr=False,
         description="environment variables; newlines and tabs may be in them; the host's own are not passed on",
+    )
+    config: Mapping[SomeText, Lines] = Field(
+        default_factory=dict, description="what it reads by `config_read` of dapr_v1: text by name"
     )
     models: Annotated[
         Mapping[ModelName, ModelName], BeforeValidator(_models), ValueKind("list of names, or a table of them")
@@ -592,6 +596,7 @@ class Guest(Table):
             models=frozenset(self.models.values()),
             aliases=tuple((alias, model) for alias, model in self.models.items() if alias != model),
             env=tuple(self.env.items()),
+            config=tuple(self.config.items()),
             args=self.args,
             image=self.image,
             scale=self.scale,

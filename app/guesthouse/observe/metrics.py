@@ -76,6 +76,7 @@ class _Series:
         self.failures = dict.fromkeys(Reason, 0)
         self.parts = [Histogram(bounds) for _, _, bounds, _ in _PARTS]
         self.spent: dict[str, Histogram] = {}  # by capability: no more than there are
+        self.calls: dict[tuple[str, str, str], Histogram] = {}  # by capability, method and status: the same
 
     def count(self, cost: Cost | None, reason: Reason | None) -> None:
         with self.lock:
@@ -89,6 +90,11 @@ class _Series:
                     if capability not in self.spent:
                         self.spent[capability] = Histogram(SECONDS)
                     self.spent[capability].add(seconds)
+                for kind, durations in cost.durations.items():
+                    if kind not in self.calls:
+                        self.calls[kind] = Histogram(SECONDS)
+                    for seconds in durations:
+                        self.calls[kind].add(seconds)
 
 
 class _Runs:
@@ -173,7 +179,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, with a series for each guest or model, also where nothing was counted yet.
 
-        One metric has no series until an event has called the capability that the series names.
+        Two metrics have no series until an event has called the capability that the series names.
         """
         yield from self._events()
         yield from self._guests()
@@ -203,6 +209,11 @@ class Metrics(Collector):
             "In what the guest called of the host's, inference included, for events that did.",
             labels=(*_EVENT, "capability"),
         )
+        calls = HistogramMetricFamily(
+            "guesthouse_call_seconds",
+            "Calls that guests made to the sidecar, by method and by how they ended.",
+            labels=(*_EVENT, "capability", "method", "status"),
+        )
         with self._lock:
             series = list(self._series.items())
         for (guest, trigger), one in series:
@@ -215,7 +226,9 @@ class Metrics(Collector):
                     histogram.add_to(family, labels)
                 for capability, histogram in one.spent.items():
                     histogram.add_to(spent, (*labels, capability))
-        return iter((events, failures, *parts, spent))
+                for kind, histogram in one.calls.items():
+                    histogram.add_to(calls, (*labels, *kind))
+        return iter((events, failures, *parts, spent, calls))
 
     def _of_reloads(self) -> Iterable[Metric]:
         reloads = CounterMetricFamily("guesthouse_reloads", "Reloads of the manifest.", labels=["outcome"])

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 # What a capability's calls are calls of, where that has a name of its own.
-_SUBJECTS = {"inference": "guesthouse.model"}
+_SUBJECTS = {"inference": "guesthouse.model", "dapr": "rpc.method"}
 
 
 class TracesError(Faults):
@@ -124,9 +124,11 @@ class _Handler:
             self._child(span, "queue", cost.began - cost.queued, cost.began, zero)
         memory = {"guesthouse.memory": cost.memory, "guesthouse.host_memory": cost.host_memory}
         run = self._child(span, "run", cost.began, cost.began + cost.total, zero, memory)
-        for capability, subject, began, ended in cost.calls:
-            attribute = _SUBJECTS.get(capability, "guesthouse.subject")
-            self._child(run, f"{capability} {subject[:TEXT]}", began, ended, zero, {attribute: subject[:TEXT]})
+        for capability, subject, began, ended, status in cost.calls:
+            attributes = {_SUBJECTS.get(capability, "guesthouse.subject"): subject[:TEXT]}
+            if status:
+                attributes["guesthouse.status"] = status
+            self._child(run, f"{capability} {subject[:TEXT]}", began, ended, zero, attributes)
 
     def _child(
         self,

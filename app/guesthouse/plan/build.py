@@ -6,7 +6,7 @@ Building opens no port and runs no guest code. It finds all faults of guests and
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from guesthouse.engine.base import EngineError
@@ -115,6 +115,7 @@ def _build(
             loaded.append(_Loaded(config, code, services, granted))
         except GuestFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
+    faults += _unanswered(manifest, loaded)
     slots = _slots(previous)
     guests: dict[str, Guest] = {}
     for one in loaded:
@@ -203,6 +204,20 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
                     remedy = str(error)
                 where = f'guests.{name}.files."{at}"'
                 yield ("guests", name), f"{where} has no sha256, and require_digests is on: {remedy}"
+
+
+def _unanswered(manifest: Manifest, loaded: Sequence[_Loaded]) -> Iterator[str]:
+    """Faults of routes whose guest has no handler for their events."""
+    callers = {one.config.name: one.code.caller for one in loaded}
+    for route in manifest.routes():
+        caller = callers.get(route.guest)
+        if route.enabled and caller is not None and caller.triggers is not None:
+            trigger = route.trigger.value
+            if trigger not in caller.triggers:
+                yield (
+                    f"guest {route.guest!r}: its module exports no dapr_on_{trigger} (nor dapr_on_event), which the "
+                    f"{trigger} {route.name!r} needs: write that handler, or take the route out"
+                )
 
 
 def _not_provided(config: GuestConfig, host: Host) -> Iterator[str]:

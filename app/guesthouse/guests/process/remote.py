@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TypeVar
 
-from guesthouse.event import Cost, Event, Failure, Reason, Reply
+from guesthouse.event import Answer, Cost, Event, Failure, Reason, Reply
 from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Guest, GuestConfig
@@ -27,7 +27,7 @@ from guesthouse.guests.process.answers import Answers
 from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
 from guesthouse.system import children, threads
-from guesthouse_abi.calling import cgi
+from guesthouse_abi import headers
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.spent import Spent
 
@@ -37,7 +37,9 @@ GRACE = 0.2  # seconds past its deadline after which a worker is killed
 START = 60.0  # seconds that a worker may take to start, and to become a guest's
 _LOOK = 0.1  # seconds between looks at whether the caller hung up
 _KEPT_OUTPUT = 2000  # bytes that are kept of what a worker writes on standard error, the last ones
-_HEADERS = cgi.BLOCK // 4  # of a reply, at most: the shortest header has a name, a colon and an end of line
+_OK, _STATUS = 200, 599  # the least and the greatest status of a reply
+_LONGEST = 1 << 32  # seconds after which an event may be sent again
+_HEADERS = headers.BLOCK // 4  # of a reply, at most: the shortest header has a name, a colon and an end of line
 _PIPE = 1 << 16  # bytes that a pipe holds
 
 
@@ -221,12 +223,15 @@ class Worker:
             if frame.size > guest.limits.output:
                 raise WireError(f"a reply of {frame.size} bytes")
             kind = wire.text(wire.member(frame.head, "type"), TEXT)
-            headers = tuple(_header(pair) for pair in wire.items(wire.member(frame.head, "headers"), _HEADERS))
-            return Reply(frame.payload(), kind, guest.name, cost, headers)
+            found = tuple(_header(pair) for pair in wire.items(wire.member(frame.head, "headers"), _HEADERS))
+            return Reply(frame.payload(), kind, guest.name, cost, found, _answer(wire.member(frame.head, "answer")))
         reason = wire.text(wire.member(frame.head, "reason"), TEXT)
         if reason not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")
-        raise Failure(Reason(reason), wire.text(wire.member(frame.head, "text"), TEXT), guest.name, cost)
+        after = _seconds(wire.member(frame.head, "retry_after"))
+        raise Failure(
+            Reason(reason), wire.text(wire.member(frame.head, "text"), TEXT), guest.name, cost, retry_after=after
+        )
 
     def _listen(self) -> None:
         """Read what the worker has written on standard error: with a full pipe it would wait for a reader."""
@@ -286,11 +291,26 @@ def _started(spec: WorkerSpec, end: int) -> subprocess.Popen[bytes]:
 
 
 def _header(pair: object) -> tuple[str, str]:
-    """A header of a reply; `cgi` says which a guest may set. Raises `WireError`."""
-    name, value = (wire.text(one, cgi.BLOCK) for one in wire.pair(pair))
-    if not cgi.may_be_set(name, value):
+    """A header of a reply; `guesthouse_abi.headers` says which a guest may set. Raises `WireError`."""
+    name, value = (wire.text(one, headers.BLOCK) for one in wire.pair(pair))
+    if not headers.may_be_set(name, value):
         raise WireError(f"a header {name[:40]!a} that no guest may set")
     return name, value
+
+
+def _answer(value: object) -> Answer | None:
+    """How an invocation went. Raises `WireError`."""
+    if value is None:
+        return None
+    parts = wire.items(value, 3)
+    if len(parts) != 3:
+        raise WireError("an answer without status, text or seconds")
+    status = int(wire.number(parts[0], _STATUS))
+    return Answer(max(status, _OK), wire.text(parts[1], TEXT), _seconds(parts[2]))
+
+
+def _seconds(value: object) -> float | None:
+    return None if value is None else wire.number(value, _LONGEST)
 
 
 def _cost(reported: object, spent: Spent, began: float) -> Cost:
@@ -308,4 +328,5 @@ def _cost(reported: object, spent: Spent, began: float) -> Cost:
         host_memory=int(host_memory),
         began=began,
         calls=tuple(spent.calls),
+        durations=spent.durations,
     )

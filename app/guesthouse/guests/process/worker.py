@@ -10,8 +10,9 @@ received               answered
 (nothing)              READY, when all is loaded that every guest needs
 TRY {}, setup          READY {"lacking"} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
 SETUP {}, setup        READY {"lacking"}; or FAULT {"text"}, after which the worker ends
-EVENT {"number",       REPLY {"cost", "type", "headers"} with the body, or FAILURE {"reason", "text", "cost"}; before
-"at", "event"}, body   that any number of ASK [capability, question, arguments], each answered by the server
+EVENT {"number",       REPLY {"cost", "type", "headers", "answer"} with the body, or FAILURE {"reason", "text", "cost",
+"at", "event"}, body   "retry_after"}; before that any number of ASK [capability, question, arguments], each answered by
+                       the server
 =====================  ================================================================================================
 
 `lacking` is what the kernel cannot close (`confine`). A setup is JSON: `config` (the guest's settings, `codec`),
@@ -137,12 +138,24 @@ def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes
     deadline = _SharedDeadline(head["at"], channel.arena, head["number"])
     try:
         reply = guest.runner.run(guest, decode_event(head["event"], body), deadline)
-        head = {"cost": _cost(reply.cost), "type": reply.content_type, "headers": reply.headers}
+        answer = None
+        if reply.answer is not None:
+            answer = [reply.answer.status, reply.answer.text, reply.answer.retry_after]
+        head = {"cost": _cost(reply.cost), "type": reply.content_type, "headers": reply.headers, "answer": answer}
         channel.send(Kind.REPLY, head, [reply.body])
     except Failure as failure:
-        channel.send(Kind.FAILURE, {"reason": failure.reason.value, "text": failure.text, "cost": _cost(failure.cost)})
+        channel.send(Kind.FAILURE, _failure(failure))
     except TooLong as error:
-        channel.send(Kind.FAILURE, {"reason": Reason.BAD_REPLY.value, "text": str(error), "cost": []})
+        channel.send(Kind.FAILURE, _failure(Failure(Reason.BAD_REPLY, str(error))))
+
+
+def _failure(failure: Failure) -> dict[str, object]:
+    return {
+        "reason": failure.reason.value,
+        "text": failure.text,
+        "cost": _cost(failure.cost),
+        "retry_after": failure.retry_after,
+    }
 
 
 def serve(end: socket.socket, engine: str, pooling: bool, pixel_kernel: Path, capabilities: Capabilities) -> None:

@@ -1,0 +1,102 @@
+"""The calling convention of guests that are written for `dapr_v1`: one handler for each kind of event.
+
+Specified in abi/spec/dapr_v1.md, section 2. What a guest does inside a handler, to read its event and to write its
+reply, is in `imports/dapr_v1.py`.
+"""
+
+from __future__ import annotations
+
+from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
+from guesthouse_abi.context import Context
+from guesthouse_abi.errors import BadReply, CallError, Exit, GuestError, MalformedEvent, TryAgain
+from guesthouse_abi.host import FuncType, ValType
+from guesthouse_abi.imports.dapr_v1 import TEXT, Draft, begin_draft
+from guesthouse_abi.imports.wasi_preview1 import flush, last_words
+
+TRIGGERS = ("invoke", "topic", "binding", "job", "operation")
+_PREFIX = "dapr_on_"
+_ANY = "dapr_on_event"
+_HANDLER = FuncType((), (ValType.I32,))
+_STARTS = ("_initialize", "_start")
+_DONE, _FAILED, _RETRY, _DROP = range(4)
+_OUTCOMES: dict[int, type[CallError]] = {_FAILED: GuestError, _RETRY: TryAgain, _DROP: MalformedEvent}
+_NOT_OK = 300  # the first status that is no success
+
+
+class Dapr:
+    """Calls `dapr_on_invoke`, `dapr_on_topic` and so on."""
+
+    def bind(self, shape: Shape) -> Handlers:
+        """See `Convention.bind`."""
+        names = (*(_PREFIX + trigger for trigger in TRIGGERS), _ANY)
+        found = [name for name in names if name in shape.functions]
+        problems = [] if shape.has_memory else ["exports no memory"]
+        if not found:
+            problems.append(f"exports no handler ({', '.join(names)}): it is not written for dapr_v1")
+        problems += [
+            f"export {name!r} is {shape.functions[name] or 'of another type'}, not {_HANDLER}"
+            for name in found
+            if shape.functions[name] != _HANDLER
+        ]
+        if problems:
+            raise Unfit(problems)
+        start = next((name for name in _STARTS if shape.functions.get(name) == FuncType()), None)
+        handlers = {t: _PREFIX + t if _PREFIX + t in found else _ANY for t in TRIGGERS}
+        return Handlers({t: name for t, name in handlers.items() if name in found}, start)
+
+
+class Handlers:
+    """A `Caller`: the handlers of one module, by trigger, and what is called before them."""
+
+    def __init__(self, handlers: dict[str, str], start: str | None) -> None:
+        self._handlers = handlers
+        self._start = start
+
+    @property
+    def triggers(self) -> frozenset[str]:
+        """See `Caller.triggers`."""
+        return frozenset(self._handlers)
+
+    def run(self, start: Start, context: Context, request: Request) -> Response:
+        """See `Caller.run`.
+
+        Raises `GuestError`, `TryAgain` and `MalformedEvent` by the outcome, with the guest's own text.
+        """
+        handler = self._handlers.get(context.event.trigger)
+        if handler is None:
+            raise BadReply(f"the guest has no handler for an event of the kind {context.event.trigger!a}")
+        draft = begin_draft(context)
+        try:
+            instance = start()
+            if self._start is not None:
+                try:
+                    instance.call(self._start)
+                except Exit as end:
+                    if end.code:
+                        raise
+            outcome = instance.call(handler)
+        finally:
+            flush(context)
+        return _response(outcome, draft, last_words(context), handler)
+
+
+def _response(outcome: int, draft: Draft, words: str, handler: str) -> Response:
+    if outcome == _DONE:
+        text = draft.text
+        if draft.status >= _NOT_OK and text is None:
+            text = bytes(draft.body[: TEXT + 4]).decode("utf-8", "ignore")[:TEXT]
+        return Response(
+            bytes(draft.body),
+            draft.content_type,
+            tuple(draft.headers),
+            draft.status,
+            text or "",
+            draft.retry_after,
+        )
+    kind = _OUTCOMES.get(outcome)
+    if kind is None:
+        raise BadReply(f"{handler} gave {outcome}; an outcome is 0, 1, 2 or 3")
+    error = kind(draft.text or words or "the guest gives no reason")
+    if isinstance(error, TryAgain):
+        error.after = draft.retry_after
+    raise error

@@ -1,0 +1,164 @@
+"""The calls to the sidecar that one event makes: their handles, waiting for them, how many there may be.
+
+What this means for a guest is in abi/spec/dapr_v1.md, section 3.4. Who carries a call out, and which calls a guest may
+make, is a service's business (`services.Sidecar`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import BadHandle, TooMuch
+from guesthouse_abi.services import Account, CallRequest, Ended, Started
+from guesthouse_abi.spent import Call, Spent
+
+#: Carries a call out: the request, how many seconds it may take, and what to call with its end, once, from any thread
+#: (also before this returns). Returns a function that gives the call up.
+Begin = Callable[[CallRequest, float, Callable[[Ended], None]], Callable[[], object]]
+
+CAPABILITY = "dapr"
+#: gRPC's codes by their numbers, https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
+CODES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+_CALL = 256  # bytes that a call costs the host besides its contents
+
+
+class _Open:
+    """A call whose handle is open."""
+
+    __slots__ = ("began", "cancel", "ended", "ended_at", "held", "method", "order")
+
+    def __init__(self, method: str, held: int) -> None:
+        self.method = method
+        self.held = held  # bytes that the guest's account has for it
+        self.began = perf_counter()
+        self.cancel: Callable[[], object] | None = None
+        self.ended: Ended | None = None
+        self.ended_at = 0.0
+        self.order = 0  # 1 for the first call that ended
+
+
+class CallTable:
+    """The `services.Calls` of one event, in the process that carries the calls out.
+
+    One thread uses it; calls may end in others. There may be `most_open` calls at once, and `most` in all.
+    """
+
+    def __init__(
+        self, begin: Begin, most_open: int, most: int, deadline: Deadline, spent: Spent, account: Account
+    ) -> None:
+        self._begin = begin
+        self._most_open, self._most = most_open, most
+        self._deadline = deadline
+        self._spent = spent
+        self._account = account
+        self._calls: dict[int, _Open] = {}
+        self._made = 0
+        self._endings = 0
+        self._changed = threading.Condition(threading.Lock())
+
+    def start(self, request: CallRequest) -> Started:
+        """See `services.Calls`."""
+        if len(self._calls) >= self._most_open:
+            raise TooMuch(f"{self._most_open} calls are open: close some, or raise `open` in the guest's table dapr")
+        if self._made >= self._most:
+            raise TooMuch(f"{self._most} calls were made by this event: raise `calls` in the guest's table dapr")
+        self._deadline.check()
+        seconds = self._deadline.remaining()
+        if request.seconds is not None:
+            seconds = min(seconds, request.seconds)
+        size = _CALL + request.size
+        self._account.hold(size)
+        self._made += 1
+        handle, call = self._made, _Open(request.method, size)
+        self._calls[handle] = call
+        call.cancel = self._begin(request, seconds, lambda ended: self._end(call, ended))
+        self._spend(call.began)
+        with self._changed:
+            ended = call.ended
+        return Started(handle, ended.text if ended is not None and ended.refused else "")
+
+    def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
+        """See `services.Calls`."""
+        calls = [self._open(handle) for handle in handles]
+        began = perf_counter()
+        left = self._deadline.remaining()
+        forget = self._deadline.on_cancel(self._wake)
+        try:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: _ready(calls, every) or self._deadline.cancelled,
+                    left if seconds is None else min(left, seconds),
+                )
+                ready = _ready(calls, every)
+        finally:
+            forget()
+            self._spend(began)
+        if not ready:
+            self._deadline.check()
+            return None
+        if every:
+            return len(calls)
+        first = min((call.order, position) for position, call in enumerate(calls) if call.order)
+        return first[1]
+
+    def ended(self, handle: int) -> Ended | None:
+        """See `services.Calls`."""
+        call = self._open(handle)
+        with self._changed:
+            ended = call.ended
+        if ended is not None and call.cancel is not None:
+            self._account.hold(ended.size)
+            call.held += ended.size
+            call.cancel = None  # it is counted, and there is nothing to cancel any more
+        return ended
+
+    def close(self, handle: int) -> None:
+        """See `services.Calls`."""
+        call = self._open(handle)
+        del self._calls[handle]
+        self._give_up(call)
+        self._account.release(call.held)
+
+    def finish(self) -> None:
+        """See `services.Calls`."""
+        calls, self._calls = list(self._calls.values()), {}
+        for call in calls:
+            self._give_up(call)
+
+    def _give_up(self, call: _Open) -> None:
+        if call.ended is None and call.cancel is not None:
+            call.cancel()
+        status = CODES[call.ended.code] if call.ended is not None else "CANCELLED"
+        method = call.method if status != "UNIMPLEMENTED" else "unknown"  # metrics have a series for each method
+        self._spent.note(Call(CAPABILITY, method, call.began, call.ended_at or perf_counter(), status))
+
+    def _open(self, handle: int) -> _Open:
+        call = self._calls.get(handle)
+        if call is None:
+            raise BadHandle(f"{handle} is no open call")
+        return call
+
+    def _end(self, call: _Open, ended: Ended) -> None:
+        with self._changed:
+            if call.ended is None:
+                self._endings += 1
+                call.ended, call.ended_at, call.order = ended, perf_counter(), self._endings
+                self._changed.notify_all()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _spend(self, began: float) -> None:
+        self._spent.wait(CAPABILITY, perf_counter() - began)
+
+
+def _ready(calls: Sequence[_Open], every: bool) -> bool:
+    return all(call.order for call in calls) if every else any(call.order for call in calls)

@@ -1,0 +1,276 @@
+"""The methods of the sidecar's API that guests may call, and which grants each request needs.
+
+The API is `dapr/proto/runtime/v1/dapr.proto`; the table is the one of abi/spec/dapr_v1.md, section 4. What a guest was
+granted is compared elsewhere (`guests/capabilities/sidecar.py`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+from dapr.proto.runtime.v1 import dapr_pb2
+from google.protobuf import proto
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from guesthouse.sidecar import Checked, NotMade, Use
+
+SERVICE = "dapr.proto.runtime.v1.Dapr"
+INVALID_ARGUMENT, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12
+
+_NAMES = 1000  # keys, operations or entries of one request
+_MESSAGES = 10_000  # of one request with a stream
+#: Metadata of GetSecret that choose a version of the same secret; others may choose another one.
+_VERSIONS = frozenset({"version_id", "versionID", "version_stage"})
+_ABSENT_APP = "a workflow of another application cannot be used"
+
+Uses = Callable[[Any], Iterator[Use]]
+
+
+def _of(grant: str, *fields: str) -> Uses:
+    """Uses of a request whose name is made of these fields."""
+
+    def uses(request: Any) -> Iterator[Use]:
+        yield Use(grant, "/".join(getattr(request, field) for field in fields))
+
+    return uses
+
+
+def _keys(grant: str, keys: Callable[[Any], Sequence[str]], store: str = "store_name") -> Uses:
+    """Uses of a request with several keys of one store."""
+
+    def uses(request: Any) -> Iterator[Use]:
+        for key in keys(request):
+            yield Use(grant, f"{getattr(request, store)}/{key}")
+
+    return uses
+
+
+def _all(grant: str) -> Uses:
+    """Uses of a request that is about all of a store."""
+
+    def uses(request: Any) -> Iterator[Use]:
+        yield Use(grant, f"{request.store_name}/", every=True)
+
+    return uses
+
+
+def _configuration(request: Any) -> Iterator[Use]:
+    if not request.keys:
+        yield Use("configuration", f"{request.store_name}/", every=True)
+    for key in request.keys:
+        yield Use("configuration", f"{request.store_name}/{key}")
+
+
+def _secret(request: Any) -> Iterator[Use]:
+    if other := sorted(set(request.metadata) - _VERSIONS):
+        _invalid(
+            f"metadata {other[0][:80]!a} of GetSecret may choose another secret: only {', '.join(sorted(_VERSIONS))} go"
+        )
+    yield Use("secrets", f"{request.store_name}/{request.key}")
+
+
+def _invoke(request: Any) -> Iterator[Use]:
+    method = request.message.method
+    path = unquote(unquote(method)).replace("\\", "/").partition("?")[0]
+    if any(part in (".", "..") for part in path.split("/")) or re.search(r"[\x00-\x20\x7f#]", method):
+        _invalid(f"the method {method[:80]!a} has a part that an application may take for another path")
+    if not request.id or "/" in request.id:
+        _invalid(f"{request.id[:80]!a} is no id of an application")
+    yield Use("invoke", f"{request.id}/{method.partition('?')[0].lstrip('/')}")
+
+
+def _prefix(request: Any) -> Iterator[Use]:
+    yield Use("write_jobs", request.name_prefix, every=True)
+
+
+def _every_job(_request: Any) -> Iterator[Use]:
+    yield Use("read_jobs", "", every=True)
+
+
+def _decrypt(request: Any) -> Iterator[Use]:
+    options = request.options
+    if options.key_name:
+        yield Use("decrypt", f"{options.component_name}/{options.key_name}")
+    else:  # the name is inside the data
+        yield Use("decrypt", f"{options.component_name}/", every=True)
+
+
+def _encrypt(request: Any) -> Iterator[Use]:
+    yield Use("encrypt", f"{request.options.component_name}/{request.options.key_name}")
+
+
+def _workflow(grant: str, field: str) -> Uses:
+    def uses(request: Any) -> Iterator[Use]:
+        if request.app_id:
+            _invalid(_ABSENT_APP)
+        yield Use(grant, getattr(request, field))
+
+    return uses
+
+
+def _invalid(text: str) -> NoReturn:
+    raise NotMade(INVALID_ARGUMENT, text)
+
+
+_bulk = _of("publish", "pubsub_name", "topic")
+_state_keys = _keys("write_state", lambda request: [item.key for item in request.states])
+_subtle_encrypt = _of("encrypt", "component_name", "key_name")
+_subtle_decrypt = _of("decrypt", "component_name", "key_name")
+
+_TABLE: Mapping[str, Uses] = {
+    "GetState": _of("read_state", "store_name", "key"),
+    "GetBulkState": _keys("read_state", lambda request: request.keys),
+    "QueryStateAlpha1": _all("read_state"),
+    "SaveState": _state_keys,
+    "DeleteState": _of("write_state", "store_name", "key"),
+    "DeleteBulkState": _state_keys,
+    "ExecuteStateTransaction": _keys(
+        "write_state", lambda request: [operation.request.key for operation in request.operations], "storeName"
+    ),
+    "PublishEvent": _of("publish", "pubsub_name", "topic"),
+    "BulkPublishEvent": _bulk,
+    "BulkPublishEventAlpha1": _bulk,
+    "InvokeService": _invoke,
+    "InvokeBinding": _of("bindings", "name", "operation"),
+    "GetSecret": _secret,
+    "GetBulkSecret": _all("secrets"),
+    "GetConfiguration": _configuration,
+    "GetConfigurationAlpha1": _configuration,
+    "TryLockAlpha1": _of("locks", "store_name", "resource_id"),
+    "UnlockAlpha1": _of("locks", "store_name", "resource_id"),
+    "EncryptAlpha1": _encrypt,
+    "DecryptAlpha1": _decrypt,
+    "SubtleGetKeyAlpha1": _of("encrypt", "component_name", "name"),
+    "SubtleEncryptAlpha1": _subtle_encrypt,
+    "SubtleWrapKeyAlpha1": _subtle_encrypt,
+    "SubtleVerifyAlpha1": _subtle_encrypt,
+    "SubtleDecryptAlpha1": _subtle_decrypt,
+    "SubtleUnwrapKeyAlpha1": _subtle_decrypt,
+    "SubtleSignAlpha1": _subtle_decrypt,
+    "ConverseAlpha1": _of("conversation", "name"),
+    "ConverseAlpha2": _of("conversation", "name"),
+    "GetJob": _of("read_jobs", "name"),
+    "GetJobAlpha1": _of("read_jobs", "name"),
+    "ListJobs": _every_job,
+    "ListJobsAlpha1": _every_job,
+    "ScheduleJob": lambda request: iter((Use("write_jobs", request.job.name),)),
+    "ScheduleJobAlpha1": lambda request: iter((Use("write_jobs", request.job.name),)),
+    "DeleteJob": _of("write_jobs", "name"),
+    "DeleteJobAlpha1": _of("write_jobs", "name"),
+    "DeleteJobsByPrefix": _prefix,
+    "DeleteJobsByPrefixAlpha1": _prefix,
+    "InvokeActor": _of("actors", "actor_type", "actor_id"),
+    **{f"StartWorkflow{version}": _workflow("workflows", "workflow_name") for version in ("Alpha1", "Beta1")},
+    **{
+        f"{what}Workflow{version}": _workflow("workflow_instances", "instance_id")
+        for what in ("Get", "Purge", "Terminate", "Pause", "Resume")
+        for version in ("Alpha1", "Beta1")
+    },
+    **{
+        f"RaiseEventWorkflow{version}": _workflow("workflow_instances", "instance_id")
+        for version in ("Alpha1", "Beta1")
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method that guests may call. `streams`: its messages are one behind the other, each after its length."""
+
+    name: str
+    request: type[Message]
+    uses: Uses
+    streams: bool
+
+    @property
+    def path(self) -> str:
+        """As gRPC has it."""
+        return f"/{SERVICE}/{self.name}"
+
+    def checked(self, message: bytes) -> Checked:
+        """A request, read whole. Raises `NotMade`."""
+        return self._stream(message) if self.streams else self._single(message)
+
+    def _single(self, message: bytes) -> Checked:
+        request = self.request()
+        try:
+            request.ParseFromString(message)
+        except DecodeError:
+            raise NotMade(INVALID_ARGUMENT, f"the request is no {self.request.DESCRIPTOR.name}") from None
+        _refuse_unknown(request)
+        return Checked(request.SerializeToString(), self._uses(request))
+
+    def _stream(self, message: bytes) -> Checked:
+        source, checked = io.BytesIO(message), io.BytesIO()
+        uses: tuple[Use, ...] = ()
+        number = 0
+        while source.tell() < len(message):
+            try:
+                request: Any = proto.parse_length_prefixed(self.request, source)
+            except (DecodeError, ValueError):
+                raise NotMade(INVALID_ARGUMENT, f"message {number} is no {self.request.DESCRIPTOR.name}") from None
+            _refuse_unknown(request)
+            if number == 0:
+                uses = self._uses(request)
+            elif request.HasField("options"):
+                raise NotMade(INVALID_ARGUMENT, "only the first message may have options")
+            proto.serialize_length_prefixed(request, checked)
+            number += 1
+            if number > _MESSAGES:
+                raise NotMade(INVALID_ARGUMENT, f"more than {_MESSAGES} messages")
+        if not uses:
+            raise NotMade(INVALID_ARGUMENT, "a stream without a message")
+        return Checked(checked.getvalue(), uses)
+
+    def _uses(self, request: Message) -> tuple[Use, ...]:
+        found: list[Use] = []
+        for use in self.uses(request):
+            if len(found) == _NAMES:
+                raise NotMade(INVALID_ARGUMENT, f"more than {_NAMES} names in one request")
+            found.append(use)
+        if not found:
+            raise NotMade(INVALID_ARGUMENT, "the request names nothing")
+        return tuple(found)
+
+    def messages(self, message: bytes) -> Iterator[bytes]:
+        """The messages of a request that was checked, as they are sent."""
+        source = io.BytesIO(message)
+        while source.tell() < len(message):
+            yield proto.parse_length_prefixed(self.request, source).SerializeToString()
+
+
+def _refuse_unknown(request: Message) -> None:
+    """A field that is not known here could name what was not granted."""
+    before = request.ByteSize()
+    request.DiscardUnknownFields()
+    if request.ByteSize() != before:
+        raise NotMade(INVALID_ARGUMENT, "the request has fields that this host does not know")
+
+
+def _methods() -> Iterator[Method]:
+    service = dapr_pb2.DESCRIPTOR.services_by_name["Dapr"]
+    for method in service.methods:
+        if method.name in _TABLE:
+            streams = method.client_streaming or method.server_streaming
+            yield Method(method.name, GetMessageClass(method.input_type), _TABLE[method.name], streams)
+
+
+METHODS: Mapping[str, Method] = {method.name: method for method in _methods()}
+#: Methods of the sidecar that no guest may call.
+CLOSED = frozenset(method.name for method in dapr_pb2.DESCRIPTOR.services_by_name["Dapr"].methods) - METHODS.keys()
+
+
+def method_of(name: str) -> Method:
+    """The method of this name. Raises `NotMade`."""
+    method = METHODS.get(name)
+    if method is not None:
+        return method
+    if name.startswith("Subscribe") or name not in CLOSED:
+        raise NotMade(UNIMPLEMENTED, f"{name[:128]!a} is no method that guests may call by this host")
+    raise NotMade(PERMISSION_DENIED, f"no guest may call {name}")

@@ -1,0 +1,345 @@
+"""The sidecar's API for guests: `guesthouse_abi.services.Sidecar`. What it means to guests: abi/spec/dapr_v1.md.
+
+A guest without the table `dapr` in the manifest has an empty grant: each call ends with PERMISSION_DENIED. Calls are
+looked at and made in the server alone, from what `sidecar.SidecarApi` has read in a request.
+
+========  ==================================================  ===========  ==========================================
+question  arguments                                           payload      answer
+========  ==================================================  ===========  ==========================================
+start     {"method", "metadata": [[name, value]], "seconds"}  the message  [handle, why it was refused]
+wait      {"handles", "every", "seconds"}                     none         a position or a count; null: not in time
+ended     handle                                              none         null; or {"code", "text", "refused",
+                                                                           "sizes"}, and message, initial and trailing
+                                                                           metadata and details as payload
+close     handle                                              none         null
+========  ==================================================  ===========  ==========================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from guesthouse.guests.capabilities.capability import Answer, Ask, AskedEvent, Capability, Question
+from guesthouse.guests.guest import GuestConfig
+from guesthouse.guests.process.wire import WireError, items, member, number, pair, text
+from guesthouse.sidecar import NotMade, SidecarApi, Use
+from guesthouse.system import threads
+from guesthouse.tracecontext import context_of
+from guesthouse_abi.calls import CAPABILITY as NAME
+from guesthouse_abi.calls import CallTable
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import BadHandle, TooMuch
+from guesthouse_abi.facts import EventFacts
+from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar, Started
+from guesthouse_abi.spent import Spent
+
+DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
+
+_INVALID_ARGUMENT, _DENIED, _TOO_DEEP, _UNAVAILABLE = 3, 7, 9, 14
+_METHOD = 128  # characters
+_METADATA = 1024  # pairs
+_TEXT = 16384  # characters of a pair
+_WAITED = 1024  # handles that are waited for at once
+_U32 = 0xFFFFFFFF  # a guest may ask for any handle
+_NAME_OF_METADATA = re.compile(r"[a-z0-9_.-]{1,256}", re.ASCII)
+_FORBIDDEN = frozenset(
+    {"authorization", "connection", "content-type", "host", "te", "traceparent", "tracestate", "user-agent"}
+)
+
+
+def _names(what: str) -> Any:
+    return field(default=(), metadata={"description": what})
+
+
+@dataclass(frozen=True)
+class SidecarGrant:
+    """What the guest may do by calls to the sidecar; see [guests.md](guests.md). Names are compared as they are; one
+    that ends with `*` stands for all that begin so."""
+
+    read_state: tuple[str, ...] = _names("state that it may read, as `STORE/KEY`")
+    write_state: tuple[str, ...] = _names("state that it may save and delete, as `STORE/KEY`")
+    publish: tuple[str, ...] = _names("topics that it may publish to, as `PUBSUB/TOPIC`")
+    invoke: tuple[str, ...] = _names("methods of other applications that it may invoke, as `APP/METHOD`")
+    bindings: tuple[str, ...] = _names("output bindings that it may use, as `BINDING/OPERATION`")
+    secrets: tuple[str, ...] = _names("secrets that it may read, as `STORE/NAME`")
+    configuration: tuple[str, ...] = _names("configuration that it may read, as `STORE/KEY`")
+    locks: tuple[str, ...] = _names("locks that it may take and give back, as `STORE/RESOURCE`")
+    encrypt: tuple[str, ...] = _names("keys that it may encrypt and verify with, as `COMPONENT/KEY`")
+    decrypt: tuple[str, ...] = _names("keys that it may decrypt and sign with, as `COMPONENT/KEY`")
+    conversation: tuple[str, ...] = _names("language models that it may use, as `COMPONENT`")
+    read_jobs: tuple[str, ...] = _names("jobs that it may look at, as `JOB`")
+    write_jobs: tuple[str, ...] = _names("jobs that it may schedule and delete, as `JOB`")
+    actors: tuple[str, ...] = _names("actors that it may invoke, as `TYPE/ID`")
+    workflows: tuple[str, ...] = _names("workflows that it may start, as `WORKFLOW`")
+    workflow_instances: tuple[str, ...] = _names("workflows under way that it may look at and steer, as `INSTANCE`")
+    calls: int = field(default=64, metadata={"description": "calls of one event at most", "ge": 1, "le": 10_000})
+    open: int = field(default=16, metadata={"description": "calls that are open at once", "ge": 1, "le": 1000})
+    depth: int = field(
+        default=8,
+        metadata={"description": "invocations one within the other, where guests invoke guests", "ge": 1, "le": 100},
+    )
+
+    def lines(self) -> Iterable[tuple[str, tuple[str, ...]]]:
+        """What is granted, by key."""
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if value and isinstance(value, tuple):
+                yield one.name, value
+
+
+_WORDS = {
+    "read_state": "read the state",
+    "write_state": "write the state",
+    "publish": "publish to",
+    "invoke": "invoke",
+    "bindings": "use the output binding",
+    "secrets": "read the secret",
+    "configuration": "read the configuration",
+    "locks": "take the lock",
+    "encrypt": "encrypt with",
+    "decrypt": "decrypt with",
+    "conversation": "converse with",
+    "read_jobs": "look at the job",
+    "write_jobs": "schedule or delete the job",
+    "actors": "invoke the actor",
+    "workflows": "start the workflow",
+    "workflow_instances": "use the workflow under way",
+}
+
+
+def _allows(patterns: Iterable[str], use: Use) -> bool:
+    for pattern in patterns:
+        if pattern.endswith("*"):
+            if use.name.startswith(pattern[:-1]):
+                return True
+        elif pattern == use.name and not use.every:
+            return True
+    return False
+
+
+class _GuestSidecar:
+    """The service of one guest: the API, within the guest's grant."""
+
+    def __init__(self, api: SidecarApi | None, guest: str, grant: SidecarGrant) -> None:
+        self._api = api
+        self._guest = guest
+        self._grant = grant
+
+    def calls(self, event: EventFacts, deadline: Deadline, spent: Spent, account: Account) -> Calls:
+        """See `services.Sidecar`."""
+        added = tuple(context_of(event.metadata).items())
+
+        def begin(request: CallRequest, seconds: float, done: Callable[[Ended], None]) -> Callable[[], object]:
+            threads.note_wait()
+            try:
+                return self._begin(request, seconds, event, added, done)
+            except NotMade as refusal:
+                done(Ended(refusal.code, str(refusal), refused=True))
+                return _nothing
+
+        return CallTable(begin, self._grant.open, self._grant.calls, deadline, spent, account)
+
+    def _begin(
+        self,
+        request: CallRequest,
+        seconds: float,
+        event: EventFacts,
+        added: tuple[tuple[str, str], ...],
+        done: Callable[[Ended], None],
+    ) -> Callable[[], object]:
+        if self._api is None:
+            raise NotMade(_UNAVAILABLE, "there is no sidecar here")
+        checked = self._api.checked(request.method, request.message)
+        for name, value in request.metadata:
+            _check_metadata(name, value)
+        for use in checked.uses:
+            if not _allows(getattr(self._grant, use.grant), use):
+                raise NotMade(_DENIED, self._denied(use))
+        metadata = (*request.metadata, *added)
+        if request.method == "InvokeService":
+            metadata = (*metadata, (DEPTH, str(self._deeper(event))))
+        return self._api.begin(request.method, checked.message, metadata, seconds, done)
+
+    def _deeper(self, event: EventFacts) -> int:
+        """How deep an invocation of this event's is. Raises `NotMade`."""
+        written = event.metadata.get(DEPTH, "")
+        depth = 1 + (int(written) if written.isascii() and written.isdigit() and len(written) < 4 else 0)
+        if depth > self._grant.depth:
+            text = (
+                f"this event is invocation {depth - 1} of a chain; at most {self._grant.depth} go one within the other"
+            )
+            raise NotMade(_TOO_DEEP, f"{text} (depth in [guests.{self._guest}.dapr])")
+        return depth
+
+    def _denied(self, use: Use) -> str:
+        wanted = f"{use.name}*" if use.every else use.name
+        return (
+            f"the guest may not {_WORDS[use.grant]} {wanted[:200]!a}: "
+            f'write {use.grant} = ["{wanted[:200]}"] in [guests.{self._guest}.dapr]'
+        )
+
+
+def _nothing() -> None:
+    """Cancels a call that was not made."""
+
+
+def _check_metadata(name: str, value: str) -> None:
+    """Raise `NotMade` for metadata that a guest may not set."""
+    named = _NAME_OF_METADATA.fullmatch(name) is not None
+    reserved = name in _FORBIDDEN or name.startswith(("dapr-", "grpc-", "guesthouse-")) or name.endswith("-bin")
+    if not named or reserved or not (value.isascii() and value.isprintable()):
+        raise NotMade(
+            _INVALID_ARGUMENT, f"metadata {name[:80]!a} of a call that a guest may not set, or not to this value"
+        )
+
+
+# ---- from a worker process ----
+
+
+class RemoteSidecar:
+    """The remote half."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def calls(self, event: EventFacts, deadline: Deadline, spent: Spent, account: Account) -> Calls:
+        """See `services.Sidecar`."""
+        return _RemoteCalls(self._ask, deadline, account)
+
+
+class _RemoteCalls:
+    """See `services.Calls`: by questions, but what has ended is kept here."""
+
+    def __init__(self, ask: Ask, deadline: Deadline, account: Account) -> None:
+        self._ask = ask
+        self._deadline = deadline
+        self._account = account
+        self._ended: dict[int, Ended] = {}
+
+    def start(self, request: CallRequest) -> Started:
+        """See `services.Calls`."""
+        self._deadline.check()
+        arguments = {"method": request.method, "metadata": request.metadata, "seconds": request.seconds}
+        handle, refusal = self._ask("start", arguments, [request.message]).head
+        return Started(handle, refusal)
+
+    def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
+        """See `services.Calls`."""
+        self._deadline.check()
+        found: int | None = self._ask("wait", {"handles": handles, "every": every, "seconds": seconds}).head
+        return found
+
+    def ended(self, handle: int) -> Ended | None:
+        """See `services.Calls`."""
+        if handle not in self._ended:
+            answer = self._ask("ended", handle)
+            if answer.head is None:
+                return None
+            parts, at, payload = [], 0, answer.payload()
+            for size in answer.head["sizes"]:
+                parts.append(None if size is None else payload[at : at + size])
+                at += size or 0
+            message, initial, trailing, details = parts
+            head = answer.head
+            ended = Ended(
+                head["code"], head["text"], message, initial or b"", trailing or b"", details, head["refused"]
+            )
+            self._account.hold(ended.size)
+            self._ended[handle] = ended
+        return self._ended[handle]
+
+    def close(self, handle: int) -> None:
+        """See `services.Calls`."""
+        self._ask("close", handle)
+        ended = self._ended.pop(handle, None)
+        if ended is not None:
+            self._account.release(ended.size)
+
+    def finish(self) -> None:
+        """See `services.Calls`: the server does that at the event's end."""
+
+
+class _Held:
+    """What the server holds for one event of a worker's: `services.Account`."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._most = most
+
+    def hold(self, count: int) -> None:
+        """See `services.Account`."""
+        if count > self._left:
+            raise TooMuch(f"calls of more than {self._most} bytes in one event: the limit host_memory")
+        self._left -= count
+
+    def release(self, count: int) -> None:
+        """See `services.Account`."""
+        self._left += count
+
+
+class _Answers:
+    """The answering half, for one event."""
+
+    def __init__(self, sidecar: Sidecar, event: AskedEvent) -> None:
+        account = _Held(event.guest.limits.host_memory)
+        self._calls = sidecar.calls(event.event, event.deadline, event.spent, account)
+        event.ending.callback(self._calls.finish)
+
+    def __call__(self, question: Question) -> Answer:
+        arguments = question.arguments
+        if question.what == "start":
+            started = self._calls.start(_request(question))
+            return Answer([started.handle, started.refusal])
+        if question.what == "wait":
+            handles = [_handle(value) for value in items(member(arguments, "handles"), _WAITED)]
+            if not handles:
+                raise WireError("a wait for nothing")
+            return Answer(self._calls.wait(handles, member(arguments, "every") is True, _seconds(arguments)))
+        if question.what == "ended":
+            return _answer(self._calls.ended(_handle(arguments)))
+        if question.what == "close":
+            self._calls.close(_handle(arguments))
+            return Answer()
+        raise question.unknown()
+
+
+def _request(question: Question) -> CallRequest:
+    method = text(member(question.arguments, "method"), _METHOD)
+    metadata = [pair(one) for one in items(member(question.arguments, "metadata"), _METADATA)]
+    pairs = tuple((text(name, _TEXT), text(value, _TEXT)) for name, value in metadata)
+    return CallRequest(method, question.payload(), pairs, _seconds(question.arguments))
+
+
+def _seconds(arguments: object) -> float | None:
+    seconds = member(arguments, "seconds")
+    return None if seconds is None else number(seconds)
+
+
+def _handle(value: object) -> int:
+    return int(number(value, _U32))
+
+
+def _answer(ended: Ended | None) -> Answer:
+    if ended is None:
+        return Answer()
+    parts = (ended.message, ended.initial, ended.trailing, ended.details)
+    head = {
+        "code": ended.code,
+        "text": ended.text,
+        "refused": ended.refused,
+        "sizes": [None if part is None else len(part) for part in parts],
+    }
+    return Answer(head, [part for part in parts if part is not None])
+
+
+def _sidecar_of(api: SidecarApi | None, config: GuestConfig) -> Sidecar:
+    return _GuestSidecar(api, config.name, config.grant(SidecarGrant) or SidecarGrant())
+
+
+CAPABILITY = Capability(
+    __name__, NAME, Sidecar, _sidecar_of, RemoteSidecar, _Answers, SidecarGrant, errors=(BadHandle,)
+)
