@@ -195,6 +195,7 @@ class Worker:
         try:
             while (frame := self._next(channel, deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
                 answers.answer(frame)
+            answers.close()  # calls that are given up now are part of what the event cost
             return self._ending(frame, guest, answers, began)
         finally:
             forget()
