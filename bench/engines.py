@@ -198,8 +198,11 @@ def _recovery(options: Options, setup: str, server: servers.Running, event: Even
     with Load(1) as load:
         for _ in range(options.rounds(9)):
             began = time.perf_counter()
-            for victim in _workers(server.pid):
+            victims = _workers(server.pid)
+            for victim in victims:
                 os.kill(victim.pid, signal.SIGKILL)
+            while any(victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE for victim in victims):
+                time.sleep(0.001)  # until then the server could give one of them the next event, which would fail
             load.run(Job(server.address, event, 1, 1))
             answers.append((time.perf_counter() - began) * 1000)
             while _alive(server.pid) <= STOCK:

@@ -103,8 +103,8 @@ Requests = Callable[[int], int]
 
 
 def as_many(one: int, each: int) -> Requests:
-    """Requests of a block: `one` for one caller, and `each` for each of several, so that a block lasts long enough."""
-    return lambda callers: one if callers == 1 else each * callers
+    """Requests of a block: `one` for one caller, and `each` for each of up to 16, so that a block lasts long enough."""
+    return lambda callers: one if callers == 1 else each * min(callers, 16)
 
 
 def against_native(
@@ -123,7 +123,7 @@ def against_native(
     figures = []
     for callers, (rate, cpu) in counts.items():
         options.say(f"{comparison}, {what}, {_callers(callers)}")
-        blocks = race(sides, callers, requests(callers), options.rounds(7))
+        blocks = race(sides, callers, requests(callers), options.rounds(5))
         named = f"{what}, {_callers(callers)}"
         for side in blocks:
             if side == "native":
