@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,17 @@ import wasmtime
 from structlog.testing import capture_logs
 
 from guesthouse.assembly import open_plan
+from guesthouse.dapr.api_methods import method_of
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Destination, Event, Failure, Reply, Trigger
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import parse
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import PlanFaults
+from guesthouse.sidecar import Checked
+from guesthouse_abi import pairs
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.services import Ended
 
 from . import models
 from .guestwat import module_of, place_of
@@ -104,7 +110,7 @@ def run(groups: Iterable[Group], engine: str, isolation: str, python: str | None
 
 @dataclass(frozen=True)
 class Work:
-    """A rule, its guest's module, the function to call ("" for a program) and what comes before the event's body."""
+    """A rule, its guest's module, the function to call ("" for a program or handlers) and what is before the body."""
 
     rule: Rule
     module: Path
@@ -125,7 +131,7 @@ def written(folder: Path, group: Group, rule: Rule) -> tuple[Path, str, bytes]:
         made = rule.module or module_of(group)
         path.write_bytes(bytes.fromhex(made[4:]) if made.startswith("hex:") else wat2wasm(path.stem, made))
     case = place_of(group, rule)
-    program = case is not None or rule.guest.get("calling") == "command"
+    program = case is not None or rule.guest.get("calling") in ("command", "dapr")
     return path, "" if program else ("f" if rule.module else rule.id), b"" if case is None else bytes([case])
 
 
@@ -166,13 +172,13 @@ class Bench:
                 document["component"] = {"name": "compat"}
             else:
                 document.setdefault(kind, []).append({"guest": name, **route})
-        return parse(document, self._folder / "guesthouse.toml")
+        return parse(document, self._folder / "guesthouse.toml", grants=GRANTS)
 
     def refuse(self, work: Sequence[Work]) -> Iterator[tuple[Rule, str]]:
         """Rules whose guests must not load."""
         faults: list[str] = []
         try:
-            with open_plan(self._manifest(work)):
+            with open_plan(self._manifest(work), {"dapr": KitSidecar()}):
                 pass
         except PlanFaults as error:
             faults = error.faults
@@ -186,7 +192,7 @@ class Bench:
         """Rules whose guests answer events."""
         with logged(), contextlib.ExitStack() as stack:
             try:
-                plan = stack.enter_context(open_plan(self._manifest(work)))
+                plan = stack.enter_context(open_plan(self._manifest(work), {"dapr": KitSidecar()}))
             except PlanFaults as error:
                 faulty = {one.rule.id for one in work for f in error.faults if f.startswith(f"guest {one.rule.id!r}: ")}
                 if not faulty:
@@ -251,6 +257,38 @@ def logged() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+class KitSidecar:
+    """A sidecar that answers by the key of a GetState. `sidecar.SidecarApi`."""
+
+    def checked(self, method: str, message: bytes) -> Checked:
+        return method_of(method).checked(message)
+
+    def begin(
+        self,
+        method: str,
+        message: bytes,
+        metadata: Sequence[tuple[str, str]],
+        seconds: float,
+        done: Callable[[Ended], None],
+    ) -> Callable[[], object]:
+        key = message.rpartition(b"\x12")[2][1:]
+        if key == b"k":
+            done(Ended(0, "", b"value", pairs.encode([("a", "b")])))
+        elif key == b"falls":
+            done(Ended(10, "stale", None, details=b"details"))
+        elif key == b"late":
+            after(0.05, lambda: done(Ended(0, "", b"late")))
+        elif seconds < 1:
+            after(seconds, lambda: done(Ended(4, "the time is over")))
+        return lambda: None
+
+
+def after(seconds: float, do: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, do)
+    timer.daemon = True
+    timer.start()
 
 
 class Nowhere:

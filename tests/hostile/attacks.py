@@ -63,6 +63,17 @@ class Attack:
     grants: str = FILES  # keys of its table, besides those that all have
 
 
+#: What guests are granted that attack by calls to the sidecar, of which there is none.
+CALLS = """dapr = { read_state = ["s/*"] }
+"""
+_DAPR = " ".join(
+    imported(host_modules()["dapr_v1"].functions[name], f"${name.removeprefix('call_')}")
+    for name in ("call_start", "call_status", "call_close")
+)
+#: GetState, and the request that asks for the key k of the store s.
+_GET = '(data (i32.const 2048) "GetState\\0a\\01s\\12\\01k")'
+_CALL = """(call $start (i32.const 2048) (i32.const 8) (i32.const 2056) (i32.const 6)
+  (i32.const 0) (i32.const 0) (i32.const 0))"""
 _IOVEC = struct.pack("<II", 1024, 65536)
 _WRITE = "(drop (call $fd_write (i32.const {fd}) (i32.const 64) (i32.const 1) (i32.const 32)))"
 _FOREVER = "(loop $more {0} (br $more))"
@@ -115,6 +126,42 @@ ATTACKS = {
         (None,),
     ),
     "recurses": Attack(function("call $r i32.const 16", more="(func $r call $r)"), (Reason.TRAP,)),
+    "calls-without-end": Attack(
+        function(
+            f"{_FOREVER.format(f'(if (i32.eqz {_CALL}) (then unreachable))')} {_DONE}",
+            imports=_DAPR,
+            more=_GET,
+        ),
+        (Reason.DEADLINE,),
+        grants=CALLS,
+    ),
+    "leaves-calls-open": Attack(
+        function(f"(drop {_CALL}) (drop {_CALL}) {_DONE}", imports=_DAPR, more=_GET), (None,), grants=CALLS
+    ),
+    "makes-up-handles": Attack(
+        function(
+            f"""(drop {_CALL}) (loop $more
+              (local.set $n (i32.sub (local.get $n) (i32.const 65537)))
+              (if (i32.ne (call $status (local.get $n)) (i32.const -3)) (then unreachable))
+              (if (i32.ne (call $close (local.get $n)) (i32.const -3)) (then unreachable))
+              (br_if $more (i32.lt_s (local.get $n) (i32.const 0)))) {_DONE}""",
+            imports=_DAPR,
+            more=_GET,
+        ),
+        (None,),
+        grants=CALLS,
+    ),
+    "begins-huge-calls": Attack(
+        function(
+            f"""(drop (memory.grow (i32.const 40)))
+              (loop $more (br_if $more (i32.ge_s (call $start (i32.const 2048) (i32.const 8) (i32.const 0)
+                (i32.const 2621440) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 0)))) {_DONE}""",
+            imports=_DAPR,
+            more=_GET,
+        ),
+        (None,),
+        grants=CALLS,
+    ),
     "floods-standard-output": Attack(
         program(_FOREVER.format(_WRITE.format(fd=1)), imports=wasi("fd_write"), data=_IOVEC),
         (Reason.BAD_REPLY, Reason.TRAP, Reason.GUEST, Reason.DEADLINE),

@@ -11,6 +11,7 @@ import wasmtime
 from guesthouse.assembly import open_plan
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Reason
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
@@ -100,7 +101,7 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
     (folder / "guesthouse.toml").write_text(
         text.replace("ENGINE", engine_table(place)).replace("ISOLATION", isolation_of(place))
     )
-    with open_plan(load(folder / "guesthouse.toml")) as plan:
+    with open_plan(load(folder / "guesthouse.toml", grants=GRANTS)) as plan:
         yield plan
 
 
