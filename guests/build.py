@@ -8,6 +8,8 @@
     python3 guests/build.py --check             # build nothing: do sources and .wasm files match guests.lock?
 
 What the host itself runs, the pixel kernel, is C without a library; its module goes into the package guesthouse_abi.
+The guest that runs JavaScript is C with QuickJS, whose sources come with the Python package quickjs-ng; its module goes
+into the package guesthouse. It needs a Python with wasmtime (`.venv/bin/python guests/build.py javascript`).
 
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
 source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
@@ -39,7 +41,7 @@ DEBIAN_CARGO = Path("/usr/bin/cargo")
 DEBIAN_STD_SOURCE = Path("/usr/lib/rustlib/src/rust/library")
 DEBIAN_WASI_LIBC = Path("/usr/lib/wasm32-wasi")
 
-SOURCE_SUFFIXES = {".c", ".h", ".rs", ".toml", ".json", ".tflite"}
+SOURCE_SUFFIXES = {".c", ".h", ".rs", ".toml", ".json", ".tflite", ".js", ".py"}
 C_FLAGS = ["--target=wasm32-wasi", "-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Werror"]
 C_STACK = 65_536
 # All of its memory from the beginning: it has no more than it declares. Sums keep the order that is written, and no
@@ -54,7 +56,7 @@ class Guest:
     """One folder of this one, or one C file in `folder`. `also` names the files outside it that go into its module."""
 
     name: str
-    language: str  # "c" or "rust"
+    language: str  # "c", "rust" or "javascript"
     also: tuple[str, ...]
     stack: int = C_STACK
     command: bool = False  # a program with `_start`; else a library (a WASI reactor)
@@ -82,11 +84,17 @@ RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
 CARGO = ("Cargo.toml", "Cargo.lock")
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
+JAVASCRIPT = HERE.parent / "app" / "guesthouse" / "guests" / "javascript.wasm"
+#: QuickJS: a package of Python's whose source distribution has the C files, and the digest of that.
+QUICKJS = "quickjs-ng==0.17.0.2"
+QUICKJS_SHA256 = "43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef"
+QUICKJS_SOURCES = ("quickjs", "libregexp", "libunicode", "dtoa")
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
 GUESTS = {
     guest.name: guest
     for guest in (
         Guest("kernel", "c", (), module=KERNEL),
+        Guest("javascript", "javascript", (), stack=1_048_576, module=JAVASCRIPT),
         Guest("echo", "c", (SDK,)),
         Guest("classify_c", "c", (SDK, "classify/imagenet-labels.json")),
         Guest("tensor", "c", (SDK,)),
@@ -181,6 +189,47 @@ def labels_header() -> str:
             "",
         ]
     )
+
+
+# ---- JavaScript ----
+
+
+class QuickJS:
+    """Clang, with the sources of QuickJS."""
+
+    def __init__(self, work: Path) -> None:
+        self.clang = Clang(work)
+        self.work = work / "javascript"
+        self.provenance = f"{self.clang.provenance}, {QUICKJS}"
+
+    def build(self, guest: Guest) -> Path:
+        sources = self._sources()
+        script = (HERE / guest.name / "prelude.js").read_bytes()
+        header = f"static const char PRELUDE[] = {{{','.join(map(str, script))},0}};\n"
+        (self.work / "prelude.h").write_text(f"{header}enum {{ PRELUDE_SIZE = {len(script)} }};\n", encoding="utf-8")
+        flags = ["--target=wasm32-wasi", "-O2", "-s", "-mexec-model=reactor", f"-Wl,-z,stack-size={guest.stack}"]
+        includes = ["-isystem", sources, f"-I{self.work}"]
+        objects = []
+        for name in QUICKJS_SOURCES:  # their warnings are not ours
+            objects.append(self.work / f"{name}.o")
+            run(self.clang.clang, *flags[:2], "-D_GNU_SOURCE", "-w", "-c", sources / f"{name}.c", "-o", objects[-1])
+        plain, prepared = self.work / "plain.wasm", self.work / f"{guest.name}.wasm"
+        run(self.clang.clang, *flags, "-Wall", "-Wextra", "-Werror", *includes, guest.main, *objects, "-lm", "-o", plain)
+        run(sys.executable, HERE / guest.name / "snapshot.py", plain, prepared)
+        return prepared
+
+    def _sources(self) -> Path:
+        """The folder with the C files. Raises `BuildError`."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        name = QUICKJS.replace("-", "_").replace("==", "-")
+        archive = self.work / f"{name}.tar.gz"
+        if not archive.exists():
+            get = ("-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation")
+            run(sys.executable, *get, "--dest", self.work, QUICKJS)
+        if sha256(archive.read_bytes()) != QUICKJS_SHA256:
+            raise BuildError(f"{archive} has another sha256 than {QUICKJS_SHA256}: remove it")
+        shutil.unpack_archive(archive, self.work, filter="data")
+        return self.work / name / "upstream-quickjs"
 
 
 # ---- Rust ----
@@ -299,12 +348,13 @@ def check(names: list[str]) -> list[str]:
 def build(names: list[str], toolchain: str, out: Path | None) -> dict[str, str]:
     """Builds the guests and puts each .wasm where it belongs; name -> what built it."""
     work = Path(os.environ.get("GUESTHOUSE_BUILD") or Path.home() / ".cache" / "guesthouse" / "guests-build")
-    toolchains: dict[str, Clang | Rust] = {}
+    toolchains: dict[str, Clang | QuickJS | Rust] = {}
+    made = {"c": Clang, "javascript": QuickJS}
     provenance = {}
     for name in names:
         guest = GUESTS[name]
         if guest.language not in toolchains:
-            toolchains[guest.language] = Clang(work) if guest.language == "c" else Rust(work, toolchain)
+            toolchains[guest.language] = made[guest.language](work) if guest.language in made else Rust(work, toolchain)
         started = time.monotonic()
         built = toolchains[guest.language].build(guest)
         goal = out / name / f"{name}.wasm" if out else guest.committed

@@ -32,6 +32,8 @@ from guesthouse_abi.services import Services
 
 T = TypeVar("T")
 
+#: The guest that runs a script (guests/javascript).
+JAVASCRIPT = Path(__file__).with_name("javascript.wasm")
 MODULE_SIZE = 256 << 20  # bytes of a .wasm file that are read at most
 
 

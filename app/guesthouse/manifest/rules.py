@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from guesthouse.manifest import cel
-from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, VERBS, GuestLimits
+from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, SCRIPT_AT, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -111,6 +111,18 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         if command and "values" in guest:
             remedy = "a program has standard input and output: leave it out"
             yield (*where, "values"), 'does not go with calling = "command"', remedy
+        if "script" in guest:
+            if "module" in guest:
+                yield (*where, "module"), "does not go with script", "a script runs in the host's own module: leave it out"
+            if guest.get("calling") != "dapr":
+                yield (*where, "calling"), "does not go with script", 'write calling = "dapr"'
+            if SCRIPT_AT in guest.get("files", {}):
+                yield (*where, "files", SCRIPT_AT), "is where the script is", "take another path"
+            if "signatures" in raw:
+                yield (*where, "script"), "has no signature, and [signatures] wants them", "make a module of it"
+        elif "module" not in guest:
+            remedy = 'name the .wasm file, or a script in JavaScript (script = "answer.js")'
+            yield (*where, "module"), "module is missing", remedy
         if guest.get("calling") == "dapr":
             for key in ("function", "values", "reply"):
                 if key in guest:

@@ -31,6 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+*-]{1,64}", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
+#: Where a guest finds its script.
+SCRIPT_AT = "/script.js"
 #: The beginning of the names of the host's own methods.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -484,8 +486,11 @@ class Guest(Table):
     #: The tables of capabilities that it may have besides, as dataclasses by name (`grant_tables`).
     grant_kinds: ClassVar[Mapping[str, type[Any]]] = {}
 
-    module: File = Field(description="the .wasm file")
-    sha256: Digest | None = Field(default=None, description="pin: the file must have this digest")
+    module: File | None = Field(default=None, description="the .wasm file; not for a guest with a `script`")
+    script: File | None = Field(
+        default=None, description='a module in JavaScript in place of `module`, with `calling = "dapr"`'
+    )
+    sha256: Digest | None = Field(default=None, description="pin: the module, or the script, must have this digest")
     calling: Literal["bindgen", "command", "dapr"] = Field(
         default="bindgen",
         description='how it is called: "dapr" (handlers for events, by the ABI dapr_v1), "bindgen" (an exported '
@@ -589,7 +594,14 @@ class Guest(Table):
     @property
     def signed_by(self) -> Path:
         """Where the module's signature is, if it has one."""
-        return self.signature or self.module.with_name(self.module.name + ".sig")
+        return self.signature or self.file.with_name(self.file.name + ".sig")
+
+    @property
+    def file(self) -> Path:
+        """The module, or the script."""
+        found = self.module or self.script
+        assert found is not None  # the rules demand one of them
+        return found
 
     def grants(self) -> grants.Grants:
         return grants.Grants(

@@ -13,7 +13,7 @@ from guesthouse.engine.base import EngineError
 from guesthouse.engine.compiler import CompileError
 from guesthouse.guests.capabilities.capability import import_modules, services_of
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
-from guesthouse.guests.guest import Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
+from guesthouse.guests.guest import JAVASCRIPT, Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
 from guesthouse.guests.log import KEPT, GuestLog
 from guesthouse.guests.process.pool import Pool
 from guesthouse.guests.sandbox import Sandbox
@@ -185,7 +185,7 @@ def _same_models(old: Guest, models: Registry) -> bool:
 
 def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
     """Guests and models that have no digest in the manifest, as ((table, name), fault). They are not loaded."""
-    files = [("guests", n, guest.module, guest.sha256) for n, guest in manifest.guests.items() if guest.enabled]
+    files = [("guests", n, guest.file, guest.sha256) for n, guest in manifest.guests.items() if guest.enabled]
     files += [("models", n, model.path, model.sha256) for n, model in manifest.models.items()]
     for table, name, path, pin in files:
         if pin is None:
@@ -239,12 +239,12 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
     """What the manifest says about a guest, as `guests/` takes it. With `keys`, one must have signed its module."""
     return GuestConfig(
         name=name,
-        module=guest.module,
+        module=guest.module or JAVASCRIPT,
         calling=guest.calling,
         function=guest.function,
         values=guest.values,
         parameters=guest.parameters,
-        sha256=guest.sha256,
+        sha256=guest.sha256 if guest.module is not None else None,
         reply_type=guest.reply_type,
         reply=guest.reply,
         grants=guest.grants(),
@@ -252,10 +252,16 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         isolation=isolation,
         idle=guest.idle,
         least=guest.least,
-        files=tuple(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items()),
+        files=(*_script(guest), *(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items())),
         signed=Signed(keys, guest.signed_by) if keys else None,
         capabilities=guest.capabilities(),
     )
+
+
+def _script(guest: written.Guest) -> Iterator[FileGrant]:
+    """A guest's script, as a file that it is granted."""
+    if guest.script is not None:
+        yield FileGrant(written.SCRIPT_AT, guest.script, guest.sha256)
 
 
 def _slots(previous: Plan | None) -> dict[str, Slots]:

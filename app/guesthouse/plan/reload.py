@@ -273,7 +273,7 @@ def files_of(manifest: Manifest) -> Iterator[Path]:
     """The files that a manifest names and a plan is built from. Of a granted folder, all files in it."""
     for guest in manifest.guests.values():
         if guest.enabled:
-            yield guest.module
+            yield guest.file
             for granted in guest.files.values():
                 yield from watched(granted.path)
             if manifest.signatures is not None:
