@@ -14,8 +14,8 @@ into the package guesthouse. It needs a Python with wasmtime (`.venv/bin/python 
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
 source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
 (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
-(install-toolchain.sh installs it). Another toolchain gives other bytes: `--check` compares what is committed and never
-rebuilds.
+(install-toolchain.sh installs it). The guests rust-NAME are examples of the Rust SDK, each .wasm beside its source in
+sdk/rust/examples. Another toolchain gives other bytes: `--check` compares what is committed and never rebuilds.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Guest:
     folder: Path | None = None
     workspace: str = ""  # the folder of its cargo workspace
     module: Path | None = None  # where its module goes, if not beside its source
+    example: str = ""  # the name of the cargo example that it is
 
     @property
     def committed(self) -> Path:
@@ -74,8 +75,12 @@ class Guest:
         return (self.folder or HERE / self.name) / f"{self.name}.c"
 
     def sources(self) -> list[Path]:
-        folder = (HERE / self.name).rglob("*")
-        own = [self.main] if self.folder else [path for path in folder if path.suffix in SOURCE_SUFFIXES]
+        if self.example:
+            own = [self.committed.with_suffix(".rs")]
+        elif self.folder:
+            own = [self.main]
+        else:
+            own = [path for path in (HERE / self.name).rglob("*") if path.suffix in SOURCE_SUFFIXES]
         return sorted([*own, *(HERE / name for name in self.also)])
 
 
@@ -83,6 +88,8 @@ SDK = "sdk/guesthouse.h"
 RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
 CARGO = ("Cargo.toml", "Cargo.lock")
+RUST_CRATE = HERE / "sdk" / "rust"
+RUST_EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes", "clients")
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
 JAVASCRIPT = HERE.parent / "app" / "guesthouse" / "guests" / "javascript.wasm"
 #: QuickJS: a package of Python's whose source distribution has the C files, and the digest of that.
@@ -90,6 +97,15 @@ QUICKJS = "quickjs-ng==0.17.0.2"
 QUICKJS_SHA256 = "43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef"
 QUICKJS_SOURCES = ("quickjs", "libregexp", "libunicode", "dtoa")
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
+
+
+def rust_crate() -> tuple[str, ...]:
+    """The sources of the Rust SDK, which go into each of its examples."""
+    files = [RUST_CRATE / "Cargo.toml", RUST_CRATE / "Cargo.lock", RUST_CRATE / "macros" / "Cargo.toml"]
+    files += [*(RUST_CRATE / "src").glob("*.rs"), *(RUST_CRATE / "macros" / "src").glob("*.rs")]
+    return tuple(sorted(path.relative_to(HERE).as_posix() for path in files))
+
+
 GUESTS = {
     guest.name: guest
     for guest in (
@@ -107,6 +123,17 @@ GUESTS = {
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
         Guest("grayscale", "rust", (*CARGO, PHOTO), stack=1_048_576, command=True),
+        *(
+            Guest(
+                f"rust-{name}",
+                "rust",
+                rust_crate(),
+                workspace="sdk/rust",
+                example=name,
+                module=RUST_CRATE / "examples" / f"{name}.wasm",
+            )
+            for name in RUST_EXAMPLES
+        ),
         *(
             Guest(path.stem, "c", ("../tests/wasi_suite/checks/check.h",), command=True, folder=CHECKS)
             for path in sorted(CHECKS.glob("*.c"))
@@ -272,14 +299,16 @@ class Rust:
         self.provenance = version + libc
 
     def build(self, guest: Guest) -> Path:
-        command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET, "-p", guest.name]
+        command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET]
+        command += ["--example", guest.example] if guest.example else ["-p", guest.name]
         link = [f"-zstack-size={guest.stack}"]
         if self.debian:
             command.append("-Zbuild-std=std,panic_abort")
             start = "crt1-command.o" if guest.command else "crt1-reactor.o"
             link += [str(DEBIAN_WASI_LIBC / start)] + ([] if guest.command else ["--export=_initialize"])
         run(*command, "--", *(f"-Clink-arg={argument}" for argument in link), env=self.env, cwd=HERE / guest.workspace)
-        return self.target_dir / TARGET / "release" / f"{guest.name}.wasm"
+        release = self.target_dir / TARGET / "release"
+        return release / "examples" / f"{guest.example}.wasm" if guest.example else release / f"{guest.name}.wasm"
 
 
 def rustc_has_target() -> bool:
