@@ -235,13 +235,16 @@ class QuickJS:
         header = f"static const char PRELUDE[] = {{{','.join(map(str, script))},0}};\n"
         (self.work / "prelude.h").write_text(f"{header}enum {{ PRELUDE_SIZE = {len(script)} }};\n", encoding="utf-8")
         flags = ["--target=wasm32-wasi", "-O2", "-s", "-mexec-model=reactor", f"-Wl,-z,stack-size={guest.stack}"]
-        includes = ["-isystem", sources, f"-I{self.work}"]
+        includes = ["-isystem", str(sources), f"-I{self.work}"]
+        warnings = ["-Wall", "-Wextra", "-Werror"]
         objects = []
         for name in QUICKJS_SOURCES:  # their warnings are not ours
             objects.append(self.work / f"{name}.o")
             run(self.clang.clang, *flags[:2], "-D_GNU_SOURCE", "-w", "-c", sources / f"{name}.c", "-o", objects[-1])
         plain, prepared = self.work / "plain.wasm", self.work / f"{guest.name}.wasm"
-        run(self.clang.clang, *flags, "-Wall", "-Wextra", "-Werror", *includes, guest.main, *objects, "-lm", "-o", plain)
+        run(
+            self.clang.clang, *flags, "-Wall", "-Wextra", "-Werror", *includes, guest.main, *objects, "-lm", "-o", plain
+        )
         run(sys.executable, HERE / guest.name / "snapshot.py", plain, prepared)
         return prepared
 
@@ -378,7 +381,7 @@ def build(names: list[str], toolchain: str, out: Path | None) -> dict[str, str]:
     """Builds the guests and puts each .wasm where it belongs; name -> what built it."""
     work = Path(os.environ.get("GUESTHOUSE_BUILD") or Path.home() / ".cache" / "guesthouse" / "guests-build")
     toolchains: dict[str, Clang | QuickJS | Rust] = {}
-    made = {"c": Clang, "javascript": QuickJS}
+    made: dict[str, type[Clang | QuickJS]] = {"c": Clang, "javascript": QuickJS}
     provenance = {}
     for name in names:
         guest = GUESTS[name]

@@ -45,7 +45,8 @@ NN(compute) int32_t compute(uint32_t);
 NN(get_output) int32_t get_output(uint32_t, uint32_t, void *, uint32_t, uint32_t *);
 IMAGE(load_image) int32_t load_image(const void *, uint32_t, uint32_t, uint32_t, uint32_t, void *, uint32_t);
 
-enum { FAILED = 1, STACK = 512 << 10, SCRIPT = 16 << 20, FAILURE_TEXT = 2 };
+/* STACK is less than there is: the engine's own stack, which QuickJS cannot measure, ends earlier. */
+enum { FAILED = 1, STACK = 96 << 10, SCRIPT = 16 << 20, FAILURE_TEXT = 2, MESSAGE = 1000 };
 
 /* Memory of `malloc` as an ArrayBuffer; QuickJS frees it by asking for a size of 0. */
 static void *resized(JSRuntime *runtime, void *opaque, void *memory, size_t size) {
@@ -257,8 +258,9 @@ static JSRuntime *runtime;
 static JSContext *js;
 static JSValue run, modules;
 
-static int fail(const char *text, size_t size) {
-  reply_set(FAILURE_TEXT, text, size < 1000 ? size : 1000);
+static int fail(const char *text) {
+  size_t size = strlen(text);
+  reply_set(FAILURE_TEXT, text, size < MESSAGE ? size : MESSAGE);
   return FAILED;
 }
 
@@ -268,10 +270,10 @@ static int fail_with_exception(void) {
   const char *text = JS_ToCString(js, error);
   JSValue stack = JS_IsError(error) ? JS_GetPropertyStr(js, error, "stack") : JS_UNDEFINED;
   const char *lines = JS_IsString(stack) ? JS_ToCString(js, stack) : NULL;
-  char message[1000];
+  char message[MESSAGE];
   int size = snprintf(message, sizeof message, "%s%s%s", text ? text : "an exception", lines ? " " : "", lines ? lines : "");
   while (size > 0 && (message[size - 1] == '\n' || message[size - 1] == ' ')) message[--size] = 0;
-  return fail(message, size < (int)sizeof message ? size : (int)sizeof message - 1);
+  return fail(message);
 }
 
 /* A file of the guest's; ends it with a zero, as QuickJS wants. */
@@ -366,7 +368,7 @@ __attribute__((export_name("dapr_on_event"))) int32_t dapr_on_event(void) {
   JS_SetMaxStackSize(runtime, STACK);
   size_t size;
   char *script = file_of("/script.js", &size);
-  if (!script) return fail("there is no /script.js", 22);
+  if (!script) return fail("there is no /script.js");
   JSValue module = JS_Eval(js, script, size, "/script.js", JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
   if (JS_IsException(module)) return fail_with_exception();
   JSModuleDef *definition = JS_VALUE_GET_PTR(module);
@@ -382,7 +384,7 @@ __attribute__((export_name("dapr_on_event"))) int32_t dapr_on_event(void) {
     if (state != JS_PROMISE_PENDING) break;
     JSValue more = JS_Call(js, wait, JS_UNDEFINED, 0, NULL);
     if (JS_IsException(more)) return fail_with_exception();
-    if (!JS_ToBool(js, more)) return fail("the script waits for a promise that nothing will resolve", 55);
+    if (!JS_ToBool(js, more)) return fail("the script waits for a promise that nothing will resolve");
   }
   int32_t number = FAILED;
   JSValue result = JS_PromiseResult(js, outcome);

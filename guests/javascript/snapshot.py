@@ -2,9 +2,9 @@
 
     python guests/javascript/snapshot.py in.wasm out.wasm
 
-What `prepare` does is then done once, when the guest is built, and not with each event. Its imports may not be needed for
-it: here each gives 0. `prepare` leaves nothing but memory behind: the stack is empty again when it returns. `_initialize` is
-not called here but by the host, as always.
+What `prepare` does is then done once, when the guest is built, and not with each event. It must not need its imports:
+here each gives 0. It leaves nothing but memory behind, for the stack is empty again when it returns. `_initialize` is
+called by the host, as always.
 
 The binary format is that of https://webassembly.github.io/spec/core/binary/modules.html.
 """

@@ -146,7 +146,7 @@ def test_every_annotation_is_one_that_dapr_reads_and_is_text(name):
 
 def test_the_manifest_serves_what_is_in_the_image():
     served = manifest()
-    modules = {guest.module for guest in served.guests.values()}
+    modules = {guest.file for guest in served.guests.values()}
     models = {model.path for model in served.models.values()}
     assert modules
     assert all(file.is_file() for file in modules | models)

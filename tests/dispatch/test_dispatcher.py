@@ -85,7 +85,7 @@ def dispatcher(runner: Runner, recorder: Recorder) -> Dispatcher:
 
 
 def dispatcher_of(runner: Runner, *observers: Any, limits: Limits | None = None) -> Dispatcher:
-    config = GuestConfig("echo", MANIFEST.guests["echo"].module, "bindgen", "echo", limits=limits or Limits())
+    config = GuestConfig("echo", MANIFEST.guests["echo"].file, "bindgen", "echo", limits=limits or Limits())
     nothing: Any = None
     guest = Guest(config, nothing, runner, nothing)  # type: ignore[arg-type]
     plan: Any = SimpleNamespace(guests={"echo": guest}, route=Routes(MANIFEST).find)

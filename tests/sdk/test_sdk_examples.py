@@ -31,7 +31,7 @@ from tests.support.places import PLACES, engine_table, isolation_of
 ROOT = Path(__file__).resolve().parents[2]
 SDK = ROOT / "guests" / "sdk"
 EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")
-LANGUAGES = sorted(path.parents[1].name for path in SDK.glob("*/examples/hello.wasm"))
+LANGUAGES = sorted(path.parents[1].name for path in SDK.glob("*/examples/hello.*") if path.suffix in (".wasm", ".js"))
 
 ABORTED, UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL = 10, 14, 4, 13
 
@@ -51,7 +51,9 @@ def manifest(language: str, place: str) -> str:
     text = found[1].replace('"models/', f'"{ROOT / "models"}/')
     text = text.replace('calling = "dapr"', f'calling = "dapr"\nisolation = "{isolation_of(place)}"')
     for name in EXAMPLES:
-        text = text.replace(f'"{name}.wasm"', f'"{module_of(language, name)}"')
+        script = SDK / language / "examples" / f"{name}.js"
+        what = f'script = "{script}"' if script.exists() else f'module = "{module_of(language, name)}"'
+        text = text.replace(f'module = "{name}.wasm"', what)
     return f'[app]\nname = "examples"\n{engine_table(place)}{text}'
 
 

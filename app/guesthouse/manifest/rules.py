@@ -113,7 +113,11 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
             yield (*where, "values"), 'does not go with calling = "command"', remedy
         if "script" in guest:
             if "module" in guest:
-                yield (*where, "module"), "does not go with script", "a script runs in the host's own module: leave it out"
+                yield (
+                    (*where, "module"),
+                    "does not go with script",
+                    "a script runs in the host's own module: leave it out",
+                )
             if guest.get("calling") != "dapr":
                 yield (*where, "calling"), "does not go with script", 'write calling = "dapr"'
             if SCRIPT_AT in guest.get("files", {}):
