@@ -151,3 +151,9 @@ def test_clients_write_and_read_daprs_messages(tmp_path: Path) -> None:
     assert sidecar.made[0][2] == {"x-a": "b"}
     line = {"event": "all clients were used", "log_level": "warning", "fields": {"colour": "blue"}, "guest": "clients"}
     assert line in lines
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    example = (SDK / "rust" / "examples" / "hello.rs").read_text()
+    code = example.partition("\n\n")[2].partition("\n#[cfg(test)]")[0]
+    assert f"```rust\n{code}```" in (SDK.parent / "README.md").read_text()
