@@ -9,11 +9,11 @@
 
 What the host itself runs, the pixel kernel, is C without a library; its module goes into the package guesthouse_abi.
 
-A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
-source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
-(`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
-(install-toolchain.sh installs it). Another toolchain gives other bytes: `--check` compares what is committed and never
-rebuilds.
+A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite and the examples of
+sdk/c, each beside its source. A Rust guest is a member of the cargo workspace, built with a rustc that has the
+wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library
+as source only (install-toolchain.sh installs it). Another toolchain gives other bytes: `--check` compares what is
+committed and never rebuilds.
 """
 
 from __future__ import annotations
@@ -61,15 +61,16 @@ class Guest:
     folder: Path | None = None
     workspace: str = ""  # the folder of its cargo workspace
     module: Path | None = None  # where its module goes, if not beside its source
+    stem: str = ""  # of its source and module in `folder`, if not its name
 
     @property
     def committed(self) -> Path:
-        return self.module or (self.folder or HERE / self.name) / f"{self.name}.wasm"
+        return self.module or (self.folder or HERE / self.name) / f"{self.stem or self.name}.wasm"
 
     @property
     def main(self) -> Path:
         """The source of a C guest."""
-        return (self.folder or HERE / self.name) / f"{self.name}.c"
+        return (self.folder or HERE / self.name) / f"{self.stem or self.name}.c"
 
     def sources(self) -> list[Path]:
         folder = (HERE / self.name).rglob("*")
@@ -80,6 +81,8 @@ class Guest:
 SDK = "sdk/guesthouse.h"
 RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
+C_EXAMPLES = HERE / "sdk" / "c" / "examples"
+EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")  # sdk/EXAMPLES.md says what they do
 CARGO = ("Cargo.toml", "Cargo.lock")
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
@@ -99,6 +102,10 @@ GUESTS = {
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
         Guest("grayscale", "rust", (*CARGO, PHOTO), stack=1_048_576, command=True),
+        *(
+            Guest(f"c-{name}", "c", ("sdk/c/dapr.h", "sdk/wasi_nn.h"), folder=C_EXAMPLES, stem=name)
+            for name in EXAMPLES
+        ),
         *(
             Guest(path.stem, "c", ("../tests/wasi_suite/checks/check.h",), command=True, folder=CHECKS)
             for path in sorted(CHECKS.glob("*.c"))
@@ -160,7 +167,7 @@ class Clang:
         if guest.module == KERNEL:
             run(self.clang, *KERNEL_FLAGS, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
             return wasm
-        includes = [f"-I{HERE / 'sdk'}", f"-I{folder}"]
+        includes = [f"-I{HERE / 'sdk'}", f"-I{HERE / 'sdk' / 'c'}", f"-I{folder}"]
         model = f"-mexec-model={'command' if guest.command else 'reactor'}"
         run(self.clang, *C_FLAGS, model, *includes, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
         return wasm
