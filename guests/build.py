@@ -14,8 +14,9 @@ into the package guesthouse. It needs a Python with wasmtime (`.venv/bin/python 
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
 source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
 (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
-(install-toolchain.sh installs it). The guests rust-NAME are examples of the Rust SDK, each .wasm beside its source in
-sdk/rust/examples. Another toolchain gives other bytes: `--check` compares what is committed and never rebuilds.
+(install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each .wasm beside its
+source in sdk/LANGUAGE/examples. Another toolchain gives other bytes: `--check` compares what is committed and never
+rebuilds.
 """
 
 from __future__ import annotations
@@ -63,33 +64,31 @@ class Guest:
     folder: Path | None = None
     workspace: str = ""  # the folder of its cargo workspace
     module: Path | None = None  # where its module goes, if not beside its source
-    example: str = ""  # the name of the cargo example that it is
+    example: str = ""  # the name in `folder` of the example of an SDK that it is
 
     @property
     def committed(self) -> Path:
-        return self.module or (self.folder or HERE / self.name) / f"{self.name}.wasm"
+        return self.module or (self.folder or HERE / self.name) / f"{self.example or self.name}.wasm"
 
     @property
     def main(self) -> Path:
-        """The source of a C guest."""
-        return (self.folder or HERE / self.name) / f"{self.name}.c"
+        """The source of a C guest, or of an example."""
+        suffix = "c" if self.language == "c" else "rs"
+        return (self.folder or HERE / self.name) / f"{self.example or self.name}.{suffix}"
 
     def sources(self) -> list[Path]:
-        if self.example:
-            own = [self.committed.with_suffix(".rs")]
-        elif self.folder:
-            own = [self.main]
-        else:
-            own = [path for path in (HERE / self.name).rglob("*") if path.suffix in SOURCE_SUFFIXES]
+        folder = (HERE / self.name).rglob("*")
+        own = [self.main] if self.folder else [path for path in folder if path.suffix in SOURCE_SUFFIXES]
         return sorted([*own, *(HERE / name for name in self.also)])
 
 
 SDK = "sdk/guesthouse.h"
 RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
+C_SDK = ("sdk/c/dapr.h", "sdk/wasi_nn.h")
+EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")  # sdk/EXAMPLES.md says what they do
 CARGO = ("Cargo.toml", "Cargo.lock")
 RUST_CRATE = HERE / "sdk" / "rust"
-RUST_EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes", "clients")
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
 JAVASCRIPT = HERE.parent / "app" / "guesthouse" / "guests" / "javascript.wasm"
 #: QuickJS: a package of Python's whose source distribution has the C files, and the digest of that.
@@ -123,16 +122,17 @@ GUESTS = {
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
         Guest("grayscale", "rust", (*CARGO, PHOTO), stack=1_048_576, command=True),
+        *(Guest(f"c-{name}", "c", C_SDK, folder=HERE / "sdk" / "c" / "examples", example=name) for name in EXAMPLES),
         *(
             Guest(
                 f"rust-{name}",
                 "rust",
                 rust_crate(),
                 workspace="sdk/rust",
+                folder=RUST_CRATE / "examples",
                 example=name,
-                module=RUST_CRATE / "examples" / f"{name}.wasm",
             )
-            for name in RUST_EXAMPLES
+            for name in (*EXAMPLES, "clients")
         ),
         *(
             Guest(path.stem, "c", ("../tests/wasi_suite/checks/check.h",), command=True, folder=CHECKS)
@@ -195,7 +195,7 @@ class Clang:
         if guest.module == KERNEL:
             run(self.clang, *KERNEL_FLAGS, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
             return wasm
-        includes = [f"-I{HERE / 'sdk'}", f"-I{folder}"]
+        includes = [f"-I{HERE / 'sdk'}", f"-I{HERE / 'sdk' / 'c'}", f"-I{folder}"]
         model = f"-mexec-model={'command' if guest.command else 'reactor'}"
         run(self.clang, *C_FLAGS, model, *includes, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
         return wasm

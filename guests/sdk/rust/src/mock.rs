@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The calls must be made in the order in which they are expected, and all of them; else `run` panics. All of them end
-//! at once, but for those that [`never`] do.
+//! at once, but for those that [`never()`] do.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};

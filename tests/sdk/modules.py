@@ -1,0 +1,112 @@
+"""Modules of the SDKs for tests: those that are committed, and those that are built here, by each language's own tool.
+
+What is built here is kept beside the tests' compiled guests, by the digest of all that it is made of. Where the tool is
+missing, the test is skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+SDK = Path(__file__).resolve().parents[2] / "guests" / "sdk"
+EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")
+_KEPT = 16  # modules of one name
+
+
+def ran(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    """What a tool prints. The test fails with it where the tool fails."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def tool(*names: str | Path) -> Path:
+    """The first of these programs that is here; the test is skipped where none is."""
+    for name in names:
+        if found := shutil.which(name):
+            return Path(found)
+    pytest.skip(f"{names[0]} is not here")
+
+
+def kept(name: str, made_of: Iterable[bytes], build: Callable[[Path], object]) -> Path:
+    """The module that `build` writes to the path that it is given, unless it was built before of the same."""
+    digest = hashlib.sha256()
+    for part in made_of:
+        digest.update(hashlib.sha256(part).digest())
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guesthouse-tests" / "sdk"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{digest.hexdigest()[:32]}.wasm"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            build(Path(made) / "made.wasm")
+            os.replace(Path(made) / "made.wasm", path)
+        others = sorted(folder.glob(f"{name}-*.wasm"), key=lambda other: other.stat().st_mtime, reverse=True)
+        for old in others[_KEPT:]:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def sources(folder: Path, *suffixes: str) -> list[bytes]:
+    """Names and contents of an SDK's own files, for `kept`."""
+    found = (path for path in folder.rglob("*") if path.suffix in suffixes and "node_modules" not in path.parts)
+    return [part for path in sorted(found) for part in (str(path.relative_to(folder)).encode(), path.read_bytes())]
+
+
+# ---- C ----
+
+
+def clang() -> Path:
+    found = tool("clang-19", "clang")
+    if "wasm32" not in ran(found, "--print-targets"):
+        pytest.skip("clang has no target wasm32")
+    return found
+
+
+def c_module(source: Path, goal: Path, *flags: str) -> None:
+    """Compile a guest without a C library."""
+    bare = ["--target=wasm32", "-ffreestanding", "-nostdlib", "-Wl,--no-entry", "-O2", "-std=c99"]
+    strict = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    ran(clang(), *bare, *strict, f"-I{SDK / 'c'}", f"-I{SDK}", *flags, source, "-o", goal)
+
+
+def clients_c() -> Path:
+    source = SDK / "c" / "tests" / "clients.c"
+    made_of = [source.read_bytes(), *sources(SDK / "c", ".h")]
+    return kept("c-clients", made_of, lambda goal: c_module(source, goal))
+
+
+# ---- which there are ----
+
+#: Languages whose modules are not committed: how an example is built.
+BUILT: Mapping[str, Callable[[str], Path]] = {}
+#: The guest that uses each client once (test_sdk_clients.py).
+CLIENTS: Mapping[str, Callable[[], Path]] = {"c": clients_c}
+
+#: Languages whose examples are scripts.
+SCRIPTS = {path.parents[1].name for path in SDK.glob("*/examples/hello.js")}
+LANGUAGES = sorted({*BUILT, *SCRIPTS, *(path.parents[1].name for path in SDK.glob("*/examples/hello.wasm"))})
+
+
+def module_of(language: str, name: str) -> Path:
+    """The module of an example; of those that are committed the one that CI rebuilt, where it did."""
+    if language in BUILT:
+        return BUILT[language](name)
+    rebuilt = os.environ.get("GUESTHOUSE_GUESTS")
+    if rebuilt:
+        return Path(rebuilt) / f"{language}-{name}" / f"{language}-{name}.wasm"
+    return SDK / language / "examples" / f"{name}.wasm"
