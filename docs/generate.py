@@ -1,5 +1,6 @@
-"""Writes docs/manifest.md from the manifest's models, so that the page cannot say anything else than the code does; and
-the table in docs/engines.md from the rules and columns of tests/compat.
+"""Writes docs/manifest.md from the manifest's models, so that the page cannot say anything else than the code does; the
+table in docs/engines.md from the rules and columns of tests/compat; and the examples in docs/dapr-abi.md from those of
+the SDKs.
 
 python docs/generate.py           # or: make docs
 """
@@ -23,6 +24,16 @@ from guesthouse.manifest.text import format_duration, format_size
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "manifest.md"
 ENGINES = DOCS / "engines.md"
+TOUR = DOCS / "dapr-abi.md"
+SDK = DOCS.parent / "guests" / "sdk"
+#: By the folder of an SDK: the language's name, how a fence names it, and where an example is.
+LANGUAGES = {
+    "javascript": ("JavaScript", "js", "examples/{}.js"),
+    "rust": ("Rust", "rust", "examples/{}.rs"),
+    "c": ("C", "c", "examples/{}.c"),
+    "go": ("Go", "go", "examples/{}/main.go"),
+    "assemblyscript": ("AssemblyScript", "ts", "examples/{}.ts"),
+}
 BEGIN, END = "<!-- Written by docs/generate.py: `make docs`. -->\n", "<!-- End of what is written. -->\n"
 
 INTRODUCTION = """\
@@ -177,8 +188,30 @@ def engines() -> str:
     return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
 
 
+def tour() -> str:
+    """docs/dapr-abi.md as it is, with the examples written anew: `<!-- example NAME -->` is where one begins."""
+    before, *rest = TOUR.read_text(encoding="utf-8").split("<!-- example ")
+    parts = [before]
+    for part in rest:
+        name, _, more = part.partition(" -->")
+        _, mark, after = more.partition(END)
+        if not mark:
+            raise ValueError(f"{TOUR.name}: the example {name} has no {END.strip()}")
+        parts.append(f"<!-- example {name} -->\n\n{''.join(_example(name))}{END}{after}")
+    return "".join(parts)
+
+
+def _example(name: str) -> Iterator[str]:
+    for folder, (language, fence, place) in LANGUAGES.items():
+        path = SDK / folder / place.format(name)
+        if path.exists():
+            code = path.read_text(encoding="utf-8").strip()
+            yield f"<details><summary>{language}</summary>\n\n```{fence}\n{code}\n```\n\n</details>\n\n"
+
+
 if __name__ == "__main__":
     if sys.argv[1:]:
         sys.exit("usage: python docs/generate.py")
     PAGE.write_text(page(), encoding="utf-8")
     ENGINES.write_text(engines(), encoding="utf-8")
+    TOUR.write_text(tour(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/engines.md has the table that the compatibility kit's rules and columns make."""
+"""docs/engines.md has the table that the kit's rules and columns make, docs/dapr-abi.md the examples of the SDKs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ def generate():
 
 def test_the_table_is_up_to_date(generate):
     assert generate.ENGINES.read_text(encoding="utf-8") == generate.engines(), "run make docs"
+
+
+def test_the_examples_are_those_of_the_sdks(generate):
+    assert generate.TOUR.read_text(encoding="utf-8") == generate.tour(), "run make docs"
 
 
 def test_a_page_without_a_place_for_the_table_is_told(generate, monkeypatch, tmp_path):
