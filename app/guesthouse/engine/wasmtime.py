@@ -68,7 +68,7 @@ _VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": 
 _FINGERPRINT = fingerprint("wasmtime", capi.VERSION, "epochs no-memory64 no-threads one-memory 1")
 STEPS = (CompileStep(__name__, sys.executable),)
 _MOST_PARAMETERS = 32
-_TABLES = 4  # of one module at most
+_INSTANCES, _TABLES, _MEMORIES = 1, 4, 1  # of one store at most; a store has one module
 _EXTERN = 32  # bytes of a wasmtime_extern_t, rounded up; its payload is at the offset 8
 
 
@@ -216,14 +216,7 @@ class WasmtimeInstance:
             linked.engine.free_instances.release()
             raise EngineError("no store could be made")
         self._context: int = capi.store_context(self._store)
-        capi.store_limiter(
-            self._store,
-            memory_bytes=limits.memory,
-            table_elements=TABLE_ELEMENTS,
-            instances=1,
-            tables=_TABLES,
-            memories=1,
-        )
+        capi.store_limiter(self._store, limits.memory, TABLE_ELEMENTS, _INSTANCES, _TABLES, _MEMORIES)
         capi.store_epoch_callback(self._store, _WATCH, None, capi.NO_FINALIZER)
         capi.set_epoch_deadline(self._context, _EPOCHS_TO_CHECK)
         linked.engine.ticker.enter()
@@ -486,7 +479,7 @@ class WasmtimeEngine:
                 total_memories=instances,
                 total_tables=_TABLES * instances,
                 total_stacks=0,  # for asynchronous calls, which are not used here; the default is 1,000 of 2 MiB
-                max_memories_per_module=1,
+                max_memories_per_module=_MEMORIES,
                 max_tables_per_module=_TABLES,
                 table_elements=TABLE_ELEMENTS,
                 max_core_instance_size=1 << 20,

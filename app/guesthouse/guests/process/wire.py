@@ -6,7 +6,8 @@ position. The payload follows: a body, a model, or tensors one behind the other.
 it and seals it, so that the worker cannot resize it.
 
 The two sides take turns. Whoever receives a frame copies its contents out of the arena, and only then looks at them and
-answers. Nothing is unpickled. At the end of an event the server clears what its frames used.
+answers. So there is at most one frame on its way, and sending one never waits. Nothing is unpickled. At the end of an
+event the server clears what its frames used.
 
 A worker that no guest has yet has no arena. It sends READY by a frame without contents. The frame SETUP (or TRY) then
 brings the arena, as one of the descriptors beside it (`SCM_RIGHTS`): the arena, the compiled module, and perhaps files.
@@ -26,8 +27,7 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
-from ctypes import addressof, c_char, memset
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ import numpy as np
 from guesthouse.event import Event, Trigger
 from guesthouse_abi.services import Tensor
 
-VERSION = 3
+VERSION = 4
 HEAD = 1 << 20  # bytes of a head at most
 DIMENSIONS = 32  # of a tensor
 _FRAME = struct.Struct("<HHIQ")
@@ -44,6 +44,8 @@ _HEAD_AT = 4096  # before it: the number of the event that was cancelled last
 _PAYLOAD_AT = _HEAD_AT + HEAD
 _DESCRIPTORS = 3  # with a setup at most
 _KEEP = 4 << 20  # bytes of payload whose memory is kept between events, as zeros
+_ZEROS = memoryview(bytes(_KEEP))
+_TIMEVAL = struct.Struct("@ll")
 
 Buffer = bytes | bytearray | memoryview
 Layout = tuple[np.dtype[Any], tuple[int, ...]]
@@ -71,12 +73,21 @@ class Kind(enum.IntEnum):
     TRY = 10  # from the server: load this guest, say whether that went well, and forget it
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
 class WireError(Exception):
     """The other side broke the protocol."""
 
 
 class Ended(WireError):
     """The other side is gone."""
+
+
+class NotGiven(Ended):
+    """The other side was gone before it was given an event."""
 
 
 class TooLong(Exception):
@@ -173,9 +184,8 @@ class Arena:
             start = (_PAYLOAD_AT + _KEEP) // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(mmap.MADV_REMOVE, start)
             self._payload_used = start - _PAYLOAD_AT
-        base = addressof(c_char.from_buffer(self._map))
-        memset(base + _HEAD_AT, 0, self._head_used)
-        memset(base + _PAYLOAD_AT, 0, self._payload_used)
+        self._map[_HEAD_AT : _HEAD_AT + self._head_used] = _ZEROS[: self._head_used]
+        self._map[_PAYLOAD_AT : _PAYLOAD_AT + self._payload_used] = _ZEROS[: self._payload_used]
         self._head_used = self._payload_used = 0
 
 
@@ -208,12 +218,12 @@ class Channel:
 
     def send(self, kind: Kind, head: object, payload: Sequence[Buffer] = (), descriptors: Sequence[int] = ()) -> None:
         """Raises `TooLong`, `Ended`."""
-        text = json.dumps(head, separators=(",", ":")).encode()
+        text = _encode(head).encode()
         size = self.arena.put(text, payload)
         _send(self.socket, _FRAME.pack(VERSION, kind, len(text), size), descriptors)
 
     def receive(self) -> Frame:
-        """The next frame. Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says."""
+        """The next frame. Raises `WireError`, `Ended`, and `TimeoutError` as `wait_at_most` says."""
         return self._read(_receive(self.socket, 0)[0])
 
     def _read(self, raw: bytes) -> Frame:
@@ -222,13 +232,23 @@ class Channel:
             raise WireError(f"a frame with {head} and {size} bytes")
         self.arena.take(head, size)
         try:
-            return Frame(kind, json.loads(self.arena.head(head)), size, self.arena)
+            return Frame(kind, _decode(self.arena.head(head).decode()), size, self.arena)
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame that cannot be read: {error}") from None
 
     def close(self) -> None:
         self.socket.close()
         self.arena.close()
+
+
+def wait_at_most(end: socket.socket, seconds: float) -> None:
+    """How long this end of a connection waits for a frame.
+
+    The kernel measures that time. With a timeout of Python's, each frame would cost three system calls and not one, and
+    the interpreter lock would be given away and taken back for each of them.
+    """
+    whole = max(1, round(seconds * 1e6))  # 0 would be for ever
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(whole // 1_000_000, whole % 1_000_000))
 
 
 def send_ready(end: socket.socket) -> None:
@@ -239,7 +259,7 @@ def send_ready(end: socket.socket) -> None:
 def receive_ready(end: socket.socket) -> None:
     """In the server: wait until a worker has sent that.
 
-    Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says.
+    Raises `WireError`, `Ended`, and `TimeoutError` as `wait_at_most` says.
     """
     if _decode_frame(_receive(end, 0)[0]) != (Kind.READY, 0, 0):
         raise WireError("a first frame that is not READY")
@@ -258,9 +278,11 @@ def receive_setup(end: socket.socket) -> tuple[Channel, Frame, list[int]]:
 def _send(end: socket.socket, frame: bytes, descriptors: Sequence[int]) -> None:
     try:
         if descriptors:
-            socket.send_fds(end, [frame], descriptors)
+            socket.send_fds(end, [frame], descriptors, socket.MSG_DONTWAIT)
         else:
-            end.send(frame)
+            end.send(frame, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        raise WireError("frames that the other side does not take") from None
     except OSError as error:
         raise Ended(str(error)) from error
 
@@ -271,8 +293,8 @@ def _receive(end: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
             raw, received, _, _ = socket.recv_fds(end, _FRAME.size + 1, descriptors)
         else:
             raw, received = end.recv(_FRAME.size + 1), []
-    except TimeoutError:
-        raise
+    except (BlockingIOError, TimeoutError):
+        raise TimeoutError from None
     except OSError as error:
         raise Ended(str(error)) from error
     if not raw:
@@ -287,10 +309,10 @@ def _decode_frame(raw: bytes) -> tuple[Kind, int, int]:
     version, kind, head, size = _FRAME.unpack(raw)
     if version != VERSION:
         raise WireError(f"version {version} of the protocol; this is {VERSION}")
-    try:
-        return Kind(kind), head, size
-    except ValueError as error:
-        raise WireError(f"a frame that cannot be read: {error}") from None
+    known = _KINDS.get(kind)
+    if known is None:
+        raise WireError(f"a frame of the unknown kind {kind}")
+    return known, head, size
 
 
 def member(head: Any, key: str) -> Any:
@@ -321,12 +343,16 @@ def items(value: object, most: int) -> list[Any]:
     return value
 
 
+def fields(value: object, count: int) -> list[Any]:
+    """A list of exactly `count` items. Raises `WireError`."""
+    if not isinstance(value, list) or len(value) != count:
+        raise WireError(f"{count} values that are none")
+    return value
+
+
 def pair(value: object) -> list[Any]:
     """A list of two. Raises `WireError`."""
-    both = items(value, 2)
-    if len(both) != 2:
-        raise WireError("a pair that is none")
-    return both
+    return fields(value, 2)
 
 
 def encode_layout(tensor: Tensor) -> list[object]:
@@ -351,20 +377,21 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
-def encode_event(event: Event) -> dict[str, object]:
+def encode_event(event: Event) -> list[object]:
     """An event without its body, in JSON."""
-    return {
-        "trigger": event.trigger.value,
-        "name": event.name,
-        "content_type": event.content_type,
-        "verb": event.verb,
-        "query": event.query,
-        "path": event.path,
-        "id": event.id,
-        "metadata": dict(event.metadata),
-    }
+    return [
+        event.trigger.value,
+        event.name,
+        event.content_type,
+        event.verb,
+        event.query,
+        event.path,
+        event.id,
+        dict(event.metadata),
+    ]
 
 
-def decode_event(head: Mapping[str, Any], body: bytes) -> Event:
+def decode_event(head: Sequence[Any], body: bytes) -> Event:
     """What `encode_event` wrote, with its body."""
-    return Event(**{**head, "trigger": Trigger(head["trigger"]), "body": body})
+    trigger, name, *rest = head
+    return Event(Trigger(trigger), name, body, *rest)

@@ -10,8 +10,8 @@ received               answered
 (nothing)              READY, when all is loaded that every guest needs
 TRY {}, setup          READY {"lacking"} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
 SETUP {}, setup        READY {"lacking"}; or FAULT {"text"}, after which the worker ends
-EVENT {"number",       REPLY {"cost", "type", "headers", "answer"} with the body, or FAILURE {"reason", "text", "cost",
-"at", "event"}, body   "retry_after"}; before that any number of ASK [capability, question, arguments], each answered by
+EVENT [number, at,     REPLY [cost, content type, headers, answer] with the body, or FAILURE [cost, reason, text,
+event], body           retry after]; before that any number of ASK [capability, question, arguments], each answered by
                        the server
 =====================  ================================================================================================
 
@@ -131,31 +131,25 @@ def _warm_up(engine: str, pooling: bool) -> None:
 
 
 def _cost(cost: Cost | None) -> list[float]:
-    return [] if cost is None else [cost.guest, cost.host, cost.memory, cost.host_memory]
+    return [0, 0, 0, 0] if cost is None else [cost.guest, cost.host, cost.memory, cost.host_memory]
 
 
-def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes) -> None:
-    deadline = _SharedDeadline(head["at"], channel.arena, head["number"])
+def _answer(guest: Guest, channel: Channel, head: Sequence[Any], body: bytes) -> None:
+    number, at, event = head
     try:
-        reply = guest.runner.run(guest, decode_event(head["event"], body), deadline)
+        reply = guest.runner.run(guest, decode_event(event, body), _SharedDeadline(at, channel.arena, number))
         answer = None
         if reply.answer is not None:
             answer = [reply.answer.status, reply.answer.text, reply.answer.retry_after]
-        head = {"cost": _cost(reply.cost), "type": reply.content_type, "headers": reply.headers, "answer": answer}
-        channel.send(Kind.REPLY, head, [reply.body])
+        channel.send(Kind.REPLY, [_cost(reply.cost), reply.content_type, reply.headers, answer], [reply.body])
     except Failure as failure:
         channel.send(Kind.FAILURE, _failure(failure))
     except TooLong as error:
         channel.send(Kind.FAILURE, _failure(Failure(Reason.BAD_REPLY, str(error))))
 
 
-def _failure(failure: Failure) -> dict[str, object]:
-    return {
-        "reason": failure.reason.value,
-        "text": failure.text,
-        "cost": _cost(failure.cost),
-        "retry_after": failure.retry_after,
-    }
+def _failure(failure: Failure) -> list[object]:
+    return [_cost(failure.cost), failure.reason.value, failure.text, failure.retry_after]
 
 
 def serve(end: socket.socket, engine: str, pooling: bool, pixel_kernel: Path, capabilities: Capabilities) -> None:
