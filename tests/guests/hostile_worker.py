@@ -12,12 +12,13 @@ import struct
 import sys
 from collections.abc import Callable
 
-FRAME = struct.Struct("<HHIQ")
+FRAME = struct.Struct("<HHIQ4d")
+NOTHING = (0.0, 0.0, 0.0, 0.0)  # the numbers of a frame
 HEAD_AT, PAYLOAD_AT = 4096, 4096 + (1 << 20)
 READY, EVENT, REPLY, FAILURE, ASK = 2, 4, 5, 6, 7
 
 channel = socket.socket(fileno=int(sys.argv[5]))
-channel.send(FRAME.pack(4, READY, 0, 0))
+channel.send(FRAME.pack(4, READY, 0, 0, *NOTHING))
 arena = socket.recv_fds(channel, FRAME.size, 3)[1][0]
 size = os.fstat(arena).st_size
 memory = mmap.mmap(arena, size)
@@ -26,20 +27,20 @@ memory = mmap.mmap(arena, size)
 EVENTS: list[tuple[int, int]] = []  # sizes of head and payload of the frames that came
 
 
-def send(kind, head, payload=b"", *, version=4, claims=None):
+def send(kind, head, payload=b"", *, version=4, claims=None, numbers=NOTHING):
     text = head if isinstance(head, bytes) else json.dumps(head).encode()
     memory[HEAD_AT : HEAD_AT + len(text)] = text
     memory[PAYLOAD_AT : PAYLOAD_AT + len(payload)] = payload
-    channel.send(FRAME.pack(version, kind, *(claims or (len(text), len(payload)))))
+    channel.send(FRAME.pack(version, kind, *(claims or (len(text), len(payload))), *numbers))
 
 
 def receive():
     raw = channel.recv(FRAME.size)
     if not raw:
         os._exit(0)
-    _, kind, head, length = FRAME.unpack(raw)
+    _, kind, head, length, *_ = FRAME.unpack(raw)
     EVENTS.append((head, length))
-    return kind, json.loads(memory[HEAD_AT : HEAD_AT + head]), memory[PAYLOAD_AT : PAYLOAD_AT + length]
+    return kind, json.loads(memory[HEAD_AT : HEAD_AT + head] or b"null"), memory[PAYLOAD_AT : PAYLOAD_AT + length]
 
 
 def ask(capability, what, arguments, payload=b""):
@@ -47,9 +48,9 @@ def ask(capability, what, arguments, payload=b""):
     return receive()
 
 
-def replying(cost=(0, 0, 0, 0), kind="", headers=(), answer=None):
+def replying(kind="", headers=(), answer=None):
     """The head of a reply."""
-    return [cost, kind, headers, answer]
+    return [kind, headers, answer]
 
 
 def reply(body):
@@ -132,11 +133,11 @@ DOES: dict[str, Callable[[], object]] = {
     "no json": lambda: send(REPLY, b"\xff{"),
     "deep json": lambda: send(REPLY, b"[" * 500_000),
     "an object": lambda: send(REPLY, {}),
-    "a reply that is short": lambda: send(REPLY, replying()[:3]),
+    "a reply that is short": lambda: send(REPLY, replying()[:2]),
     "a reply that is long": lambda: send(REPLY, [*replying(), None]),
-    "no cost": lambda: send(REPLY, replying([])),
-    "a cost that is none": lambda: send(REPLY, replying([float("nan"), 0, 0, 0])),
-    "a cost below zero": lambda: send(REPLY, replying([0, 0, 0, -1])),
+    "a cost that is none": lambda: send(REPLY, b"", numbers=(float("nan"), 0, 0, 0)),
+    "a cost below zero": lambda: send(REPLY, b"", numbers=(0, 0, 0, -1)),
+    "a cost without end": lambda: send(FAILURE, ["GUEST", "", None], numbers=(0, 0, float("inf"), 0)),
     "a long reply": lambda: send(REPLY, replying(), b"x" * 2000),
     "a type that is none": lambda: send(REPLY, replying(kind=None)),
     "a header of gRPC's": lambda: send(REPLY, replying(headers=[["grpc-status", "0"]])),
@@ -146,14 +147,14 @@ DOES: dict[str, Callable[[], object]] = {
     "many headers": lambda: send(REPLY, replying(headers=[["a", "b"]] * 2000)),
     "an answer that is none": lambda: send(REPLY, replying(answer=[404, ""])),
     "an answer for ever": lambda: send(REPLY, replying(answer=[429, "", 1e30])),
-    "a failure that is short": lambda: send(FAILURE, [[0, 0, 0, 0], "GUEST", ""]),
-    "an unknown reason": lambda: send(FAILURE, [[0, 0, 0, 0], "OK", "", None]),
-    "a long text": lambda: send(FAILURE, [[0, 0, 0, 0], "TRAP", "x" * 2000, None]),
+    "a failure that is short": lambda: send(FAILURE, ["GUEST", ""]),
+    "an unknown reason": lambda: send(FAILURE, ["OK", "", None]),
+    "a long text": lambda: send(FAILURE, ["TRAP", "x" * 2000, None]),
     "an event": lambda: send(EVENT, replying()),
     "questions without end": questions,
     "a stream of its own": lambda: ask("log", "line", ["audit", "all is well"]),
     "an end": lambda: os._exit(3),
-    "a text of its own": lambda: send(FAILURE, [[0, 0, 0, 0], "GUEST", "so there", None]),
+    "a text of its own": lambda: send(FAILURE, ["GUEST", "so there", None]),
     "resize": resize,
     "noise": noise,
     "say a secret": say,

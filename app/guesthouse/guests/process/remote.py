@@ -24,7 +24,7 @@ from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Guest, GuestConfig
 from guesthouse.guests.process import codec, wire
 from guesthouse.guests.process.answers import Answers
-from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, NotGiven, TooLong, WireError
+from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, NotGiven, Numbers, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
 from guesthouse.system import children, threads
 from guesthouse_abi import headers
@@ -192,7 +192,7 @@ class Worker:
         self._wait_at_most(_LOOK)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
-            self._give(channel, [number, deadline.at, wire.encode_event(event)], event, guest)
+            self._give(channel, event, guest, (number, deadline.at, 0.0, 0.0))
             while (frame := self._next(channel, deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
                 answers.answer(frame)
             answers.close()  # calls that are given up now are part of what the event cost
@@ -204,10 +204,10 @@ class Worker:
             if monotonic() - self._listened > _LOOK:
                 self._listen()
 
-    def _give(self, channel: Channel, head: object, event: Event, guest: Guest) -> None:
+    def _give(self, channel: Channel, event: Event, guest: Guest, numbers: Numbers) -> None:
         """Send the event. Raises `Failure`, `NotGiven`, `WireError`."""
         try:
-            channel.send(Kind.EVENT, head, [event.body])
+            channel.send(Kind.EVENT, wire.encode_event(event), [event.body], numbers=numbers)
         except TooLong as error:
             raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", guest.name) from None
         except Ended as error:
@@ -235,28 +235,19 @@ class Worker:
             self._patience = seconds
 
     def _ending(self, frame: Frame, guest: Guest, answers: Answers, began: float) -> Reply:
+        cost = _cost(frame.numbers, answers.spent, began)
         if frame.kind is Kind.REPLY:
-            cost, kind, found, answer = wire.fields(frame.head, 4)
             if frame.size > guest.limits.output:
                 raise WireError(f"a reply of {frame.size} bytes")
-            return Reply(
-                frame.payload(),
-                wire.text(kind, TEXT),
-                guest.name,
-                _cost(cost, answers.spent, began),
-                tuple(_header(pair) for pair in wire.items(found, _HEADERS)),
-                _answer(answer),
-            )
-        cost, reason, text, after = wire.fields(frame.head, 4)
+            if frame.head is None:
+                return Reply(frame.payload(), guest.config.reply_type, guest.name, cost)
+            kind, found, answer = wire.fields(frame.head, 3)
+            headers_of_reply = tuple(_header(pair) for pair in wire.items(found, _HEADERS))
+            return Reply(frame.payload(), wire.text(kind, TEXT), guest.name, cost, headers_of_reply, _answer(answer))
+        reason, text, after = wire.fields(frame.head, 3)
         if wire.text(reason, TEXT) not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")
-        raise Failure(
-            Reason(reason),
-            wire.text(text, TEXT),
-            guest.name,
-            _cost(cost, answers.spent, began),
-            retry_after=_seconds(after),
-        )
+        raise Failure(Reason(reason), wire.text(text, TEXT), guest.name, cost, retry_after=_seconds(after))
 
     def _listen(self) -> None:
         """Read what the worker has written on standard error: with a full pipe it would wait for a reader."""
@@ -336,11 +327,11 @@ def _seconds(value: object) -> float | None:
     return None if value is None else wire.number(value, _LONGEST)
 
 
-def _cost(reported: object, spent: Spent, began: float) -> Cost:
+def _cost(reported: Numbers, spent: Spent, began: float) -> Cost:
     """What an event cost: `reported` is what the worker says of it, `spent` what the server measured itself."""
     total = perf_counter() - began
     in_services = sum(spent.seconds.values())
-    guest, host, memory, host_memory = map(wire.number, wire.fields(reported, 4))
+    guest, host, memory, host_memory = map(wire.number, reported)
     return Cost(
         guest=min(guest, total),
         host=max(0.0, min(host, total - in_services)),

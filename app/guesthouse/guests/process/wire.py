@@ -1,9 +1,9 @@
 """The protocol between the server and a worker process: frames over a Unix socket, their contents in shared memory.
 
-A frame is one datagram of 16 bytes (`SOCK_SEQPACKET`): the protocol's version, the frame's kind, and the sizes of its
-head and payload. These two lie in the arena, which is memory that both processes map. The head is JSON at a fixed
-position. The payload follows: a body, a model, or tensors one behind the other. The arena is a memfd; the server makes
-it and seals it, so that the worker cannot resize it.
+A frame is one datagram of 48 bytes (`SOCK_SEQPACKET`): the protocol's version, the frame's kind, the sizes of its head
+and payload, and four numbers. Head and payload lie in the arena, which is memory that both processes map. The head is
+JSON at a fixed position; a head of no bytes is null. The payload follows: a body, a model, or tensors one behind the
+other. The arena is a memfd; the server makes it and seals it, so that the worker cannot resize it.
 
 The two sides take turns. Whoever receives a frame copies its contents out of the arena, and only then looks at them and
 answers. So there is at most one frame on its way, and sending one never waits. Nothing is unpickled. At the end of an
@@ -38,7 +38,7 @@ from guesthouse_abi.services import Tensor
 VERSION = 4
 HEAD = 1 << 20  # bytes of a head at most
 DIMENSIONS = 32  # of a tensor
-_FRAME = struct.Struct("<HHIQ")
+_FRAME = struct.Struct("<HHIQ4d")
 _CANCELLED = struct.Struct("<Q")
 _HEAD_AT = 4096  # before it: the number of the event that was cancelled last
 _PAYLOAD_AT = _HEAD_AT + HEAD
@@ -74,8 +74,11 @@ class Kind(enum.IntEnum):
 
 
 _KINDS = {int(kind): kind for kind in Kind}
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _decode = json.JSONDecoder().decode
+
+Numbers = tuple[float, float, float, float]
+NO_NUMBERS: Numbers = (0.0, 0.0, 0.0, 0.0)
 
 
 class WireError(Exception):
@@ -192,10 +195,11 @@ class Arena:
 class Frame:
     """A frame that was received. Its payload is read from the arena, so before the next frame is sent or received."""
 
-    __slots__ = ("_arena", "head", "kind", "size")
+    __slots__ = ("_arena", "head", "kind", "numbers", "size")
 
-    def __init__(self, kind: Kind, head: Any, size: int, arena: Arena) -> None:
+    def __init__(self, kind: Kind, numbers: Numbers, head: Any, size: int, arena: Arena) -> None:
         self.kind = kind
+        self.numbers = numbers
         self.head = head
         self.size = size  # of the payload, in bytes
         self._arena = arena
@@ -216,23 +220,31 @@ class Channel:
         self.socket = end
         self.arena = arena
 
-    def send(self, kind: Kind, head: object, payload: Sequence[Buffer] = (), descriptors: Sequence[int] = ()) -> None:
+    def send(
+        self,
+        kind: Kind,
+        head: object,
+        payload: Sequence[Buffer] = (),
+        descriptors: Sequence[int] = (),
+        numbers: Numbers = NO_NUMBERS,
+    ) -> None:
         """Raises `TooLong`, `Ended`."""
-        text = _encode(head).encode()
+        text = b"" if head is None else _encode(head).encode()
         size = self.arena.put(text, payload)
-        _send(self.socket, _FRAME.pack(VERSION, kind, len(text), size), descriptors)
+        _send(self.socket, _FRAME.pack(VERSION, kind, len(text), size, *numbers), descriptors)
 
     def receive(self) -> Frame:
         """The next frame. Raises `WireError`, `Ended`, and `TimeoutError` as `wait_at_most` says."""
         return self._read(_receive(self.socket, 0)[0])
 
     def _read(self, raw: bytes) -> Frame:
-        kind, head, size = _decode_frame(raw)
+        kind, head, size, numbers = _decode_frame(raw)
         if head > HEAD or size > self.arena.payload:
             raise WireError(f"a frame with {head} and {size} bytes")
         self.arena.take(head, size)
         try:
-            return Frame(kind, _decode(self.arena.head(head).decode()), size, self.arena)
+            value = _decode(self.arena.head(head).decode()) if head else None
+            return Frame(kind, numbers, value, size, self.arena)
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame that cannot be read: {error}") from None
 
@@ -253,7 +265,7 @@ def wait_at_most(end: socket.socket, seconds: float) -> None:
 
 def send_ready(end: socket.socket) -> None:
     """In a worker that no guest has yet: say that it can be set up. Raises `Ended`."""
-    _send(end, _FRAME.pack(VERSION, Kind.READY, 0, 0), ())
+    _send(end, _FRAME.pack(VERSION, Kind.READY, 0, 0, *NO_NUMBERS), ())
 
 
 def receive_ready(end: socket.socket) -> None:
@@ -261,7 +273,7 @@ def receive_ready(end: socket.socket) -> None:
 
     Raises `WireError`, `Ended`, and `TimeoutError` as `wait_at_most` says.
     """
-    if _decode_frame(_receive(end, 0)[0]) != (Kind.READY, 0, 0):
+    if _decode_frame(_receive(end, 0)[0]) != (Kind.READY, 0, 0, NO_NUMBERS):
         raise WireError("a first frame that is not READY")
 
 
@@ -302,17 +314,17 @@ def _receive(end: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
     return raw, received
 
 
-def _decode_frame(raw: bytes) -> tuple[Kind, int, int]:
-    """The kind of a frame, and the sizes of its head and payload."""
+def _decode_frame(raw: bytes) -> tuple[Kind, int, int, Numbers]:
+    """The kind of a frame, the sizes of its head and payload, and its numbers."""
     if len(raw) != _FRAME.size:
         raise WireError(f"a frame of {len(raw)} bytes")
-    version, kind, head, size = _FRAME.unpack(raw)
+    version, kind, head, size, *numbers = _FRAME.unpack(raw)
     if version != VERSION:
         raise WireError(f"version {version} of the protocol; this is {VERSION}")
     known = _KINDS.get(kind)
     if known is None:
         raise WireError(f"a frame of the unknown kind {kind}")
-    return known, head, size
+    return known, head, size, tuple(numbers)
 
 
 def member(head: Any, key: str) -> Any:
