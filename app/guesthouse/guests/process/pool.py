@@ -39,7 +39,9 @@ class Pool:
         self._config = config
         self._stock = stock
         self._most = max(config.limits.concurrency, config.least)
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0  # threads that wait for a change
         # Workers that wait for an event, and since when (`monotonic`); the one that was used last comes first.
         self._idle: deque[tuple[Worker, float]] = deque()
         self._count = 0  # of workers: idle, at work, or about to become the guest's
@@ -114,7 +116,7 @@ class Pool:
 
         That one is counted already. Raises `Failure`.
         """
-        with self._changed:
+        with self._lock:
             if self._idle:
                 return self._idle.popleft()[0]
         forget = deadline.on_cancel(self._look_again)
@@ -122,9 +124,11 @@ class Pool:
         try:
             with self._changed:
                 left = min(deadline.remaining(), end - monotonic())
+                self._waiting += 1
                 self._changed.wait_for(
                     lambda: self._idle or self._count < self._most or self._closed or deadline.cancelled, left
                 )
+                self._waiting -= 1
                 if self._idle:
                     return self._idle.popleft()[0]
                 if self._count < self._most and not self._closed:
@@ -159,10 +163,11 @@ class Pool:
             self._changed.notify_all()
 
     def _give_back(self, worker: Worker) -> None:
-        with self._changed:
+        with self._lock:
             if not self._closed:
                 self._idle.appendleft((worker, monotonic()))  # its memory is warm: it answers the next event
-                self._changed.notify_all()
+                if self._waiting:
+                    self._changed.notify_all()
                 return
         self._let_go(worker)
 

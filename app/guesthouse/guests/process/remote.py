@@ -224,9 +224,10 @@ class Worker:
             if left <= 0:
                 raise Overdue
             self._wait_at_most(min(left, _LOOK))
-            with contextlib.suppress(TimeoutError):
+            try:
                 return channel.receive()
-            self._listen()
+            except TimeoutError:
+                self._listen()
 
     def _wait_at_most(self, seconds: float) -> None:
         """How long to wait for a frame."""
@@ -330,7 +331,7 @@ def _seconds(value: object) -> float | None:
 def _cost(reported: Numbers, spent: Spent, began: float) -> Cost:
     """What an event cost: `reported` is what the worker says of it, `spent` what the server measured itself."""
     total = perf_counter() - began
-    in_services = sum(spent.seconds.values())
+    in_services = sum(spent.seconds.values()) if spent.seconds else 0.0
     guest, host, memory, host_memory = map(wire.number, reported)
     return Cost(
         guest=min(guest, total),

@@ -74,8 +74,9 @@ class Kind(enum.IntEnum):
 
 
 _KINDS = {int(kind): kind for kind in Kind}
+_TRIGGERS = {trigger.value: trigger for trigger in Trigger}
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 
 Numbers = tuple[float, float, float, float]
 NO_NUMBERS: Numbers = (0.0, 0.0, 0.0, 0.0)
@@ -130,7 +131,7 @@ class Arena:
 
     def put(self, head: bytes, payload: Sequence[Buffer]) -> int:
         """Write a frame's head and payload; returns the payload's size. Raises `TooLong`."""
-        size = sum(len(part) for part in payload)
+        size = len(payload[0]) if len(payload) == 1 else sum(map(len, payload))
         if len(head) > HEAD or size > self.payload:
             raise TooLong(f"{len(head)} and {size} bytes; at most {HEAD} and {self.payload}")
         self.take(len(head), size)
@@ -243,10 +244,12 @@ class Channel:
             raise WireError(f"a frame with {head} and {size} bytes")
         self.arena.take(head, size)
         try:
-            value = _decode(self.arena.head(head).decode()) if head else None
-            return Frame(kind, numbers, value, size, self.arena)
+            value, end = _decode(self.arena.head(head).decode()) if head else (None, 0)
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame that cannot be read: {error}") from None
+        if end != head:
+            raise WireError("a frame whose head is longer than its JSON, or not ASCII")
+        return Frame(kind, numbers, value, size, self.arena)
 
     def close(self) -> None:
         self.socket.close()
@@ -318,13 +321,13 @@ def _decode_frame(raw: bytes) -> tuple[Kind, int, int, Numbers]:
     """The kind of a frame, the sizes of its head and payload, and its numbers."""
     if len(raw) != _FRAME.size:
         raise WireError(f"a frame of {len(raw)} bytes")
-    version, kind, head, size, *numbers = _FRAME.unpack(raw)
+    version, kind, head, size, a, b, c, d = _FRAME.unpack(raw)
     if version != VERSION:
         raise WireError(f"version {version} of the protocol; this is {VERSION}")
     known = _KINDS.get(kind)
     if known is None:
         raise WireError(f"a frame of the unknown kind {kind}")
-    return known, head, size, tuple(numbers)
+    return known, head, size, (a, b, c, d)
 
 
 def member(head: Any, key: str) -> Any:
@@ -406,4 +409,4 @@ def encode_event(event: Event) -> list[object]:
 def decode_event(head: Sequence[Any], body: bytes) -> Event:
     """What `encode_event` wrote, with its body."""
     trigger, name, *rest = head
-    return Event(Trigger(trigger), name, body, *rest)
+    return Event(_TRIGGERS[trigger], name, body, *rest)
