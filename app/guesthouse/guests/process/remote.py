@@ -40,6 +40,7 @@ _KEPT_OUTPUT = 2000  # bytes that are kept of what a worker writes on standard e
 _OK, _STATUS = 200, 599  # the least and the greatest status of a reply
 _LONGEST = 1 << 32  # seconds after which an event may be sent again
 _HEADERS = headers.BLOCK // 4  # of a reply, at most: the shortest header has a name, a colon and an end of line
+_MOST = 1e18  # bytes or seconds of a cost
 _PIPE = 1 << 16  # bytes that a pipe holds
 
 
@@ -189,7 +190,6 @@ class Worker:
         number, arena = self._number, channel.arena
         began = perf_counter()
         answers = Answers(guest, event, deadline, channel, self._capabilities)
-        self._wait_at_most(_LOOK)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
             self._give(channel, event, guest, (number, deadline.at, 0.0, 0.0))
@@ -332,7 +332,9 @@ def _cost(reported: Numbers, spent: Spent, began: float) -> Cost:
     """What an event cost: `reported` is what the worker says of it, `spent` what the server measured itself."""
     total = perf_counter() - began
     in_services = sum(spent.seconds.values()) if spent.seconds else 0.0
-    guest, host, memory, host_memory = map(wire.number, reported)
+    guest, host, memory, host_memory = reported
+    if not (0 <= guest <= _MOST and 0 <= host <= _MOST and 0 <= memory <= _MOST and 0 <= host_memory <= _MOST):
+        raise WireError("a cost that is none, or out of range")
     return Cost(
         guest=min(guest, total),
         host=max(0.0, min(host, total - in_services)),
