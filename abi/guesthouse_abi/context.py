@@ -16,7 +16,7 @@ from guesthouse_abi.files import NO_FILES, Files
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.memory import Memory
 from guesthouse_abi.services import Log, Services
-from guesthouse_abi.spent import Spent
+from guesthouse_abi.spent import NOTHING, Spent
 
 S = TypeVar("S")
 
@@ -34,6 +34,7 @@ class Context:
         "_ending",
         "_logged",
         "_memory",
+        "_spent",
         "_states",
         "arguments",
         "body",
@@ -48,7 +49,6 @@ class Context:
         "limits",
         "refused",
         "services",
-        "spent",
         "stdin",
         "stdout",
         "variables",
@@ -80,11 +80,11 @@ class Context:
         self.event = event
         self.body = b""  # the event's, where the guest may read it as a file
         self.host_seconds = 0.0  # in host functions, what was `spent` in services included
-        self.spent = Spent()
         self.held = 0  # bytes of host memory held on the guest's behalf
         self.held_peak = 0
         self.refused = ""  # the last request of the guest's that was beyond one of its limits, in words
         self._memory: Memory | None = None
+        self._spent: Spent | None = None
         self._states: dict[type[Any], Any] = {}
         self._logged = 0
         self._ending: ExitStack | None = None
@@ -99,6 +99,18 @@ class Context:
     @memory.setter
     def memory(self, memory: Memory | None) -> None:
         self._memory = memory
+
+    @property
+    def spent(self) -> Spent:
+        """What the event spends in services of the host. Made when first asked for: most events call none."""
+        if self._spent is None:
+            self._spent = Spent()
+        return self._spent
+
+    @property
+    def spent_so_far(self) -> Spent:
+        """The same for those who only read it."""
+        return NOTHING if self._spent is None else self._spent
 
     def state(self, kind: type[S]) -> S:
         """An import module's own state for this call, made (without arguments) when first asked for."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +29,23 @@ def test_the_module_is_compiled_once_when_it_is_needed_and_a_worker_finds_its_co
     assert code.artefact.stat().st_ino == written  # not written again
     with kernels_at(code.artefact).lend() as lent:
         assert lent.call("base") < len(lent.memory)
+
+
+def test_two_threads_that_need_it_at_once_get_the_same_kernels(tmp_path: Path, monkeypatch):
+    load, loads, both = CodeCache.load, [], threading.Barrier(2)
+
+    def slow(*arguments: Any) -> Any:
+        loads.append(threading.get_ident())
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)  # for the other thread, if that can come here
+        return load(*arguments)
+
+    monkeypatch.setattr(CodeCache, "load", slow)
+    code = PixelCode(CodeCache(tmp_path))
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: code.kernels(), range(2))
+    assert first is second
+    assert len(loads) == 1
 
 
 def test_each_is_lent_to_one_at_a_time_and_comes_back():

@@ -12,12 +12,13 @@ import struct
 import sys
 from collections.abc import Callable
 
-FRAME = struct.Struct("<HHIQ")
+FRAME = struct.Struct("<HHIQ4d")
+NOTHING = (0.0, 0.0, 0.0, 0.0)  # the numbers of a frame
 HEAD_AT, PAYLOAD_AT = 4096, 4096 + (1 << 20)
 READY, EVENT, REPLY, FAILURE, ASK = 2, 4, 5, 6, 7
 
 channel = socket.socket(fileno=int(sys.argv[5]))
-channel.send(FRAME.pack(3, READY, 0, 0))
+channel.send(FRAME.pack(4, READY, 0, 0, *NOTHING))
 arena = socket.recv_fds(channel, FRAME.size, 3)[1][0]
 size = os.fstat(arena).st_size
 memory = mmap.mmap(arena, size)
@@ -26,20 +27,20 @@ memory = mmap.mmap(arena, size)
 EVENTS: list[tuple[int, int]] = []  # sizes of head and payload of the frames that came
 
 
-def send(kind, head, payload=b"", *, version=3, claims=None):
+def send(kind, head, payload=b"", *, version=4, claims=None, numbers=NOTHING):
     text = head if isinstance(head, bytes) else json.dumps(head).encode()
     memory[HEAD_AT : HEAD_AT + len(text)] = text
     memory[PAYLOAD_AT : PAYLOAD_AT + len(payload)] = payload
-    channel.send(FRAME.pack(version, kind, *(claims or (len(text), len(payload)))))
+    channel.send(FRAME.pack(version, kind, *(claims or (len(text), len(payload))), *numbers))
 
 
 def receive():
     raw = channel.recv(FRAME.size)
     if not raw:
         os._exit(0)
-    _, kind, head, length = FRAME.unpack(raw)
+    _, kind, head, length, *_ = FRAME.unpack(raw)
     EVENTS.append((head, length))
-    return kind, json.loads(memory[HEAD_AT : HEAD_AT + head]), memory[PAYLOAD_AT : PAYLOAD_AT + length]
+    return kind, json.loads(memory[HEAD_AT : HEAD_AT + head] or b"null"), memory[PAYLOAD_AT : PAYLOAD_AT + length]
 
 
 def ask(capability, what, arguments, payload=b""):
@@ -47,8 +48,13 @@ def ask(capability, what, arguments, payload=b""):
     return receive()
 
 
+def replying(kind="", headers=(), answer=None):
+    """The head of a reply."""
+    return [kind, headers, answer]
+
+
 def reply(body):
-    send(REPLY, {"cost": [0, 0, 0, 0], "type": "", "headers": []}, body)
+    send(REPLY, replying(), body)
 
 
 def resize():
@@ -92,6 +98,12 @@ def flood():
     reply(b"")
 
 
+def questions():
+    """Ask again and again, and take no answer."""
+    while True:
+        send(ASK, ["inference", "named", "person"])
+
+
 RUNS = {
     "run what is not granted": ({"model": "secret", "inputs": [], "outputs": []}, b""),
     "run with a wrong size": (
@@ -114,27 +126,35 @@ def ask_for_run(arguments, payload):
 DOES: dict[str, Callable[[], object]] = {
     "garbage": lambda: channel.send(b"\0" * 5),
     "much": lambda: channel.send(b"\0" * 60000),
-    "another version": lambda: send(REPLY, {}, version=1),
-    "an unknown kind": lambda: send(77, {}),
+    "another version": lambda: send(REPLY, replying(), version=1),
+    "an unknown kind": lambda: send(77, replying()),
     "a long head": lambda: send(REPLY, {}, claims=(0xFFFFFFFF, 0)),
     "a long payload": lambda: send(REPLY, {}, claims=(2, 1 << 63)),
     "no json": lambda: send(REPLY, b"\xff{"),
     "deep json": lambda: send(REPLY, b"[" * 500_000),
-    "no cost": lambda: send(REPLY, {}),
-    "a cost that is none": lambda: send(REPLY, {"cost": [float("nan"), 0, 0, -1]}),
-    "a long reply": lambda: send(REPLY, {"cost": [], "type": "", "headers": []}, b"x" * 2000),
-    "no type": lambda: send(REPLY, {"cost": [], "headers": []}),
-    "a header of gRPC's": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["grpc-status", "0"]]}),
-    "a header with a line in it": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["a", "b\r\nc: d"]]}),
-    "a header that is none": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["a"]]}),
-    "a header of numbers": lambda: send(REPLY, {"cost": [], "type": "", "headers": [[1, 2]]}),
-    "many headers": lambda: send(REPLY, {"cost": [], "type": "", "headers": [["a", "b"]] * 2000}),
-    "an unknown reason": lambda: send(FAILURE, {"reason": "OK", "text": "", "cost": []}),
-    "a long text": lambda: send(FAILURE, {"reason": "TRAP", "text": "x" * 2000, "cost": []}),
-    "an event": lambda: send(EVENT, {}),
+    "an object": lambda: send(REPLY, {}),
+    "a reply that is short": lambda: send(REPLY, replying()[:2]),
+    "a reply that is long": lambda: send(REPLY, [*replying(), None]),
+    "a cost that is none": lambda: send(REPLY, b"", numbers=(float("nan"), 0, 0, 0)),
+    "a cost below zero": lambda: send(REPLY, b"", numbers=(0, 0, 0, -1)),
+    "a cost without end": lambda: send(FAILURE, ["GUEST", "", None], numbers=(0, 0, float("inf"), 0)),
+    "a long reply": lambda: send(REPLY, replying(), b"x" * 2000),
+    "a type that is none": lambda: send(REPLY, replying(kind=None)),
+    "a header of gRPC's": lambda: send(REPLY, replying(headers=[["grpc-status", "0"]])),
+    "a header with a line in it": lambda: send(REPLY, replying(headers=[["a", "b\r\nc: d"]])),
+    "a header that is none": lambda: send(REPLY, replying(headers=[["a"]])),
+    "a header of numbers": lambda: send(REPLY, replying(headers=[[1, 2]])),
+    "many headers": lambda: send(REPLY, replying(headers=[["a", "b"]] * 2000)),
+    "an answer that is none": lambda: send(REPLY, replying(answer=[404, ""])),
+    "an answer for ever": lambda: send(REPLY, replying(answer=[429, "", 1e30])),
+    "a failure that is short": lambda: send(FAILURE, ["GUEST", ""]),
+    "an unknown reason": lambda: send(FAILURE, ["OK", "", None]),
+    "a long text": lambda: send(FAILURE, ["TRAP", "x" * 2000, None]),
+    "an event": lambda: send(EVENT, replying()),
+    "questions without end": questions,
     "a stream of its own": lambda: ask("log", "line", ["audit", "all is well"]),
     "an end": lambda: os._exit(3),
-    "a text of its own": lambda: send(FAILURE, {"reason": "GUEST", "text": "so there", "cost": []}),
+    "a text of its own": lambda: send(FAILURE, ["GUEST", "so there", None]),
     "resize": resize,
     "noise": noise,
     "say a secret": say,

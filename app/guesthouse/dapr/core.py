@@ -1,19 +1,20 @@
 """Which core serves: what reads and writes HTTP/2 and gRPC below our services.
 
-`native` is `native.NativeServer`, in Rust; `grpcio` is gRPC's own. Both serve the same services with the same options.
+`native` is `native.NativeServer`, in Rust; `grpcio` is gRPC's own (`grpcio.GrpcioServer`). Both serve the same services
+with the same options.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
 import grpc
 
-from guesthouse.dapr.executor import ElasticExecutor
+from guesthouse.dapr.grpcio import GrpcioServer
 from guesthouse.dapr.transport import ServeError
 
 Core = Literal["auto", "native", "grpcio"]
@@ -65,15 +66,13 @@ def _missing(tls: bool) -> str:
 
 def make_server(
     choice: Choice, least: int, most: int, name: str, options: Sequence[tuple[str, int]], streams: int = 0
-) -> tuple[grpc.Server, Callable[[], None]]:
+) -> grpc.Server:
     """A server that answers calls on `least` to `most` threads (see `executor`), and `streams` streams on as many more.
 
-    Returned with it is a function that ends its threads, to be called when the server has stopped.
+    Its threads end when it has stopped.
     """
     if choice.native:
         from guesthouse.dapr.native import NativeServer  # not installed everywhere
 
-        return NativeServer(least, most, name, options, streams), lambda: None
-    executor = ElasticExecutor(least, most + streams, name)
-    # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-    return grpc.server(executor, options=[*options, *_ANY_PINGS]), executor.shutdown  # type: ignore[arg-type]
+        return NativeServer(least, most, name, options, streams)
+    return GrpcioServer(least, most + streams, name, [*options, *_ANY_PINGS])

@@ -25,7 +25,8 @@ from urllib.parse import unquote
 import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
-from guesthouse.dapr.executor import ElasticExecutor, ElasticThreads
+from guesthouse.dapr.executor import ElasticThreads
+from guesthouse.dapr.grpcio import GrpcioServer
 from guesthouse.dapr.transport import ServeError
 
 _log = logging.getLogger(__name__)
@@ -224,9 +225,7 @@ class NativeServer(grpc.Server):
         self._calls: dict[int, Call] = {}  # in flight
         self._cancelled: dict[int, None] = {}  # calls whose end came before a thread had begun with them, or late
         self._threads = ElasticThreads(self, least, most, name)
-        self._behind_threads = ElasticExecutor(_BEHIND, _BEHIND + streams, f"{name}-stream")
-        # Its stubs ask for a ThreadPoolExecutor; it calls `submit` and no more.
-        self._behind = grpc.server(self._behind_threads, options=list(options))  # type: ignore[arg-type]
+        self._behind = GrpcioServer(_BEHIND, _BEHIND + streams, f"{name}-stream", options)
         self._folder: str | None = None
 
     # What grpcio's servers have. See `grpc.Server`.
@@ -347,7 +346,6 @@ class NativeServer(grpc.Server):
             calls = list(self._calls.values())
         for call in calls:
             call.end()
-        self._behind_threads.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,6 @@ class Server:
         self._health = Health()
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
         self._server: grpc.Server | None = None
-        self._end_threads: Callable[[], None] = lambda: None
         self._tokens = Tokens(config.tokens)
         self._events = Events(handler, self._tokens, self._admission)
         calls = UnaryCalls(self._events, config.message)
@@ -93,7 +92,7 @@ class Server:
         address = f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}"
         credentials = None if config.tls is None else _credentials(*config.tls)
         self.core = choose(config.core, host, tls=credentials is not None)
-        server, self._end_threads = make_server(self.core, config.at_work, config.threads, "event", _options(config))
+        server = make_server(self.core, config.at_work, config.threads, "event", _options(config))
         self._server = server
         self._callback.add_to(server)
         self._health.add_to(server)
@@ -144,7 +143,6 @@ class Server:
         self._silence.cancel()
         if self._server is not None:
             self._server.stop(None)
-        self._end_threads()
         return 0
 
     def _unheard(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def open_engine(name: str, config: EngineConfig) -> Engine:
 
 
 class PixelCode:
-    """The pixel kernel (`kernels`), compiled when a guest first needs it; `artefact` is the file of its code then."""
+    """The pixel kernel (`kernels`), compiled when a guest first needs it; `artefact` is the file of its code then.
+
+    For any number of threads: a reload may build a plan while another one is built.
+    """
 
     def __init__(self, cache: CodeCache) -> None:
         from guesthouse.engine.kernels import KernelLoader
@@ -35,13 +39,14 @@ class PixelCode:
         self._wasm = kernel.MODULE.read_bytes()
         self.artefact = cache.path(self._loader, hashlib.sha256(self._wasm).hexdigest(), 0)
         self._kernels: PixelKernels | None = None
+        self._lock = threading.Lock()
 
     def kernels(self) -> PixelKernels:
         """Kernels that all guests share. Raises `compiler.CompileError`, `EngineError`, `OSError`."""
-        kernels = self._kernels
-        if kernels is None:
-            kernels = self._kernels = self._cache.load(self._loader, self._wasm, 0)[0]
-        return kernels
+        with self._lock:
+            if self._kernels is None:
+                self._kernels = self._cache.load(self._loader, self._wasm, 0)[0]
+            return self._kernels
 
 
 def kernels_at(artefact: Path) -> PixelKernels:

@@ -6,8 +6,8 @@ build wrapper objects, look types up at each call, and keep the exception of a h
 taken from a private name of the package. So the package is pinned to one version, which is checked at import.
 
 Functions that never run guest code and never block are called with the GIL kept (`_gil_kept`): releasing it would cost
-more than the call. All others release it (`_gil_released`). Each prototype names the parameters, and calls may use the
-names.
+more than the call. All others release it (`_gil_released`). Each prototype names the parameters for the reader alone:
+ctypes could take them by name, and each call would then cost more.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _library_gil_kept = ctypes.PyDLL(_library._name)  # the same library; calls thro
 
 def _gil_released(symbol: str, result: Any, /, **parameters: Any) -> Any:
     prototype = ctypes.CFUNCTYPE(result, *parameters.values())
-    return prototype((symbol, _library), tuple((1, parameter) for parameter in parameters))
+    return prototype((symbol, _library))
 
 
 def _gil_kept(symbol: str, result: Any, /, **parameters: Any) -> Any:
     prototype = ctypes.PYFUNCTYPE(result, *parameters.values())
-    return prototype((symbol, _library_gil_kept), tuple((1, parameter) for parameter in parameters))
+    return prototype((symbol, _library_gil_kept))
 
 
 class ByteVec(ctypes.Structure):

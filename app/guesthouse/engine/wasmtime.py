@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import addressof, byref, c_void_p
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any
 
@@ -45,7 +46,6 @@ TICK = 0.01  # seconds between two epochs while a guest runs
 _IDLE_TICKS = 200  # ticks that the ticker goes on after the last guest
 _EPOCHS_TO_CHECK = 1  # epochs between two looks at an event's deadline
 _RESERVE_POLL = 0.05  # seconds between two looks at the deadline of an event that waits for an instance
-_UNBOUNDED = 1 << 30  # instances
 
 _KINDS = {
     code.value: name
@@ -68,7 +68,7 @@ _VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": 
 _FINGERPRINT = fingerprint("wasmtime", capi.VERSION, "epochs no-memory64 no-threads one-memory 1")
 STEPS = (CompileStep(__name__, sys.executable),)
 _MOST_PARAMETERS = 32
-_TABLES = 4  # of one module at most
+_INSTANCES, _TABLES, _MEMORIES = 1, 4, 1  # of one store at most; a store has one module
 _EXTERN = 32  # bytes of a wasmtime_extern_t, rounded up; its payload is at the offset 8
 
 
@@ -213,17 +213,10 @@ class WasmtimeInstance:
         linked.engine.reserve_instance(context.deadline)
         self._store: int | None = capi.store_new(linked.engine.address, None, capi.NO_FINALIZER)
         if not self._store:
-            linked.engine.free_instances.release()
+            linked.engine.free_instance()
             raise EngineError("no store could be made")
         self._context: int = capi.store_context(self._store)
-        capi.store_limiter(
-            self._store,
-            memory_bytes=limits.memory,
-            table_elements=TABLE_ELEMENTS,
-            instances=1,
-            tables=_TABLES,
-            memories=1,
-        )
+        capi.store_limiter(self._store, limits.memory, TABLE_ELEMENTS, _INSTANCES, _TABLES, _MEMORIES)
         capi.store_epoch_callback(self._store, _WATCH, None, capi.NO_FINALIZER)
         capi.set_epoch_deadline(self._context, _EPOCHS_TO_CHECK)
         linked.engine.ticker.enter()
@@ -310,7 +303,7 @@ class WasmtimeInstance:
             self._resolved = {}
             capi.store_delete(store)
             self._linked.engine.ticker.leave()
-            self._linked.engine.free_instances.release()
+            self._linked.engine.free_instance()
 
 
 class WasmtimeLinked:
@@ -467,13 +460,35 @@ class WasmtimeEngine:
         self.engine = self._make(config)
         self.address = capi.address(self.engine.ptr())
         self.ticker = _Ticker(self.engine)
-        # Guests have fewer slots than this, except while events of an earlier plan end after a reload.
-        self.free_instances = threading.Semaphore(config.instances if self.pooling else _UNBOUNDED)
+        # An entry for each instance that the pool has room for; None where there may be any number. Guests have fewer
+        # slots than that, except while events of an earlier plan end after a reload. (A semaphore is written in Python,
+        # and costs each event more.)
+        self._free: SimpleQueue[None] | None = SimpleQueue() if self.pooling else None
+        if self._free is not None:
+            for _ in range(config.instances):
+                self._free.put(None)
 
     def reserve_instance(self, deadline: Deadline) -> None:
         """Wait until there may be one more instance. Raises `DeadlineExceeded`, `Cancelled`."""
-        while not self.free_instances.acquire(timeout=min(deadline.remaining(), _RESERVE_POLL)):
+        if self._free is None:
+            return
+        try:
+            self._free.get_nowait()
+        except Empty:
+            self._wait_for_instance(self._free, deadline)
+
+    def _wait_for_instance(self, free: SimpleQueue[None], deadline: Deadline) -> None:
+        while True:
             deadline.check()
+            try:
+                return free.get(timeout=min(deadline.remaining(), _RESERVE_POLL))
+            except Empty:
+                continue
+
+    def free_instance(self) -> None:
+        """Give back what `reserve_instance` took."""
+        if self._free is not None:
+            self._free.put(None)
 
     def _make(self, config: EngineConfig) -> wasmtime.Engine:
         settings = wasmtime.Config()
@@ -486,7 +501,7 @@ class WasmtimeEngine:
                 total_memories=instances,
                 total_tables=_TABLES * instances,
                 total_stacks=0,  # for asynchronous calls, which are not used here; the default is 1,000 of 2 MiB
-                max_memories_per_module=1,
+                max_memories_per_module=_MEMORIES,
                 max_tables_per_module=_TABLES,
                 table_elements=TABLE_ELEMENTS,
                 max_core_instance_size=1 << 20,

@@ -129,7 +129,7 @@ def _facts(event: Event) -> Sequence[tuple[str, str]]:
 
 def _cost(context: Context, began: float, memory: int) -> Cost:
     total = perf_counter() - began
-    spent = context.spent
+    spent = context.spent_so_far
     return Cost(
         guest=total - context.host_seconds,
         host=context.host_seconds - sum(spent.seconds.values()),

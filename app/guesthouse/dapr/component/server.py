@@ -61,7 +61,7 @@ class Component:
         self._replies = replies
         self._admission = Admission(max(1, config.threads - SPARE_THREADS))
         self.core = choose(config.core, "", tls=False)
-        self._server, self._end_threads = make_server(
+        self._server = make_server(
             self.core, config.at_work, config.threads, "component", _options(config.message), STREAMS
         )
         served = [reflection.SERVICE_NAME]
@@ -93,7 +93,6 @@ class Component:
         self.socket.remove()
         left = self._replies.finish(seconds)
         self._server.stop(_FLUSH).wait()
-        self._end_threads()
         return left
 
     def _listen(self, path: Path) -> None:

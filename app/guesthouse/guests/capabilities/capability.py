@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from guesthouse.event import Event
 from guesthouse.guests.guest import Guest, GuestConfig
-from guesthouse.guests.process.wire import Buffer, Channel, Frame, Kind, Layout, WireError, items, text
+from guesthouse.guests.process.wire import Buffer, Channel, Frame, Kind, Layout, WireError, fields, text
 from guesthouse_abi import errors
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.host import HostModule
@@ -139,10 +139,7 @@ def question_of(frame: Frame) -> tuple[str, Question]:
     """The name of a capability, and what is asked of it. Raises `WireError`."""
     if frame.kind is not Kind.ASK:
         raise WireError(f"an unexpected frame ({frame.kind.name})")
-    asked = items(frame.head, 3)
-    if len(asked) != 3:
-        raise WireError("a question without capability, name or arguments")
-    capability, what, arguments = asked
+    capability, what, arguments = fields(frame.head, 3)
     return text(capability, _NAME), Question(text(what, _NAME), arguments, frame)
 
 

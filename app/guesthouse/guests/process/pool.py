@@ -19,7 +19,7 @@ from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Code, Guest, GuestConfig, Tally
 from guesthouse.guests.process.remote import START, Artefact, Overdue, Setup, Worker, WorkerFault
 from guesthouse.guests.process.stock import Stock
-from guesthouse.guests.process.wire import Ended, WireError
+from guesthouse.guests.process.wire import Ended, NotGiven, WireError
 from guesthouse.guests.sandbox import TEXT
 from guesthouse_abi.deadline import Deadline
 
@@ -39,7 +39,9 @@ class Pool:
         self._config = config
         self._stock = stock
         self._most = max(config.limits.concurrency, config.least)
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0  # threads that wait for a change
         # Workers that wait for an event, and since when (`monotonic`); the one that was used last comes first.
         self._idle: deque[tuple[Worker, float]] = deque()
         self._count = 0  # of workers: idle, at work, or about to become the guest's
@@ -74,7 +76,8 @@ class Pool:
 
     def run(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
         """See `guest.Runner.run`: in a worker, with the services of `guest`, which a later plan may have made anew."""
-        worker = self._take(deadline)
+        waited = self._idle_or_none(deadline)
+        worker, at = waited or self._become(deadline), deadline.at
         deadline.tighten(guest.limits.time)  # not before: waiting for a process is not part of the guest's time
         began = perf_counter()
         try:
@@ -84,6 +87,9 @@ class Pool:
             raise
         except WireError as error:
             exit_reason = self._drop(worker)
+            if isinstance(error, NotGiven) and waited is not None:  # it ended while it waited, so no event is lost
+                deadline.at = at
+                return self.run(guest, event, deadline)
             cost = Cost(total=perf_counter() - began, began=began)
             raise self._failure(error, exit_reason, deadline, cost) from None
         except BaseException:
@@ -105,29 +111,24 @@ class Pool:
             return Failure(Reason.INTERNAL, text[:TEXT], name, cost)
         return Failure(Reason.INTERNAL, "the process that the guest ran in answered nonsense and was ended", name, cost)
 
-    def _take(self, deadline: Deadline) -> Worker:
-        """A worker of the guest's that is alive. Raises `Failure`."""
-        worker = self._idle_or_none(deadline)
-        while worker is not None:
-            if worker.alive:
-                return worker
-            self._drop(worker)  # it ended while it waited, so no event is lost
-            worker = self._idle_or_none(deadline)
-        return self._become(deadline)
-
     def _idle_or_none(self, deadline: Deadline) -> Worker | None:
         """A worker that waits for an event; None where another one may be taken from the stock.
 
         That one is counted already. Raises `Failure`.
         """
+        with self._lock:
+            if self._idle:
+                return self._idle.popleft()[0]
         forget = deadline.on_cancel(self._look_again)
         end = monotonic() + START
         try:
             with self._changed:
                 left = min(deadline.remaining(), end - monotonic())
+                self._waiting += 1
                 self._changed.wait_for(
                     lambda: self._idle or self._count < self._most or self._closed or deadline.cancelled, left
                 )
+                self._waiting -= 1
                 if self._idle:
                     return self._idle.popleft()[0]
                 if self._count < self._most and not self._closed:
@@ -162,10 +163,11 @@ class Pool:
             self._changed.notify_all()
 
     def _give_back(self, worker: Worker) -> None:
-        with self._changed:
+        with self._lock:
             if not self._closed:
                 self._idle.appendleft((worker, monotonic()))  # its memory is warm: it answers the next event
-                self._changed.notify_all()
+                if self._waiting:
+                    self._changed.notify_all()
                 return
         self._let_go(worker)
 

@@ -24,7 +24,7 @@ from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Guest, GuestConfig
 from guesthouse.guests.process import codec, wire
 from guesthouse.guests.process.answers import Answers
-from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, TooLong, WireError
+from guesthouse.guests.process.wire import Arena, Channel, Ended, Frame, Kind, NotGiven, Numbers, TooLong, WireError
 from guesthouse.guests.sandbox import REASONS, TEXT
 from guesthouse.system import children, threads
 from guesthouse_abi import headers
@@ -40,6 +40,7 @@ _KEPT_OUTPUT = 2000  # bytes that are kept of what a worker writes on standard e
 _OK, _STATUS = 200, 599  # the least and the greatest status of a reply
 _LONGEST = 1 << 32  # seconds after which an event may be sent again
 _HEADERS = headers.BLOCK // 4  # of a reply, at most: the shortest header has a name, a colon and an end of line
+_MOST = 1e18  # bytes or seconds of a cost
 _PIPE = 1 << 16  # bytes that a pipe holds
 
 
@@ -101,6 +102,8 @@ class Worker:
         self._number = 0  # of the last event
         self._exit_reason = ""  # once it has ended
         self._output = b""  # what it wrote on standard error
+        self._listened = 0.0  # when that was read last
+        self._patience = START  # seconds that the socket waits for a frame
         self._channel: Channel | None = None
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -160,7 +163,7 @@ class Worker:
     def _within_time(self, answer: Callable[[], T]) -> T:
         """What `answer` returns. Raises `WorkerFault` where the worker takes too long, ends, or breaks the protocol."""
         try:
-            self._socket.settimeout(START)
+            self._wait_at_most(START)
             return answer()
         except TimeoutError:
             raise WorkerFault(f"it was not ready within {START:g} s") from None
@@ -177,7 +180,8 @@ class Worker:
     def answer(self, guest: Guest, event: Event, deadline: Deadline) -> Reply:
         """Have it answer one event, with the services of `guest`.
 
-        Raises `Failure`; and `WireError`, where the worker has broken the protocol and must be ended.
+        Raises `Failure`; `NotGiven`, where it had ended before; and `WireError`, where it has broken the protocol. It
+        must be ended after the last two.
         """
         channel = self._channel
         assert channel is not None  # `become` made it
@@ -185,14 +189,10 @@ class Worker:
         self._number += 1
         number, arena = self._number, channel.arena
         began = perf_counter()
-        head = {"number": number, "at": deadline.at, "event": wire.encode_event(event)}
-        try:
-            channel.send(Kind.EVENT, head, [event.body])
-        except TooLong as error:
-            raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", guest.name) from None
         answers = Answers(guest, event, deadline, channel, self._capabilities)
         forget = deadline.on_cancel(lambda: arena.cancel(number))
         try:
+            self._give(channel, event, guest, (number, deadline.at, 0.0, 0.0))
             while (frame := self._next(channel, deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
                 answers.answer(frame)
             answers.close()  # calls that are given up now are part of what the event cost
@@ -201,7 +201,17 @@ class Worker:
             forget()
             answers.close()
             arena.clear()
-            self._listen()
+            if monotonic() - self._listened > _LOOK:
+                self._listen()
+
+    def _give(self, channel: Channel, event: Event, guest: Guest, numbers: Numbers) -> None:
+        """Send the event. Raises `Failure`, `NotGiven`, `WireError`."""
+        try:
+            channel.send(Kind.EVENT, wire.encode_event(event), [event.body], numbers=numbers)
+        except TooLong as error:
+            raise Failure(Reason.TOO_LARGE, f"the event with its metadata: {error}", guest.name) from None
+        except Ended as error:
+            raise NotGiven(str(error)) from None
 
     def _next(self, channel: Channel, deadline: Deadline) -> Frame:
         """The worker's next frame. Raises `WireError`: `Overdue` when none has come by the deadline."""
@@ -213,30 +223,37 @@ class Worker:
                 left = min(left, hung_up + GRACE - monotonic())
             if left <= 0:
                 raise Overdue
-            channel.socket.settimeout(min(left, _LOOK))
-            with contextlib.suppress(TimeoutError):
+            self._wait_at_most(min(left, _LOOK))
+            try:
                 return channel.receive()
-            self._listen()
+            except TimeoutError:
+                self._listen()
+
+    def _wait_at_most(self, seconds: float) -> None:
+        """How long to wait for a frame."""
+        if seconds != self._patience:
+            wire.wait_at_most(self._socket, seconds)
+            self._patience = seconds
 
     def _ending(self, frame: Frame, guest: Guest, answers: Answers, began: float) -> Reply:
-        cost = _cost(wire.member(frame.head, "cost"), answers.spent, began)
+        cost = _cost(frame.numbers, answers.spent, began)
         if frame.kind is Kind.REPLY:
             if frame.size > guest.limits.output:
                 raise WireError(f"a reply of {frame.size} bytes")
-            kind = wire.text(wire.member(frame.head, "type"), TEXT)
-            found = tuple(_header(pair) for pair in wire.items(wire.member(frame.head, "headers"), _HEADERS))
-            return Reply(frame.payload(), kind, guest.name, cost, found, _answer(wire.member(frame.head, "answer")))
-        reason = wire.text(wire.member(frame.head, "reason"), TEXT)
-        if reason not in REASONS:
+            if frame.head is None:
+                return Reply(frame.payload(), guest.config.reply_type, guest.name, cost)
+            kind, found, answer = wire.fields(frame.head, 3)
+            headers_of_reply = tuple(_header(pair) for pair in wire.items(found, _HEADERS))
+            return Reply(frame.payload(), wire.text(kind, TEXT), guest.name, cost, headers_of_reply, _answer(answer))
+        reason, text, after = wire.fields(frame.head, 3)
+        if wire.text(reason, TEXT) not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")
-        after = _seconds(wire.member(frame.head, "retry_after"))
-        raise Failure(
-            Reason(reason), wire.text(wire.member(frame.head, "text"), TEXT), guest.name, cost, retry_after=after
-        )
+        raise Failure(Reason(reason), wire.text(text, TEXT), guest.name, cost, retry_after=_seconds(after))
 
     def _listen(self) -> None:
         """Read what the worker has written on standard error: with a full pipe it would wait for a reader."""
         assert self._process.stderr is not None
+        self._listened = monotonic()
         self._output = (self._output + (self._process.stderr.read(_PIPE) or b""))[-_KEPT_OUTPUT:]
 
     def end(self) -> str:
@@ -303,23 +320,21 @@ def _answer(value: object) -> Answer | None:
     """How an invocation went. Raises `WireError`."""
     if value is None:
         return None
-    parts = wire.items(value, 3)
-    if len(parts) != 3:
-        raise WireError("an answer without status, text or seconds")
-    status = int(wire.number(parts[0], _STATUS))
-    return Answer(max(status, _OK), wire.text(parts[1], TEXT), _seconds(parts[2]))
+    status, text, after = wire.fields(value, 3)
+    return Answer(max(int(wire.number(status, _STATUS)), _OK), wire.text(text, TEXT), _seconds(after))
 
 
 def _seconds(value: object) -> float | None:
     return None if value is None else wire.number(value, _LONGEST)
 
 
-def _cost(reported: object, spent: Spent, began: float) -> Cost:
+def _cost(reported: Numbers, spent: Spent, began: float) -> Cost:
     """What an event cost: `reported` is what the worker says of it, `spent` what the server measured itself."""
     total = perf_counter() - began
-    in_services = sum(spent.seconds.values())
-    values = [wire.number(value) for value in wire.items(reported, 4)]
-    guest, host, memory, host_memory = values if len(values) == 4 else (0.0, 0.0, 0, 0)
+    in_services = sum(spent.seconds.values()) if spent.seconds else 0.0
+    guest, host, memory, host_memory = reported
+    if not (0 <= guest <= _MOST and 0 <= host <= _MOST and 0 <= memory <= _MOST and 0 <= host_memory <= _MOST):
+        raise WireError("a cost that is none, or out of range")
     return Cost(
         guest=min(guest, total),
         host=max(0.0, min(host, total - in_services)),

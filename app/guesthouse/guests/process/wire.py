@@ -1,12 +1,13 @@
 """The protocol between the server and a worker process: frames over a Unix socket, their contents in shared memory.
 
-A frame is one datagram of 16 bytes (`SOCK_SEQPACKET`): the protocol's version, the frame's kind, and the sizes of its
-head and payload. These two lie in the arena, which is memory that both processes map. The head is JSON at a fixed
-position. The payload follows: a body, a model, or tensors one behind the other. The arena is a memfd; the server makes
-it and seals it, so that the worker cannot resize it.
+A frame is one datagram of 48 bytes (`SOCK_SEQPACKET`): the protocol's version, the frame's kind, the sizes of its head
+and payload, and four numbers. Head and payload lie in the arena, which is memory that both processes map. The head is
+JSON at a fixed position; a head of no bytes is null. The payload follows: a body, a model, or tensors one behind the
+other. The arena is a memfd; the server makes it and seals it, so that the worker cannot resize it.
 
 The two sides take turns. Whoever receives a frame copies its contents out of the arena, and only then looks at them and
-answers. Nothing is unpickled. At the end of an event the server clears what its frames used.
+answers. So there is at most one frame on its way, and sending one never waits. Nothing is unpickled. At the end of an
+event the server clears what its frames used.
 
 A worker that no guest has yet has no arena. It sends READY by a frame without contents. The frame SETUP (or TRY) then
 brings the arena, as one of the descriptors beside it (`SCM_RIGHTS`): the arena, the compiled module, and perhaps files.
@@ -26,8 +27,7 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
-from ctypes import addressof, c_char, memset
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,17 @@ import numpy as np
 from guesthouse.event import Event, Trigger
 from guesthouse_abi.services import Tensor
 
-VERSION = 3
+VERSION = 4
 HEAD = 1 << 20  # bytes of a head at most
 DIMENSIONS = 32  # of a tensor
-_FRAME = struct.Struct("<HHIQ")
+_FRAME = struct.Struct("<HHIQ4d")
 _CANCELLED = struct.Struct("<Q")
 _HEAD_AT = 4096  # before it: the number of the event that was cancelled last
 _PAYLOAD_AT = _HEAD_AT + HEAD
 _DESCRIPTORS = 3  # with a setup at most
 _KEEP = 4 << 20  # bytes of payload whose memory is kept between events, as zeros
+_ZEROS = memoryview(bytes(_KEEP))
+_TIMEVAL = struct.Struct("@ll")
 
 Buffer = bytes | bytearray | memoryview
 Layout = tuple[np.dtype[Any], tuple[int, ...]]
@@ -71,12 +73,25 @@ class Kind(enum.IntEnum):
     TRY = 10  # from the server: load this guest, say whether that went well, and forget it
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+_TRIGGERS = {trigger.value: trigger for trigger in Trigger}
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode = json.JSONDecoder().raw_decode
+
+Numbers = tuple[float, float, float, float]
+NO_NUMBERS: Numbers = (0.0, 0.0, 0.0, 0.0)
+
+
 class WireError(Exception):
     """The other side broke the protocol."""
 
 
 class Ended(WireError):
     """The other side is gone."""
+
+
+class NotGiven(Ended):
+    """The other side was gone before it was given an event."""
 
 
 class TooLong(Exception):
@@ -116,7 +131,7 @@ class Arena:
 
     def put(self, head: bytes, payload: Sequence[Buffer]) -> int:
         """Write a frame's head and payload; returns the payload's size. Raises `TooLong`."""
-        size = sum(len(part) for part in payload)
+        size = len(payload[0]) if len(payload) == 1 else sum(map(len, payload))
         if len(head) > HEAD or size > self.payload:
             raise TooLong(f"{len(head)} and {size} bytes; at most {HEAD} and {self.payload}")
         self.take(len(head), size)
@@ -173,19 +188,19 @@ class Arena:
             start = (_PAYLOAD_AT + _KEEP) // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(mmap.MADV_REMOVE, start)
             self._payload_used = start - _PAYLOAD_AT
-        base = addressof(c_char.from_buffer(self._map))
-        memset(base + _HEAD_AT, 0, self._head_used)
-        memset(base + _PAYLOAD_AT, 0, self._payload_used)
+        self._map[_HEAD_AT : _HEAD_AT + self._head_used] = _ZEROS[: self._head_used]
+        self._map[_PAYLOAD_AT : _PAYLOAD_AT + self._payload_used] = _ZEROS[: self._payload_used]
         self._head_used = self._payload_used = 0
 
 
 class Frame:
     """A frame that was received. Its payload is read from the arena, so before the next frame is sent or received."""
 
-    __slots__ = ("_arena", "head", "kind", "size")
+    __slots__ = ("_arena", "head", "kind", "numbers", "size")
 
-    def __init__(self, kind: Kind, head: Any, size: int, arena: Arena) -> None:
+    def __init__(self, kind: Kind, numbers: Numbers, head: Any, size: int, arena: Arena) -> None:
         self.kind = kind
+        self.numbers = numbers
         self.head = head
         self.size = size  # of the payload, in bytes
         self._arena = arena
@@ -206,42 +221,62 @@ class Channel:
         self.socket = end
         self.arena = arena
 
-    def send(self, kind: Kind, head: object, payload: Sequence[Buffer] = (), descriptors: Sequence[int] = ()) -> None:
+    def send(
+        self,
+        kind: Kind,
+        head: object,
+        payload: Sequence[Buffer] = (),
+        descriptors: Sequence[int] = (),
+        numbers: Numbers = NO_NUMBERS,
+    ) -> None:
         """Raises `TooLong`, `Ended`."""
-        text = json.dumps(head, separators=(",", ":")).encode()
+        text = b"" if head is None else _encode(head).encode()
         size = self.arena.put(text, payload)
-        _send(self.socket, _FRAME.pack(VERSION, kind, len(text), size), descriptors)
+        _send(self.socket, _FRAME.pack(VERSION, kind, len(text), size, *numbers), descriptors)
 
     def receive(self) -> Frame:
-        """The next frame. Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says."""
+        """The next frame. Raises `WireError`, `Ended`, and `TimeoutError` as `wait_at_most` says."""
         return self._read(_receive(self.socket, 0)[0])
 
     def _read(self, raw: bytes) -> Frame:
-        kind, head, size = _decode_frame(raw)
+        kind, head, size, numbers = _decode_frame(raw)
         if head > HEAD or size > self.arena.payload:
             raise WireError(f"a frame with {head} and {size} bytes")
         self.arena.take(head, size)
         try:
-            return Frame(kind, json.loads(self.arena.head(head)), size, self.arena)
+            value, end = _decode(self.arena.head(head).decode()) if head else (None, 0)
         except (ValueError, RecursionError) as error:
             raise WireError(f"a frame that cannot be read: {error}") from None
+        if end != head:
+            raise WireError("a frame whose head is longer than its JSON, or not ASCII")
+        return Frame(kind, numbers, value, size, self.arena)
 
     def close(self) -> None:
         self.socket.close()
         self.arena.close()
 
 
+def wait_at_most(end: socket.socket, seconds: float) -> None:
+    """How long this end of a connection waits for a frame.
+
+    The kernel measures that time. With a timeout of Python's, each frame would cost three system calls and not one, and
+    the interpreter lock would be given away and taken back for each of them.
+    """
+    whole = max(1, round(seconds * 1e6))  # 0 would be for ever
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(whole // 1_000_000, whole % 1_000_000))
+
+
 def send_ready(end: socket.socket) -> None:
     """In a worker that no guest has yet: say that it can be set up. Raises `Ended`."""
-    _send(end, _FRAME.pack(VERSION, Kind.READY, 0, 0), ())
+    _send(end, _FRAME.pack(VERSION, Kind.READY, 0, 0, *NO_NUMBERS), ())
 
 
 def receive_ready(end: socket.socket) -> None:
     """In the server: wait until a worker has sent that.
 
-    Raises `WireError`, `Ended`, and `TimeoutError` as the socket's timeout says.
+    Raises `WireError`, `Ended`, and `TimeoutError` as `wait_at_most` says.
     """
-    if _decode_frame(_receive(end, 0)[0]) != (Kind.READY, 0, 0):
+    if _decode_frame(_receive(end, 0)[0]) != (Kind.READY, 0, 0, NO_NUMBERS):
         raise WireError("a first frame that is not READY")
 
 
@@ -258,9 +293,11 @@ def receive_setup(end: socket.socket) -> tuple[Channel, Frame, list[int]]:
 def _send(end: socket.socket, frame: bytes, descriptors: Sequence[int]) -> None:
     try:
         if descriptors:
-            socket.send_fds(end, [frame], descriptors)
+            socket.send_fds(end, [frame], descriptors, socket.MSG_DONTWAIT)
         else:
-            end.send(frame)
+            end.send(frame, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        raise WireError("frames that the other side does not take") from None
     except OSError as error:
         raise Ended(str(error)) from error
 
@@ -271,8 +308,8 @@ def _receive(end: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
             raw, received, _, _ = socket.recv_fds(end, _FRAME.size + 1, descriptors)
         else:
             raw, received = end.recv(_FRAME.size + 1), []
-    except TimeoutError:
-        raise
+    except (BlockingIOError, TimeoutError):
+        raise TimeoutError from None
     except OSError as error:
         raise Ended(str(error)) from error
     if not raw:
@@ -280,17 +317,17 @@ def _receive(end: socket.socket, descriptors: int) -> tuple[bytes, list[int]]:
     return raw, received
 
 
-def _decode_frame(raw: bytes) -> tuple[Kind, int, int]:
-    """The kind of a frame, and the sizes of its head and payload."""
+def _decode_frame(raw: bytes) -> tuple[Kind, int, int, Numbers]:
+    """The kind of a frame, the sizes of its head and payload, and its numbers."""
     if len(raw) != _FRAME.size:
         raise WireError(f"a frame of {len(raw)} bytes")
-    version, kind, head, size = _FRAME.unpack(raw)
+    version, kind, head, size, a, b, c, d = _FRAME.unpack(raw)
     if version != VERSION:
         raise WireError(f"version {version} of the protocol; this is {VERSION}")
-    try:
-        return Kind(kind), head, size
-    except ValueError as error:
-        raise WireError(f"a frame that cannot be read: {error}") from None
+    known = _KINDS.get(kind)
+    if known is None:
+        raise WireError(f"a frame of the unknown kind {kind}")
+    return known, head, size, (a, b, c, d)
 
 
 def member(head: Any, key: str) -> Any:
@@ -321,12 +358,16 @@ def items(value: object, most: int) -> list[Any]:
     return value
 
 
+def fields(value: object, count: int) -> list[Any]:
+    """A list of exactly `count` items. Raises `WireError`."""
+    if not isinstance(value, list) or len(value) != count:
+        raise WireError(f"{count} values that are none")
+    return value
+
+
 def pair(value: object) -> list[Any]:
     """A list of two. Raises `WireError`."""
-    both = items(value, 2)
-    if len(both) != 2:
-        raise WireError("a pair that is none")
-    return both
+    return fields(value, 2)
 
 
 def encode_layout(tensor: Tensor) -> list[object]:
@@ -351,20 +392,21 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
-def encode_event(event: Event) -> dict[str, object]:
+def encode_event(event: Event) -> list[object]:
     """An event without its body, in JSON."""
-    return {
-        "trigger": event.trigger.value,
-        "name": event.name,
-        "content_type": event.content_type,
-        "verb": event.verb,
-        "query": event.query,
-        "path": event.path,
-        "id": event.id,
-        "metadata": dict(event.metadata),
-    }
+    return [
+        event.trigger.value,
+        event.name,
+        event.content_type,
+        event.verb,
+        event.query,
+        event.path,
+        event.id,
+        dict(event.metadata),
+    ]
 
 
-def decode_event(head: Mapping[str, Any], body: bytes) -> Event:
+def decode_event(head: Sequence[Any], body: bytes) -> Event:
     """What `encode_event` wrote, with its body."""
-    return Event(**{**head, "trigger": Trigger(head["trigger"]), "body": body})
+    trigger, name, *rest = head
+    return Event(_TRIGGERS[trigger], name, body, *rest)

@@ -10,11 +10,12 @@ received               answered
 (nothing)              READY, when all is loaded that every guest needs
 TRY {}, setup          READY {"lacking"} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
 SETUP {}, setup        READY {"lacking"}; or FAULT {"text"}, after which the worker ends
-EVENT {"number",       REPLY {"cost", "type", "headers", "answer"} with the body, or FAILURE {"reason", "text", "cost",
-"at", "event"}, body   "retry_after"}; before that any number of ASK [capability, question, arguments], each answered by
-                       the server
+EVENT [event], body    REPLY [content type, headers, answer], body; without a head where these are as the guest's
+                       settings have them. Or FAILURE [reason, text, retry after]. Before that any number of ASK
+                       [capability, question, arguments], each answered by the server
 =====================  ================================================================================================
 
+The numbers of an EVENT are its own and its deadline, those of REPLY and FAILURE what the event cost (`_cost`).
 `lacking` is what the kernel cannot close (`confine`). A setup is JSON: `config` (the guest's settings, `codec`),
 `sha256` of the module, and `files`, which says where the index of the granted files is.
 """
@@ -37,16 +38,19 @@ from PIL import Image
 from guesthouse.engine import kernels_at, open_engine
 from guesthouse.engine.base import PAGE, Engine, EngineConfig
 from guesthouse.engine.cache import mapped
-from guesthouse.event import Cost, Failure, Reason
+from guesthouse.event import Cost, Failure, Reason, Reply
 from guesthouse.guests.capabilities.capability import Ask, Capabilities, import_modules
 from guesthouse.guests.files import NOTHING, Granted
 from guesthouse.guests.guest import Guest, GuestConfig, code_in_worker
 from guesthouse.guests.process import codec, confine, sealed
 from guesthouse.guests.process.wire import (
+    NO_NUMBERS,
     Arena,
     Channel,
     Ended,
+    Frame,
     Kind,
+    Numbers,
     TooLong,
     decode_event,
     receive_setup,
@@ -69,7 +73,7 @@ class _SharedDeadline(Deadline):
 
     __slots__ = ("_arena", "_number")
 
-    def __init__(self, at: float, arena: Arena, number: int) -> None:
+    def __init__(self, at: float, arena: Arena, number: float) -> None:
         self._arena, self._number = arena, number
         super().__init__(at)
 
@@ -130,32 +134,33 @@ def _warm_up(engine: str, pooling: bool) -> None:
     "".encode("idna").decode("utf-8", "replace")
 
 
-def _cost(cost: Cost | None) -> list[float]:
-    return [] if cost is None else [cost.guest, cost.host, cost.memory, cost.host_memory]
+def _cost(cost: Cost | None) -> Numbers:
+    return NO_NUMBERS if cost is None else (cost.guest, cost.host, cost.memory, cost.host_memory)
 
 
-def _answer(guest: Guest, channel: Channel, head: Mapping[str, Any], body: bytes) -> None:
-    deadline = _SharedDeadline(head["at"], channel.arena, head["number"])
+def _answer(guest: Guest, channel: Channel, frame: Frame) -> None:
+    number, at, _, _ = frame.numbers
     try:
-        reply = guest.runner.run(guest, decode_event(head["event"], body), deadline)
-        answer = None
-        if reply.answer is not None:
-            answer = [reply.answer.status, reply.answer.text, reply.answer.retry_after]
-        head = {"cost": _cost(reply.cost), "type": reply.content_type, "headers": reply.headers, "answer": answer}
-        channel.send(Kind.REPLY, head, [reply.body])
+        event = decode_event(frame.head, frame.payload())
+        reply = guest.runner.run(guest, event, _SharedDeadline(at, channel.arena, number))
+        channel.send(Kind.REPLY, _head(guest, reply), [reply.body], numbers=_cost(reply.cost))
     except Failure as failure:
-        channel.send(Kind.FAILURE, _failure(failure))
+        _fail(channel, failure)
     except TooLong as error:
-        channel.send(Kind.FAILURE, _failure(Failure(Reason.BAD_REPLY, str(error))))
+        _fail(channel, Failure(Reason.BAD_REPLY, str(error)))
 
 
-def _failure(failure: Failure) -> dict[str, object]:
-    return {
-        "reason": failure.reason.value,
-        "text": failure.text,
-        "cost": _cost(failure.cost),
-        "retry_after": failure.retry_after,
-    }
+def _head(guest: Guest, reply: Reply) -> list[object] | None:
+    answer = reply.answer
+    if answer is None and not reply.headers and reply.content_type == guest.config.reply_type:
+        return None
+    told = None if answer is None else [answer.status, answer.text, answer.retry_after]
+    return [reply.content_type, reply.headers, told]
+
+
+def _fail(channel: Channel, failure: Failure) -> None:
+    head = [failure.reason.value, failure.text, failure.retry_after]
+    channel.send(Kind.FAILURE, head, numbers=_cost(failure.cost))
 
 
 def serve(end: socket.socket, engine: str, pooling: bool, pixel_kernel: Path, capabilities: Capabilities) -> None:
@@ -189,8 +194,7 @@ def _answer_all(guest: Guest, channel: Channel) -> None:
     events = limits.memory + limits.host_memory + 2 * (limits.input + limits.output)
     channel.send(Kind.READY, {"lacking": confine.when_loaded(events + _KNOWN)})
     while True:
-        frame = channel.receive()
-        _answer(guest, channel, frame.head, frame.payload())
+        _answer(guest, channel, channel.receive())
 
 
 def main(arguments: list[str]) -> int:
