@@ -39,8 +39,16 @@ _ANSWERS = r"""(module
     (drop (call $retry_after (i32.const 1500)))
     (i32.const 0)))"""
 
+_AFTER = "(if (i32.gt_u (local.get $count) (i32.const 1)) (then"  # where `relay` has its calls' ends
+
 #: Modules by name. `works` answers jobs and nothing else: as `relay`, it calls the method that the job is named after.
-MODULES = {"relay": RELAY, "works": RELAY.replace("dapr_on_event", "dapr_on_job"), "answers": _ANSWERS}
+#: `calls-and-traps` makes its call as `relay` does, waits for its end, and traps.
+MODULES = {
+    "relay": RELAY,
+    "works": RELAY.replace("dapr_on_event", "dapr_on_job"),
+    "answers": _ANSWERS,
+    "calls-and-traps": RELAY.replace(_AFTER, "unreachable " + _AFTER),
+}
 
 GRANTS = """
 read_state = ["state/*", "missing/*"]
