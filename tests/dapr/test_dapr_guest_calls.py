@@ -61,7 +61,7 @@ def calls_to(port: int) -> Iterator[GuestCalls]:
 
 def ended(calls: GuestCalls, method: str = "GetState", message: bytes = GET) -> Ended:
     ends: Queue[Ended] = Queue()
-    calls.begin(method, message, (), PATIENCE, ends.put)
+    calls.begin(method, message, (), PATIENCE, ends.put).drive()
     return ends.get(timeout=PATIENCE)
 
 
@@ -73,7 +73,7 @@ def decryption() -> bytes:
 
 
 def threads_of_calls() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "a guest's stream"]
+    return [thread.name for thread in threading.enumerate() if thread.name == "a guest's call"]
 
 
 def ok(_: grpc.ServicerContext) -> Iterator[bytes]:
@@ -119,7 +119,7 @@ def test_a_sidecar_that_comes_back_is_found_by_the_calls_that_wait_for_it():
         until(lambda: ended(calls).code == UNAVAILABLE, "it is away")
         ends: Queue[Ended] = Queue()
         calls._connection.doubt()
-        calls.begin("GetState", GET, (), PATIENCE, ends.put)
+        calls.begin("GetState", GET, (), PATIENCE, ends.put).drive()
         with served(OneAnswer(ok), port):
             assert ends.get(timeout=PATIENCE).code in (0, UNAVAILABLE)  # a busy machine may take longer
             until(lambda: ended(calls).code == 0, "it is there")
@@ -152,23 +152,49 @@ def test_a_stream_is_collected_up_to_a_bound_that_its_request_gives():
         until(lambda: not threads_of_calls(), "no thread is left")
 
 
-def test_a_stream_that_is_given_up_leaves_no_thread():
-    def waits(context: grpc.ServicerContext) -> Iterator[bytes]:
-        gone = threading.Event()
-        context.add_callback(gone.set)
-        gone.wait(PATIENCE)
-        yield b""
+def waits(context: grpc.ServicerContext) -> Iterator[bytes]:
+    gone = threading.Event()
+    context.add_callback(gone.set)
+    gone.wait(PATIENCE)
+    yield b""
 
+
+METHODS = pytest.mark.parametrize(("method", "message"), [("GetState", GET), ("DecryptAlpha1", decryption())])
+
+
+@METHODS
+def test_a_call_that_is_given_up_ends_and_leaves_no_thread(method, message):
     ends: Queue[Ended] = Queue()
     with served(OneAnswer(waits)) as port, calls_to(port) as calls:
-        cancel = calls.begin("DecryptAlpha1", decryption(), (), PATIENCE, ends.put)
-        assert threads_of_calls()
-        cancel()
-        assert ends.get(timeout=PATIENCE).code == CANCELLED
+        for before in (lambda call: None, lambda call: call.watch()):
+            call = calls.begin(method, message, (), PATIENCE, ends.put)
+            before(call)
+            call()
+            assert ends.get(timeout=PATIENCE).code == CANCELLED
         until(lambda: not threads_of_calls(), "no thread is left")
+        assert ends.empty()
 
 
-@pytest.mark.parametrize(("method", "message"), [("GetState", GET), ("DecryptAlpha1", decryption())])
+def test_a_call_is_under_way_before_anybody_waits_for_it():
+    here = threading.Event()
+
+    def says(_: grpc.ServicerContext) -> Iterator[bytes]:
+        here.set()
+        yield b"found"
+
+    ends: Queue[Ended] = Queue()
+    with served(OneAnswer(says)) as port, calls_to(port) as calls:
+        call = calls.begin("GetState", GET, (), PATIENCE, ends.put)
+        assert here.wait(PATIENCE)
+        assert ends.empty()
+        call.watch()
+        assert ends.get(timeout=PATIENCE).message == b"found"
+        call.drive()
+        call()
+        assert ends.empty()
+
+
+@METHODS
 def test_a_call_after_the_end_is_no_error_of_ours(method, message):
     with calls_to(free_port()) as calls:
         pass

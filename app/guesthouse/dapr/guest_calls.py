@@ -13,18 +13,23 @@ from time import monotonic
 from typing import Any
 
 import grpc
+from grpc.experimental import ChannelOptions
 
 from guesthouse.dapr.api_methods import method_of
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.sidecar import Checked
 from guesthouse_abi import pairs
+from guesthouse_abi.calls import Driven
 from guesthouse_abi.services import Ended
 
 _log = logging.getLogger(__name__)
 
 Done = Callable[[Ended], None]
 
+# A call with a stream of responses is read by whoever waits for it, without a thread of gRPC's between the two. So a
+# call with one response is made as such a call, too: the bytes on the wire are the same.
+_OPTIONS = ((ChannelOptions.SingleThreadedUnaryStream, 1),)
 _DETAILS = "grpc-status-details-bin"
 _QUESTION = "/dapr.proto.runtime.v1.Dapr/GetMetadata"  # which any sidecar answers, if only by refusing it
 _NO_ANSWERS = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
@@ -47,9 +52,9 @@ class GuestCalls:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._channel, self._metadata = endpoint.connect()
+        self._channel, self._metadata = endpoint.connect(_OPTIONS)
         self._connection = _Connection(self._channel, endpoint.target, self._metadata)
-        self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._methods: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -61,22 +66,22 @@ class GuestCalls:
 
     def begin(
         self, method: str, message: bytes, metadata: Sequence[tuple[str, str]], seconds: float, done: Done
-    ) -> Callable[[], object]:
+    ) -> Driven:
         """See `sidecar.SidecarApi`."""
         known, all_metadata = method_of(method), (*self._metadata, *metadata)
+        made = self._methods.get(known.path)
+        if made is None:
+            kind: Any = self._channel.stream_stream if known.streams else self._channel.unary_stream
+            made = self._methods[known.path] = kind(known.path)
         call: _Call
         if known.streams:
-            streamed: Any = self._channel.stream_stream(known.path)
             messages, most = list(known.messages(message)), _STREAM_FACTOR * len(message) + _STREAM_MORE
-            call = _Streaming(self._connection, streamed, messages, all_metadata, seconds, done, most)
+            call = _Streaming(self._connection, made, messages, all_metadata, seconds, done, most)
         else:
-            made = self._unary.get(known.path)
-            if made is None:
-                made = self._unary[known.path] = self._channel.unary_unary(known.path)
             call = _Single(self._connection, made, message, all_metadata, seconds, done)
         if not self._connection.keeps(call):
             call.begin()
-        return call.cancel
+        return call
 
 
 class _Connection:
@@ -115,13 +120,13 @@ class _Connection:
             kept, self._kept = self._kept or [], None
         for call in kept:
             if connected:
-                call.begin()
+                call.begin_later()
             else:
                 call.end(Ended(_UNAVAILABLE, _NO_SIDECAR))
 
 
-class _Call:
-    """A call to the sidecar."""
+class _Call(Driven):
+    """A call to the sidecar. gRPC's own call is read by one thread, whichever comes first."""
 
     def __init__(
         self, connection: _Connection, method: Any, request: Any, metadata: Metadata, seconds: float, done: Done
@@ -130,57 +135,97 @@ class _Call:
         self._method, self._request, self._metadata = method, request, tuple(metadata)
         self._until = monotonic() + seconds
         self.end = done
-        self._cancelled = threading.Event()
+        self._cancelled = False
         self._call: Any = None
+        self._reader = threading.Lock()  # held for good by who reads the call
 
     def begin(self) -> None:
         """Make the call."""
-        if self._cancelled.is_set():
-            self.end(Ended(_CANCELLED, "cancelled"))
-            return
         try:
-            self._call = self._make(max(0.0, self._until - monotonic()))
-        except Exception as error:  # the channel is closed, or no thread can be started
+            self._call = self._made(max(0.0, self._until - monotonic()))
+        except Exception as error:  # the channel is closed
             _log.warning("a guest's call could not be made: %s", error)
             self.end(Ended(_UNAVAILABLE, "the host cannot make the call"))
-            return
-        if self._cancelled.is_set():  # meanwhile
-            self._call.cancel()
 
-    def cancel(self) -> None:
-        """Give the call up."""
-        self._cancelled.set()
+    def begin_later(self) -> None:
+        """Make the call in another thread than the guest's, unless it was given up."""
+        if self.given_up():
+            self.end(Ended(_CANCELLED, "cancelled"))
+            return
+        self.begin()
+        if self.given_up():  # meanwhile
+            self()
+        self.watch()
+
+    def given_up(self) -> bool:
+        """Whether it was given up, maybe by another thread."""
+        return self._cancelled
+
+    def __call__(self) -> None:
+        """See `Driven`."""
+        self._cancelled = True
         if self._call is not None:
             self._call.cancel()
+            self.drive()  # gRPC keeps a call until it was read
 
-    def _make(self, seconds: float) -> Any:
-        """gRPC's call; `_over` is called when it has ended."""
+    def drive(self) -> None:
+        """See `Driven`."""
+        if self._call is not None and self._reader.acquire(blocking=False):
+            self.end(self._read(self._call))
+
+    def watch(self) -> None:
+        """See `Driven`."""
+        if self._call is None or self._reader.locked():
+            return
+        try:
+            threading.Thread(target=self.drive, name="a guest's call", daemon=True).start()
+        except RuntimeError:  # no thread can be started
+            self.drive()
+
+    def _made(self, seconds: float) -> Any:
+        """gRPC's call, which may take so many seconds."""
         raise NotImplementedError
 
-    def _over(self, call: Any, message: bytes | None = None) -> None:
-        """The call has ended; `message` is its response, where it is not the call's own result."""
+    def _read(self, call: Any) -> Ended:
+        """Wait for the end of gRPC's call."""
         try:
+            try:
+                message = self._response(call)
+            except grpc.RpcError:
+                message = None
             ended = _ending(call, message)
-            if ended.code == _UNAVAILABLE and not ended.trailing and not ended.initial:
-                self._connection.doubt()
-                if ended.text.startswith(_UNCONNECTED) and self._connection.target in ended.text:
-                    ended = Ended(_UNAVAILABLE, _NO_SIDECAR)
+        except _TooLong as error:
+            return Ended(_EXHAUSTED, str(error))
         except Exception:
-            ended = _unread()
-        self.end(ended)
+            _log.exception("a call to the sidecar could not be read")
+            return Ended(_INTERNAL, "internal error")
+        if ended.code == _UNAVAILABLE and not ended.trailing and not ended.initial:
+            self._connection.doubt()
+            if ended.text.startswith(_UNCONNECTED) and self._connection.target in ended.text:
+                return Ended(_UNAVAILABLE, _NO_SIDECAR)
+        return ended
+
+    def _response(self, call: Any) -> bytes:
+        """The response, whole."""
+        raise NotImplementedError
 
 
 class _Single(_Call):
     """A call with one request and one response."""
 
-    def _make(self, seconds: float) -> Any:
-        call = self._method.future(self._request, timeout=seconds, metadata=self._metadata)
-        call.add_done_callback(self._over)
-        return call
+    def _made(self, seconds: float) -> Any:
+        return self._method(self._request, timeout=seconds, metadata=self._metadata)
+
+    def _response(self, call: Any) -> bytes:
+        return b"".join(call)  # of one message
+
+
+class _TooLong(Exception):
+    """A response is too long to be held."""
 
 
 class _Streaming(_Call):
-    """A call with streams, whose messages are all there before it begins; the response is collected in a thread."""
+    """A call with streams, whose messages are all there before it begins; the response is collected."""
 
     def __init__(
         self,
@@ -195,32 +240,18 @@ class _Streaming(_Call):
         super().__init__(connection, method, request, metadata, seconds, done)
         self._most = most  # bytes of the response
 
-    def _make(self, seconds: float) -> Any:
-        call = self._method(iter(self._request), timeout=seconds, metadata=self._metadata)
-        thread = threading.Thread(target=self._collect, args=(call,), name="a guest's stream", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            call.cancel()
-            raise
-        return call
+    def _made(self, seconds: float) -> Any:
+        return self._method(iter(self._request), timeout=seconds, metadata=self._metadata)
 
-    def _collect(self, call: Any) -> None:
+    def _response(self, call: Any) -> bytes:
         collected = io.BytesIO()
-        try:
-            for message in call:
-                collected.write(_varint(len(message)))
-                collected.write(message)
-                if collected.tell() > self._most:
-                    call.cancel()
-                    self.end(Ended(_EXHAUSTED, f"the response has more than {self._most} bytes"))
-                    return
-        except grpc.RpcError:
-            self._over(call)
-        except Exception:
-            self.end(_unread())
-        else:
-            self._over(call, collected.getvalue())
+        for message in call:
+            collected.write(_varint(len(message)))
+            collected.write(message)
+            if collected.tell() > self._most:
+                call.cancel()
+                raise _TooLong(f"the response has more than {self._most} bytes")
+        return collected.getvalue()
 
 
 def _varint(value: int) -> bytes:
@@ -233,18 +264,10 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _ending(call: Any, message: bytes | None = None) -> Ended:
-    """How a call has ended; `message` is its response, where it is not the call's own result."""
+def _ending(call: Any, message: bytes | None) -> Ended:
+    """How a call has ended, of which `message` is the response."""
     code = call.code().value[0]
     initial, trailing = call.initial_metadata() or (), call.trailing_metadata() or ()
     details = next((value for key, value in trailing if key == _DETAILS), None)
-    if code == 0 and message is None:
-        message = call.result()
     text = "" if code == 0 else call.details() or ""
     return Ended(code, text, message, pairs.encode(initial), pairs.encode(trailing), details)
-
-
-def _unread() -> Ended:
-    """For an error of ours while a call's end is read."""
-    _log.exception("a call to the sidecar could not be read")
-    return Ended(_INTERNAL, "internal error")
