@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, engines, hostile, loaded, many, memory, micro, over_grpc, page, pictures, sidecars, stages
+from bench import cold, dapr, engines, hostile, loaded, many, memory, micro, over_grpc, page, pictures, sidecars, stages
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
@@ -34,6 +34,7 @@ COMPARISONS = {
     "sidecars": sidecars.through,
     "component": sidecars.component,
     "mqtt": sidecars.mqtt,
+    "dapr": dapr.calls,
 }
 
 

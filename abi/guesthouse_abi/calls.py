@@ -15,8 +15,25 @@ from guesthouse_abi.errors import BadHandle, TooMuch
 from guesthouse_abi.services import Account, CallRequest, Ended, Started
 from guesthouse_abi.spent import Call, Spent
 
+
+class Driven:
+    """A call whose end is noticed while a thread attends to it. Calling it gives it up, from any thread."""
+
+    def __call__(self) -> object:
+        """Give the call up."""
+        raise NotImplementedError
+
+    def drive(self) -> None:
+        """Attend to it in this thread, until it has ended; not at all where another thread does."""
+        raise NotImplementedError
+
+    def watch(self) -> None:
+        """Have another thread attend to it."""
+        raise NotImplementedError
+
+
 #: Carries a call out: the request, how many seconds it may take, and what to call with its end, once, from any thread
-#: (also before this returns). Returns a function that gives the call up.
+#: (also before this returns). Returns a function that gives the call up, which may be a `Driven`.
 Begin = Callable[[CallRequest, float, Callable[[Ended], None]], Callable[[], object]]
 
 CAPABILITY = "dapr"
@@ -88,9 +105,12 @@ class CallTable:
         """See `services.Calls`."""
         calls = [self._open(handle) for handle in handles]
         began = perf_counter()
-        left = self._deadline.remaining()
-        forget = self._deadline.on_cancel(self._wake)
+        driven = [call.cancel for call in calls if call.ended is None and isinstance(call.cancel, Driven)]
+        forget = self._deadline.on_cancel(lambda: self._wake(driven))
         try:
+            if driven and (every or len(driven) == len(calls)):
+                self._attend(driven, here=seconds is None and (every or len(driven) == 1))
+            left = self._deadline.remaining()
             with self._changed:
                 self._changed.wait_for(
                     lambda: _ready(calls, every) or self._deadline.cancelled,
@@ -100,8 +120,9 @@ class CallTable:
         finally:
             forget()
             self._spend(began)
-        if not ready:
+        if driven or not ready:
             self._deadline.check()
+        if not ready:
             return None
         if every:
             return len(calls)
@@ -113,6 +134,8 @@ class CallTable:
         call = self._open(handle)
         with self._changed:
             ended = call.ended
+        if ended is None and isinstance(call.cancel, Driven):
+            call.cancel.watch()  # the guest looks without waiting
         if ended is not None and call.cancel is not None:
             self._account.hold(ended.size)
             call.held += ended.size
@@ -152,7 +175,18 @@ class CallTable:
                 call.ended, call.ended_at, call.order = ended, perf_counter(), self._endings
                 self._changed.notify_all()
 
-    def _wake(self) -> None:
+    def _attend(self, driven: Sequence[Driven], here: bool) -> None:
+        """Notice the ends of these calls from now on: in this thread, one after the other, where nothing else is to be
+        done before all of them have ended."""
+        for call in driven:
+            if here:
+                call.drive()
+            else:
+                call.watch()
+
+    def _wake(self, driven: Sequence[Driven]) -> None:
+        for call in driven:
+            call()
         with self._changed:
             self._changed.notify_all()
 

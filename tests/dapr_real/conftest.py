@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from tests.dapr_real.calling_guests import MODULES as CALLING
+from tests.dapr_real.control_plane import ControlPlane
 from tests.dapr_real.real_guests import GUESTS
 from tests.dapr_real.real_programs import ROOT, App, Mosquitto, Pair, Redis, Sidecar, Start, running, starting
 from tests.support.ports import free_port
@@ -33,7 +35,7 @@ def names(room: Path) -> Path:
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tests' own guests, written as WAT."""
     folder = tmp_path_factory.mktemp("modules")
-    for name, wat in GUESTS.items():
+    for name, wat in {**GUESTS, **CALLING}.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(wat))
     return folder
 
@@ -86,6 +88,15 @@ def redis(room: Path) -> Iterator[Redis]:
     server = Redis(room).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def control_plane(room: Path) -> Iterator[ControlPlane]:
+    folder = room / "control-plane"
+    folder.mkdir()
+    services = ControlPlane(folder)
+    with running(services.placement, services.scheduler):
+        yield services
 
 
 @pytest.fixture(scope="session")

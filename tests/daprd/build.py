@@ -3,11 +3,13 @@
 
     python3 tests/daprd/build.py            # the path on standard output, all else on standard error
     python3 tests/daprd/build.py --image    # the one that is built here, whatever $DAPRD and the PATH have
+    python3 tests/daprd/build.py placement scheduler    # Dapr's other programs, a path on each line
 
 `$DAPRD` is taken first, then a `daprd` on the PATH or in ~/.dapr/bin (where Dapr's CLI puts it), when its version
 fits. Else the one that go.mod beside this file names is built with Go, with all of Dapr's components and without C (as
 the official one is), once: the binary is kept in `$GUESTHOUSE_DAPRD_CACHE`, else in ~/.cache/guesthouse/daprd, under
-its version, tags and the digest of go.sum.
+its version, tags and the digest of go.sum. The services `placement` and `scheduler`, which actors and jobs need, are
+always built: they do not say their version.
 Needs nothing but the standard library, so that it can run before anything is installed.
 """
 
@@ -26,9 +28,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TAGS = "allcomponents"
 MODULE = "github.com/dapr/dapr"
-PROGRAM = f"{MODULE}/cmd/daprd"
+PROGRAMS = {"daprd": "allcomponents", "placement": "", "scheduler": ""}  # and the build tags of each
 EVERY = 10.0  # seconds between two lines that say how far a build is
 OFFICIAL_GO = Path("/usr/local/go/bin/go")  # where Go's own archive is unpacked to, often without being on the PATH
 
@@ -105,32 +106,35 @@ def go() -> str:
     return found
 
 
-def kept(release: str) -> Path:
+def kept(program: str, release: str) -> Path:
     """Where the binary of this go.sum is, or will be."""
     folder = os.environ.get("GUESTHOUSE_DAPRD_CACHE") or Path.home() / ".cache" / "guesthouse" / "daprd"
     digest = hashlib.sha256((HERE / "go.sum").read_bytes()).hexdigest()[:16]
-    return Path(folder).absolute() / f"daprd-{release}-{TAGS}-{digest}"
+    return Path(folder).absolute() / "-".join(filter(None, (program, release, PROGRAMS[program], digest)))
 
 
-def build(target: Path, release: str) -> None:
+def build(target: Path, program: str, release: str) -> None:
     """Build into a temporary file beside `target`, then put it there: nobody sees half of it."""
-    compiler = go()
-    say(f"building {release} ({TAGS}) with {compiler}, once; it is kept as {target}")
-    say("6 minutes on two idle cores, and before that 3 GB of modules to download if they are not there yet")
+    compiler, tags = go(), PROGRAMS[program]
+    say(f"building {program} {release} ({tags or 'no tags'}) with {compiler}, once; it is kept as {target}")
+    if program == "daprd":
+        say("6 minutes on two idle cores, and before that 3 GB of modules to download if they are not there yet")
     began = time.monotonic()
     # One less than the cores, but two at least: most of the time goes into few large packages.
     jobs = str(max(2, (os.cpu_count() or 2) - 1))
+    package = f"{MODULE}/cmd/{program}"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / "daprd"
+        made = Path(folder) / program
         link = f"-s -w -X {MODULE}/pkg/buildinfo.version={release}"
-        options = ["-trimpath", "-tags", TAGS]
-        _run([compiler, "list", "-deps", *options, PROGRAM], "modules downloaded", "go: downloading ")
+        options = ["-trimpath", "-tags", tags]
+        _run([compiler, "list", "-deps", *options, package], "modules downloaded", "go: downloading ")
         if _run(
-            [compiler, "build", "-v", "-p", jobs, *options, "-ldflags", link, "-o", str(made), PROGRAM],
+            [compiler, "build", "-v", "-p", jobs, *options, "-ldflags", link, "-o", str(made), package],
             "packages compiled",
         ):
-            raise BuildError("go build failed, see above; with a daprd of your own: set $DAPRD")
-        if (version := version_of(str(made))) != release:
+            hint = "; with a daprd of your own: set $DAPRD" if program == "daprd" else ""
+            raise BuildError(f"go build of {program} failed, see above{hint}")
+        if program == "daprd" and (version := version_of(str(made))) != release:
             raise BuildError(f"what was built says version {version!r}, not {release}")
         made.replace(target)
     say(f"built in {time.monotonic() - began:.0f} s, {target.stat().st_size / 1e6:.0f} MB")
@@ -166,9 +170,11 @@ def _run(command: list[str], what: str, begins: str = "") -> int:
     return process.returncode
 
 
-def built(release: str) -> Path:
+def built(program: str, release: str) -> Path:
     """The binary of go.mod, from the cache or newly built; one build at a time."""
-    target = kept(release)
+    target = kept(program, release)
+    if target.exists():
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / "lock").open("w") as lock:
         try:
@@ -177,7 +183,7 @@ def built(release: str) -> Path:
             say("another build is running; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            build(target, release)
+            build(target, program, release)
     return target
 
 
@@ -185,11 +191,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], epilog="example: DAPRD=$(python3 tests/daprd/build.py)"
     )
+    parser.add_argument("program", nargs="*", help=f"what to find, daprd where nothing is named: {', '.join(PROGRAMS)}")
     parser.add_argument("--image", action="store_true", help="only the static one that is built here")
-    image = parser.parse_args().image
+    arguments = parser.parse_args()
+    programs = arguments.program or ["daprd"]
+    if unknown := sorted(set(programs) - PROGRAMS.keys()):
+        parser.error(f"there is no program {unknown[0]}; there are {', '.join(PROGRAMS)}")
     try:
         release = wanted(MODULE)
-        print((None if image else installed(release)) or built(release))
+        for program in programs:
+            own = installed(release) if program == "daprd" and not arguments.image else None
+            print(own or built(program, release))
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

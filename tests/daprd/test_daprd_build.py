@@ -65,7 +65,7 @@ def test_a_build_says_how_far_it_is_and_passes_messages_on(tmp_path: Path, capsy
 
 def test_leaves_another_version_on_the_path_alone(tmp_path: Path, capsys):
     found = program(tmp_path / "bin" / "daprd", "1.2.3")
-    kept = build.kept(release())
+    kept = build.kept("daprd", release())
     kept.parent.mkdir(parents=True)
     kept.touch()
     assert build.main() == 0
@@ -97,9 +97,27 @@ def test_says_what_to_install_where_go_is_too_old(tmp_path: Path, capsys):
 
 def test_takes_the_one_that_was_built_for_an_image_whatever_is_installed(tmp_path: Path, monkeypatch, capsys):
     program(tmp_path / "bin" / "daprd", release())
-    kept = build.kept(release())
+    kept = build.kept("daprd", release())
     kept.parent.mkdir(parents=True)
     kept.touch()
     monkeypatch.setattr("sys.argv", ["build.py", "--image"])
     assert build.main() == 0
     assert capsys.readouterr().out == f"{kept}\n"
+
+
+def test_the_services_are_built_ones_whatever_is_installed(tmp_path: Path, monkeypatch, capsys):
+    kept = [build.kept(program, release()) for program in ("scheduler", "placement")]
+    for file in kept:
+        program(tmp_path / "bin" / file.name.partition("-")[0], release())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    monkeypatch.setattr("sys.argv", ["build.py", "scheduler", "placement"])
+    assert build.main() == 0
+    assert capsys.readouterr().out == f"{kept[0]}\n{kept[1]}\n"
+
+
+def test_says_which_programs_there_are(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["build.py", "sentry"])
+    with pytest.raises(SystemExit):
+        build.main()
+    assert "there is no program sentry; there are daprd, placement, scheduler" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -51,10 +51,14 @@ class Endpoint:
             target = parts.netloc if parts.port else f"{parts.netloc}:{443 if tls else 80}"
         return cls(target, tls, token)
 
-    def connect(self) -> tuple[grpc.Channel, Metadata]:
-        """A channel to the sidecar, which connects with its first call, and the metadata that each call needs."""
+    def connect(self, more: Sequence[tuple[str, object]] = ()) -> tuple[grpc.Channel, Metadata]:
+        """A channel to the sidecar, which connects with its first call, and the metadata that each call needs.
+
+        `more` are options of the channel.
+        """
+        options = [*_OPTIONS, *more]
         if self.tls:
-            channel = grpc.secure_channel(self.target, grpc.ssl_channel_credentials(), _OPTIONS)
+            channel = grpc.secure_channel(self.target, grpc.ssl_channel_credentials(), options)
         else:
-            channel = grpc.insecure_channel(self.target, _OPTIONS)
+            channel = grpc.insecure_channel(self.target, options)
         return channel, ((TOKEN_KEY, self.token),) if self.token else ()

@@ -9,34 +9,52 @@ import io
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import grpc
+from grpc.experimental import ChannelOptions
 
 from guesthouse.dapr.api_methods import method_of
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.sidecar import Checked
 from guesthouse_abi import pairs
+from guesthouse_abi.calls import Driven
 from guesthouse_abi.services import Ended
 
 _log = logging.getLogger(__name__)
 
 Done = Callable[[Ended], None]
 
+# A call with a stream of responses is read by whoever waits for it, without a thread of gRPC's between the two. So a
+# call with one response is made as such a call, too: the bytes on the wire are the same.
+_OPTIONS = ((ChannelOptions.SingleThreadedUnaryStream, 1),)
 _DETAILS = "grpc-status-details-bin"
-_NOT_SENT = "failed to connect to all addresses"  # gRPC's own text: the call has not left this process
-_PAUSES = (0.05, 0.1, 0.2)  # seconds before a call is made again that was not sent
+_QUESTION = "/dapr.proto.runtime.v1.Dapr/GetMetadata"  # which any sidecar answers, if only by refusing it
+_NO_ANSWERS = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+_RECONNECT = 1.5  # seconds that calls wait for a connection that was lost; gRPC tries once a second at least
 _NO_SIDECAR = "the sidecar cannot be reached; is it running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?"
+_UNCONNECTED = ("failed to connect to all addresses", "errors resolving ")  # how gRPC begins to say so
+_CANCELLED = grpc.StatusCode.CANCELLED.value[0]
+_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+_INTERNAL = grpc.StatusCode.INTERNAL.value[0]
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
+# The response of a stream is held whole. What is encrypted or decrypted is about as long as before.
+_STREAM_FACTOR, _STREAM_MORE = 2, 1 << 20
 
 
 class GuestCalls:
-    """See `sidecar.SidecarApi`. Connects with the first call."""
+    """See `sidecar.SidecarApi`. Connects with the first call.
+
+    No call is made twice: gRPC does not tell whether one that failed was sent. After a connection was lost, calls wait
+    a short time for the next one before they are made.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._channel, self._metadata = endpoint.connect()
-        self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._channel, self._metadata = endpoint.connect(_OPTIONS)
+        self._connection = _Connection(self._channel, endpoint.target, self._metadata)
+        self._methods: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -48,100 +66,192 @@ class GuestCalls:
 
     def begin(
         self, method: str, message: bytes, metadata: Sequence[tuple[str, str]], seconds: float, done: Done
-    ) -> Callable[[], object]:
+    ) -> Driven:
         """See `sidecar.SidecarApi`."""
         known, all_metadata = method_of(method), (*self._metadata, *metadata)
+        made = self._methods.get(known.path)
+        if made is None:
+            kind: Any = self._channel.stream_stream if known.streams else self._channel.unary_stream
+            made = self._methods[known.path] = kind(known.path)
+        call: _Call
         if known.streams:
-            call: _Call = _Streaming(self._channel, known.path, list(known.messages(message)), all_metadata, done)
+            messages, most = list(known.messages(message)), _STREAM_FACTOR * len(message) + _STREAM_MORE
+            call = _Streaming(self._connection, made, messages, all_metadata, seconds, done, most)
         else:
-            made = self._unary.get(known.path)
-            if made is None:
-                made = self._unary[known.path] = self._channel.unary_unary(known.path)
-            call = _Single(made, message, all_metadata, done)
-        call.begin(seconds)
-        return call.cancel
+            call = _Single(self._connection, made, message, all_metadata, seconds, done)
+        if not self._connection.keeps(call):
+            call.begin()
+        return call
 
 
-class _Call:
-    def begin(self, seconds: float) -> None: ...
-    def cancel(self) -> None: ...
+class _Connection:
+    """Keeps calls back for a short time while the connection is lost."""
+
+    def __init__(self, channel: grpc.Channel, target: str, metadata: Metadata) -> None:
+        self.target = target
+        self._channel, self._metadata = channel, tuple(metadata)
+        self._lock = threading.Lock()
+        self._kept: list[_Call] | None = None  # None: the connection is not in doubt
+
+    def keeps(self, call: _Call) -> bool:
+        """Whether the call is begun or ended later, from here."""
+        with self._lock:
+            if self._kept is None:
+                return False
+            self._kept.append(call)
+            return True
+
+    def doubt(self) -> None:
+        """A call has met no sidecar, it seems: ask the sidecar for something, and wait until gRPC has connected."""
+        with self._lock:
+            if self._kept is not None:
+                return
+            self._kept = []
+        try:
+            question: Any = self._channel.unary_unary(_QUESTION)
+            asked = question.future(b"", timeout=_RECONNECT, metadata=self._metadata, wait_for_ready=True)
+        except ValueError:  # the channel is closed
+            self._release(connected=False)
+            return
+        asked.add_done_callback(lambda asked: self._release(asked.code() not in _NO_ANSWERS))
+
+    def _release(self, connected: bool) -> None:
+        with self._lock:
+            kept, self._kept = self._kept or [], None
+        for call in kept:
+            if connected:
+                call.begin_later()
+            else:
+                call.end(Ended(_UNAVAILABLE, _NO_SIDECAR))
 
 
-class _Single(_Call):
-    """A call with one request and one response. It is made again while it has not even been sent."""
+class _Call(Driven):
+    """A call to the sidecar. gRPC's own call is read by one thread, whichever comes first."""
 
     def __init__(
-        self, method: grpc.UnaryUnaryMultiCallable[bytes, bytes], message: bytes, metadata: Metadata, done: Done
+        self, connection: _Connection, method: Any, request: Any, metadata: Metadata, seconds: float, done: Done
     ) -> None:
-        self._method, self._message, self._metadata, self._done = method, message, metadata, done
-        self._attempt = 0
+        self._connection = connection
+        self._method, self._request, self._metadata = method, request, tuple(metadata)
+        self._until = monotonic() + seconds
+        self.end = done
         self._cancelled = False
         self._call: Any = None
+        self._reader = threading.Lock()  # held for good by who reads the call
 
-    def begin(self, seconds: float) -> None:
-        """Make the call, which may take so many seconds."""
-        if self._cancelled:
+    def begin(self) -> None:
+        """Make the call."""
+        try:
+            self._call = self._made(max(0.0, self._until - monotonic()))
+        except Exception as error:  # the channel is closed
+            _log.warning("a guest's call could not be made: %s", error)
+            self.end(Ended(_UNAVAILABLE, "the host cannot make the call"))
+
+    def begin_later(self) -> None:
+        """Make the call in another thread than the guest's, unless it was given up."""
+        if self.given_up():
+            self.end(Ended(_CANCELLED, "cancelled"))
             return
-        self._call = self._method.future(self._message, timeout=seconds, metadata=tuple(self._metadata))
-        self._call.add_done_callback(lambda call: self._ended(call, seconds))
+        self.begin()
+        if self.given_up():  # meanwhile
+            self()
+        self.watch()
 
-    def cancel(self) -> None:
-        """Give the call up."""
+    def given_up(self) -> bool:
+        """Whether it was given up, maybe by another thread."""
+        return self._cancelled
+
+    def __call__(self) -> None:
+        """See `Driven`."""
         self._cancelled = True
         if self._call is not None:
             self._call.cancel()
+            self.drive()  # gRPC keeps a call until it was read
 
-    def _ended(self, call: Any, seconds: float) -> None:
+    def drive(self) -> None:
+        """See `Driven`."""
+        if self._call is not None and self._reader.acquire(blocking=False):
+            self.end(self._read(self._call))
+
+    def watch(self) -> None:
+        """See `Driven`."""
+        if self._call is None or self._reader.locked():
+            return
         try:
-            ended = _ending(call)
-            if ended.code == _UNAVAILABLE and _NOT_SENT in ended.text:
-                pause = _PAUSES[self._attempt] if self._attempt < len(_PAUSES) else seconds
-                if pause < seconds and not self._cancelled:
-                    self._attempt += 1
-                    timer = threading.Timer(pause, self.begin, (seconds - pause,))
-                    timer.daemon = True
-                    timer.start()
-                    return
-                ended = Ended(_UNAVAILABLE, _NO_SIDECAR)
+            threading.Thread(target=self.drive, name="a guest's call", daemon=True).start()
+        except RuntimeError:  # no thread can be started
+            self.drive()
+
+    def _made(self, seconds: float) -> Any:
+        """gRPC's call, which may take so many seconds."""
+        raise NotImplementedError
+
+    def _read(self, call: Any) -> Ended:
+        """Wait for the end of gRPC's call."""
+        try:
+            try:
+                message = self._response(call)
+            except grpc.RpcError:
+                message = None
+            ended = _ending(call, message)
+        except _TooLong as error:
+            return Ended(_EXHAUSTED, str(error))
         except Exception:
             _log.exception("a call to the sidecar could not be read")
-            ended = Ended(grpc.StatusCode.INTERNAL.value[0], "internal error")
-        self._done(ended)
+            return Ended(_INTERNAL, "internal error")
+        if ended.code == _UNAVAILABLE and not ended.trailing and not ended.initial:
+            self._connection.doubt()
+            if ended.text.startswith(_UNCONNECTED) and self._connection.target in ended.text:
+                return Ended(_UNAVAILABLE, _NO_SIDECAR)
+        return ended
+
+    def _response(self, call: Any) -> bytes:
+        """The response, whole."""
+        raise NotImplementedError
+
+
+class _Single(_Call):
+    """A call with one request and one response."""
+
+    def _made(self, seconds: float) -> Any:
+        return self._method(self._request, timeout=seconds, metadata=self._metadata)
+
+    def _response(self, call: Any) -> bytes:
+        return b"".join(call)  # of one message
+
+
+class _TooLong(Exception):
+    """A response is too long to be held."""
 
 
 class _Streaming(_Call):
     """A call with streams, whose messages are all there before it begins; the response is collected."""
 
     def __init__(
-        self, channel: grpc.Channel, path: str, messages: Sequence[bytes], metadata: Metadata, done: Done
+        self,
+        connection: _Connection,
+        method: Any,
+        request: Sequence[bytes],
+        metadata: Metadata,
+        seconds: float,
+        done: Done,
+        most: int,
     ) -> None:
-        self._channel, self._path, self._messages = channel, path, messages
-        self._metadata, self._done = metadata, done
-        self._call: Any = None
+        super().__init__(connection, method, request, metadata, seconds, done)
+        self._most = most  # bytes of the response
 
-    def begin(self, seconds: float) -> None:
-        """Make the call, which may take so many seconds, in a thread of its own."""
-        method: Any = self._channel.stream_stream(self._path)
-        self._call = method(iter(self._messages), timeout=seconds, metadata=tuple(self._metadata))
-        threading.Thread(target=self._collect, name="a guest's stream", daemon=True).start()
+    def _made(self, seconds: float) -> Any:
+        return self._method(iter(self._request), timeout=seconds, metadata=self._metadata)
 
-    def cancel(self) -> None:
-        """Give the call up."""
-        self._call.cancel()
-
-    def _collect(self) -> None:
+    def _response(self, call: Any) -> bytes:
         collected = io.BytesIO()
-        try:
-            for message in self._call:
-                collected.write(_varint(len(message)))
-                collected.write(message)
-            ended = _ending(self._call, collected.getvalue())
-        except grpc.RpcError:
-            ended = _ending(self._call)
-        except Exception:
-            _log.exception("a stream of the sidecar could not be read")
-            ended = Ended(grpc.StatusCode.INTERNAL.value[0], "internal error")
-        self._done(ended)
+        for message in call:
+            collected.write(_varint(len(message)))
+            collected.write(message)
+            if collected.tell() > self._most:
+                call.cancel()
+                raise _TooLong(f"the response has more than {self._most} bytes")
+        return collected.getvalue()
 
 
 def _varint(value: int) -> bytes:
@@ -154,12 +264,10 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _ending(call: Any, message: bytes | None = None) -> Ended:
-    """How a call has ended; `message` is its response, where it is not the call's own result."""
+def _ending(call: Any, message: bytes | None) -> Ended:
+    """How a call has ended, of which `message` is the response."""
     code = call.code().value[0]
     initial, trailing = call.initial_metadata() or (), call.trailing_metadata() or ()
     details = next((value for key, value in trailing if key == _DETAILS), None)
-    if code == 0 and message is None:
-        message = call.result()
     text = "" if code == 0 else call.details() or ""
     return Ended(code, text, message, pairs.encode(initial), pairs.encode(trailing), details)

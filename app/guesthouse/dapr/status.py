@@ -47,6 +47,7 @@ CODES = {
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
+_LATER = frozenset({408, 425, 429, 503, 504})  # statuses of an invocation that may be sent again
 _NOT_OK, _SERVERS = 300, 500  # the first status that is no success, and the first that is the server's fault
 _HTTP = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -121,7 +122,7 @@ def abort_with(context: grpc.ServicerContext, answered: NotOk) -> NoReturn:
     code = code_of(answer)
     info = ErrorInfo(reason="STATUS", domain=DOMAIN, metadata={"status": str(answer.status), "guest": cut(reply.guest)})
     status = status_pb2.Status(code=code.value[0], message=cut(answer.text), details=[_pack(info)])
-    if answer.retry_after is not None:
+    if answer.retry_after is not None and answer.status in _LATER:
         status.details.append(_retry_info(answer.retry_after))
     context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
     context.abort(code, status.message)

@@ -39,6 +39,7 @@ from guesthouse_abi.spent import Spent
 
 DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
 
+_LATER = 0.02  # seconds that a call without a time of its own may take after its event's end, which then is the reason
 _INVALID_ARGUMENT, _DENIED, _TOO_DEEP, _UNAVAILABLE = 3, 7, 9, 14
 _METHOD = 128  # characters
 _METADATA = 1024  # pairs
@@ -135,6 +136,8 @@ class _GuestSidecar:
 
         def begin(request: CallRequest, seconds: float, done: Callable[[Ended], None]) -> Callable[[], object]:
             threads.note_wait()
+            if request.seconds is None:
+                seconds += _LATER
             try:
                 return self._begin(request, seconds, event, added, done)
             except NotMade as refusal:
