@@ -21,6 +21,7 @@ from guesthouse.cli.output import report
 COMMANDS = {
     "serve": "Serve the guests of a manifest to a Dapr sidecar.",
     "send": "Send one event, here or to a running server.",
+    "test": "Run the tests of a guest's folder, without a sidecar.",
     "check": "Say what the manifest loads, and everything that is wrong with it.",
     "models": "List, inspect and register models.",
     "web": "Serve the page: photos to guests, a live feed, an operator's view.",

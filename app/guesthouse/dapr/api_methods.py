@@ -185,6 +185,7 @@ class Method:
 
     name: str
     request: type[Message]
+    response: type[Message]
     uses: Uses
     streams: bool
 
@@ -258,7 +259,8 @@ def _methods() -> Iterator[Method]:
     for method in service.methods:
         if method.name in _TABLE:
             streams = method.client_streaming or method.server_streaming
-            yield Method(method.name, GetMessageClass(method.input_type), _TABLE[method.name], streams)
+            request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+            yield Method(method.name, request, response, _TABLE[method.name], streams)
 
 
 METHODS: Mapping[str, Method] = {method.name: method for method in _methods()}
