@@ -23,6 +23,7 @@ COMMANDS = {
     "send": "Send one event, here or to a running server.",
     "test": "Run the tests of a guest's folder, without a sidecar.",
     "check": "Say what the manifest loads, and everything that is wrong with it.",
+    "explain": "Say what a module is, and the lines of a manifest for it.",
     "models": "List, inspect and register models.",
     "web": "Serve the page: photos to guests, a live feed, an operator's view.",
     "bench": "Measure requests per second and latency of an event.",

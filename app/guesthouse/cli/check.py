@@ -14,7 +14,7 @@ from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.unary import AROUND
 from guesthouse.faults import Faults
 from guesthouse.guests.capabilities import GRANTS
-from guesthouse.guests.capabilities.sidecar import SidecarGrant
+from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -25,7 +25,6 @@ from guesthouse.plan.plan import Plan
 app = new_app()
 
 _ALL = 64
-CALL_START = ("dapr_v1", "call_start")  # the import of a guest that makes calls
 _SHORT = 12  # digits of a digest that tell two apart at a glance
 
 Row = Mapping[str, object]

@@ -38,6 +38,7 @@ from guesthouse_abi.facts import EventFacts
 from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar, Started
 from guesthouse_abi.spent import Spent
 
+CALL_START = ("dapr_v1", "call_start")  # the import of a guest that makes calls
 DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
 
 _INVALID_ARGUMENT, _DENIED, _TOO_DEEP, _UNAVAILABLE = 3, 7, 9, 14
@@ -95,6 +96,12 @@ class SidecarGrant:
         default=8,
         metadata={"description": "invocations one within the other, where guests invoke guests", "ge": 1, "le": 100},
     )
+
+    @staticmethod
+    def forms() -> dict[str, str]:
+        """How the names of each key are written, such as `STORE/KEY`."""
+        checks = {one.name: one.metadata.get("check") for one in dataclasses.fields(SidecarGrant)}
+        return {name: check.args[0] for name, check in checks.items() if check is not None}
 
     def lines(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         """What is granted, by key."""
