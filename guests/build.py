@@ -12,7 +12,8 @@ What the host itself runs, the pixel kernel, is C without a library; its module 
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
 source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
 (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
-(install-toolchain.sh installs it). Another toolchain gives other bytes: `--check` compares what is committed and never
+(install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each .wasm beside its
+source in sdk/LANGUAGE/examples. Another toolchain gives other bytes: `--check` compares what is committed and never
 rebuilds.
 """
 
@@ -61,15 +62,17 @@ class Guest:
     folder: Path | None = None
     workspace: str = ""  # the folder of its cargo workspace
     module: Path | None = None  # where its module goes, if not beside its source
+    example: str = ""  # the name in `folder` of the example of an SDK that it is
 
     @property
     def committed(self) -> Path:
-        return self.module or (self.folder or HERE / self.name) / f"{self.name}.wasm"
+        return self.module or (self.folder or HERE / self.name) / f"{self.example or self.name}.wasm"
 
     @property
     def main(self) -> Path:
-        """The source of a C guest."""
-        return (self.folder or HERE / self.name) / f"{self.name}.c"
+        """The source of a C guest, or of an example."""
+        suffix = "c" if self.language == "c" else "rs"
+        return (self.folder or HERE / self.name) / f"{self.example or self.name}.{suffix}"
 
     def sources(self) -> list[Path]:
         folder = (HERE / self.name).rglob("*")
@@ -80,9 +83,21 @@ class Guest:
 SDK = "sdk/guesthouse.h"
 RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
+C_SDK = ("sdk/c/dapr.h", "sdk/wasi_nn.h")
+EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")  # sdk/EXAMPLES.md says what they do
 CARGO = ("Cargo.toml", "Cargo.lock")
+RUST_CRATE = HERE / "sdk" / "rust"
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
+
+
+def rust_crate() -> tuple[str, ...]:
+    """The sources of the Rust SDK, which go into each of its examples."""
+    files = [RUST_CRATE / "Cargo.toml", RUST_CRATE / "Cargo.lock", RUST_CRATE / "macros" / "Cargo.toml"]
+    files += [*(RUST_CRATE / "src").glob("*.rs"), *(RUST_CRATE / "macros" / "src").glob("*.rs")]
+    return tuple(sorted(path.relative_to(HERE).as_posix() for path in files))
+
+
 GUESTS = {
     guest.name: guest
     for guest in (
@@ -99,6 +114,18 @@ GUESTS = {
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
         Guest("grayscale", "rust", (*CARGO, PHOTO), stack=1_048_576, command=True),
+        *(Guest(f"c-{name}", "c", C_SDK, folder=HERE / "sdk" / "c" / "examples", example=name) for name in EXAMPLES),
+        *(
+            Guest(
+                f"rust-{name}",
+                "rust",
+                rust_crate(),
+                workspace="sdk/rust",
+                folder=RUST_CRATE / "examples",
+                example=name,
+            )
+            for name in (*EXAMPLES, "clients")
+        ),
         *(
             Guest(path.stem, "c", ("../tests/wasi_suite/checks/check.h",), command=True, folder=CHECKS)
             for path in sorted(CHECKS.glob("*.c"))
@@ -160,7 +187,7 @@ class Clang:
         if guest.module == KERNEL:
             run(self.clang, *KERNEL_FLAGS, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
             return wasm
-        includes = [f"-I{HERE / 'sdk'}", f"-I{folder}"]
+        includes = [f"-I{HERE / 'sdk'}", f"-I{HERE / 'sdk' / 'c'}", f"-I{folder}"]
         model = f"-mexec-model={'command' if guest.command else 'reactor'}"
         run(self.clang, *C_FLAGS, model, *includes, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
         return wasm
@@ -223,14 +250,16 @@ class Rust:
         self.provenance = version + libc
 
     def build(self, guest: Guest) -> Path:
-        command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET, "-p", guest.name]
+        command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET]
+        command += ["--example", guest.example] if guest.example else ["-p", guest.name]
         link = [f"-zstack-size={guest.stack}"]
         if self.debian:
             command.append("-Zbuild-std=std,panic_abort")
             start = "crt1-command.o" if guest.command else "crt1-reactor.o"
             link += [str(DEBIAN_WASI_LIBC / start)] + ([] if guest.command else ["--export=_initialize"])
         run(*command, "--", *(f"-Clink-arg={argument}" for argument in link), env=self.env, cwd=HERE / guest.workspace)
-        return self.target_dir / TARGET / "release" / f"{guest.name}.wasm"
+        release = self.target_dir / TARGET / "release"
+        return release / "examples" / f"{guest.example}.wasm" if guest.example else release / f"{guest.name}.wasm"
 
 
 def rustc_has_target() -> bool:

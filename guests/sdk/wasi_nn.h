@@ -50,6 +50,18 @@ uint32_t wasi_nn_compute(uint32_t context);
 WASI_NN_IMPORT("wasi_ephemeral_nn", "get_output")
 uint32_t wasi_nn_get_output(uint32_t context, uint32_t index, void *buffer, uint32_t size, uint32_t *written);
 
+/* Runs a model of the host on one input, and fills `output`, which must have the size of the model's first output. */
+static inline uint32_t wasi_nn_infer(const char *model, const struct wasi_nn_tensor *input, void *output, uint32_t size) {
+    uint32_t length = 0, graph, context, written, error;
+    while (model[length]) length++;
+    if ((error = wasi_nn_load_by_name(model, length, &graph))) return error;
+    if ((error = wasi_nn_init_execution_context(graph, &context))) return error;
+    if ((error = wasi_nn_set_input(context, 0, input))) return error;
+    if ((error = wasi_nn_compute(context))) return error;
+    if ((error = wasi_nn_get_output(context, 0, output, size, &written))) return error;
+    return written == size ? WASI_NN_SUCCESS : WASI_NN_INVALID_ARGUMENT;
+}
+
 /* ---- WAMR's module `wasi_nn` ---- */
 
 enum wamr_type { WAMR_F16, WAMR_F32, WAMR_U8, WAMR_I32 };

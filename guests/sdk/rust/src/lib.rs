@@ -1,0 +1,47 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod actors;
+mod answer;
+mod app;
+mod bindings;
+mod call;
+mod code;
+mod configuration;
+mod error;
+mod event;
+mod jobs;
+mod lock;
+mod log;
+pub mod nn;
+mod pairs;
+pub mod picture;
+pub mod proto;
+mod publish;
+mod reply;
+mod request;
+mod secrets;
+mod state;
+mod sys;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod mock;
+
+pub use actors::{actor, Actor};
+pub use answer::{answer, Answer};
+pub use app::{app, App, Response};
+pub use bindings::{binding, Binding, BindingResponse};
+pub use call::{arrivals, first, join, join_all, Arrivals, Call, Join};
+pub use code::Code;
+pub use configuration::{configuration, Configuration, ConfigurationItem};
+pub use error::{Error, Outcome, Result};
+pub use event::{BodyReader, Event, Trigger};
+pub use guesthouse_dapr_macros::{on_binding, on_event, on_invoke, on_job, on_operation, on_topic};
+pub use jobs::{job, Job, JobDetails};
+pub use lock::{lock, Lock, Unlocked};
+pub use log::{config, debug, error, info, log, time_left, warning, Level};
+pub use publish::{topic, Message, NotPublished, Topic};
+pub use reply::{write_reply, Reply};
+pub use request::{call, methods, Method, Request};
+pub use secrets::{secrets, Secrets};
+pub use state::{state, Item, Operation, Read, State, Value};
