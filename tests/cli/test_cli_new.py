@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from guesthouse.cli import new
 from guesthouse.cli.new import LANGUAGES, SDKS, Lang
 
 GUESTHOUSE = f"{sys.executable} -m guesthouse"
@@ -105,7 +104,6 @@ def test_a_folder_where_nothing_can_be_written_is_a_fault(guesthouse, monkeypatc
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "cart/sdk")
 
-    monkeypatch.setattr(new.shutil, "copytree", full)
     monkeypatch.setattr(shutil, "copy", full)
     made = guesthouse("new", "cart", "--lang", "c")
     assert made.code == 1
