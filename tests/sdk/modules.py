@@ -1,6 +1,7 @@
-"""The modules of the SDKs' examples, by language: those that are committed, or ones that are built here for the tests.
+"""Modules of the SDKs for tests: those that are committed, and those that are built here, by each language's own tool.
 
-What is built here is kept by the digest of all that it is made of, beside the tests' compiled guests.
+What is built here is kept beside the tests' compiled guests, by the digest of all that it is made of. Where the tool is
+missing, the test is skipped.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-SDK = ROOT / "guests" / "sdk"
+SDK = Path(__file__).resolve().parents[2] / "guests" / "sdk"
 EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")
+_KEPT = 16  # modules of one name
 
 
 def ran(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Run a tool; the test fails with what it printed where it fails."""
+    """What a tool prints. The test fails with it where the tool fails."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -34,30 +35,6 @@ def ran(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | 
     return done.stdout
 
 
-def kept(name: str, made_of: Iterable[bytes], build: Callable[[Path], object]) -> Path:
-    """A module that `build` writes to the path that it is given, unless it was built before of the same."""
-    digest = hashlib.sha256()
-    for part in made_of:
-        digest.update(hashlib.sha256(part).digest())
-    folder = Path(os.environ["GUESTHOUSE_CACHE"]).parent / "guesthouse-tests-sdk"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{digest.hexdigest()[:32]}.wasm"
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as made:
-            build(Path(made) / "made.wasm")
-            os.replace(Path(made) / "made.wasm", path)
-        others = sorted(folder.glob(f"{name}-*.wasm"), key=lambda other: other.stat().st_mtime, reverse=True)
-        for old in others[8:]:
-            old.unlink(missing_ok=True)
-    return path
-
-
-def sources(folder: Path, *suffixes: str) -> list[bytes]:
-    """Names and contents of the files below a folder, for `kept`."""
-    found = (path for path in folder.rglob("*") if path.suffix in suffixes and "node_modules" not in path.parts)
-    return [part for path in sorted(found) for part in (str(path.relative_to(folder)).encode(), path.read_bytes())]
-
-
 def tool(*names: str | Path) -> Path:
     """The first of these programs that is here; the test is skipped where none is."""
     for name in names:
@@ -66,17 +43,68 @@ def tool(*names: str | Path) -> Path:
     pytest.skip(f"{names[0]} is not here")
 
 
-def _committed(language: str, name: str, guests: Path) -> Path:
-    rebuilt = guests / f"{language}-{name}" / f"{language}-{name}.wasm"
-    return rebuilt if rebuilt.exists() else SDK / language / "examples" / f"{name}.wasm"
+def kept(name: str, made_of: Iterable[bytes], build: Callable[[Path], object]) -> Path:
+    """The module that `build` writes to the path that it is given, unless it was built before of the same."""
+    digest = hashlib.sha256()
+    for part in made_of:
+        digest.update(hashlib.sha256(part).digest())
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guesthouse-tests" / "sdk"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{digest.hexdigest()[:32]}.wasm"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            build(Path(made) / "made.wasm")
+            os.replace(Path(made) / "made.wasm", path)
+        others = sorted(folder.glob(f"{name}-*.wasm"), key=lambda other: other.stat().st_mtime, reverse=True)
+        for old in others[_KEPT:]:
+            old.unlink(missing_ok=True)
+    return path
 
 
-_MODULES: Mapping[str, Callable[[str, Path], Path]] = {
-    "c": lambda name, guests: _committed("c", name, guests),
-}
-LANGUAGES = tuple(_MODULES)
+def sources(folder: Path, *suffixes: str) -> list[bytes]:
+    """Names and contents of an SDK's own files, for `kept`."""
+    found = (path for path in folder.rglob("*") if path.suffix in suffixes and "node_modules" not in path.parts)
+    return [part for path in sorted(found) for part in (str(path.relative_to(folder)).encode(), path.read_bytes())]
 
 
-def module(language: str, name: str, guests: Path) -> Path:
-    """The module of an example. `guests`: the folder of the built guests."""
-    return _MODULES[language](name, guests)
+# ---- C ----
+
+
+def clang() -> Path:
+    found = tool("clang-19", "clang")
+    if "wasm32" not in ran(found, "--print-targets"):
+        pytest.skip("clang has no target wasm32")
+    return found
+
+
+def c_module(source: Path, goal: Path, *flags: str) -> None:
+    """Compile a guest without a C library."""
+    bare = ["--target=wasm32", "-ffreestanding", "-nostdlib", "-Wl,--no-entry", "-O2", "-std=c99"]
+    strict = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    ran(clang(), *bare, *strict, f"-I{SDK / 'c'}", f"-I{SDK}", *flags, source, "-o", goal)
+
+
+def clients_c() -> Path:
+    source = SDK / "c" / "tests" / "clients.c"
+    made_of = [source.read_bytes(), *sources(SDK / "c", ".h")]
+    return kept("c-clients", made_of, lambda goal: c_module(source, goal))
+
+
+# ---- which there are ----
+
+#: Languages whose modules are not committed: how an example is built.
+BUILT: Mapping[str, Callable[[str], Path]] = {}
+#: The guest that uses each client once (test_sdk_clients.py).
+CLIENTS: Mapping[str, Callable[[], Path]] = {"c": clients_c}
+
+LANGUAGES = sorted({*BUILT, *(path.parents[1].name for path in SDK.glob("*/examples/hello.wasm"))})
+
+
+def module_of(language: str, name: str) -> Path:
+    """The module of an example; of those that are committed the one that CI rebuilt, where it did."""
+    if language in BUILT:
+        return BUILT[language](name)
+    rebuilt = os.environ.get("GUESTHOUSE_GUESTS")
+    if rebuilt:
+        return Path(rebuilt) / f"{language}-{name}" / f"{language}-{name}.wasm"
+    return SDK / language / "examples" / f"{name}.wasm"

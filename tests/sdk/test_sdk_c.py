@@ -19,7 +19,7 @@ from guesthouse.manifest import load
 from guesthouse.observe.logs import Level
 from guesthouse_abi.deadline import Deadline
 from tests.guests.test_guests_sidecar import Scripted
-from tests.sdk.modules import EXAMPLES, SDK, ran, tool
+from tests.sdk.modules import EXAMPLES, SDK, c_module, clang, ran, tool
 from tests.support.logged import json_lines
 
 C = SDK / "c"
@@ -32,13 +32,6 @@ name = "t"
 module = "guest.wasm"
 calling = "dapr"
 """
-
-
-def clang() -> Path:
-    found = tool("clang-19", "clang")
-    if "wasm32" not in ran(found, "--print-targets"):
-        pytest.skip("clang has no target wasm32")
-    return found
 
 
 def test_its_own_tests_pass(tmp_path: Path) -> None:
@@ -66,7 +59,7 @@ def answered(tmp_path: Path) -> Callable[..., Reply]:
 
     def answered(source: str, body: bytes = b"", sidecar: Scripted | None = None) -> Reply:
         (tmp_path / "guest.c").write_text('#include "dapr.h"\n' + source + "\n")
-        ran(clang(), *BARE, "-std=c99", *STRICT, tmp_path / "guest.c", "-o", tmp_path / "guest.wasm")
+        c_module(tmp_path / "guest.c", tmp_path / "guest.wasm")
         (tmp_path / "guesthouse.toml").write_text(MANIFEST)
         with open_plan(load(tmp_path / "guesthouse.toml", grants=GRANTS), {"dapr": sidecar}) as plan:
             return plan.guests["guest"].run(Event(Trigger.INVOKE, "x", body), Deadline.after(60))

@@ -18,7 +18,8 @@ from guesthouse.manifest import load
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
 from tests.guests.test_guests_sidecar import Scripted, encoded
-from tests.sdk.test_sdk_examples import SDK, module_of, response
+from tests.sdk.modules import SDK, module_of
+from tests.sdk.test_sdk_examples import response
 
 CARGO = shutil.which("cargo")
 DEBIAN_RUSTC = Path("/usr/bin/rustc")
