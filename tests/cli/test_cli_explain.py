@@ -26,12 +26,12 @@ def written(wat: str, name: str = "guest.wasm") -> str:
 
 def test_a_guest_of_dapr_v1_is_told_with_the_grants_that_its_calls_need(guesthouse) -> None:
     wide = "".join(f"{letter}\\00" for letter in "SaveState")  # as AssemblyScript has it
-    names = f'(data (i32.const 60000) "GetStateGetBulkStatePublishEvent") (data (i32.const 61000) "{wide}")'
+    names = f'(data (i32.const 60000) "GetStateGetBulkStatePublishEventGetJobAlpha1") (data (i32.const 61000) "{wide}")'
     module = written(RELAY.replace('(data (i32.const 0) "code")', f'{names} (data (i32.const 0) "code")'))
     done = guesthouse("explain", module)
     assert done.code == 0, done.err
     assert '"dapr" fits: handlers for invoke, topic, binding, job, operation' in done.out
-    assert "its data names GetBulkState, GetState, PublishEvent, SaveState" in done.out
+    assert "its data names GetBulkState, GetJobAlpha1, GetState, PublishEvent, SaveState" in done.out
     told = done.out.partition("in capitals is to be written\n\n")[2]
     assert told.startswith(
         """[guests.guest]
@@ -40,6 +40,7 @@ calling = "dapr"
 
 [guests.guest.dapr]
 read_state = ["STORE/KEY"]  # GetBulkState, GetState
+read_jobs = ["JOB"]  # GetJobAlpha1
 publish = ["PUBSUB/TOPIC"]  # PublishEvent
 write_state = ["STORE/KEY"]  # SaveState
 

@@ -47,7 +47,7 @@ SAVE = """
 method = "SaveState"
 request = { storeName = "store", states = [{ key = "cart-1", value = { json = { total = 4, of = "tea" } } }] }
 """
-SAVED = {"store_name": "store", "states": [{"key": "cart-1", "value": b'{ "of": "tea", "total": 4}'}]}
+SAVED: dict[str, Any] = {"store_name": "store", "states": [{"key": "cart-1", "value": b'{ "of": "tea", "total": 4}'}]}
 CART = {"store_name": "store", "key": "cart-1"}
 
 
@@ -73,6 +73,13 @@ def test_bytes_that_are_json_are_compared_as_json(tmp_path: Path) -> None:
         "SaveState was not expected: call 1 (SaveState) expects another request: request.states[0].value is "
         '"{}", not "{\\"total\\":4,\\"of\\":\\"tea\\"}"'
     )
+
+
+def test_lists_have_as_many_elements_as_the_script_says(tmp_path: Path) -> None:
+    for states, count in (([], 0), ([*SAVED["states"], {"key": "b"}], 2)):
+        ended = call(scripted(tmp_path, SAVE), "SaveState", {"store_name": "store", "states": states})
+        assert ended.code == FAILED_PRECONDITION
+        assert ended.text.endswith(f"request.states has {count} elements, not 1")
 
 
 def test_a_status_takes_the_place_of_a_reply(tmp_path: Path) -> None:
@@ -207,8 +214,8 @@ def test_streams_are_lists_of_messages(tmp_path: Path) -> None:
             "Failed to parse key field: expected string or bytes-like object, got 'int'. — PLACE: [[call]] #1: reque",
         ),
         (
-            '[[call]]\nmethod = "GetState"\nreply = { data = "hello world" }',
-            '"hello world" is not base64; of a text make { text = "…" } — PLACE: [[call]] #1: reply.data — ',
+            '[[call]]\nmethod = "GetState"\nreply = { data = "text here" }',
+            '"text here" is not base64; of a text make { text = "…" } — PLACE: [[call]] #1: reply.data — ',
         ),
         (
             '[[call]]\nmethod = "GetState"\nreply = { data = { file = "/etc/passwd" } }',

@@ -37,6 +37,7 @@ class Lang(str, enum.Enum):
 
     C = "c"
     RUST = "rust"
+    GO = "go"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,12 @@ def _rust_target() -> bool:
     return by_rustup or all(map(Path.exists, map(Path, debian)))
 
 
+def _go_exports() -> bool:
+    """Go has //go:wasmexport since 1.24."""
+    found = re.search(r"go(\d+)\.(\d+)", _output("go", "version"))
+    return found is not None and (int(found[1]), int(found[2])) >= (1, 24)
+
+
 def _output(*command: str) -> str:
     """What a program prints; empty where it is missing or fails."""
     try:
@@ -109,6 +116,9 @@ LANGUAGES = {
             ),
             _MAKE,
         ),
+    ),
+    Lang.GO: Language(
+        "Go", ("go",), (Need("Go 1.24 or newer", _go_exports, "https://go.dev/dl; macOS: brew install go"), _MAKE)
     ),
 }
 
