@@ -19,6 +19,7 @@ RUN set -eu; \
 COPY pyproject.toml README.md LICENSE ./
 COPY app/ app/
 COPY abi/ abi/
+COPY guests/sdk/ guests/sdk/
 # Byte code that is not compared with the time of its source: the file system of the container is read-only.
 RUN set -eu; \
     tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir made .; \

@@ -85,8 +85,9 @@ def build(root: Path, out: Path) -> tuple[Path, Path]:
 
 
 def check_wheel(root: Path, wheel: Path) -> None:
-    """Raises `ReleaseError` where a file of the packages is missing in the wheel."""
-    there = set(zipfile.ZipFile(wheel).namelist())
+    """Raises `ReleaseError` where a file of the packages is missing in the wheel. A link to a folder is that folder."""
+    there = {*zipfile.ZipFile(wheel).namelist()}
+    there |= {str(folder) for name in there for folder in Path(name).parents}
     wanted = run("git", "ls-files", "--", *PACKAGES, cwd=root).decode().split()
     lost = [name for name in wanted if name.partition("/")[2] not in there]
     if lost:
@@ -122,6 +123,9 @@ class Environment:
         said_back = run(guesthouse, "send", "invoke", "echo", "--data", "-", cwd=folder, data=b"a guest")
         if said_back != b"a guest":
             raise ReleaseError(f"the guest echo answered {said_back!r}")
+        run(guesthouse, "new", "tried", "--lang", "c", cwd=folder)
+        if not (folder / "tried/sdk/dapr.h").is_file():
+            raise ReleaseError("guesthouse new made a folder without the SDK")
 
 
 def make(root: Path, out: Path, version: str) -> None:

@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import wasmtime
 
+from tests.support.relay import RELAY
 from tests.support.waiting import until
 from tests.support.wat import cat
 
@@ -238,6 +240,56 @@ def test_a_topic_is_sent_to_with_the_name_of_its_component(guesthouse, in_the_ch
             1,
             f'error: "{name}" names no topic of a component — topic — write PUBSUB/TOPIC, as in pubsub/photos',
         )
+
+
+CALLS = """
+[app]
+name = "t"
+[guests.relay]
+module = "relay.wasm"
+calling = "dapr"
+[guests.relay.dapr]
+read_state = ["store/cart-*", "store/total"]
+publish = ["pubsub/results"]
+[guests.bare]
+module = "relay.wasm"
+calling = "dapr"
+[guests.limited]
+module = "relay.wasm"
+calling = "dapr"
+dapr = { calls = 3 }
+[guests.quiet]
+module = "cat.wasm"
+calling = "command"
+files = { "/f" = "cat.wasm" }
+dapr = { publish = ["pubsub/results"] }
+"""
+
+
+def test_check_tells_what_each_guest_may_do_by_calls_and_which_grants_make_no_sense(
+    guesthouse, monkeypatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "guesthouse.toml").write_text(CALLS)
+    (tmp_path / "relay.wasm").write_bytes(wasmtime.wat2wasm(RELAY))
+    (tmp_path / "cat.wasm").write_bytes(cat("f"))
+    done = guesthouse("check", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["calls"] == [
+        {"calls_of": "relay", "may": "read_state", "names": ["store/cart-*", "store/total"]},
+        {"calls_of": "relay", "may": "publish", "names": ["pubsub/results"]},
+        {"calls_of": "quiet", "may": "publish", "names": ["pubsub/results"]},
+    ]
+    nothing = "may call the sidecar (it imports dapr_v1.call_start) and is granted nothing, so each call ends with"
+    assert told["notes"] == [
+        f"guest 'bare' {nothing} PERMISSION_DENIED: name what it may do in [guests.bare.dapr] (docs/guests.md)",
+        f"guest 'limited' {nothing} PERMISSION_DENIED: name what it may do in [guests.limited.dapr] (docs/guests.md)",
+        "guest 'quiet' has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start): "
+        "leave it out",
+    ]
+    plain = guesthouse("check")
+    assert re.search(r"^relay +read_state +store/cart-\*, store/total$", plain.out, re.MULTILINE)
 
 
 FILES = """

@@ -16,7 +16,7 @@ from guesthouse.dapr.api_methods import method_of
 from guesthouse.event import Answer, Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.capabilities.sidecar import DEPTH, SidecarGrant, _allows
-from guesthouse.manifest import load
+from guesthouse.manifest import ManifestError, load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan, PlanFaults
@@ -323,6 +323,31 @@ def test_a_route_whose_events_the_guest_cannot_answer_is_a_fault(tmp_path: Path)
         "guest 'answers': its module exports no dapr_on_job (nor dapr_on_event), which the job 'sweep' needs: write "
         "that handler, or take the route out"
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "fault"),
+    [
+        ("read_state", "carts", '"carts" is no STORE/KEY — PLACE — write STORE/KEY, or STORE/* for all of that STORE'),
+        ("read_state", "*", '"*" is no STORE/KEY — PLACE — write STORE/KEY, or STORE/* for all of that STORE'),
+        ("write_state", "/carts", '"/carts" is no STORE/KEY — PLACE — '),
+        ("publish", "pubsub/", '"pubsub/" is no PUBSUB/TOPIC — PLACE — write PUBSUB/TOPIC, or PUBSUB/* for all of '),
+        ("read_state", "store/*-1", '"store/*-1" has a * before its end — PLACE — write * at the end alone, for all '),
+        ("read_state", "*/carts", '"*/carts" has a * before its end — PLACE — '),
+        ("write_jobs", "a*b", '"a*b" has a * before its end — PLACE — '),
+    ],
+)
+def test_a_pattern_that_grants_nothing_is_a_fault_at_load(tmp_path: Path, key: str, name: str, fault: str) -> None:
+    path = written(tmp_path, manifest=MANIFEST + f'[guests.stranger.dapr]\n{key} = ["x/y*", "{name}"]\n')
+    with pytest.raises(ManifestError) as caught:
+        load(path, grants=GRANTS)
+    (found,) = caught.value.faults
+    assert found.startswith(fault.replace("PLACE", f"{path}: guests.stranger.dapr.{key}[1]"))
+
+
+def test_names_that_have_one_part_need_no_slash(tmp_path: Path) -> None:
+    grant = '[guests.stranger.dapr]\nread_jobs = ["*"]\nconversation = ["llm"]\ninvoke = ["app/*", "app/a/b"]\n'
+    load(written(tmp_path, manifest=MANIFEST + grant), grants=GRANTS)
 
 
 def test_patterns_of_a_grant() -> None:

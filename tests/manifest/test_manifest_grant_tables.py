@@ -12,11 +12,15 @@ from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.grant_tables import manifest_with
 
 
+def no_shouting(text: str) -> tuple[str, str] | None:
+    return ("is shouted", "write small letters") if text.isupper() else None
+
+
 @dataclass(frozen=True)
 class Mailbox:
     """The letters that the guest may send."""
 
-    keys: tuple[str, ...] = field(metadata={"description": "to whom"})
+    keys: tuple[str, ...] = field(metadata={"description": "to whom", "check": no_shouting})
     most: int = field(default=8, metadata={"description": "how many", "ge": 1, "le": 16})
     patience: float = 1.5
     urgent: bool = False
@@ -53,6 +57,7 @@ def test_a_guest_without_the_table_is_granted_nothing(tmp_path: Path):
     ("table", "fault"),
     [
         ("{ keys = [5] }", "5 is a whole number, not text — PLACE.keys[0] — write text"),
+        ('{ keys = ["a", "BOB"] }', '"BOB" is shouted — PLACE.keys[1] — write small letters'),
         ("{}", "keys is missing — PLACE.keys — write to whom"),
         ("{ keys = [], mots = 5 }", 'unknown key "mots" — PLACE.mots — did you mean most?'),
         ("{ keys = [], most = 17 }", "17 is too much — PLACE.most — write at most 16"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -90,12 +91,35 @@ def clients_c() -> Path:
     return kept("c-clients", made_of, lambda goal: c_module(source, goal))
 
 
+# ---- Go ----
+
+_GO_ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOPROXY": "off"}
+_WASM = {**_GO_ENVIRONMENT, "GOOS": "wasip1", "GOARCH": "wasm"}
+
+
+def go(*arguments: str | Path, wasm: bool = False) -> str:
+    """Run Go 1.24 or newer in the folder of the SDK."""
+    found = tool("go", "/usr/local/go/bin/go")
+    version = re.search(r"go1\.(\d+)", ran(found, "version"))
+    if version is None or int(version[1]) < 24:
+        pytest.skip("this Go is older than 1.24")
+    return ran(found, *arguments, cwd=SDK / "go", env=_WASM if wasm else _GO_ENVIRONMENT)
+
+
+def go_module(package: str) -> Path:
+    """A guest of the Go SDK, by its package's folder."""
+    name = f"go-{package.replace('/', '-')}"
+    flags = ("-trimpath", "-buildmode=c-shared", "-ldflags=-s -w")
+    made_of = [go("version").encode(), *(flag.encode() for flag in flags), *sources(SDK / "go", ".go", ".mod")]
+    return kept(name, made_of, lambda goal: go("build", *flags, "-o", goal, f"./{package}", wasm=True))
+
+
 # ---- which there are ----
 
 #: Languages whose modules are not committed: how an example is built.
-BUILT: Mapping[str, Callable[[str], Path]] = {}
+BUILT: Mapping[str, Callable[[str], Path]] = {"go": lambda name: go_module(f"examples/{name}")}
 #: The guest that uses each client once (test_sdk_clients.py).
-CLIENTS: Mapping[str, Callable[[], Path]] = {"c": clients_c}
+CLIENTS: Mapping[str, Callable[[], Path]] = {"c": clients_c, "go": lambda: go_module("internal/clients")}
 
 #: Languages whose examples are scripts.
 SCRIPTS = {path.parents[1].name for path in SDK.glob("*/examples/hello.js")}

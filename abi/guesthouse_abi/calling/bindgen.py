@@ -67,7 +67,7 @@ class Bindgen:
 
     def bind(self, shape: Shape) -> BoundFunction:
         """See `Convention.bind`; decides the era."""
-        exports, found, era = shape.functions, [], _era(shape)
+        exports, found, era = shape.functions, [], era_of(shape)
         if not shape.has_memory:
             found.append("exports no memory")
         if self.json and era == "A":
@@ -90,7 +90,7 @@ class Bindgen:
     def _function_problems(self, shape: Shape, era: str) -> list[str]:
         exports = shape.functions
         if self.function not in exports:
-            others = ", ".join(sorted(n for n in exports if not n.startswith("_") and n not in _PLUMBING)) or "none"
+            others = ", ".join(functions_in(shape)) or "none"
             return [f"exports no function {self.function!r} (functions that it has: {others})"]
         signature = exports[self.function]
         if era == "A":
@@ -103,7 +103,13 @@ class Bindgen:
         return []
 
 
-def _era(shape: Shape) -> str:
+def functions_in(shape: Shape) -> list[str]:
+    """The exported functions that may be meant for events: all but those of the convention and of toolchains."""
+    return sorted(name for name in shape.functions if not name.startswith("_") and name not in _PLUMBING)
+
+
+def era_of(shape: Shape) -> str:
+    """The era of a module, if it is a wasmedge-bindgen guest at all."""
     if "__wbindgen_malloc" in shape.functions:
         return "A"
     if any(name == "return_result" and module in ("env", "wasmedge-bindgen") for module, name in shape.imported):

@@ -14,6 +14,7 @@ from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.unary import AROUND
 from guesthouse.faults import Faults
 from guesthouse.guests.capabilities import GRANTS
+from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -43,15 +44,16 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
     with open_plan(loaded) as plan:
         digits = _ALL if json else _SHORT
         guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits, full=json)), list(_files(plan))
+        calls = list(_calls(plan))
         notes = [f"guest {guest.name!r} {text}" for guest in plan.guests.values() for text in _notes(guest)]
         notes += [f"model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
         warnings = [*_unsendable(loaded), *plan.warnings]
     routes = list(_routes(loaded))
     if json:
-        found = {"guests": guests, "models": models, "files": files, "routes": routes}
+        found = {"guests": guests, "models": models, "files": files, "calls": calls, "routes": routes}
         print_json({**found, "warnings": warnings, "notes": notes})
     else:
-        for rows in filter(None, (guests, models, files, routes)):
+        for rows in filter(None, (guests, models, files, calls, routes)):
             print_table(rows)
             typer.echo()
     for warning in warnings:
@@ -149,6 +151,14 @@ def _files(plan: Plan) -> Iterator[Row]:
             }
 
 
+def _calls(plan: Plan) -> Iterator[Row]:
+    """What guests may do by calls to the sidecar."""
+    for guest in plan.guests.values():
+        grant = guest.config.grant(SidecarGrant) or SidecarGrant()
+        for what, names in grant.lines():
+            yield {"calls_of": guest.name, "may": what, "names": names}
+
+
 def _notes(guest: Guest) -> Iterator[str]:
     """What may be as it should, and is not usual."""
     grants, parts = guest.config.grants, guest.granted.parts
@@ -170,6 +180,19 @@ def _notes(guest: Guest) -> Iterator[str]:
     for part in parts:
         if not part.files:
             yield f"is granted an empty folder, {part.host}: it sees no folder without a file in it"
+    yield from _notes_on_calls(guest)
+
+
+def _notes_on_calls(guest: Guest) -> Iterator[str]:
+    grant = guest.config.grant(SidecarGrant)
+    calls = any((i.module, i.name) == CALL_START for i in guest.code.module.imports)
+    if grant is not None and not calls:
+        yield "has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start): leave it out"
+    if calls and not any((grant or SidecarGrant()).lines()):
+        yield (
+            "may call the sidecar (it imports dapr_v1.call_start) and is granted nothing, so each call ends with "
+            f"PERMISSION_DENIED: name what it may do in [guests.{guest.name}.dapr] (docs/guests.md)"
+        )
 
 
 def _routes(manifest: Manifest) -> Iterator[Row]:

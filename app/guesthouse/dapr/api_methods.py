@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from dapr.proto.runtime.v1 import dapr_pb2
@@ -29,7 +29,12 @@ _MESSAGES = 10_000  # of one request with a stream
 _VERSIONS = frozenset({"version_id", "versionID", "version_stage"})
 _ABSENT_APP = "a workflow of another application cannot be used"
 
-Uses = Callable[[Any], Iterator[Use]]
+
+class Uses(NamedTuple):
+    """What a method's requests would do: the grant that they need, and each use of one request."""
+
+    grant: str
+    of: Callable[[Any], Iterator[Use]]
 
 
 def _of(grant: str, *fields: str) -> Uses:
@@ -38,7 +43,7 @@ def _of(grant: str, *fields: str) -> Uses:
     def uses(request: Any) -> Iterator[Use]:
         yield Use(grant, "/".join(getattr(request, field) for field in fields))
 
-    return uses
+    return Uses(grant, uses)
 
 
 def _keys(grant: str, keys: Callable[[Any], Sequence[str]], store: str = "store_name") -> Uses:
@@ -48,7 +53,7 @@ def _keys(grant: str, keys: Callable[[Any], Sequence[str]], store: str = "store_
         for key in keys(request):
             yield Use(grant, f"{getattr(request, store)}/{key}")
 
-    return uses
+    return Uses(grant, uses)
 
 
 def _all(grant: str) -> Uses:
@@ -57,7 +62,7 @@ def _all(grant: str) -> Uses:
     def uses(request: Any) -> Iterator[Use]:
         yield Use(grant, f"{request.store_name}/", every=True)
 
-    return uses
+    return Uses(grant, uses)
 
 
 def _configuration(request: Any) -> Iterator[Use]:
@@ -111,7 +116,7 @@ def _workflow(grant: str, field: str) -> Uses:
             _invalid(_ABSENT_APP)
         yield Use(grant, getattr(request, field))
 
-    return uses
+    return Uses(grant, uses)
 
 
 def _invalid(text: str) -> NoReturn:
@@ -119,6 +124,7 @@ def _invalid(text: str) -> NoReturn:
 
 
 _bulk = _of("publish", "pubsub_name", "topic")
+_schedule = Uses("write_jobs", lambda request: iter((Use("write_jobs", request.job.name),)))
 _state_keys = _keys("write_state", lambda request: [item.key for item in request.states])
 _subtle_encrypt = _of("encrypt", "component_name", "key_name")
 _subtle_decrypt = _of("decrypt", "component_name", "key_name")
@@ -136,16 +142,16 @@ _TABLE: Mapping[str, Uses] = {
     "PublishEvent": _of("publish", "pubsub_name", "topic"),
     "BulkPublishEvent": _bulk,
     "BulkPublishEventAlpha1": _bulk,
-    "InvokeService": _invoke,
+    "InvokeService": Uses("invoke", _invoke),
     "InvokeBinding": _of("bindings", "name", "operation"),
-    "GetSecret": _secret,
+    "GetSecret": Uses("secrets", _secret),
     "GetBulkSecret": _all("secrets"),
-    "GetConfiguration": _configuration,
-    "GetConfigurationAlpha1": _configuration,
+    "GetConfiguration": Uses("configuration", _configuration),
+    "GetConfigurationAlpha1": Uses("configuration", _configuration),
     "TryLockAlpha1": _of("locks", "store_name", "resource_id"),
     "UnlockAlpha1": _of("locks", "store_name", "resource_id"),
-    "EncryptAlpha1": _encrypt,
-    "DecryptAlpha1": _decrypt,
+    "EncryptAlpha1": Uses("encrypt", _encrypt),
+    "DecryptAlpha1": Uses("decrypt", _decrypt),
     "SubtleGetKeyAlpha1": _of("encrypt", "component_name", "name"),
     "SubtleEncryptAlpha1": _subtle_encrypt,
     "SubtleWrapKeyAlpha1": _subtle_encrypt,
@@ -157,14 +163,14 @@ _TABLE: Mapping[str, Uses] = {
     "ConverseAlpha2": _of("conversation", "name"),
     "GetJob": _of("read_jobs", "name"),
     "GetJobAlpha1": _of("read_jobs", "name"),
-    "ListJobs": _every_job,
-    "ListJobsAlpha1": _every_job,
-    "ScheduleJob": lambda request: iter((Use("write_jobs", request.job.name),)),
-    "ScheduleJobAlpha1": lambda request: iter((Use("write_jobs", request.job.name),)),
+    "ListJobs": Uses("read_jobs", _every_job),
+    "ListJobsAlpha1": Uses("read_jobs", _every_job),
+    "ScheduleJob": _schedule,
+    "ScheduleJobAlpha1": _schedule,
     "DeleteJob": _of("write_jobs", "name"),
     "DeleteJobAlpha1": _of("write_jobs", "name"),
-    "DeleteJobsByPrefix": _prefix,
-    "DeleteJobsByPrefixAlpha1": _prefix,
+    "DeleteJobsByPrefix": Uses("write_jobs", _prefix),
+    "DeleteJobsByPrefixAlpha1": Uses("write_jobs", _prefix),
     "InvokeActor": _of("actors", "actor_type", "actor_id"),
     **{f"StartWorkflow{version}": _workflow("workflows", "workflow_name") for version in ("Alpha1", "Beta1")},
     **{
@@ -185,6 +191,7 @@ class Method:
 
     name: str
     request: type[Message]
+    response: type[Message]
     uses: Uses
     streams: bool
 
@@ -230,7 +237,7 @@ class Method:
 
     def _uses(self, request: Message) -> tuple[Use, ...]:
         found: list[Use] = []
-        for use in self.uses(request):
+        for use in self.uses.of(request):
             if len(found) == _NAMES:
                 raise NotMade(INVALID_ARGUMENT, f"more than {_NAMES} names in one request")
             found.append(use)
@@ -258,7 +265,8 @@ def _methods() -> Iterator[Method]:
     for method in service.methods:
         if method.name in _TABLE:
             streams = method.client_streaming or method.server_streaming
-            yield Method(method.name, GetMessageClass(method.input_type), _TABLE[method.name], streams)
+            request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+            yield Method(method.name, request, response, _TABLE[method.name], streams)
 
 
 METHODS: Mapping[str, Method] = {method.name: method for method in _methods()}

@@ -202,13 +202,13 @@ def load_code(
         raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
     except EngineError as error:
         raise GuestFaults(
-            _over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
+            over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
     except OSError as error:
         why = error.strerror or str(error)
         raise GuestFaults([f"its compiled code cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
     functions, caller, faults = _checked(config, module, modules or host_modules())
-    faults += _over_limits(wasm, config.limits)
+    faults += over_limits(wasm, config.limits)
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, compiled, tuple(functions), caller)
@@ -228,7 +228,7 @@ def _checked(
     config: GuestConfig, module: Module, modules: Mapping[str, HostModule]
 ) -> tuple[list[HostFunction], Caller | None, list[str]]:
     """The host functions behind the imports, what calls the guest, and what is wrong with the module."""
-    functions, faults = _resolve(module, modules)
+    functions, faults = resolve(module, modules)
     options = Options(config.function, config.values == "json", config.parameters, config.reply == "cgi")
     try:
         return functions, CONVENTIONS[config.calling](options).bind(Shape(module)), faults
@@ -252,8 +252,8 @@ def read_module(path: Path) -> bytes:
     return wasm
 
 
-def _resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[HostFunction], list[str]]:
-    """The host functions behind the imports, and what cannot be resolved."""
+def resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[HostFunction], list[str]]:
+    """The host functions behind a module's imports, and what cannot be resolved, in words."""
     functions, faults = [], []
     for wanted in module.imports:
         where = f"import {wanted.module}.{wanted.name}"
@@ -274,7 +274,7 @@ def _resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[Ho
     return list({(f.module, f.name): f for f in functions}.values()), faults
 
 
-def _over_limits(wasm: bytes, limits: Limits) -> list[str]:
+def over_limits(wasm: bytes, limits: Limits) -> list[str]:
     """Sizes that the module declares for its start and that are over the limits, so that no instance could be made."""
     faults = [
         f"its memory starts with {pages * PAGE} bytes, the limit memory is {limits.memory}: raise it"

@@ -18,6 +18,7 @@ close     handle                                              none         null
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from guesthouse_abi.facts import EventFacts
 from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar, Started
 from guesthouse_abi.spent import Spent
 
+CALL_START = ("dapr_v1", "call_start")  # the import of a guest that makes calls
 DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
 
 _LATER = 0.02  # seconds that a call without a time of its own may take after its event's end, which then is the reason
@@ -52,8 +54,20 @@ _FORBIDDEN = frozenset(
 )
 
 
-def _names(what: str) -> Any:
-    return field(default=(), metadata={"description": what})
+def _names(what: str, form: str) -> Any:
+    """A field with names of this form, such as `STORE/KEY` or `JOB`."""
+    metadata = {"description": f"{what}, as `{form}`", "check": functools.partial(_misnamed, form)}
+    return field(default=(), metadata=metadata)
+
+
+def _misnamed(form: str, name: str) -> tuple[str, str] | None:
+    """What is wrong with a name of a grant, and what to write; see `manifest.grant_tables`."""
+    if "*" in name[:-1]:
+        return "has a * before its end", "write * at the end alone, for all names that begin so"
+    owner, slash, _ = form.partition("/")
+    if slash and not all(name.partition("/")):
+        return f"is no {form}", f"write {form}, or {owner}/* for all of that {owner}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -61,28 +75,34 @@ class SidecarGrant:
     """What the guest may do by calls to the sidecar; see [guests.md](guests.md). Names are compared as they are; one
     that ends with `*` stands for all that begin so."""
 
-    read_state: tuple[str, ...] = _names("state that it may read, as `STORE/KEY`")
-    write_state: tuple[str, ...] = _names("state that it may save and delete, as `STORE/KEY`")
-    publish: tuple[str, ...] = _names("topics that it may publish to, as `PUBSUB/TOPIC`")
-    invoke: tuple[str, ...] = _names("methods of other applications that it may invoke, as `APP/METHOD`")
-    bindings: tuple[str, ...] = _names("output bindings that it may use, as `BINDING/OPERATION`")
-    secrets: tuple[str, ...] = _names("secrets that it may read, as `STORE/NAME`")
-    configuration: tuple[str, ...] = _names("configuration that it may read, as `STORE/KEY`")
-    locks: tuple[str, ...] = _names("locks that it may take and give back, as `STORE/RESOURCE`")
-    encrypt: tuple[str, ...] = _names("keys that it may encrypt and verify with, as `COMPONENT/KEY`")
-    decrypt: tuple[str, ...] = _names("keys that it may decrypt and sign with, as `COMPONENT/KEY`")
-    conversation: tuple[str, ...] = _names("language models that it may use, as `COMPONENT`")
-    read_jobs: tuple[str, ...] = _names("jobs that it may look at, as `JOB`")
-    write_jobs: tuple[str, ...] = _names("jobs that it may schedule and delete, as `JOB`")
-    actors: tuple[str, ...] = _names("actors that it may invoke, as `TYPE/ID`")
-    workflows: tuple[str, ...] = _names("workflows that it may start, as `WORKFLOW`")
-    workflow_instances: tuple[str, ...] = _names("workflows under way that it may look at and steer, as `INSTANCE`")
+    read_state: tuple[str, ...] = _names("state that it may read", "STORE/KEY")
+    write_state: tuple[str, ...] = _names("state that it may save and delete", "STORE/KEY")
+    publish: tuple[str, ...] = _names("topics that it may publish to", "PUBSUB/TOPIC")
+    invoke: tuple[str, ...] = _names("methods of other applications that it may invoke", "APP/METHOD")
+    bindings: tuple[str, ...] = _names("output bindings that it may use", "BINDING/OPERATION")
+    secrets: tuple[str, ...] = _names("secrets that it may read", "STORE/NAME")
+    configuration: tuple[str, ...] = _names("configuration that it may read", "STORE/KEY")
+    locks: tuple[str, ...] = _names("locks that it may take and give back", "STORE/RESOURCE")
+    encrypt: tuple[str, ...] = _names("keys that it may encrypt and verify with", "COMPONENT/KEY")
+    decrypt: tuple[str, ...] = _names("keys that it may decrypt and sign with", "COMPONENT/KEY")
+    conversation: tuple[str, ...] = _names("language models that it may use", "COMPONENT")
+    read_jobs: tuple[str, ...] = _names("jobs that it may look at", "JOB")
+    write_jobs: tuple[str, ...] = _names("jobs that it may schedule and delete", "JOB")
+    actors: tuple[str, ...] = _names("actors that it may invoke", "TYPE/ID")
+    workflows: tuple[str, ...] = _names("workflows that it may start", "WORKFLOW")
+    workflow_instances: tuple[str, ...] = _names("workflows under way that it may look at and steer", "INSTANCE")
     calls: int = field(default=64, metadata={"description": "calls of one event at most", "ge": 1, "le": 10_000})
     open: int = field(default=16, metadata={"description": "calls that are open at once", "ge": 1, "le": 1000})
     depth: int = field(
         default=8,
         metadata={"description": "invocations one within the other, where guests invoke guests", "ge": 1, "le": 100},
     )
+
+    @staticmethod
+    def forms() -> dict[str, str]:
+        """How the names of each key are written, such as `STORE/KEY`."""
+        checks = {one.name: one.metadata.get("check") for one in dataclasses.fields(SidecarGrant)}
+        return {name: check.args[0] for name, check in checks.items() if check is not None}
 
     def lines(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         """What is granted, by key."""

@@ -1,0 +1,267 @@
+"""`guesthouse explain`: what a module is to this host, before there is a manifest for it. Runs no guest."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guesthouse.cli.options import Json, example_text, new_app
+from guesthouse.cli.output import fail, print_json
+from guesthouse.dapr.api_methods import METHODS
+from guesthouse.engine import open_engine
+from guesthouse.engine.base import PAGE, EngineConfig, EngineError, Module
+from guesthouse.engine.cache import CodeCache
+from guesthouse.engine.compiler import CompileError
+from guesthouse.engine.wasm_sections import memory_minimums
+from guesthouse.guests.capabilities import CAPABILITIES
+from guesthouse.guests.capabilities.capability import import_modules
+from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
+from guesthouse.guests.guest import GuestFaults, Shape, over_limits, read_module, resolve
+from guesthouse.manifest import read
+from guesthouse.manifest.text import format_size
+from guesthouse.text import escaped
+from guesthouse_abi.calling import Caller, Options, Unfit
+from guesthouse_abi.calling.bindgen import era_of, functions_in
+from guesthouse_abi.calling.conventions import CONVENTIONS
+from guesthouse_abi.calling.dapr import TRIGGERS
+from guesthouse_abi.grants import Limits
+
+app = new_app()
+
+_LONGEST_FIRST = sorted(METHODS, key=len, reverse=True)
+_ROUTES = {
+    "invoke": '[[invoke]]\nmethod = "{name}"\nguest = "{name}"',
+    "topic": '[[topic]]\npubsub = "pubsub"\ntopic = "{name}"\nguest = "{name}"',
+    "binding": '[[binding]]\nname = "{name}"\nguest = "{name}"',
+    "job": '[[job]]\nname = "{name}"\nguest = "{name}"',
+}
+
+Wasm = Annotated[Path, typer.Argument(metavar="FILE", help="The .wasm file.", show_default=False)]
+
+
+@dataclass(slots=True)
+class _Explained:
+    """All that is found out about a module."""
+
+    path: Path
+    wasm: bytes
+    module: Module
+    fits: dict[str, str] = field(default_factory=dict)  # a calling convention, and what of the module it would call
+    unfit: dict[str, list[str]] = field(default_factory=dict)  # the other conventions, and why
+    missing: list[str] = field(default_factory=list)  # why it cannot be served
+    functions: list[str] = field(default_factory=list)  # bindgen: those that fit
+    triggers: tuple[str, ...] = TRIGGERS  # events that it can answer
+    methods: list[str] = field(default_factory=list)  # of the sidecar, that its data names
+
+    @property
+    def name(self) -> str:
+        """For the guest in a manifest."""
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", self.path.stem) or "guest"
+
+    @property
+    def calling(self) -> str:
+        """The convention that it was most likely written for; empty where none fits."""
+        return next((name for name in ("dapr", "command", "bindgen") if name in self.fits), "")
+
+    def imports(self, module: str) -> list[str]:
+        return [one.name for one in self.module.imports if one.module == module]
+
+    @property
+    def infers(self) -> list[str]:
+        """The import modules by which it asks for inference."""
+        modules = dict.fromkeys(one.module for one in self.module.imports)
+        return [name for name in modules if name.endswith("_nn") or "tensorflow" in name]
+
+    @property
+    def opens_files(self) -> bool:
+        return any(one.name == "path_open" and one.module.startswith("wasi_") for one in self.module.imports)
+
+    @property
+    def makes_calls(self) -> bool:
+        return any((one.module, one.name) == CALL_START for one in self.module.imports)
+
+    @property
+    def grants(self) -> dict[str, list[str]]:
+        """The grants of calls that it would need, each with the methods that its data names."""
+        found: dict[str, list[str]] = {}
+        for method in self.methods if self.makes_calls else ():
+            found.setdefault(METHODS[method].uses.grant, []).append(method)
+        return found
+
+
+@app.command(epilog=example_text("explain thumb.wasm"))
+def explain(wasm: Wasm, json: Json = False) -> None:
+    """Say what a module imports and exports, how it can be called, what it would need granted, and what is missing.
+
+    Prints the lines of a manifest for it, to paste and to complete. Exit code 1 where the module cannot be served.
+    """
+    data = read_module(wasm)
+    with _loaded(wasm, data) as module:
+        explained = _explained(wasm, data, module)
+    if json:
+        print_json(_record(explained))
+    else:
+        typer.echo("\n".join(escaped(line) for line in _lines(explained)))
+    if explained.missing:
+        fail(explained.missing)
+
+
+@contextlib.contextmanager
+def _loaded(path: Path, wasm: bytes) -> Iterator[Module]:
+    """The module, compiled as for serving. Raises `GuestFaults`."""
+    settings = read.parse({"app": {"name": "explain"}}, Path("guesthouse.toml")).engine
+    with (
+        contextlib.closing(CodeCache(settings.cache, settings.cache_size)) as cache,
+        contextlib.closing(open_engine(settings.name, EngineConfig(pooling=False))) as engine,
+    ):
+        try:
+            module, _ = cache.load(engine, wasm, Limits().memory)
+        except CompileError as error:
+            raise GuestFaults([f"{path} does not compile: {error}"]) from error
+        except EngineError as error:
+            raise GuestFaults(over_limits(wasm, Limits()) or [f"the engine refuses {path}: {error}"]) from error
+        yield module
+
+
+def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
+    found = _Explained(path, wasm, module)
+    shape = Shape(module)
+    for name in CONVENTIONS:
+        if name == "bindgen":
+            _try_functions(found, shape)
+            continue
+        try:
+            caller = CONVENTIONS[name](Options()).bind(shape)
+        except Unfit as unfit:
+            found.unfit[name] = unfit.problems
+        else:
+            found.fits[name] = _called(name, caller)
+            if caller.triggers is not None:
+                found.triggers = tuple(trigger for trigger in TRIGGERS if trigger in caller.triggers)
+    if not found.fits:
+        found.missing.append(f"{path.name} fits no way to call it: {'; '.join(_first(found.unfit.values()))}")
+    found.missing += resolve(module, import_modules(CAPABILITIES))[1]
+    found.missing += over_limits(wasm, Limits())
+    found.methods = _names(wasm, _LONGEST_FIRST)
+    return found
+
+
+def _try_functions(found: _Explained, shape: Shape) -> None:
+    """Which functions could be called as those of wasmedge-bindgen."""
+    handlers = {f"dapr_on_{trigger}" for trigger in (*TRIGGERS, "event", "actor")}
+    why = {name: _unfit(name, shape) for name in functions_in(shape) if name not in handlers}
+    found.functions = [name for name, problems in why.items() if not problems]
+    if found.functions:
+        found.fits["bindgen"] = f"era {era_of(shape)}, {', '.join(found.functions)}"
+    else:
+        found.unfit["bindgen"] = next(iter(why.values()), ["exports no function for events"])
+
+
+def _unfit(function: str, shape: Shape) -> list[str]:
+    """Why a function is none of wasmedge-bindgen."""
+    try:
+        CONVENTIONS["bindgen"](Options(function=function)).bind(shape)
+    except Unfit as unfit:
+        return unfit.problems
+    return []
+
+
+def _called(name: str, caller: Caller) -> str:
+    if caller.triggers is None:
+        return "a program (_start)"
+    return "handlers for " + ", ".join(trigger for trigger in TRIGGERS if trigger in caller.triggers)
+
+
+def _first(lists: Iterable[Sequence[str]]) -> Iterator[str]:
+    return (one[0] for one in lists)
+
+
+def _names(wasm: bytes, names: Sequence[str]) -> list[str]:
+    """Which names the module has in it, as UTF-8 or UTF-16: of several that begin alike, the longest."""
+    found = set()
+    for encoding in ("utf-8", "utf-16-le"):
+        pattern = re.compile(b"|".join(re.escape(name.encode(encoding)) for name in names))
+        found |= {match.group().decode(encoding) for match in pattern.finditer(wasm)}
+    return sorted(found)
+
+
+def _lines(found: _Explained) -> Iterator[str]:
+    pages = memory_minimums(found.wasm)
+    memory = f", memory from {format_size(pages[0] * PAGE)} on" if pages else ""
+    yield f"{found.path}: {len(found.wasm):,} bytes{memory}"
+    yield f"sha256 {hashlib.sha256(found.wasm).hexdigest()}"
+    yield from ("", "imports")
+    for module in sorted({one.module for one in found.module.imports}):
+        yield f"  {module}: {', '.join(sorted(set(found.imports(module))))}"
+    if not found.module.imports:
+        yield "  nothing"
+    yield from ("", "exports")
+    for name, kind in sorted(found.module.exports.items()):
+        yield f"  {name}: {kind}"
+    yield from ("", "calling")
+    for name in CONVENTIONS:
+        if name in found.fits:
+            yield f'  "{name}" fits: {found.fits[name]}'
+        else:
+            yield f'  "{name}" does not fit: {found.path.name} {"; ".join(found.unfit[name])}'
+    yield from ("", "it would need granted")
+    yield from _needs(found) or ["  nothing"]
+    if not found.missing:
+        yield from ("", "for guesthouse.toml; what is in capitals is to be written", "", *_manifest(found).split("\n"))
+
+
+def _needs(found: _Explained) -> list[str]:
+    lines = []
+    if found.infers:
+        lines.append(f"  models, if it asks for inference (it imports {', '.join(found.infers)})")
+    if found.opens_files:
+        lines.append("  files, body_file or scratch, if it opens files (it imports path_open)")
+    if found.makes_calls:
+        named = f"its data names {', '.join(found.methods)}" if found.methods else "its data names no method of it"
+        lines.append(f"  dapr, for calls to the sidecar (it imports {'.'.join(CALL_START)}); {named}")
+    return lines
+
+
+def _manifest(found: _Explained) -> str:
+    """Lines to paste."""
+    lines = [f"[guests.{found.name}]", f'module = "{found.path}"', f'calling = "{found.calling}"']
+    if found.calling == "bindgen":
+        lines.append(f'function = "{found.functions[0]}"')
+    if found.infers:
+        lines.append('models = ["MODEL"]')
+    if found.makes_calls:
+        forms = SidecarGrant.forms()
+        lines += ["", f"[guests.{found.name}.dapr]"]
+        lines += [f'{grant} = ["{forms[grant]}"]  # {", ".join(m)}' for grant, m in found.grants.items()]
+        if not found.grants:
+            lines.append('# read_state = ["STORE/KEY"], and so on: docs/guests.md')
+    for trigger in found.triggers if found.calling == "dapr" else ("invoke",):
+        if trigger in _ROUTES:
+            lines += ["", _ROUTES[trigger].format(name=found.name)]
+    return "\n".join(lines)
+
+
+def _record(found: _Explained) -> dict[str, object]:
+    return {
+        "file": str(found.path),
+        "bytes": len(found.wasm),
+        "sha256": hashlib.sha256(found.wasm).hexdigest(),
+        "imports": [f"{one.module}.{one.name}" for one in found.module.imports],
+        "exports": {name: str(kind) for name, kind in found.module.exports.items()},
+        "fits": found.fits,
+        "does_not_fit": found.unfit,
+        "triggers": found.triggers if "dapr" in found.fits else None,
+        "inference_by": found.infers,
+        "opens_files": found.opens_files,
+        "makes_calls": found.makes_calls,
+        "grants": found.grants,
+        "missing": found.missing,
+        "manifest": "" if found.missing else _manifest(found),
+    }

@@ -1,0 +1,3 @@
+module guesthouse/dapr
+
+go 1.24

@@ -1,0 +1,107 @@
+"""explain: what is told of a module without a manifest, and that the lines to paste are a manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from tests.support.relay import RELAY
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(wat: str, name: str = "guest.wasm") -> str:
+    Path(name).write_bytes(wasmtime.wat2wasm(wat))
+    return name
+
+
+def test_a_guest_of_dapr_v1_is_told_with_the_grants_that_its_calls_need(guesthouse) -> None:
+    wide = "".join(f"{letter}\\00" for letter in "SaveState")  # as AssemblyScript has it
+    names = f'(data (i32.const 60000) "GetStateGetBulkStatePublishEventGetJobAlpha1") (data (i32.const 61000) "{wide}")'
+    module = written(RELAY.replace('(data (i32.const 0) "code")', f'{names} (data (i32.const 0) "code")'))
+    done = guesthouse("explain", module)
+    assert done.code == 0, done.err
+    assert '"dapr" fits: handlers for invoke, topic, binding, job, operation' in done.out
+    assert "its data names GetBulkState, GetJobAlpha1, GetState, PublishEvent, SaveState" in done.out
+    told = done.out.partition("in capitals is to be written\n\n")[2]
+    assert told.startswith(
+        """[guests.guest]
+module = "guest.wasm"
+calling = "dapr"
+
+[guests.guest.dapr]
+read_state = ["STORE/KEY"]  # GetBulkState, GetState
+read_jobs = ["JOB"]  # GetJobAlpha1
+publish = ["PUBSUB/TOPIC"]  # PublishEvent
+write_state = ["STORE/KEY"]  # SaveState
+
+[[invoke]]
+method = "guest"
+"""
+    )
+    Path("guesthouse.toml").write_text(f'[app]\nname = "t"\n{told}')
+    checked = guesthouse("check", "--json")
+    assert checked.code == 0, checked.err
+    assert [route["route"] for route in json.loads(checked.out)["routes"]] == ["invoke", "binding", "topic", "job"]
+
+
+def test_only_handlers_that_a_module_has_get_a_route(guesthouse) -> None:
+    module = written('(module (memory (export "memory") 1) (func (export "dapr_on_job") (result i32) (i32.const 0)))')
+    done = guesthouse("explain", module, "--json")
+    told = json.loads(done.out)
+    assert (told["triggers"], told["makes_calls"]) == (["job"], False)
+    assert "[[job]]" in told["manifest"]
+    assert "[[invoke]]" not in told["manifest"]
+    assert "dapr]" not in told["manifest"]
+
+
+@pytest.mark.parametrize(
+    ("guest", "told"),
+    [
+        ("classify", ['"bindgen" fits: era C, infer', "it imports wasmedge_tensorflow", 'function = "infer"']),
+        ("classify_nn", ['"command" fits: a program (_start)', 'models = ["MODEL"]', 'calling = "command"']),
+        ("person_files", ['"command" fits', "files, body_file or scratch, if it opens files (it imports path_open)"]),
+    ],
+)
+def test_guests_of_this_repository_are_told_as_what_they_are(guesthouse, guest: str, told: list[str]) -> None:
+    done = guesthouse("explain", ROOT / "guests" / guest / f"{guest}.wasm")
+    assert done.code == 0, done.err
+    for text in told:
+        assert text in done.out
+
+
+def test_a_module_that_cannot_be_served_is_told_with_all_that_is_missing(guesthouse) -> None:
+    module = written("""(module (import "env" "abort" (func (param i32)))
+        (import "dapr_v1" "state_get" (func)) (func (export "run") (param i32)))""")
+    done = guesthouse("explain", module)
+    assert done.code == 1
+    assert "for guesthouse.toml" not in done.out
+    assert "exports no handler (dapr_on_invoke" in done.out
+    first, abort, state = done.err.splitlines()
+    assert first.startswith("error: guest.wasm fits no way to call it: exports no memory")
+    assert abort.startswith("error: import env.abort is function (i32)->(), the host has function")
+    assert state == "error: import dapr_v1.state_get (function ()->()) has no answer: dapr_v1 has no such field"
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"text", "is not a Wasm module"),
+        (b"\0asm\x0d\0\1\0", "is a component, not a core module: build it for wasm32-wasip1"),
+        (b"\0asm\1\0\0\0\xff", "does not compile"),
+    ],
+)
+def test_what_is_no_module_is_a_fault(guesthouse, folder: Path, data: bytes, fault: str) -> None:
+    (folder / "guest.wasm").write_bytes(data)
+    done = guesthouse("explain", "guest.wasm")
+    assert (done.code, done.out) == (1, "")
+    assert f"error: guest.wasm {fault}" in done.err
