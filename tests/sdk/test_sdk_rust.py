@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from guesthouse.assembly import open_plan
-from guesthouse.event import Event, Trigger
+from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse_abi.deadline import Deadline
@@ -158,3 +158,29 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
     example = (SDK / "rust" / "examples" / "hello.rs").read_text()
     code = example.partition("\n\n")[2].partition("\n#[cfg(test)]")[0]
     assert f"```rust\n{code}```" in (SDK.parent / "README.md").read_text()
+
+
+KEEP = """
+[app]
+name = "t"
+[guests.keep]
+module = "MODULE"
+calling = "command"
+[guests.keep.dapr]
+write_state = ["statestore/*"]
+"""
+
+
+def test_a_program_can_call_the_sidecar(tmp_path: Path) -> None:
+    path = tmp_path / "guesthouse.toml"
+    path.write_text(KEEP.replace("MODULE", str(module_of("rust", "keep"))))
+    sidecar = Scripted()
+    with open_plan(load(path, grants=GRANTS), {"dapr": sidecar}) as plan:
+        reply = plan.guests["keep"].run(Event(Trigger.INVOKE, "letter", b"text"), Deadline.after(60))
+        assert reply.body == b"4 bytes are kept"
+        saved = {"store_name": "statestore", "states": [{"key": "letter", "value": b"text"}]}
+        assert sidecar.made == [("SaveState", encoded("SaveState", saved), {})]
+        sidecar.reply = lambda method, done: done(Ended(14, "no store"))
+        with pytest.raises(Failure, match="no store") as failed:
+            plan.guests["keep"].run(Event(Trigger.INVOKE, "letter", b"text"), Deadline.after(60))
+        assert failed.value.reason is Reason.TRY_AGAIN

@@ -51,6 +51,14 @@ fn a_call_that_does_not_end_is_a_retry() {
 }
 
 #[test]
+fn a_call_too_many_for_the_event_is_not_begun() {
+    let answered = mock::invoke("m").expect(read("a"), mock::too_many()).run(|_: Event| read("a").send().map(drop));
+    assert_eq!(answered.outcome, Outcome::Failed);
+    let text = "GetState: this event has too many calls, or too many bytes in them";
+    assert_eq!(answered.text.as_deref(), Some(text));
+}
+
+#[test]
 fn an_answer_that_is_no_message_is_a_failure() {
     let answered = mock::invoke("m").expect(read("a"), mock::ok([0x0b])).run(|_: Event| read("a").send().map(drop));
     assert_eq!(answered.outcome, Outcome::Failed);
