@@ -54,14 +54,14 @@ def test_calls_that_take_a_while_are_answered_by_as_many_threads_as_were_asked_f
     until(lambda: wait([workers.submit(int) for _ in range(2000)], 60) and workers.at_work == 1, "one is enough again")
 
 
-def test_calls_that_wait_for_another_process_are_answered_by_as_many_threads_as_were_asked_for(make):
+def test_calls_that_wait_for_another_process_are_answered_by_twice_as_many_threads(make):
     workers: ElasticExecutor = make(3, 50, 0.5)
 
     def at_work_after_some() -> int:
         wait([workers.submit(note_wait) for _ in range(5000)], 60)
         return workers.at_work
 
-    until(lambda: at_work_after_some() == 3, "three threads are at work")
+    until(lambda: at_work_after_some() == 6, "six threads are at work")
 
 
 def test_calls_begin_in_order_of_arrival(make):

@@ -148,7 +148,8 @@ def test_any_question_is_answered_or_breaks_the_protocol(ends, kind, head, paylo
 
 @settings(max_examples=examples(300), deadline=None)
 @given(
-    raw=st.binary(max_size=60) | st.tuples(*[st.integers(0, (1 << bits) - 1) for bits in (16, 16, 32, 64)], *[st.floats()] * 4),
+    raw=st.binary(max_size=60)
+    | st.tuples(*[st.integers(0, (1 << bits) - 1) for bits in (16, 16, 32, 64)], *[st.floats()] * 4),
     head=st.binary(max_size=60),
 )
 def test_any_frame_is_read_or_breaks_the_protocol(ends, raw, head):

@@ -131,6 +131,7 @@ DOES: dict[str, Callable[[], object]] = {
     "a long head": lambda: send(REPLY, {}, claims=(0xFFFFFFFF, 0)),
     "a long payload": lambda: send(REPLY, {}, claims=(2, 1 << 63)),
     "no json": lambda: send(REPLY, b"\xff{"),
+    "json with a rest": lambda: send(REPLY, json.dumps(replying()).encode() + b" []"),
     "deep json": lambda: send(REPLY, b"[" * 500_000),
     "an object": lambda: send(REPLY, {}),
     "a reply that is short": lambda: send(REPLY, replying()[:2]),

@@ -637,12 +637,14 @@ def hostile(loaded: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 NONSENSE = (
-    "garbage", "much", "another version", "an unknown kind", "a long head", "a long payload", "no json", "deep json",
-    "an object", "a reply that is short", "a reply that is long", "a cost that is none", "a cost below zero",
-    "a cost without end",    "a long reply", "a type that is none", "a header that is none", "a header of numbers", "many headers",
-    "an answer that is none", "an answer for ever", "a failure that is short", "an unknown reason", "a long text",
-    "an event", "questions without end", "a stream of its own", "a name that is none", "run with a wrong size", "run with a negative size",
-    "run with an overflow", "run with objects", "run without anything", "run nothing",
+    "garbage", "much", "another version", "an unknown kind", "a long head", "a long payload", "no json",
+    "json with a rest", "deep json", "an object", "a reply that is short", "a reply that is long",
+    "a cost that is none", "a cost below zero", "a cost without end", "a long reply", "a type that is none",
+    "a header of gRPC's", "a header with a line in it", "a header that is none", "a header of numbers",
+    "many headers", "an answer that is none", "an answer for ever", "a failure that is short", "an unknown reason",
+    "a long text", "an event", "questions without end", "a stream of its own", "a name that is none",
+    "run with a wrong size", "run with a negative size", "run with an overflow", "run with objects",
+    "run without anything", "run nothing",
 )  # fmt: skip
 
 

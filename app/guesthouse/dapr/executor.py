@@ -25,7 +25,8 @@ SPARE_THREADS = 8  # of a server, never taken by events: health probes and refus
 TICK = 0.005  # seconds between two looks at the calls, while there are more of them than threads at work
 _SHORT = 0.0005  # seconds that calls take on average, below which one thread answers them all
 _WEIGHT = 1 / 16  # of one call in an average
-_MANY = 0.25  # the share of calls that wait for another process, from which on several are answered at a time
+_MANY = 0.25  # the share of calls that wait for another process, from which on many are answered at a time
+_WAITING = 2  # times `least`: so many calls at a time, when many of them wait for another process
 _QUIET_LOOKS = 200  # looks in a row without a waiting call, after which nobody looks until calls wait again
 
 
@@ -42,9 +43,10 @@ class Calls(Protocol):
 class ElasticThreads:
     """Answer calls in order of arrival: `least` at a time, besides those that have taken over `tick` seconds.
 
-    While calls are short on average, and most do not wait for another process, they are answered one at a time: two
-    threads would only take the interpreter from each other. `most` is the greatest number of threads. A call must not
-    raise.
+    While calls are short on average, they are answered one at a time: two threads would only take the interpreter from
+    each other. Calls that wait for another process do without the interpreter for most of their time, so twice as many
+    of them as `least` are answered at a time, also where they are short. `most` is the greatest number of threads. A
+    call must not raise.
     """
 
     def __init__(self, calls: Calls, least: int, most: int, name: str, tick: float = TICK) -> None:
@@ -101,7 +103,9 @@ class ElasticThreads:
     @property
     def _at_a_time(self) -> int:
         """How many calls to answer at a time, besides the long ones."""
-        return 1 if self._average < _SHORT and self._waiting < _MANY else self._least
+        if self._waiting >= _MANY:
+            return _WAITING * self._least
+        return 1 if self._average < _SHORT else self._least
 
     @property
     def _too_few(self) -> bool:

@@ -201,7 +201,7 @@ class Worker:
             forget()
             answers.close()
             arena.clear()
-            if monotonic() - self._listened > _LOOK:
+            if monotonic() - self._listened > _LOOK:  # not for each event: it is a system call
                 self._listen()
 
     def _give(self, channel: Channel, event: Event, guest: Guest, numbers: Numbers) -> None:

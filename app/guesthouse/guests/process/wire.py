@@ -45,7 +45,7 @@ _PAYLOAD_AT = _HEAD_AT + HEAD
 _DESCRIPTORS = 3  # with a setup at most
 _KEEP = 4 << 20  # bytes of payload whose memory is kept between events, as zeros
 _ZEROS = memoryview(bytes(_KEEP))
-_TIMEVAL = struct.Struct("@ll")
+_TIMEVAL = struct.Struct("@ll")  # struct timeval
 
 Buffer = bytes | bytearray | memoryview
 Layout = tuple[np.dtype[Any], tuple[int, ...]]
@@ -79,6 +79,8 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _decode = json.JSONDecoder().raw_decode
 
 Numbers = tuple[float, float, float, float]
+"""What a frame carries besides head and payload: the costs, say. Any floats may come, infinity and NaN as well."""
+
 NO_NUMBERS: Numbers = (0.0, 0.0, 0.0, 0.0)
 
 
