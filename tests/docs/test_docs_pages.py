@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from guesthouse.cli import COMMANDS
+from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import parse
 from tests.support.shown import FENCE, PAGES, ROOT, blocks
 
@@ -74,4 +75,4 @@ def test_every_manifest_can_be_read(name: str, snippet: str) -> None:
         granted = guest.get("models", [])
         for model in granted.values() if isinstance(granted, dict) else granted:
             models.setdefault(model, {"path": "model.onnx"})
-    parse(document, ROOT / "guesthouse.toml", {"APP_API_TOKEN": "a", "OLD_TOKEN": "b"})
+    parse(document, ROOT / "guesthouse.toml", {"APP_API_TOKEN": "a", "OLD_TOKEN": "b"}, GRANTS)
