@@ -66,7 +66,7 @@ fuzz: $(VENV)/dev.stamp ## the property tests with many more examples (FUZZ=30 t
 
 .PHONY: test-dapr
 test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built once (needs Go, Redis, Mosquitto)
-	$(VENV)/bin/python tests/daprd/build.py
+	$(VENV)/bin/python tests/daprd/build.py daprd placement scheduler
 	$(VENV)/bin/python -m pytest tests/dapr_real $(PYTEST)
 
 .PHONY: test-web

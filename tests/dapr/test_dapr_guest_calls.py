@@ -86,8 +86,9 @@ def test_a_call_is_answered():
     assert (end.code, end.message) == (0, b"found")
 
 
-def test_without_a_sidecar_the_guest_is_told_what_to_look_at():
-    with calls_to(free_port()) as calls:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_without_a_sidecar_the_guest_is_told_what_to_look_at(host):
+    with contextlib.closing(GuestCalls(Endpoint(f"{host}:{free_port()}"))) as calls:
         for _ in range(2):  # the first meets nobody, and the other waits for a connection that does not come
             end = ended(calls)
             assert end.code == UNAVAILABLE

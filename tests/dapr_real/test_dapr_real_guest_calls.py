@@ -75,6 +75,15 @@ def test_state_is_saved_read_and_deleted(calls: Calls, redis: Redis):
     assert calls.does("GetState", store_name="state", key="a").data == b""
 
 
+def test_a_state_that_must_not_exist_yet_is_saved_once(calls: Calls):
+    calls.does("DeleteState", store_name="state", key="first")
+    state = {"key": "first", "value": b"mine", "options": {"concurrency": "CONCURRENCY_FIRST_WRITE"}}
+    calls.does("SaveState", store_name="state", states=[state])
+    code, _ = calls.fails("SaveState", store_name="state", states=[{**state, "value": b"theirs"}])
+    assert code == "INTERNAL"  # and not ABORTED: there is no etag
+    assert calls.does("GetState", store_name="state", key="first").data == b"mine"
+
+
 def test_a_transaction_is_done_whole(calls: Calls):
     operations = [
         {"operationType": "upsert", "request": {"key": "c", "value": b"three"}},

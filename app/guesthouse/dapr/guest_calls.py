@@ -29,7 +29,8 @@ Done = Callable[[Ended], None]
 
 # A call with a stream of responses is read by whoever waits for it, without a thread of gRPC's between the two. So a
 # call with one response is made as such a call, too: the bytes on the wire are the same.
-_OPTIONS = ((ChannelOptions.SingleThreadedUnaryStream, 1),)
+# gRPC makes no call again, and keeps nothing for that.
+_OPTIONS = ((ChannelOptions.SingleThreadedUnaryStream, 1), ("grpc.enable_retries", 0))
 _DETAILS = "grpc-status-details-bin"
 _QUESTION = "/dapr.proto.runtime.v1.Dapr/GetMetadata"  # which any sidecar answers, if only by refusing it
 _NO_ANSWERS = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
@@ -88,10 +89,14 @@ class _Connection:
     """Keeps calls back for a short time while the connection is lost."""
 
     def __init__(self, channel: grpc.Channel, target: str, metadata: Metadata) -> None:
-        self.target = target
+        self._port = ":" + target.rpartition(":")[2]
         self._channel, self._metadata = channel, tuple(metadata)
         self._lock = threading.Lock()
         self._kept: list[_Call] | None = None  # None: the connection is not in doubt
+
+    def said_by_grpc(self, text: str) -> bool:
+        """Whether gRPC says so of this connection; if an application said the same, it has the same port."""
+        return text.startswith(_UNCONNECTED) and self._port in text
 
     def keeps(self, call: _Call) -> bool:
         """Whether the call is begun or ended later, from here."""
@@ -110,7 +115,7 @@ class _Connection:
         try:
             question: Any = self._channel.unary_unary(_QUESTION)
             asked = question.future(b"", timeout=_RECONNECT, metadata=self._metadata, wait_for_ready=True)
-        except ValueError:  # the channel is closed
+        except Exception:  # the channel is closed, or no thread can be started
             self._release(connected=False)
             return
         asked.add_done_callback(lambda asked: self._release(asked.code() not in _NO_ANSWERS))
@@ -201,7 +206,7 @@ class _Call(Driven):
             return Ended(_INTERNAL, "internal error")
         if ended.code == _UNAVAILABLE and not ended.trailing and not ended.initial:
             self._connection.doubt()
-            if ended.text.startswith(_UNCONNECTED) and self._connection.target in ended.text:
+            if self._connection.said_by_grpc(ended.text):
                 return Ended(_UNAVAILABLE, _NO_SIDECAR)
         return ended
 
