@@ -18,6 +18,7 @@ GUESTHOUSE = f"{sys.executable} -m guesthouse"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/local/go/bin")  # where Go's archive is unpacked to
     return tmp_path
 
 

@@ -29,7 +29,7 @@ SDKS = HERE / "sdk"
 COMMON = "common"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 #: Of an SDK, what a guest's own folder does not need.
-_LEFT_OUT = shutil.ignore_patterns("*.wasm", "build", "target", "node_modules", "tests", "*_test.go")
+_LEFT_OUT = shutil.ignore_patterns("*.wasm", "build", "target", "node_modules", "tests", "LICENSE", "*_test.go")
 
 
 class Lang(str, enum.Enum):
