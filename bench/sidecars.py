@@ -231,7 +231,8 @@ def mqtt(options: Options, folder: Path) -> Findings:
         broker = Mosquitto(home / "broker").start()
         stack.callback(broker.stop)
         address = {"tcp://localhost:1883": f"tcp://localhost:{broker.port}"}
-        sidecar = Sidecar(home, "camera", app_port=free_port(), resources=resources(home, "mqtt", replace=address))
+        components = resources(home, "mqtt", "mqtt-results", replace=address)
+        sidecar = Sidecar(home, "camera", app_port=free_port(), resources=components)
         routes = '[[binding]]\nname = "camera"\nguest = "classify"\nto = ["results"]\n'
         # A photo that finds the queue full comes again after the component's pause of 5 s: that would be measured.
         more = GRANT + '\nlimits = { queue = 256, queue_wait = "60s" }'
