@@ -123,8 +123,9 @@ GUESTS = {
                 workspace="sdk/rust",
                 folder=RUST_CRATE / "examples",
                 example=name,
+                command=name == "keep",
             )
-            for name in (*EXAMPLES, "clients")
+            for name in (*EXAMPLES, "keep", "clients")
         ),
         *(
             Guest(path.stem, "c", ("../tests/wasi_suite/checks/check.h",), command=True, folder=CHECKS)

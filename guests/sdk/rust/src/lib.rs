@@ -45,3 +45,31 @@ pub use reply::{write_reply, Reply};
 pub use request::{call, methods, Method, Request};
 pub use secrets::{secrets, Secrets};
 pub use state::{state, Item, Operation, Read, State, Value};
+
+/// An attribute goes on a function.
+///
+/// ```compile_fail
+/// #[guesthouse_dapr::on_invoke]
+/// struct Handler;
+/// ```
+///
+/// It has no arguments: the route is the operator's business.
+///
+/// ```compile_fail
+/// #[guesthouse_dapr::on_invoke("hello")]
+/// fn handler(_: guesthouse_dapr::Event) {}
+/// ```
+///
+/// ```
+/// #[guesthouse_dapr::on_invoke]
+/// fn handler(_: guesthouse_dapr::Event) {}
+/// ```
+///
+/// What is no answer is refused by the compiler.
+///
+/// ```compile_fail
+/// #[guesthouse_dapr::on_invoke]
+/// fn handler(_: guesthouse_dapr::Event) -> f32 { 1.0 }
+/// ```
+#[cfg(doctest)]
+struct Misuse;

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The calls must be made in the order in which they are expected, and all of them; else `run` panics. All of them end
-//! at once, but for those that [`never`] do.
+//! at once, but for those that [`never()`] do.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -143,7 +143,7 @@ impl Mock {
     ///
     /// Where the handler makes another call than the next one that is expected, or not all of them.
     pub fn run<A: Answer>(self, handler: impl FnOnce(Event) -> A) -> Answered {
-        let _end = End; // also of a handler that panics
+        let _after = TakeAway; // also where a handler panics
         HOST.set(Some(Host::new(self)));
         let outcome = match answer(handler) {
             0 => Outcome::Done,
@@ -198,11 +198,18 @@ pub struct LogLine {
 
 /// What a call gives.
 #[derive(Clone, Debug)]
-pub struct Given(Option<(Code, String, Vec<u8>)>);
+pub struct Given(End);
+
+#[derive(Clone, Debug)]
+enum End {
+    Ended(Code, String, Vec<u8>),
+    Never,
+    NotBegun,
+}
 
 /// A response message, as protobuf bytes; empty for methods that give nothing.
 pub fn ok(message: impl Into<Vec<u8>>) -> Given {
-    Given(Some((Code::Ok, String::new(), message.into())))
+    Given(End::Ended(Code::Ok, String::new(), message.into()))
 }
 
 /// The answer of `GetState`.
@@ -222,12 +229,17 @@ pub fn data(data: impl AsRef<[u8]>) -> Given {
 
 /// A call that fails.
 pub fn failed(code: Code, text: &str) -> Given {
-    Given(Some((code, text.into(), Vec::new())))
+    Given(End::Ended(code, text.into(), Vec::new()))
 }
 
 /// A call that does not end within the event's time.
 pub fn never() -> Given {
-    Given(None)
+    Given(End::Never)
+}
+
+/// A call that the host does not begin: the event has too many calls, or too many bytes in them.
+pub fn too_many() -> Given {
+    Given(End::NotBegun)
 }
 
 /// An input that a guest has given to a model.
@@ -301,9 +313,9 @@ impl Host {
     }
 }
 
-struct End;
+struct TakeAway;
 
-impl Drop for End {
+impl Drop for TakeAway {
     fn drop(&mut self) {
         HOST.set(None);
     }
@@ -320,6 +332,7 @@ pub(crate) mod host {
     const ABSENT: i32 = -1;
     const INVALID: i32 = -2;
     const BAD_HANDLE: i32 = -3;
+    const LIMIT: i32 = -4;
     const PENDING: i32 = -5;
     const UNSUPPORTED: i32 = -6;
 
@@ -452,6 +465,9 @@ pub(crate) mod host {
     }
 
     fn open(host: &mut Host, given: Given) -> i32 {
+        if let End::NotBegun = given.0 {
+            return LIMIT;
+        }
         host.made += 1;
         host.open.insert(host.made, given);
         host.made as i32
@@ -462,7 +478,7 @@ pub(crate) mod host {
             let mut ended = Vec::new();
             for handle in handles {
                 match host.open.get(handle) {
-                    Some(given) => ended.push(given.0.is_some()),
+                    Some(given) => ended.push(matches!(given.0, End::Ended(..))),
                     None => return BAD_HANDLE,
                 }
             }
@@ -478,19 +494,21 @@ pub(crate) mod host {
     pub fn call_status(handle: u32) -> i32 {
         with(|host| match host.open.get(&handle) {
             None => BAD_HANDLE,
-            Some(Given(None)) => PENDING,
-            Some(Given(Some((code, _, _)))) => *code as i32,
+            Some(Given(End::Ended(code, _, _))) => *code as i32,
+            Some(_) => PENDING,
         })
     }
 
     pub fn call_read(handle: u32, part: u32, offset: u32, buffer: &mut [u8]) -> i32 {
-        with(|host| match (host.open.get(&handle), part) {
-            (None, _) => BAD_HANDLE,
-            (Some(Given(None)), _) => PENDING,
-            (Some(Given(Some((Code::Ok, _, message)))), 0) => give(Some(message), offset, buffer),
-            (Some(Given(Some((_, text, _)))), 1) => give(Some(text.as_bytes()), offset, buffer),
-            (Some(_), 2 | 3) => give(Some(b""), offset, buffer),
-            _ => ABSENT,
+        with(|host| match host.open.get(&handle) {
+            None => BAD_HANDLE,
+            Some(Given(End::Ended(code, text, message))) => match part {
+                0 if *code == Code::Ok => give(Some(message), offset, buffer),
+                1 => give(Some(text.as_bytes()), offset, buffer),
+                2 | 3 => give(Some(b""), offset, buffer),
+                _ => ABSENT,
+            },
+            Some(_) => PENDING,
         })
     }
 

@@ -37,7 +37,7 @@ fn handler(attribute: &str, arguments: TokenStream, function: TokenStream) -> To
         "const _: () = {{
             #[allow(dead_code)]
             #[cfg_attr(target_arch = \"wasm32\", unsafe(export_name = \"dapr_{attribute}\"))]
-            extern \"C\" fn handler() -> i32 {{ ::guesthouse_dapr::answer({name}) }}
+            extern \"C\" fn __dapr_export() -> i32 {{ ::guesthouse_dapr::answer({name}) }}
         }};"
     );
     let mut tokens = function;
