@@ -46,7 +46,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_send_answers_a_guests_calls_by_a_script_and_tells_each(guesthouse) -> None:
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_send_answers_a_guests_calls_by_a_script_and_tells_each(guesthouse, folder: Path, isolation: str) -> None:
+    where = f'calling = "dapr"\nisolation = "{isolation}"'
+    (folder / "guesthouse.toml").write_text(MANIFEST.replace('calling = "dapr"', where))
     done = guesthouse("send", "invoke", "GetState", "--data", "body", "--dapr", "calls.toml", "-v")
     assert (done.code, done.out) == (0, "\n\x03tea"), done.err
     assert re.search(r"^call GetState: OK in [\d.]+ ms, begun after [\d.]+ ms$", done.err, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from guesthouse.scripted.script import ScriptedSidecar, load_script
 from guesthouse.scripted.tables import ScriptFaults
 from guesthouse_abi.services import Ended
 
-OK, FAILED_PRECONDITION, UNIMPLEMENTED, UNAVAILABLE = 0, 9, 12, 14
+OK, DEADLINE_EXCEEDED, FAILED_PRECONDITION, UNIMPLEMENTED, UNAVAILABLE = 0, 4, 9, 12, 14
 
 
 def scripted(folder: Path, text: str) -> ScriptedSidecar:
@@ -73,6 +74,25 @@ def test_bytes_that_are_json_are_compared_as_json(tmp_path: Path) -> None:
         "SaveState was not expected: call 1 (SaveState) expects another request: request.states[0].value is "
         '"{}", not "{\\"total\\":4,\\"of\\":\\"tea\\"}"'
     )
+
+
+def test_a_call_may_take_a_while_and_be_given_up(tmp_path: Path) -> None:
+    sidecar = scripted(tmp_path, GET + 'after = "1h"\n' + GET + 'after = "10ms"')
+    message = METHODS["GetState"].request(**CART).SerializeToString()
+    ended: queue.Queue[Ended] = queue.Queue()
+    cancel = sidecar.begin("GetState", message, (), 7200.0, ended.put)
+    assert ended.empty()
+    cancel()
+    sidecar.begin("GetState", message, (), 60.0, ended.put)
+    assert ended.get(timeout=60).code == OK
+    assert ended.empty()
+
+
+def test_a_call_that_takes_longer_than_it_may_ends_with_its_deadline(tmp_path: Path) -> None:
+    sidecar = scripted(tmp_path, GET + 'after = "1h"')
+    ended: queue.Queue[Ended] = queue.Queue()
+    sidecar.begin("GetState", METHODS["GetState"].request(**CART).SerializeToString(), (), 0.01, ended.put)
+    assert ended.get(timeout=60).code == DEADLINE_EXCEEDED
 
 
 def test_lists_have_as_many_elements_as_the_script_says(tmp_path: Path) -> None:
@@ -196,10 +216,11 @@ def test_streams_are_lists_of_messages(tmp_path: Path) -> None:
         ('[[call]]\nmethod = "GetStat"', '"GetStat" is no method that guests may call — PLACE: [[call]] #1: method — '),
         ("[[call]]\n", "method is missing — PLACE: [[call]] #1: method — write the method's name"),
         ('[call]\nmethod = "GetState"', "call is no list of tables — PLACE: call — write [[call]] before each"),
-        (GET + "replay = 5", 'unknown key "replay" — PLACE: [[call]] #1: replay — it may have method, reply, request,'),
+        (GET + "replay = 5", 'unknown key "replay" — PLACE: [[call]] #1: replay — it may have after, method, reply,'),
         (GET + SAVE + "[cal]", 'unknown key "cal" — PLACE: cal — it may have call, order'),
         ('order = "random"', '"random" is none of its values — PLACE: order — write one of written, any'),
         (GET + "times = 0", '0 is no number of times — PLACE: [[call]] #1: times — write 1 or more, or "any"'),
+        (GET + "after = 5", '5 is not a duration — PLACE: [[call]] #1: after — '),
         (GET + 'status = "GONE"', '"GONE" is none of its values — PLACE: [[call]] #1: status — write one of OK, '),
         (GET + 'status = "ABORTED"', "a call that failed has no reply — PLACE: [[call]] #1: reply — "),
         (GET + 'text = "why"', "a call that did not fail has no text — PLACE: [[call]] #1: text — "),
@@ -211,7 +232,7 @@ def test_streams_are_lists_of_messages(tmp_path: Path) -> None:
         ),
         (
             '[[call]]\nmethod = "GetState"\nrequest = { key = 5 }',
-            "Failed to parse key field: expected string or bytes-like object, got 'int'. — PLACE: [[call]] #1: reque",
+            "Failed to parse key field: expected string or bytes-like object",
         ),
         (
             '[[call]]\nmethod = "GetState"\nreply = { data = "text here" }',

@@ -6,6 +6,7 @@ missing, the test is skipped.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -44,13 +45,18 @@ def tool(*names: str | Path) -> Path:
     pytest.skip(f"{names[0]} is not here")
 
 
+def _cache() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guesthouse-tests" / "sdk"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def kept(name: str, made_of: Iterable[bytes], build: Callable[[Path], object]) -> Path:
     """The module that `build` writes to the path that it is given, unless it was built before of the same."""
     digest = hashlib.sha256()
     for part in made_of:
         digest.update(hashlib.sha256(part).digest())
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guesthouse-tests" / "sdk"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _cache()
     path = folder / f"{name}-{digest.hexdigest()[:32]}.wasm"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as made:
@@ -114,12 +120,55 @@ def go_module(package: str) -> Path:
     return kept(name, made_of, lambda goal: go("build", *flags, "-o", goal, f"./{package}", wasm=True))
 
 
+# ---- AssemblyScript ----
+
+AS = SDK / "assemblyscript"
+_OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "ERR_SOCKET_TIMEOUT")
+
+
+def node_modules() -> Path:
+    """The compiler that the SDK's lock file names, installed once outside the checkout."""
+    npm = tool("npm")
+    tool("node")
+    wanted = hashlib.sha256((AS / "package-lock.json").read_bytes()).hexdigest()[:32]
+    folder = _cache() / f"node-{wanted}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=_cache()) as made:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(AS / name, made)
+            command = [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+            done = subprocess.run(command, cwd=made, capture_output=True, text=True)
+            if done.returncode and any(word in done.stderr for word in _OFFLINE):
+                pytest.skip("npm reaches no registry, and AssemblyScript is not installed yet")
+            assert done.returncode == 0, done.stderr
+            with contextlib.suppress(OSError):  # another process was quicker
+                os.rename(made, folder)
+                os.mkdir(made)
+    return folder / "node_modules"
+
+
+def as_module(source: str) -> Path:
+    """A guest of the AssemblyScript SDK, by its source."""
+    compiler = node_modules() / "assemblyscript" / "bin" / "asc.js"
+    made_of = [(AS / "package-lock.json").read_bytes(), *sources(AS, ".ts"), (AS / "asconfig.json").read_bytes()]
+    name = f"assemblyscript-{Path(source).stem}"
+    command = (compiler, source, "--config", "asconfig.json", "-o")
+    return kept(name, made_of, lambda goal: ran(tool("node"), *command, goal, cwd=AS))
+
+
 # ---- which there are ----
 
 #: Languages whose modules are not committed: how an example is built.
-BUILT: Mapping[str, Callable[[str], Path]] = {"go": lambda name: go_module(f"examples/{name}")}
+BUILT: Mapping[str, Callable[[str], Path]] = {
+    "assemblyscript": lambda name: as_module(f"examples/{name}.ts"),
+    "go": lambda name: go_module(f"examples/{name}"),
+}
 #: The guest that uses each client once (test_sdk_clients.py).
-CLIENTS: Mapping[str, Callable[[], Path]] = {"c": clients_c, "go": lambda: go_module("internal/clients")}
+CLIENTS: Mapping[str, Callable[[], Path]] = {
+    "assemblyscript": lambda: as_module("tests/clients.ts"),
+    "c": clients_c,
+    "go": lambda: go_module("internal/clients"),
+}
 
 #: Languages whose examples are scripts.
 SCRIPTS = {path.parents[1].name for path in SDK.glob("*/examples/hello.js")}

@@ -25,10 +25,12 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    [
+    page
+    for page in [
         *ROOT.glob("*.md"),
         *(p for d in ("docs", "guests", "models", "bench", "components", "tests") for p in (ROOT / d).rglob("*.md")),
     ]
+    if "node_modules" not in page.parts  # what npm has installed
 )
 REGISTRY = ROOT / "tests" / "docs" / "commands.toml"
 

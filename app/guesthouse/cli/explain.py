@@ -38,7 +38,7 @@ app = new_app()
 _LONGEST_FIRST = sorted(METHODS, key=len, reverse=True)
 _ROUTES = {
     "invoke": '[[invoke]]\nmethod = "{name}"\nguest = "{name}"',
-    "topic": '[[topic]]\npubsub = "pubsub"\ntopic = "{name}"\nguest = "{name}"',
+    "topic": '[[topic]]\npubsub = "PUBSUB"\ntopic = "{name}"\nguest = "{name}"',
     "binding": '[[binding]]\nname = "{name}"\nguest = "{name}"',
     "job": '[[job]]\nname = "{name}"\nguest = "{name}"',
 }

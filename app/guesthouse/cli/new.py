@@ -29,7 +29,7 @@ SDKS = HERE / "sdk"
 COMMON = "common"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 #: Of an SDK, what a guest's own folder does not need.
-_LEFT_OUT = shutil.ignore_patterns("*.wasm", "build", "target", "node_modules", "tests", "*_test.go")
+_LEFT_OUT = shutil.ignore_patterns("*.wasm", "build", "target", "node_modules", "tests", "LICENSE", "*_test.go")
 
 
 class Lang(str, enum.Enum):
@@ -38,6 +38,7 @@ class Lang(str, enum.Enum):
     C = "c"
     RUST = "rust"
     GO = "go"
+    ASSEMBLYSCRIPT = "assemblyscript"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,11 @@ LANGUAGES = {
     ),
     Lang.GO: Language(
         "Go", ("go",), (Need("Go 1.24 or newer", _go_exports, "https://go.dev/dl; macOS: brew install go"), _MAKE)
+    ),
+    Lang.ASSEMBLYSCRIPT: Language(
+        "AssemblyScript",
+        ("assemblyscript",),
+        (Need("npm", _has("npm"), "https://nodejs.org; Debian: apt install npm; macOS: brew install node"), _MAKE),
     ),
 }
 

@@ -11,6 +11,7 @@
     method = "PublishEvent"
     status = "UNAVAILABLE"           # in place of a reply: gRPC's code
     text = "no broker"               # and its message
+    after = "200ms"                  # it ends so much later
     times = 2                        # 1 by default; "any" for as often as it comes, or not at all
 
 Requests and replies are Dapr's messages, as `messages.py` reads them.
@@ -26,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import proto
+from pydantic_core import PydanticCustomError
 
 from guesthouse.dapr.api_methods import METHODS, Method, method_of
 from guesthouse.manifest.rules import closest
-from guesthouse.manifest.text import shown
+from guesthouse.manifest.text import parse_duration, shown
 from guesthouse.scripted.messages import NoMessage, difference, fill
 from guesthouse.scripted.tables import Table, read
 from guesthouse.sidecar import Checked
@@ -37,17 +39,19 @@ from guesthouse_abi.calls import CODES
 from guesthouse_abi.services import Ended
 
 WRITTEN, ANY = "written", "any"
+_DEADLINE_EXCEEDED = CODES.index("DEADLINE_EXCEEDED")
 _FAILED_PRECONDITION, _UNIMPLEMENTED = CODES.index("FAILED_PRECONDITION"), CODES.index("UNIMPLEMENTED")
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A call that is expected. `times` is how often; None for any number, also none."""
+    """A call that is expected. It ends `after` so many seconds. `times` is how often; None: any number, also none."""
 
     name: str  # such as "call 2 (GetState)"
     method: Method
     request: tuple[tuple[Any, Any], ...]  # what each message of the request must match, and its table; none: anything
     ended: Ended
+    after: float
     times: int | None
 
     def difference(self, messages: Sequence[Any]) -> str:
@@ -94,6 +98,7 @@ def _expected(table: Table, number: int) -> Expected:
         table.refuse(f"{shown(name)} is no method that guests may call", remedy, "method")
     request = _messages(table, "request", method, method.request)
     ended = _ended(table, method)
+    after = _seconds(table)
     times = table.take("times")
     if times == ANY:
         times = None
@@ -102,7 +107,19 @@ def _expected(table: Table, number: int) -> Expected:
     elif not isinstance(times, int) or isinstance(times, bool) or times < 1:
         table.refuse(f"{shown(times)} is no number of times", 'write 1 or more, or "any"', "times")
     table.end()
-    return Expected(f"call {number} ({name})", method, tuple(request), ended, times)
+    return Expected(f"call {number} ({name})", method, tuple(request), ended, after, times)
+
+
+def _seconds(table: Table) -> float:
+    """How long the call takes."""
+    value = table.take("after")
+    if value is None:
+        return 0.0
+    try:
+        return parse_duration(value)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        table.refuse(f"{shown(value)} {context['what']}", context["remedy"], "after")
 
 
 def _ended(table: Table, method: Method) -> Ended:
@@ -186,11 +203,18 @@ class ScriptedSidecar:
         known = method_of(method)
         parts = known.messages(message) if known.streams else [message]
         with self._lock:
-            ended = self._answer(known, [known.request.FromString(part) for part in parts])
-        done(ended)
-        return _nothing
+            ended, after = self._answer(known, [known.request.FromString(part) for part in parts])
+        if after > seconds:
+            ended, after = Ended(_DEADLINE_EXCEEDED, "the script answers after the call's deadline"), seconds
+        if not after:
+            done(ended)
+            return _nothing
+        timer = threading.Timer(after, done, (ended,))
+        timer.daemon = True
+        timer.start()
+        return timer.cancel
 
-    def _answer(self, method: Method, messages: Sequence[Any]) -> Ended:
+    def _answer(self, method: Method, messages: Sequence[Any]) -> tuple[Ended, float]:
         waited_for = list(self._waited_for())
         differences = []
         for position in waited_for:
@@ -200,7 +224,7 @@ class ScriptedSidecar:
             found = expected.difference(messages)
             if not found:
                 self._counts[position] += 1
-                return expected.ended
+                return expected.ended, expected.after
             differences.append(f"{expected.name} expects another request: {found}")
         if differences:
             return self._refused(_FAILED_PRECONDITION, method, "; ".join(differences))
@@ -209,9 +233,9 @@ class ScriptedSidecar:
             _UNIMPLEMENTED, method, f"the script expects {' or '.join(names) if names else 'no further call'}"
         )
 
-    def _refused(self, code: int, method: Method, why: str) -> Ended:
+    def _refused(self, code: int, method: Method, why: str) -> tuple[Ended, float]:
         self._unexpected.append(f"an unexpected call of {method.name}: {why}")
-        return Ended(code, f"{method.name} was not expected: {why}")
+        return Ended(code, f"{method.name} was not expected: {why}"), 0.0
 
     def _waited_for(self) -> Iterator[int]:
         """The positions of the calls that may come now."""

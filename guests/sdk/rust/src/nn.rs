@@ -16,7 +16,7 @@ const TOO_LARGE: u32 = 7; // the buffer is too small, and the output's size is t
 
 /// A model that the manifest grants to the guest, ready for its inputs.
 pub fn model(name: &str) -> Result<Model> {
-    let graph = sys::nn_load(name).map_err(|error| failed(format_args!("load_by_name of {name:?}"), error))?;
+    let graph = sys::nn_load(name).map_err(|error| failed(format_args!("load_by_name of '{name}'"), error))?;
     let context = sys::nn_context(graph).map_err(|error| failed(format_args!("init_execution_context"), error))?;
     Ok(Model { context })
 }

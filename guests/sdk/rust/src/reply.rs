@@ -67,7 +67,7 @@ impl Reply {
     /// Gives it to the host.
     pub(crate) fn send(self) -> Result<()> {
         if let Some(content_type) = &self.content_type {
-            taken(sys::reply_set(1, content_type), || format!("the content type {content_type:?}"))?;
+            taken(sys::reply_set(1, content_type), || format!("the content type '{content_type}'"))?;
         }
         if let Some(text) = &self.text {
             taken(sys::reply_set(2, text), || "the reason".into())?;
@@ -76,7 +76,7 @@ impl Reply {
             taken(sys::reply_status(status.into()), || format!("the status {status}"))?;
         }
         for (name, value) in &self.headers {
-            taken(sys::reply_header(name, value), || format!("the header {name:?} with {value:?}"))?;
+            taken(sys::reply_header(name, value), || format!("the header '{name}: {value}'"))?;
         }
         if let Some(wait) = self.after {
             taken(sys::retry_after(milliseconds(wait)), || "a time to wait".into())?;
