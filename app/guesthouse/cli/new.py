@@ -39,6 +39,7 @@ class Lang(str, enum.Enum):
     RUST = "rust"
     GO = "go"
     ASSEMBLYSCRIPT = "assemblyscript"
+    JAVASCRIPT = "javascript"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,15 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A language: its name in texts, what of the SDKs goes into `sdk/` of a new folder, and what it needs."""
+    """A language: its name in texts, what of the SDKs goes into `sdk/` of a new folder, and what it needs.
+
+    `script` is the guest's file where it needs no build.
+    """
 
     title: str
     sdk: Sequence[str]  # files by their names, and folders whose content is copied
     needs: Sequence[Need]
+    script: str = ""
 
 
 def _has(*programs: str) -> Callable[[], bool]:
@@ -126,6 +131,7 @@ LANGUAGES = {
         ("assemblyscript",),
         (Need("npm", _has("npm"), "https://nodejs.org; Debian: apt install npm; macOS: brew install node"), _MAKE),
     ),
+    Lang.JAVASCRIPT: Language("JavaScript", ("javascript/README.md",), (_MAKE,), script="guest.js"),
 }
 
 
@@ -168,7 +174,14 @@ def new(name: Name, lang: Chosen) -> None:
 def make(folder: Path, lang: Lang) -> None:
     """Make the folder of a guest that has the folder's name. Raises `OSError`."""
     language = LANGUAGES[lang]
-    texts = {"@NAME@": folder.name, "@LANGUAGE@": language.title}
+    module = f"{folder.name}.wasm"
+    texts = {
+        "@NAME@": folder.name,
+        "@LANGUAGE@": language.title,
+        "@KEY@": "script" if language.script else "module",
+        "@FILE@": language.script or module,
+        "@BUILDS@": f"says that {language.script} needs no build" if language.script else f"builds `{module}`",
+    }
     for part in (lang.value, COMMON):
         for source in sorted(path for path in (TEMPLATES / part).rglob("*") if path.is_file()):
             text = source.read_text(encoding="utf-8")
