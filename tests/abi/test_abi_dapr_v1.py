@@ -348,6 +348,15 @@ def test_calls_that_are_refused_have_a_handle_and_a_line_in_the_log() -> None:
     assert host.log.texts == ["dapr_v1.call_start: GetState: write read_state"]
 
 
+@pytest.mark.parametrize("code", [12, 14])
+def test_a_name_that_a_guest_made_up_is_none_of_the_metrics(code: int) -> None:
+    host = Host()
+    host.sidecar.at_once = Ended(code, "there is no sidecar here", refused=True)
+    host.start("Invented")
+    host.context.end()
+    assert [call.subject for call in host.context.spent.calls] == ["unknown"]
+
+
 def test_arguments_of_a_call() -> None:
     host = Host()
     assert host.call("call_start", *host.put("m" * 129), 0, 0, 0, 0, 0) == INVALID
