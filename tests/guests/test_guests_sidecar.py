@@ -178,6 +178,13 @@ def test_what_is_not_granted_is_denied_with_the_line_to_write(plan: Plan) -> Non
     assert "[guests.stranger.dapr]" in refused(plan, "GetState", GET, "stranger")
 
 
+def test_the_line_to_write_is_one_line_whatever_the_guest_asks_for(plan: Plan) -> None:
+    request = {"store_name": "store", "key": 'x"]\nsecrets = ["vault/*'}
+    assert refused(plan, "GetState", request).endswith(
+        r'write read_state = ["store/x\"]\nsecrets = [\"vault/*"] in [guests.relay.dapr]'
+    )
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "grant"),
     [
@@ -278,7 +285,8 @@ def test_a_secret_is_not_chosen_by_metadata(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("dapr-app-id", "x"), ("grpc-timeout", "x"), ("traceparent", "x"), ("authorization", "x"), ("a-bin", "x"),
-     ("guesthouse-depth", "0"), ("A", "x"), ("", "x"), ("a", "x\ny"), (":path", "x")],
+     ("guesthouse-depth", "0"), ("content-length", "0"),
+     ("transfer-encoding", "chunked"), ("A", "x"), ("", "x"), ("a", "x\ny"), (":path", "x")],
 )  # fmt: skip
 def test_metadata_that_a_guest_may_not_set(plan: Plan, name: str, value: str) -> None:
     metadata = {"metadata": pairs.encode([(name, value)]).decode()}
