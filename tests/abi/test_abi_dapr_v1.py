@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guesthouse_abi import pairs
+from guesthouse_abi.calling import Unfit
+from guesthouse_abi.calling.dapr import Dapr, _response
 from guesthouse_abi.calls import CallTable
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import BadText, Cancelled, DeadlineExceeded
 from guesthouse_abi.facts import PlainFacts
 from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.dapr_v1 import (
     ABSENT,
     BAD_HANDLE,
@@ -26,6 +29,7 @@ from guesthouse_abi.imports.dapr_v1 import (
     MODULE,
     PENDING,
     UNSUPPORTED,
+    Draft,
     begin_draft,
 )
 from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Log, Services, Sidecar
@@ -176,6 +180,36 @@ def test_only_an_invocation_has_a_status_and_headers() -> None:
     draft = begin_draft(host.context)
     assert [host.call("reply_status", status) for status in (201, 199, 600, 0xFFFFFFFF)] == [0] + 3 * [INVALID]
     assert draft.status == 201
+
+
+class Exports:
+    """A `Shape` of these functions."""
+
+    imported: tuple[tuple[str, str], ...] = ()
+    has_memory = True
+
+    def __init__(self, functions: dict[str, FuncType | None]) -> None:
+        self.functions = functions
+
+
+def test_a_handler_of_another_type_is_refused_also_one_that_is_reserved() -> None:
+    handler = FuncType((), (ValType.I32,))
+    with pytest.raises(Unfit, match="export 'dapr_on_actor' is"):
+        Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_actor": FuncType()}))
+    with pytest.raises(Unfit, match="export 'dapr_on_job' is of another type"):
+        Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_job": None}))
+    caller = Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_actor": handler}))
+    assert caller.triggers == {"invoke", "topic", "binding", "job", "operation"}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(b"no cup", "no cup"), (b"x" + "ä".encode() * 2000, "x" + "ä" * 511), (b"\xff\xfepicture", ""), (b"cut\xc3", "")],
+)
+def test_the_text_of_a_status_is_the_body_if_that_is_text(body: bytes, text: str) -> None:
+    draft = Draft(invocation=True)
+    draft.status, draft.body = 404, bytearray(body)
+    assert _response(0, draft, "", "dapr_on_invoke").text == text
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_kinds_of_results(run: Run, result: str, body: bytes, content_type: str)
         ("export const onInvoke = () => new Promise(() => 0);", "waits for a promise that nothing will resolve"),
         ("export const onInvoke = () => ({ status: 99 });", "99 is no status"),
         ("export const onInvoke = () => ({ headers: { 'dapr-x': 1 } });", "the header dapr-x may not be set"),
-        ("export const onInvoke = () => { throw { toString() { throw new Error('x' + 'ä'.repeat(9999)); } }; };", "xää"),
+        ("export const onInvoke = () => { throw { toString() { throw new Error('x' + 'ä'.repeat(9999)) } } };", "xää"),
         ("export const onInvoke = () => { throw new Error('half \\ud83d'); };", "half \ufffd"),
         ("const f = () => f(); export const onInvoke = () => f() + 1;", "stack"),
         ("export const onInvoke = () => { const a = []; for (;;) a.push(new Uint8Array(1 << 20)); };", "out of memory"),
