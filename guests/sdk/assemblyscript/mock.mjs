@@ -12,7 +12,9 @@
  */
 
 const [ABSENT, INVALID, BAD_HANDLE, LIMIT, UNSUPPORTED] = [-1, -2, -3, -4, -6];
-const FIELDS = [, "body", "trigger", "name", "contentType", "verb", "query", "path", "id", "pubsub", "topic", "source", "type"];
+const FIELDS = [
+  null, "body", "trigger", "name", "contentType", "verb", "query", "path", "id", "pubsub", "topic", "source", "type",
+];
 
 const bytesOf = (value) => (typeof value === "string" ? Buffer.from(value) : Buffer.from(value ?? []));
 
@@ -25,7 +27,8 @@ export function message(...fields) {
   };
   return Buffer.concat(
     fields.map(([number, value]) => {
-      if (typeof value === "number" || typeof value === "bigint") return Buffer.concat([varint(number << 3), varint(value)]);
+      if (typeof value === "number" || typeof value === "bigint")
+        return Buffer.concat([varint(number << 3), varint(value)]);
       const inner = Array.isArray(value) ? message(...value) : bytesOf(value);
       return Buffer.concat([varint((number << 3) | 2), varint(inner.length), inner]);
     }),
@@ -60,8 +63,8 @@ function readPairs(data) {
 }
 
 export class Host {
-  /** What the event has: trigger, name, body, contentType, verb, query, path, id, pubsub, topic, source, type, metadata;
-   * and config, answers (of the calls, in their order), limitCalls. */
+  /** What the event has: trigger, name, body, contentType, verb, query, path, id, pubsub, topic, source, type and
+   * metadata; and config, answers (of the calls, in their order), limitCalls. */
   constructor(event = {}) {
     this.event = { trigger: "invoke", name: "", metadata: {}, config: {}, answers: [], ...event };
     this.calls = [];
@@ -72,7 +75,8 @@ export class Host {
   /** Runs one event in a fresh instance. */
   run(wasm, imports = {}) {
     const got = { body: Buffer.alloc(0), headers: {}, status: 200, contentType: "", failure: "", retryAfter: 0 };
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(wasm), { dapr_v1: this.#functions(got), ...imports });
+    const module = new WebAssembly.Module(wasm);
+    const instance = new WebAssembly.Instance(module, { dapr_v1: this.#functions(got), ...imports });
     this.memory = instance.exports.memory;
     const { _initialize: start, ...handlers } = instance.exports;
     start?.();

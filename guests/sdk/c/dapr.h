@@ -9,15 +9,15 @@
  *         return saved.code ? dapr_failed(saved) : DAPR_DONE;
  *     }
  *
- * C99. It needs no malloc and no C library: with -ffreestanding -nostdlib it brings memcpy and memset itself. What lives
- * here, from top to bottom: the imported functions, the memory of this header, the event, the reply, log and
+ * C99. It needs no malloc and no C library: with -ffreestanding -nostdlib it brings memcpy and memset itself. What
+ * lives here, from top to bottom: the imported functions, the memory of this header, the event, the reply, log and
  * configuration, a writer and a reader of protobuf, calls, and the usual requests. Running a model is not here:
  * wasi_nn.h has that.
  *
- * Texts are UTF-8 with a zero at their end, as C has them; a text from outside ends at the first zero in it. `dapr_bytes`
- * are bytes of any values. What a function here gives stays as it is until the event ends, and lies in DAPR_MEMORY bytes
- * that this header reserves; define another number before you include it. A guest that needs more traps, after a line in
- * its log that says so.
+ * Texts are UTF-8 with a zero at their end, as C has them; a text from outside ends at the first zero in it.
+ * `dapr_bytes` are bytes of any values. What a function here gives stays as it is until the event ends, and lies in
+ * DAPR_MEMORY bytes that this header reserves; define another number before you include it. A guest that needs more
+ * traps, after a line in its log that says so.
  *
  * Names that end with an underscore are not for others to use. */
 #ifndef DAPR_H
@@ -58,7 +58,8 @@ enum {
 DAPR_IMPORT_(event_read)
 int32_t dapr_v1_event_read(uint32_t field, uint32_t offset, void *buffer, uint32_t capacity);
 DAPR_IMPORT_(event_metadata)
-int32_t dapr_v1_event_metadata(const char *name, uint32_t name_length, uint32_t offset, void *buffer, uint32_t capacity);
+int32_t dapr_v1_event_metadata(const char *name, uint32_t name_length, uint32_t offset, void *buffer,
+                               uint32_t capacity);
 DAPR_IMPORT_(event_metadata_all)
 int32_t dapr_v1_event_metadata_all(uint32_t offset, void *buffer, uint32_t capacity);
 DAPR_IMPORT_(reply_write)
@@ -321,8 +322,10 @@ static inline const char *dapr_query(const char *name) {
         uint32_t size = 0, split = 0;
         while (left[size] && left[size] != '&') size++;
         while (split < size && left[split] != '=') split++;
-        if (dapr_equal(dapr_unescaped_(left, split), name))
-            return split < size ? dapr_unescaped_(left + split + 1, size - split - 1) : "";
+        uint32_t mark = dapr_mark();
+        int found = size && dapr_equal(dapr_unescaped_(left, split), name);
+        dapr_release(mark);
+        if (found) return split < size ? dapr_unescaped_(left + split + 1, size - split - 1) : "";
         left += size + (left[size] == '&');
     }
     return NULL;
@@ -330,8 +333,8 @@ static inline const char *dapr_query(const char *name) {
 
 /* ---- the reply ---- */
 
-/* Each gives 0, or a number below 0: DAPR_LIMIT for a reply that is too large, DAPR_INVALID for a value that no reply can
- * have, DAPR_UNSUPPORTED for status and headers of another event than an invocation. */
+/* Each gives 0, or a number below 0: DAPR_LIMIT for a reply that is too large, DAPR_INVALID for a value that no reply
+ * can have, DAPR_UNSUPPORTED for status and headers of another event than an invocation. */
 static inline int32_t dapr_reply(dapr_bytes data) { return dapr_v1_reply_write(data.data, data.size); }
 
 static inline int32_t dapr_reply_text(const char *text) { return dapr_v1_reply_write(text, dapr_length(text)); }
@@ -604,8 +607,8 @@ static inline dapr_call dapr_start(const char *method, dapr_message request, dap
     return call;
 }
 
-/* The first items of a map or a list, or the next ones: 1 with `item`, 0 at the end. For dapr_state_get_bulk, dapr_secret
- * and dapr_configuration: while (dapr_next_item(&result, &item)) … item.key, item.data. */
+/* The first items of a map or a list, or the next ones: 1 with `item`, 0 at the end. For dapr_state_get_bulk,
+ * dapr_secret and dapr_configuration: while (dapr_next_item(&result, &item)) … item.key, item.data. */
 static inline int dapr_next_item(dapr_result *result, dapr_result *item) {
     dapr_field field;
     do
@@ -691,9 +694,9 @@ static inline void dapr_give_up(dapr_call call) {
     if (call.handle > 0) dapr_v1_call_close((uint32_t)call.handle);
 }
 
-/* The position of the call that ended first; calls with the handle 0 are left out, and calls that could not be begun have
- * ended. So results come in order of arrival: finish calls[i], then set calls[i].handle = 0. `milliseconds`: how long to
- * wait; -1 until the event's deadline. DAPR_PENDING where that is over, DAPR_ABSENT where no call is left. */
+/* The position of the call that ended first; calls with the handle 0 are left out, and calls that could not be begun
+ * have ended. So results come in order of arrival: finish calls[i], then set calls[i].handle = 0. `milliseconds`: how
+ * long to wait; -1 until the event's deadline. DAPR_PENDING where that is over, DAPR_ABSENT where no call is left. */
 static inline int32_t dapr_wait_any(const dapr_call *calls, uint32_t count, int32_t milliseconds) {
     uint32_t mark = dapr_mark(), open = 0;
     uint32_t *handles = dapr_allocate(8 * count), *positions = handles + count;
@@ -736,7 +739,7 @@ static inline int32_t dapr_failed(dapr_result result) {
  * only begins it and gives a dapr_call, so that several are under way at once. The arguments are the members of the
  * struct of that name below: the first ones in their order, the others by name, or not at all:
  *
- *     dapr_publish("pubsub", "results", data, .content_type = "text/plain", .metadata = dapr_texts("ttlInSeconds", "9"));
+ *     dapr_publish("pubsub", "results", data, .content_type = "text/plain", .metadata = dapr_texts("a", "b"));
  *
  * `.milliseconds` is how long the call may take. */
 
@@ -785,7 +788,8 @@ static inline dapr_call dapr_state_get_bulk_(const struct dapr_state_get_bulk_re
 
 /* An etag of null saves whatever is there. Another one, as dapr_state_get gave it, saves only if the state is still the
  * same, and an empty one only if it is still absent; the code is DAPR_ABORTED otherwise. */
-static inline void dapr_put_etag_(dapr_message *request, uint32_t etag_field, uint32_t options_field, const char *etag) {
+static inline void dapr_put_etag_(dapr_message *request, uint32_t etag_field, uint32_t options_field,
+                                  const char *etag) {
     if (!etag) return;
     uint32_t inner;
     if (*etag) {
@@ -1009,8 +1013,8 @@ static inline dapr_call dapr_lock_(const struct dapr_lock_request *of) {
     return dapr_started_(DAPR_NUMBER_, "TryLockAlpha1", request, of->milliseconds);
 }
 
-/* Gives a lock back; result.number is 0, 1 where there is no such lock, 2 where it is another owner's, 3 for an error of
- * the store. */
+/* Gives a lock back; result.number is 0, 1 where there is no such lock, 2 where it is another owner's, 3 for an error
+ * of the store. */
 #define dapr_unlock(...) dapr_finish(dapr_unlock_start(__VA_ARGS__))
 #define dapr_unlock_start(...) DAPR_REQUEST_(unlock, __VA_ARGS__)
 struct dapr_unlock_request {

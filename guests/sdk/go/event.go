@@ -100,8 +100,8 @@ func (e *Event) Source() string { return string(e.read(fieldSource)) }
 // Type is the CloudEvent's type.
 func (e *Event) Type() string { return string(e.read(fieldType)) }
 
-// Metadata is one piece of metadata, by its name in lower case: a header of an invocation, an attribute of a CloudEvent,
-// what a binding's component told.
+// Metadata is one piece of metadata, by its name in lower case: a header of an invocation, an attribute of a
+// CloudEvent, what a binding's component told.
 func (e *Event) Metadata(name string) (string, bool) {
 	data, found := abi.Read(func(offset uint32, buffer []byte) int32 {
 		return abi.Current.EventMetadata(name, offset, buffer)

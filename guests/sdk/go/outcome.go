@@ -9,9 +9,9 @@ import (
 
 // Handler answers an event. Without an error, the event is answered by what was written to the reply.
 //
-// With an error it failed, and the error's text is the reason. It is sent again, where its trigger does that, for errors
-// of Retry, and for those of calls that nobody answered (Unavailable, DeadlineExceeded). It is not sent again for errors
-// of Drop.
+// With an error it failed, and the error's text is the reason. It is sent again, where its trigger does that, for
+// errors of Retry, and for those of calls that nobody answered (Unavailable, DeadlineExceeded). It is not sent again
+// for errors of Drop.
 type Handler func(event *Event, reply *Reply) error
 
 const (

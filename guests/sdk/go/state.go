@@ -14,8 +14,8 @@ type State struct {
 	Err        error // of one key of GetBulkState
 }
 
-// Save saves another value if the state is still what was read; if it was absent, if it still is. The error has the code
-// Aborted otherwise.
+// Save saves another value if the state is still what was read; if it was absent, if it still is. The error has the
+// code Aborted otherwise.
 func (s State) Save(data []byte) error {
 	return SaveState(s.Store, s.Key, data, SaveOptions{ETag: s.ETag, FirstWrite: true})
 }

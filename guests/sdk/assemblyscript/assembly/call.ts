@@ -229,8 +229,8 @@ export function call(method: string, request: Message, options: Options = new Op
   return startCall(method, request, options).wait();
 }
 
-/** Waits for the first of the calls to end, and gives its position; -1 where none is left. Calls that were waited for are
- * left out, so results come in order of arrival. */
+/** Waits for the first of the calls to end, and gives its position; -1 where none is left. Calls that were waited for
+ * are left out, so results come in order of arrival. */
 export function first(calls: Call[]): i32 {
   const open = new StaticArray<u32>(calls.length);
   const positions = new Array<i32>();

@@ -129,8 +129,8 @@ export namespace Event {
   }
 }
 
-/** What the guest answers. Each function gives 0, or a number below 0: LIMIT for a reply that is too large, INVALID for a
- * value that no reply can have, UNSUPPORTED for status and headers of another event than an invocation. */
+/** What the guest answers. Each function gives 0, or a number below 0: LIMIT for a reply that is too large, INVALID for
+ * a value that no reply can have, UNSUPPORTED for status and headers of another event than an invocation. */
 export namespace Reply {
   /** Appends to the body. */
   export function write(data: Uint8Array): i32 {

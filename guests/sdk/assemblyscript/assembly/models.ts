@@ -32,8 +32,8 @@ class Tensor {
 
 const number = new StaticArray<u32>(1);
 
-/** Runs the host's model of this name on one input of floats, and fills `output`, which must have the size of the model's
- * first output. The result is 0, or an error number of wasi-nn. */
+/** Runs the host's model of this name on one input of floats, and fills `output`, which must have the size of the
+ * model's first output. The result is 0, or an error number of wasi-nn. */
 export function infer(model: string, shape: StaticArray<u32>, input: Float32Array, output: Float32Array): u32 {
   const name = utf8(model), at = changetype<usize>(number);
   let error = load_by_name(name.dataStart, name.length, at);

@@ -91,7 +91,9 @@ export class StateOperation {
 }
 
 /** All operations, or none of them. */
-export function stateTransaction(store: string, operations: StateOperation[], options: Options = new Options()): Result {
+export function stateTransaction(
+  store: string, operations: StateOperation[], options: Options = new Options(),
+): Result {
   return startStateTransaction(store, operations, options).wait();
 }
 
@@ -194,8 +196,8 @@ export function startTryLock(
   return begin(Kind.Number, "TryLockAlpha1", request, options);
 }
 
-/** Gives a lock back; `number` is 0, 1 where there is no such lock, 2 where it is another owner's, 3 for an error of the
- * store. */
+/** Gives a lock back; `number` is 0, 1 where there is no such lock, 2 where it is another owner's, 3 for an error of
+ * the store. */
 export function unlock(store: string, resource: string, owner: string, options: Options = new Options()): Result {
   return startUnlock(store, resource, owner, options).wait();
 }

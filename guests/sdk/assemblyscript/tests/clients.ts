@@ -1,5 +1,5 @@
-// No example: each request once, and a line of the reply for what came back. Dapr's own protobuf code reads the requests
-// in the SDKs' tests.
+// No example: each request once, and a line of the reply for what came back. Dapr's own protobuf code reads the
+// requests in the SDKs' tests.
 import {
   DONE, FAILED, Job, Message, Options, Reply, Result, StateOperation, Verb, call, deleteJob, deleteState, getBulkState,
   getConfiguration, getJob, getSecret, getState, invoke, invokeActor, invokeBinding, pair, publish, saveState,

@@ -1,5 +1,5 @@
-/* No example: each request once, and a line of the reply for what came back. Dapr's own protobuf code reads the requests
- * in the SDKs' tests. */
+/* No example: each request once, and a line of the reply for what came back. Dapr's own protobuf code reads the
+ * requests in the SDKs' tests. */
 #include "dapr.h"
 
 static int32_t failed;
@@ -14,7 +14,8 @@ static void tell_items(dapr_result result) {
     dapr_result item;
     for (dapr_result left = result; dapr_next_item(&left, &item);) {
         const char *data = item.code ? item.error : dapr_text(item.data);
-        line = dapr_join(line, *line ? " " : "", item.key, item.code ? "!" : "=", data, *item.etag ? "@" : "", item.etag);
+        const char *is = item.code ? "!" : "=", *at = *item.etag ? "@" : "";
+        line = dapr_join(line, *line ? " " : "", item.key, is, data, at, item.etag);
     }
     tell(result, line);
 }

@@ -28,7 +28,8 @@ static int test_texts(void) {
     CHECK(dapr_number_of(dapr_bytes_of("1x"), 7) == 7);
     CHECK(dapr_number_of(dapr_bytes_of(""), 7) == 7);
     CHECK(!dapr_equal(NULL, "") && dapr_equal(NULL, NULL) && !dapr_equal("a", "ab"));
-    CHECK(dapr_is((dapr_bytes){"ab", 1}, "a") && !dapr_is((dapr_bytes){"a\0", 2}, "a") && dapr_is((dapr_bytes){NULL, 0}, ""));
+    CHECK(dapr_is((dapr_bytes){"ab", 1}, "a") && !dapr_is((dapr_bytes){"a\0", 2}, "a"));
+    CHECK(dapr_is((dapr_bytes){NULL, 0}, ""));
     return 0;
 }
 
@@ -45,6 +46,10 @@ static int test_the_event(void) {
     CHECK(dapr_event(DAPR_EVENT_ID) == NULL && dapr_event(99) == NULL);
     CHECK(dapr_equal(dapr_query("name"), "Ada L\xc3\xb6w%2"));
     CHECK(dapr_equal(dapr_query("b"), "") && dapr_query("c") == NULL && dapr_equal(dapr_query(""), "empty"));
+    static char many[60001]; /* more parameters than the memory has room for copies of */
+    for (int i = 0; i < 60000; i++) many[i] = "a&"[i % 2];
+    dapr_mock_event(DAPR_EVENT_QUERY, many);
+    CHECK(dapr_query("b") == NULL && dapr_query("") == NULL && dapr_mark() < DAPR_MEMORY / 2);
     CHECK(dapr_equal(dapr_metadata("x-two"), "22") && dapr_metadata("x-three") == NULL);
     CHECK(dapr_equal(dapr_config("colour"), "blue") && dapr_config("size") == NULL);
     dapr_bytes all = dapr_metadata_all(), name, value;
@@ -97,6 +102,30 @@ static int test_messages(void) {
     return 0;
 }
 
+/* Whatever the bytes are, what is read lies inside them. Each has memory of its own, so that a sanitizer sees a step
+ * beyond. */
+static int test_any_bytes(void) {
+    uint32_t seed = 1;
+    for (int round = 0; round < 20000; round++) {
+        uint32_t size = (seed >> 8) % 24;
+        char *bytes = malloc(size ? size : 1);
+        CHECK(bytes);
+        for (uint32_t i = 0; i < size; i++) {
+            seed = seed * 1664525 + 1013904223;
+            bytes[i] = (char)(round % 2 ? seed >> 24 : (seed >> 24) % 20);
+        }
+        seed = seed * 1664525 + 1013904223;
+        dapr_bytes left = {bytes, size}, name, value;
+        for (dapr_field field; dapr_next_field(&left, &field);)
+            if (field.bytes.size) CHECK(field.bytes.data >= bytes && field.bytes.data + field.bytes.size <= bytes + size);
+        left = (dapr_bytes){bytes, size};
+        while (dapr_next_pair(&left, &name, &value))
+            CHECK(name.data >= bytes + 8 && value.data + value.size <= bytes + size);
+        free(bytes);
+    }
+    return 0;
+}
+
 static int test_state(void) {
     dapr_mock_reset();
     dapr_mock_answer(DAPR_OK, dapr_mock_state("5", "7"));
@@ -136,7 +165,8 @@ static int test_items(void) {
     dapr_put_end(&message, item);
     dapr_mock_answer(DAPR_OK, bytes(message));
     dapr_result all = dapr_state_get_bulk("store", .keys = dapr_texts("a", "b")), one;
-    CHECK(dapr_next_item(&all, &one) && dapr_equal(one.key, "a") && dapr_is(one.data, "A") && dapr_equal(one.etag, "1"));
+    CHECK(dapr_next_item(&all, &one) && dapr_equal(one.key, "a") && dapr_is(one.data, "A"));
+    CHECK(dapr_equal(one.etag, "1"));
     CHECK(dapr_next_item(&all, &one) && one.code == DAPR_UNKNOWN && dapr_equal(one.error, "broken"));
     CHECK(!dapr_next_item(&all, &one));
 
@@ -181,7 +211,8 @@ static int test_an_invocation(void) {
     dapr_result paid = dapr_invoke("billing", "charge", dapr_bytes_of("{}"), .content_type = "application/json",
                                    .query = "a=1", .headers = dapr_texts("x-a", "b"));
     CHECK(dapr_is(paid.data, "paid") && dapr_equal(paid.content_type, "text/plain"));
-    dapr_bytes message = dapr_find(dapr_mock.calls[0].request, 3).bytes, name, value, pairs = dapr_mock.calls[0].metadata;
+    dapr_bytes message = dapr_find(dapr_mock.calls[0].request, 3).bytes, name, value;
+    dapr_bytes pairs = dapr_mock.calls[0].metadata;
     CHECK(has_text(dapr_mock.calls[0].request, 1, "billing") && has_text(message, 1, "charge"));
     CHECK(has_text(dapr_find(message, 2).bytes, 2, "{}") && has_text(message, 3, "application/json"));
     CHECK(dapr_find(dapr_find(message, 4).bytes, 1).value == DAPR_POST);
@@ -190,8 +221,8 @@ static int test_an_invocation(void) {
 }
 
 int main(void) {
-    int (*const tests[])(void) = {test_texts, test_the_event, test_the_reply, test_messages, test_state,
-                                  test_items, test_calls_at_once, test_an_invocation};
+    int (*const tests[])(void) = {test_texts, test_the_event, test_the_reply, test_messages, test_any_bytes,
+                                  test_state, test_items, test_calls_at_once, test_an_invocation};
     int failed = 0;
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) failed += tests[i]();
     printf("%d of %d tests failed\n", failed, (int)(sizeof tests / sizeof *tests));

@@ -1,5 +1,5 @@
-// No example: each request once, and a line of the reply for what came back. Dapr's own protobuf code reads the requests
-// in the SDKs' tests.
+// No example: each request once, and a line of the reply for what came back. Dapr's own protobuf code reads the
+// requests in the SDKs' tests.
 package main
 
 import (
