@@ -74,8 +74,8 @@ class Guest:
 
     @property
     def main(self) -> Path:
-        """The source of a C guest, or of an example."""
-        suffix = "c" if self.language == "c" else "rs"
+        """The source of a guest in C (that of JavaScript is one, too), or of an example."""
+        suffix = "rs" if self.language == "rust" else "c"
         return (self.folder or HERE / self.name) / f"{self.example or self.name}.{suffix}"
 
     def sources(self) -> list[Path]:

@@ -157,7 +157,9 @@ class CallTable:
         if call.ended is None and call.cancel is not None:
             call.cancel()
         status = CODES[call.ended.code] if call.ended is not None else "CANCELLED"
-        method = call.method if status != "UNIMPLEMENTED" else "unknown"  # metrics have a series for each method
+        # Metrics have a series for each method: none for a name that nobody has compared with those of the API.
+        compared = status != "UNIMPLEMENTED" and not (call.ended and call.ended.refused and status == "UNAVAILABLE")
+        method = call.method if compared else "unknown"
         self._spent.note(Call(CAPABILITY, method, call.began, call.ended_at or perf_counter(), status))
 
     def _open(self, handle: int) -> _Open:

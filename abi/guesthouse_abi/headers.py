@@ -13,8 +13,12 @@ _RESERVED = frozenset(
 )
 
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
+_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
+
+
 def may_be_set(name: str, value: str) -> bool:
     """Whether a guest may set this header of its reply; the name is in lower case."""
     if name in _RESERVED or name.startswith(("grpc-", "dapr-", "guesthouse-")) or name.endswith("-bin"):
         return False
-    return LINE.fullmatch(f"{name}:{value}") is not None and name == name.lower()
+    return _NAME.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None

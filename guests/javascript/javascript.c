@@ -272,6 +272,11 @@ static int fail_with_exception(void) {
   const char *lines = JS_IsString(stack) ? JS_ToCString(js, stack) : NULL;
   char message[MESSAGE];
   int size = snprintf(message, sizeof message, "%s%s%s", text ? text : "an exception", lines ? " " : "", lines ? lines : "");
+  if (size >= MESSAGE) { /* it was cut, maybe within a character */
+    size = MESSAGE - 1;
+    while (size > 0 && (message[size - 1] & 0xC0) == 0x80) size--;
+    message[size > 0 && (message[size - 1] & 0x80) ? --size : size] = 0;
+  }
   while (size > 0 && (message[size - 1] == '\n' || message[size - 1] == ' ')) message[--size] = 0;
   return fail(message);
 }

@@ -11,7 +11,9 @@
 
   // ---- bytes ----
 
-  const encode = (text) => new Uint8Array(host.encode(text));
+  // Half of a character, which text of JavaScript may have, is no UTF-8: each becomes U+FFFD, as with TextEncoder.
+  const whole = (text) => String(text).toWellFormed();
+  const encode = (text) => new Uint8Array(host.encode(whole(text)));
   const buffer = (bytes) =>
     bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
   const decode = (bytes) => host.decode(buffer(bytes));
@@ -341,7 +343,7 @@
 
   const LEVELS = { debug: 0, info: 1, warning: 2, error: 3 };
   const log = Object.fromEntries(
-    Object.entries(LEVELS).map(([name, level]) => [name, (message, fields) => void host.log(level, String(message), pairsOf(fields))]),
+    Object.entries(LEVELS).map(([name, level]) => [name, (message, fields) => void host.log(level, whole(message), pairsOf(fields))]),
   );
   const shown = (values) => values.map((value) => (typeof value === "string" ? value : JSON.stringify(value) ?? String(value))).join(" ");
   globalThis.console = {
@@ -395,16 +397,16 @@
 
   const failed = (error) => {
     if (error instanceof Retry) {
-      host.set(2, error.message);
+      host.set(2, whole(error.message));
       if (error.after !== undefined) host.after(error.after);
       return RETRY;
     }
-    if (error instanceof Drop) return host.set(2, error.message), DROP;
+    if (error instanceof Drop) return host.set(2, whole(error.message)), DROP;
     // An Error that the script throws says what its author wants to say; any other says also what it is, and where.
     const plain = error instanceof CallError || error?.constructor === Error;
     const where = !plain && error instanceof Error ? (error.stack ?? "").trim().split("\n")[0].trim() : "";
     const what = plain ? error.message : String(error);
-    host.set(2, where ? `${what} (${where})` : what);
+    host.set(2, whole(where ? `${what} (${where})` : what));
     return FAILED;
   };
 

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guesthouse_abi import pairs
+from guesthouse_abi.calling import Unfit
+from guesthouse_abi.calling.dapr import Dapr, _response
 from guesthouse_abi.calls import CallTable
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import BadText, Cancelled, DeadlineExceeded
 from guesthouse_abi.facts import PlainFacts
 from guesthouse_abi.grants import Grants, Limits
+from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.dapr_v1 import (
     ABSENT,
     BAD_HANDLE,
@@ -26,6 +29,7 @@ from guesthouse_abi.imports.dapr_v1 import (
     MODULE,
     PENDING,
     UNSUPPORTED,
+    Draft,
     begin_draft,
 )
 from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Log, Services, Sidecar
@@ -178,6 +182,36 @@ def test_only_an_invocation_has_a_status_and_headers() -> None:
     assert draft.status == 201
 
 
+class Exports:
+    """A `Shape` of these functions."""
+
+    imported: tuple[tuple[str, str], ...] = ()
+    has_memory = True
+
+    def __init__(self, functions: dict[str, FuncType | None]) -> None:
+        self.functions = functions
+
+
+def test_a_handler_of_another_type_is_refused_also_one_that_is_reserved() -> None:
+    handler = FuncType((), (ValType.I32,))
+    with pytest.raises(Unfit, match="export 'dapr_on_actor' is"):
+        Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_actor": FuncType()}))
+    with pytest.raises(Unfit, match="export 'dapr_on_job' is of another type"):
+        Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_job": None}))
+    caller = Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_actor": handler}))
+    assert caller.triggers == {"invoke", "topic", "binding", "job", "operation"}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(b"no cup", "no cup"), (b"x" + "ä".encode() * 2000, "x" + "ä" * 511), (b"\xff\xfepicture", ""), (b"cut\xc3", "")],
+)
+def test_the_text_of_a_status_is_the_body_if_that_is_text(body: bytes, text: str) -> None:
+    draft = Draft(invocation=True)
+    draft.status, draft.body = 404, bytearray(body)
+    assert _response(0, draft, "", "dapr_on_invoke").text == text
+
+
 @pytest.mark.parametrize(
     ("name", "value", "result"),
     [
@@ -190,6 +224,10 @@ def test_only_an_invocation_has_a_status_and_headers() -> None:
         ("x-bin", "x", INVALID),
         ("wasm-status", "500", INVALID),
         ("x", "a\nb", INVALID),
+        ("x", "a\r", INVALID),
+        ("x", "\ta", INVALID),
+        ("a:b", "c", INVALID),
+        ("a: b", "c", INVALID),
         ("", "x", INVALID),
         ("x", "y" * 4095, 0),
         ("xx", "y" * 4095, LIMIT),
@@ -342,6 +380,15 @@ def test_calls_that_are_refused_have_a_handle_and_a_line_in_the_log() -> None:
     assert host.start("GetState") == 1
     assert host.call("call_status", 1) == 7
     assert host.log.texts == ["dapr_v1.call_start: GetState: write read_state"]
+
+
+@pytest.mark.parametrize("code", [12, 14])
+def test_a_name_that_a_guest_made_up_is_none_of_the_metrics(code: int) -> None:
+    host = Host()
+    host.sidecar.at_once = Ended(code, "there is no sidecar here", refused=True)
+    host.start("Invented")
+    host.context.end()
+    assert [call.subject for call in host.context.spent.calls] == ["unknown"]
 
 
 def test_arguments_of_a_call() -> None:

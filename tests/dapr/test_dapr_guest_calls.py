@@ -176,6 +176,30 @@ def test_a_call_that_is_given_up_ends_and_leaves_no_thread(method, message):
         assert ends.empty()
 
 
+def test_a_guest_that_looks_often_gets_no_thread_for_each_look(monkeypatch):
+    made: list[Callable[[], None]] = []
+
+    class Late:
+        """A thread that the system has not run yet."""
+
+        def __init__(self, target: Callable[[], None], **_: object) -> None:
+            self.target = target
+
+        def start(self) -> None:
+            made.append(self.target)
+
+    ends: Queue[Ended] = Queue()
+    with served(OneAnswer(ok)) as port, calls_to(port) as calls:
+        call = calls.begin("GetState", GET, (), PATIENCE, ends.put)
+        with monkeypatch.context() as patch:
+            patch.setattr("guesthouse.dapr.guest_calls.threading.Thread", Late)
+            for _ in range(3):
+                call.watch()
+        assert len(made) == 1
+        made[0]()
+        assert ends.get(timeout=PATIENCE).message == b"found"
+
+
 def test_a_call_is_under_way_before_anybody_waits_for_it():
     here = threading.Event()
 

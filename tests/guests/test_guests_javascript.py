@@ -86,6 +86,7 @@ def test_what_a_handler_returns_is_the_reply(run: Run, place: str) -> None:
         ("{body: '<p>', contentType: 'text/html'}", b"<p>", "text/html"),
         ("Promise.resolve('later')", b"later", "text/plain; charset=utf-8"),
         ("'\\u00e4\\ud83d\\ude00'", "ä😀".encode(), "text/plain; charset=utf-8"),
+        ("'half \\ud83d'", "half \ufffd".encode(), "text/plain; charset=utf-8"),
         ("0", b"0", "application/json"),
     ],
 )
@@ -109,6 +110,8 @@ def test_kinds_of_results(run: Run, result: str, body: bytes, content_type: str)
         ("export const onInvoke = () => new Promise(() => 0);", "waits for a promise that nothing will resolve"),
         ("export const onInvoke = () => ({ status: 99 });", "99 is no status"),
         ("export const onInvoke = () => ({ headers: { 'dapr-x': 1 } });", "the header dapr-x may not be set"),
+        ("export const onInvoke = () => { throw { toString() { throw new Error('x' + 'ä'.repeat(9999)) } } };", "xää"),
+        ("export const onInvoke = () => { throw new Error('half \\ud83d'); };", "half \ufffd"),
         ("const f = () => f(); export const onInvoke = () => f() + 1;", "stack"),
         ("export const onInvoke = () => { const a = []; for (;;) a.push(new Uint8Array(1 << 20)); };", "out of memory"),
     ],

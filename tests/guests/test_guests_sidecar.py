@@ -20,7 +20,7 @@ from guesthouse.manifest import ManifestError, load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan, PlanFaults
-from guesthouse.sidecar import Checked, Use
+from guesthouse.sidecar import Checked, NotMade, Use
 from guesthouse_abi import pairs
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
@@ -178,6 +178,13 @@ def test_what_is_not_granted_is_denied_with_the_line_to_write(plan: Plan) -> Non
     assert "[guests.stranger.dapr]" in refused(plan, "GetState", GET, "stranger")
 
 
+def test_the_line_to_write_is_one_line_whatever_the_guest_asks_for(plan: Plan) -> None:
+    request = {"store_name": "store", "key": 'x"]\nsecrets = ["vault/*'}
+    assert refused(plan, "GetState", request).endswith(
+        r'write read_state = ["store/x\"]\nsecrets = [\"vault/*"] in [guests.relay.dapr]'
+    )
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "grant"),
     [
@@ -225,12 +232,47 @@ def test_what_cannot_be_read_is_not_sent(plan: Plan, request_: bytes) -> None:
     assert refused(plan, "GetState", request_)
 
 
+@pytest.mark.parametrize("request_", [b"\xff" * 9 + b"\x01", b"\xff", b"\x05\x00", b"\x80" * 20])
+def test_a_stream_that_cannot_be_read_is_not_sent(plan: Plan, request_: bytes) -> None:
+    assert refused(plan, "DecryptAlpha1", request_) == "message 0 is no DecryptRequest"
+
+
 @pytest.mark.parametrize(
-    "method", ["a/../refund", "..", "%2e%2e/refund", "%252e./x", "a\\..\\b", "./charge", "charge\r\nx: y", "charge#x"]
+    ("method", "request_"),
+    [
+        ("SaveState", b"\x12\x00" * 100_001),  # states
+        ("ConverseAlpha2", encoded("ConverseAlpha2", {"inputs": [{"messages": [{}] * 100_000}]})),  # in a part
+        ("EncryptAlpha1", (b"\x28" + b"\x12\x00" * 20) * 5001),  # in all messages of a stream
+    ],
 )
+def test_a_request_of_many_parts_is_not_parsed(method: str, request_: bytes) -> None:
+    with pytest.raises(NotMade, match="more than 100000 fields in one request"):
+        method_of(method).checked(request_)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["a/../refund", "..", "%2e%2e/refund", "%252e./x", "a\\..\\b", "./charge", "charge\r\nx: y", "charge#x",
+     "public/%3F/../../refund", "public/%253F/../../refund", "public/..;x=1/refund", "public/..%3fx", "a%00b",
+     "public/%c0%ae%c0%ae/refund"],
+)  # fmt: skip
 def test_an_invocation_has_no_way_around_its_grant(plan: Plan, method: str) -> None:
     request = {"id": "stock", "message": {"method": method}}
     assert "may take for another path" in refused(plan, "InvokeService", request)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("GetSecret", {"store_name": "vault/deep", "key": "a"}),  # granted: vault/*
+        ("GetBulkSecret", {"store_name": "vault/deep"}),
+        ("InvokeService", {"id": "stock/deep", "message": {"method": "a"}}),
+        ("SaveState", {"store_name": "a/b", "states": [{"key": "c"}]}),
+        ("InvokeActor", {"actor_type": "a/b", "actor_id": "c"}),
+    ],
+)
+def test_a_name_before_the_slash_has_none_itself(plan: Plan, method: str, request_: Any) -> None:
+    assert "it has a /" in refused(plan, method, request_)
 
 
 def test_a_secret_is_not_chosen_by_metadata(plan: Plan) -> None:
@@ -243,7 +285,8 @@ def test_a_secret_is_not_chosen_by_metadata(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("dapr-app-id", "x"), ("grpc-timeout", "x"), ("traceparent", "x"), ("authorization", "x"), ("a-bin", "x"),
-     ("guesthouse-depth", "0"), ("A", "x"), ("", "x"), ("a", "x\ny"), (":path", "x")],
+     ("guesthouse-depth", "0"), ("content-length", "0"),
+     ("transfer-encoding", "chunked"), ("A", "x"), ("", "x"), ("a", "x\ny"), (":path", "x")],
 )  # fmt: skip
 def test_metadata_that_a_guest_may_not_set(plan: Plan, name: str, value: str) -> None:
     metadata = {"metadata": pairs.encode([(name, value)]).decode()}

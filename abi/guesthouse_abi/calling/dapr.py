@@ -6,6 +6,8 @@ reply, is in `imports/dapr_v1.py`.
 
 from __future__ import annotations
 
+import codecs
+
 from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, CallError, Exit, GuestError, MalformedEvent, TryAgain
@@ -16,10 +18,12 @@ from guesthouse_abi.imports.wasi_preview1 import flush, last_words
 TRIGGERS = ("invoke", "topic", "binding", "job", "operation")
 _PREFIX = "dapr_on_"
 _ANY = "dapr_on_event"
+_RESERVED = "dapr_on_actor"  # no event calls it yet
 _HANDLER = FuncType((), (ValType.I32,))
 _STARTS = ("_initialize", "_start")
 _DONE, _FAILED, _RETRY, _DROP = range(4)
 _OUTCOMES: dict[int, type[CallError]] = {_FAILED: GuestError, _RETRY: TryAgain, _DROP: MalformedEvent}
+_decoder = codecs.getincrementaldecoder("utf-8")  # which bears a character that is cut
 _NOT_OK = 300  # the first status that is no success
 
 
@@ -35,7 +39,7 @@ class Dapr:
             problems.append(f"exports no handler ({', '.join(names)}): it is not written for dapr_v1")
         problems += [
             f"export {name!r} is {shape.functions[name] or 'of another type'}, not {_HANDLER}"
-            for name in found
+            for name in (*found, *(name for name in (_RESERVED,) if name in shape.functions))
             if shape.functions[name] != _HANDLER
         ]
         if problems:
@@ -80,11 +84,19 @@ class Handlers:
         return _response(outcome, draft, last_words(context), handler)
 
 
+def _beginning(body: bytearray) -> str:
+    """The beginning of a body that is UTF-8, as a status's text; nothing of another."""
+    try:
+        return _decoder().decode(bytes(body[:TEXT]), final=len(body) <= TEXT)
+    except UnicodeDecodeError:
+        return ""
+
+
 def _response(outcome: int, draft: Draft, words: str, handler: str) -> Response:
     if outcome == _DONE:
         text = draft.text
         if draft.status >= _NOT_OK and text is None:
-            text = bytes(draft.body[: TEXT + 4]).decode("utf-8", "ignore")[:TEXT]
+            text = _beginning(draft.body)
         return Response(
             bytes(draft.body),
             draft.content_type,

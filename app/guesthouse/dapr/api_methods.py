@@ -18,15 +18,23 @@ from google.protobuf import proto
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from guesthouse import protobuf
 from guesthouse.sidecar import Checked, NotMade, Use
 
 SERVICE = "dapr.proto.runtime.v1.Dapr"
 INVALID_ARGUMENT, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12
 
 _NAMES = 1000  # keys, operations or entries of one request
+_FIELDS = 100_000  # of one request, with those of its parts
 _MESSAGES = 10_000  # of one request with a stream
 #: Metadata of GetSecret that choose a version of the same secret; others may choose another one.
 _VERSIONS = frozenset({"version_id", "versionID", "version_stage"})
+# What a method of an invocation must not have: as it is written; and also once it is decoded, as often as a server and
+# a proxy before it may do that. Some servers end a part of a path at `;`, others decode it before they look for `?`.
+_UNWRITTEN = re.compile(r"[\x00-\x20\x7f#]")
+_DOTS = re.compile(r"(?:^|[/\\])\.\.?(?:$|[/\\;?#])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DECODED = 3
 _ABSENT_APP = "a workflow of another application cannot be used"
 
 
@@ -37,11 +45,19 @@ class Uses(NamedTuple):
     of: Callable[[Any], Iterator[Use]]
 
 
+def _within(owner: str, name: str) -> str:
+    """`OWNER/NAME`, as it is granted. Raises `NotMade`."""
+    if "/" in owner:  # it would be taken for the granted name of another owner
+        _invalid(f"{owner[:80]!a} is no name of a component, application or actor type: it has a /")
+    return f"{owner}/{name}"
+
+
 def _of(grant: str, *fields: str) -> Uses:
     """Uses of a request whose name is made of these fields."""
 
     def uses(request: Any) -> Iterator[Use]:
-        yield Use(grant, "/".join(getattr(request, field) for field in fields))
+        *owners, name = (getattr(request, field) for field in fields)
+        yield Use(grant, _within(owners[0], name) if owners else name)
 
     return Uses(grant, uses)
 
@@ -51,7 +67,7 @@ def _keys(grant: str, keys: Callable[[Any], Sequence[str]], store: str = "store_
 
     def uses(request: Any) -> Iterator[Use]:
         for key in keys(request):
-            yield Use(grant, f"{getattr(request, store)}/{key}")
+            yield Use(grant, _within(getattr(request, store), key))
 
     return Uses(grant, uses)
 
@@ -60,16 +76,16 @@ def _all(grant: str) -> Uses:
     """Uses of a request that is about all of a store."""
 
     def uses(request: Any) -> Iterator[Use]:
-        yield Use(grant, f"{request.store_name}/", every=True)
+        yield Use(grant, _within(request.store_name, ""), every=True)
 
     return Uses(grant, uses)
 
 
 def _configuration(request: Any) -> Iterator[Use]:
     if not request.keys:
-        yield Use("configuration", f"{request.store_name}/", every=True)
+        yield Use("configuration", _within(request.store_name, ""), every=True)
     for key in request.keys:
-        yield Use("configuration", f"{request.store_name}/{key}")
+        yield Use("configuration", _within(request.store_name, key))
 
 
 def _secret(request: Any) -> Iterator[Use]:
@@ -77,17 +93,29 @@ def _secret(request: Any) -> Iterator[Use]:
         _invalid(
             f"metadata {other[0][:80]!a} of GetSecret may choose another secret: only {', '.join(sorted(_VERSIONS))} go"
         )
-    yield Use("secrets", f"{request.store_name}/{request.key}")
+    yield Use("secrets", _within(request.store_name, request.key))
 
 
 def _invoke(request: Any) -> Iterator[Use]:
     method = request.message.method
-    path = unquote(unquote(method)).replace("\\", "/").partition("?")[0]
-    if any(part in (".", "..") for part in path.split("/")) or re.search(r"[\x00-\x20\x7f#]", method):
+    path = method.partition("?")[0]
+    if _UNWRITTEN.search(method) or _ambiguous(path):
         _invalid(f"the method {method[:80]!a} has a part that an application may take for another path")
-    if not request.id or "/" in request.id:
-        _invalid(f"{request.id[:80]!a} is no id of an application")
-    yield Use("invoke", f"{request.id}/{method.partition('?')[0].lstrip('/')}")
+    if not request.id:
+        _invalid("an invocation of no application")
+    yield Use("invoke", _within(request.id, path.lstrip("/")))
+
+
+def _ambiguous(path: str) -> bool:
+    """Whether an application may read this path of an invocation as another one."""
+    try:
+        for _ in range(_DECODED):
+            if _DOTS.search(path) or _CONTROL.search(path):
+                return True
+            path = unquote(path, errors="strict")
+    except UnicodeDecodeError:  # such as the dots of %c0%ae, which some servers read
+        return True
+    return False
 
 
 def _prefix(request: Any) -> Iterator[Use]:
@@ -101,13 +129,13 @@ def _every_job(_request: Any) -> Iterator[Use]:
 def _decrypt(request: Any) -> Iterator[Use]:
     options = request.options
     if options.key_name:
-        yield Use("decrypt", f"{options.component_name}/{options.key_name}")
+        yield Use("decrypt", _within(options.component_name, options.key_name))
     else:  # the name is inside the data
-        yield Use("decrypt", f"{options.component_name}/", every=True)
+        yield Use("decrypt", _within(options.component_name, ""), every=True)
 
 
 def _encrypt(request: Any) -> Iterator[Use]:
-    yield Use("encrypt", f"{request.options.component_name}/{request.options.key_name}")
+    yield Use("encrypt", _within(request.options.component_name, request.options.key_name))
 
 
 def _workflow(grant: str, field: str) -> Uses:
@@ -205,35 +233,49 @@ class Method:
         return self._stream(message) if self.streams else self._single(message)
 
     def _single(self, message: bytes) -> Checked:
-        request = self.request()
-        try:
-            request.ParseFromString(message)
-        except DecodeError:
-            raise NotMade(INVALID_ARGUMENT, f"the request is no {self.request.DESCRIPTOR.name}") from None
-        _refuse_unknown(request)
+        request = self._parsed(message, "the request", _FIELDS)[0]
         return Checked(request.SerializeToString(), self._uses(request))
 
     def _stream(self, message: bytes) -> Checked:
-        source, checked = io.BytesIO(message), io.BytesIO()
+        checked = io.BytesIO()
         uses: tuple[Use, ...] = ()
-        number = 0
-        while source.tell() < len(message):
+        at, left = 0, _FIELDS
+        for number in range(_MESSAGES):
+            if at == len(message):
+                break
+            what = f"message {number}"
             try:
-                request: Any = proto.parse_length_prefixed(self.request, source)
-            except (DecodeError, ValueError):
-                raise NotMade(INVALID_ARGUMENT, f"message {number} is no {self.request.DESCRIPTOR.name}") from None
-            _refuse_unknown(request)
+                size, begin = protobuf.varint(message, at, len(message))
+            except protobuf.Malformed:
+                self._malformed(what)
+            if size > len(message) - begin:
+                self._malformed(what)
+            at = begin + size
+            request, left = self._parsed(message[begin:at], what, left)
             if number == 0:
                 uses = self._uses(request)
             elif request.HasField("options"):
-                raise NotMade(INVALID_ARGUMENT, "only the first message may have options")
+                _invalid("only the first message may have options")
             proto.serialize_length_prefixed(request, checked)
-            number += 1
-            if number > _MESSAGES:
-                raise NotMade(INVALID_ARGUMENT, f"more than {_MESSAGES} messages")
+        if at < len(message):
+            _invalid(f"more than {_MESSAGES} messages")
         if not uses:
-            raise NotMade(INVALID_ARGUMENT, "a stream without a message")
+            _invalid("a stream without a message")
         return Checked(checked.getvalue(), uses)
+
+    def _parsed(self, message: bytes, what: str, most: int) -> tuple[Any, int]:
+        """A message, and how many fields there may be after it."""
+        request = self.request()
+        try:
+            left = _fields_left(message, request.DESCRIPTOR, most)
+            request.ParseFromString(message)
+        except (DecodeError, protobuf.Malformed):
+            self._malformed(what)
+        _refuse_unknown(request)
+        return request, left
+
+    def _malformed(self, what: str) -> NoReturn:
+        _invalid(f"{what} is no {self.request.DESCRIPTOR.name}")
 
     def _uses(self, request: Message) -> tuple[Use, ...]:
         found: list[Use] = []
@@ -250,6 +292,24 @@ class Method:
         source = io.BytesIO(message)
         while source.tell() < len(message):
             yield proto.parse_length_prefixed(self.request, source).SerializeToString()
+
+
+def _fields_left(message: bytes, kind: Any, most: int) -> int:
+    """`most` less the fields of a message and of all that it contains. Raises `Malformed`, and `NotMade` below 0.
+
+    A parser makes an object of a hundred bytes for a part of two bytes, and lets no other thread run meanwhile.
+    """
+    parts = [(0, len(message), kind)]
+    while parts:
+        begin, end, kind = parts.pop()
+        for number, wire, start, stop in protobuf.fields(message, begin, end):
+            most -= 1
+            if most < 0:
+                _invalid(f"more than {_FIELDS} fields in one request")
+            field = kind.fields_by_number.get(number)
+            if wire == protobuf.BYTES and field is not None and field.message_type is not None:
+                parts.append((start, stop, field.message_type))
+    return most
 
 
 def _refuse_unknown(request: Message) -> None:

@@ -176,16 +176,19 @@ class _Call(Driven):
     def drive(self) -> None:
         """See `Driven`."""
         if self._call is not None and self._reader.acquire(blocking=False):
-            self.end(self._read(self._call))
+            self._finish()
 
     def watch(self) -> None:
         """See `Driven`."""
-        if self._call is None or self._reader.locked():
+        if self._call is None or not self._reader.acquire(blocking=False):
             return
         try:
-            threading.Thread(target=self.drive, name="a guest's call", daemon=True).start()
+            threading.Thread(target=self._finish, name="a guest's call", daemon=True).start()
         except RuntimeError:  # no thread can be started
-            self.drive()
+            self._finish()
+
+    def _finish(self) -> None:
+        self.end(self._read(self._call))
 
     def _made(self, seconds: float) -> Any:
         """gRPC's call, which may take so many seconds."""

@@ -19,7 +19,6 @@ from guesthouse.inference.batcher import Batcher
 from guesthouse.inference.cores import cores
 from guesthouse.inference.graph import TooLarge, read_graph
 from guesthouse.inference.modelfile import DAMAGED, LARGEST, ModelFault, ModelFile, read_model, unchanged
-from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.rows import mixing
 from guesthouse.inference.samples import SamplesFault, read_samples
 from guesthouse.inference.session import OnnxSession
@@ -27,6 +26,7 @@ from guesthouse.inference.tensors import check_inputs, check_outputs, describe, 
 from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.trials import Dependent, try_rows
 from guesthouse.inference.watch import Watch
+from guesthouse.protobuf import Malformed
 from guesthouse.system.stamps import Stamp, stamp
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guesthouse.faults import Faults
-from guesthouse.inference.protobuf import BYTES, Malformed, fields
+from guesthouse.protobuf import BYTES, Malformed, fields
 from guesthouse.system.stamps import Stamp, digest_of, stamp
 
 LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message

@@ -16,8 +16,8 @@ import numpy as np
 import onnxruntime as ort
 
 from guesthouse.inference.graph import TooLarge, nodes_of, read_graph, without_shape
-from guesthouse.inference.protobuf import Malformed
 from guesthouse.inference.watch import Watch
+from guesthouse.protobuf import Malformed
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
 from guesthouse_abi.services import Tensor, TensorInfo

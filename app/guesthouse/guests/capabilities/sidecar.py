@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,9 +50,11 @@ _TEXT = 16384  # characters of a pair
 _WAITED = 1024  # handles that are waited for at once
 _U32 = 0xFFFFFFFF  # a guest may ask for any handle
 _NAME_OF_METADATA = re.compile(r"[a-z0-9_.-]{1,256}", re.ASCII)
+#: The host's and the sidecar's; or of a connection: a sidecar hands metadata of an invocation on as headers of HTTP.
 _FORBIDDEN = frozenset(
-    {"authorization", "connection", "content-type", "host", "te", "traceparent", "tracestate", "user-agent"}
-)
+    {"authorization", "connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection", "te",
+     "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent"}
+)  # fmt: skip
 
 
 def _names(what: str, form: str) -> Any:
@@ -202,7 +205,7 @@ class _GuestSidecar:
         wanted = f"{use.name}*" if use.every else use.name
         return (
             f"the guest may not {_WORDS[use.grant]} {wanted[:200]!a}: "
-            f'write {use.grant} = ["{wanted[:200]}"] in [guests.{self._guest}.dapr]'
+            f"write {use.grant} = [{json.dumps(wanted[:200])}] in [guests.{self._guest}.dapr]"
         )
 
 

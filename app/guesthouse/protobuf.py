@@ -1,6 +1,6 @@
-"""The wire format of protobuf, read field by field. What a field means is decided in `graph` and `modelfile`.
+"""The wire format of protobuf, read field by field. What a field means is decided elsewhere.
 
-The encoding: https://protobuf.dev/programming-guides/encoding. Groups, which onnx.proto has none of, are refused.
+The encoding: https://protobuf.dev/programming-guides/encoding. Groups, which no message here has, are refused.
 """
 
 from __future__ import annotations
