@@ -201,9 +201,11 @@ def _recovery(options: Options, setup: str, server: servers.Running, event: Even
             victims = _workers(server.pid)
             for victim in victims:
                 os.kill(victim.pid, signal.SIGKILL)
-            while any(victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE for victim in victims):
+            while any(_threads(victim.pid) > 1 or not _is_zombie(victim) for victim in victims):
                 time.sleep(0.001)  # until then the server could give one of them the next event, which would fail
-            load.run(Job(server.address, event, 1, 1))
+            outcome = load.run(Job(server.address, event, 1, 1))
+            if outcome.errors:
+                raise RuntimeError(f"the event after the end of all workers: {outcome.examples}")
             answers.append((time.perf_counter() - began) * 1000)
             while _alive(server.pid) <= STOCK:
                 time.sleep(0.002)
@@ -211,6 +213,18 @@ def _recovery(options: Options, setup: str, server: servers.Running, event: Even
     note = f"the next event was answered after {Spread.of(answers).median:.1f} ms"
     what = f"{setup}: all workers killed: a full stock again after"
     return Figure("engines", what, Spread.of(complete), "ms", note=note)
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def _threads(pid: int) -> int:
+    """The threads of a process. Its first one may be a zombie before the others have ended, and closed its socket."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
 
 
 def _alive(pid: int) -> int:

@@ -97,8 +97,7 @@ class CallTable:
         self._calls[handle] = call
         call.cancel = self._begin(request, seconds, lambda ended: self._end(call, ended))
         self._spend(call.began)
-        with self._changed:
-            ended = call.ended
+        ended = call.ended
         return Started(handle, ended.text if ended is not None and ended.refused else "")
 
     def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
@@ -132,8 +131,7 @@ class CallTable:
     def ended(self, handle: int) -> Ended | None:
         """See `services.Calls`."""
         call = self._open(handle)
-        with self._changed:
-            ended = call.ended
+        ended = call.ended
         if ended is None and isinstance(call.cancel, Driven):
             call.cancel.watch()  # the guest looks without waiting
         if ended is not None and call.cancel is not None:

@@ -141,7 +141,7 @@ ATTACKS = {
     "makes-up-handles": Attack(
         function(
             f"""(drop {_CALL}) (loop $more
-              (local.set $n (i32.sub (local.get $n) (i32.const 65537)))
+              (local.set $n (i32.sub (local.get $n) (i32.const 1048577)))
               (if (i32.ne (call $status (local.get $n)) (i32.const -3)) (then unreachable))
               (if (i32.ne (call $close (local.get $n)) (i32.const -3)) (then unreachable))
               (br_if $more (i32.lt_s (local.get $n) (i32.const 0)))) {_DONE}""",

@@ -89,6 +89,7 @@ def test_every_metric_is_explained(found: Samples):
     rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `guesthouse_"))
     ours.add("guesthouse_topic_subscribed")  # has a value once a sidecar has asked for the topics
     ours.add("guesthouse_event_capability_seconds")  # has a value once a guest has called a capability
+    ours.add("guesthouse_call_seconds")  # has a value once a guest has called the sidecar
     assert set(re.findall(r"`(guesthouse_\w+)`", rows)) == ours
     rules = re.findall(r"- alert: (\w+)", (DEPLOY / "alerts.yaml").read_text())
     assert set(re.findall(r"`(Guesthouse\w+)`", page)) == set(rules)

@@ -45,17 +45,17 @@ module = "MODULE"
 calling = "dapr"
 config = { colour = "blue" }
 [guests.clients.dapr]
-read_state = ["*"]
-write_state = ["*"]
-publish = ["*"]
-invoke = ["*"]
-bindings = ["*"]
-secrets = ["*"]
-configuration = ["*"]
-locks = ["*"]
+read_state = ["store/*"]
+write_state = ["store/*"]
+publish = ["pubsub/*"]
+invoke = ["other/*"]
+bindings = ["mail/*"]
+secrets = ["vault/*"]
+configuration = ["config/*"]
+locks = ["locks/*"]
 read_jobs = ["*"]
 write_jobs = ["*"]
-actors = ["*"]
+actors = ["Cart/*"]
 workflow_instances = ["*"]
 """
 

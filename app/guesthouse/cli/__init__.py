@@ -21,13 +21,13 @@ from guesthouse.cli.output import report
 COMMANDS = {
     "serve": "Serve the guests of a manifest to a Dapr sidecar.",
     "send": "Send one event, here or to a running server.",
-    "new": "Make a folder with a guest that builds, has tests and can be served.",
+    "check": "Say what the manifest loads, and all that is wrong with it.",
+    "new": "Make a folder with a guest that builds and has tests.",
+    "dev": "Build and load a guest on each change; tell of each event.",
     "test": "Run the tests of a guest's folder, without a sidecar.",
-    "dev": "Build, reload and tell of each event, while a guest is written.",
-    "check": "Say what the manifest loads, and everything that is wrong with it.",
     "explain": "Say what a module is, and the lines of a manifest for it.",
     "models": "List, inspect and register models.",
-    "web": "Serve the page: photos to guests, a live feed, an operator's view.",
+    "web": "Serve the page: photos, a live feed, an operator's view.",
     "bench": "Measure requests per second and latency of an event.",
 }
 """Command and its summary, in the order of the help. The module of the same name in this package is the command."""

@@ -238,12 +238,13 @@ class RemoteSidecar:
 
 
 class _RemoteCalls:
-    """See `services.Calls`: by questions, but what has ended is kept here."""
+    """See `services.Calls`: by questions, but which handles are open, and what has ended, is kept here."""
 
     def __init__(self, ask: Ask, deadline: Deadline, account: Account) -> None:
         self._ask = ask
         self._deadline = deadline
         self._account = account
+        self._open: set[int] = set()
         self._ended: dict[int, Ended] = {}
 
     def start(self, request: CallRequest) -> Started:
@@ -251,16 +252,19 @@ class _RemoteCalls:
         self._deadline.check()
         arguments = {"method": request.method, "metadata": request.metadata, "seconds": request.seconds}
         handle, refusal = self._ask("start", arguments, [request.message]).head
+        self._open.add(handle)
         return Started(handle, refusal)
 
     def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
         """See `services.Calls`."""
         self._deadline.check()
+        self._check(handles)
         found: int | None = self._ask("wait", {"handles": handles, "every": every, "seconds": seconds}).head
         return found
 
     def ended(self, handle: int) -> Ended | None:
         """See `services.Calls`."""
+        self._check((handle,))
         if handle not in self._ended:
             answer = self._ask("ended", handle)
             if answer.head is None:
@@ -280,13 +284,21 @@ class _RemoteCalls:
 
     def close(self, handle: int) -> None:
         """See `services.Calls`."""
+        self._check((handle,))
         self._ask("close", handle)
+        self._open.remove(handle)
         ended = self._ended.pop(handle, None)
         if ended is not None:
             self._account.release(ended.size)
 
     def finish(self) -> None:
         """See `services.Calls`: the server does that at the event's end."""
+
+    def _check(self, handles: Iterable[int]) -> None:
+        """Raise `BadHandle`, without a question to the server, for a handle that is not open."""
+        for handle in handles:
+            if handle not in self._open:
+                raise BadHandle(f"{handle} is no open call")
 
 
 class _Held:
