@@ -44,6 +44,10 @@ secrets = ["vault/*"]
 depth = 3
 calls = 8
 open = 4
+[guests.narrow]
+module = "relay.wasm"
+calling = "dapr"
+dapr = { invoke = ["stock/public/*"] }
 [guests.stranger]
 module = "relay.wasm"
 calling = "dapr"
@@ -253,12 +257,20 @@ def test_a_request_of_many_parts_is_not_parsed(method: str, request_: bytes) -> 
 @pytest.mark.parametrize(
     "method",
     ["a/../refund", "..", "%2e%2e/refund", "%252e./x", "a\\..\\b", "./charge", "charge\r\nx: y", "charge#x",
-     "public/%3F/../../refund", "public/%253F/../../refund", "public/..;x=1/refund", "public/..%3fx", "a%00b",
+     "public/a?x=/../../refund", "public/a?x=%2f..%2f..%2frefund", "public/%3F/../../refund",
+     "public/%253F/../../refund", "public/..;x=1/refund", "public/..%3fx", "a%00b",
      "public/%c0%ae%c0%ae/refund"],
 )  # fmt: skip
 def test_an_invocation_has_no_way_around_its_grant(plan: Plan, method: str) -> None:
     request = {"id": "stock", "message": {"method": method}}
     assert "may take for another path" in refused(plan, "InvokeService", request)
+
+
+def test_slashes_that_say_nothing_reach_no_other_method(plan: Plan) -> None:
+    for method in ("public/", "public//"):  # granted: stock/public/*
+        request = {"id": "stock", "message": {"method": method}}
+        assert 'write invoke = ["stock/public"]' in refused(plan, "InvokeService", request, "narrow")
+    assert call(plan, "InvokeService", {"id": "stock", "message": {"method": "//public//a/"}}, "narrow").body == b"ok"
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,14 @@ def _secret(request: Any) -> Iterator[Use]:
 def _invoke(request: Any) -> Iterator[Use]:
     method = request.message.method
     path = method.partition("?")[0]
-    if _UNWRITTEN.search(method) or _ambiguous(path):
+    if _UNWRITTEN.search(method) or _ambiguous(method):  # a sidecar resolves .. also behind ?, up to before it
         _invalid(f"the method {method[:80]!a} has a part that an application may take for another path")
     if not request.id:
         _invalid("an invocation of no application")
-    yield Use("invoke", _within(request.id, path.lstrip("/")))
+    # Some sidecars leave out slashes that say nothing, and then public/ is public: both must be granted.
+    cleaned = "/".join(part for part in path.split("/") if part)
+    for name in dict.fromkeys((cleaned, path.lstrip("/"))):
+        yield Use("invoke", _within(request.id, name))
 
 
 def _ambiguous(path: str) -> bool:
