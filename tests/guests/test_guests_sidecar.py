@@ -266,6 +266,15 @@ def test_an_invocation_has_no_way_around_its_grant(plan: Plan, method: str) -> N
     assert "may take for another path" in refused(plan, "InvokeService", request)
 
 
+@pytest.mark.parametrize("key", ["..", "app/../other", "app/./x", "a\\..\\b", "app/%2e%2e/other"])
+def test_a_name_of_a_secret_or_key_leads_nowhere_else(plan: Plan, key: str) -> None:
+    for method, request in (
+        ("GetSecret", {"store_name": "vault", "key": key}),
+        ("GetState", {"store_name": "store", "key": f"cart-1/{key}"}),
+    ):
+        assert "a component may take for another path" in refused(plan, method, request)
+
+
 def test_slashes_that_say_nothing_reach_no_other_method(plan: Plan) -> None:
     for method in ("public/", "public//"):  # granted: stock/public/*
         request = {"id": "stock", "message": {"method": method}}

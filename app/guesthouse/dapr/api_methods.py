@@ -33,7 +33,7 @@ _VERSIONS = frozenset({"version_id", "versionID", "version_stage"})
 # a proxy before it may do that. Some servers end a part of a path at `;`, others decode it before they look for `?`.
 _UNWRITTEN = re.compile(r"[\x00-\x20\x7f#]")
 _DOTS = re.compile(r"(?:^|[/\\])\.\.?(?:$|[/\\;?#])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PATH = re.compile(rf"{_DOTS.pattern}|[\x00-\x1f\x7f\ufffd]")
 _DECODED = 3
 _ABSENT_APP = "a workflow of another application cannot be used"
 
@@ -49,6 +49,9 @@ def _within(owner: str, name: str) -> str:
     """`OWNER/NAME`, as it is granted. Raises `NotMade`."""
     if "/" in owner:  # it would be taken for the granted name of another owner
         _invalid(f"{owner[:80]!a} is no name of a component, application or actor type: it has a /")
+    # Some components make a path of a name: the secret app/../other of a vault is other.
+    if any(map(_DOTS.search, _forms(name))):
+        _invalid(f"{name[:80]!a} has a part . or .., which a component may take for another path")
     return f"{owner}/{name}"
 
 
@@ -99,7 +102,8 @@ def _secret(request: Any) -> Iterator[Use]:
 def _invoke(request: Any) -> Iterator[Use]:
     method = request.message.method
     path = method.partition("?")[0]
-    if _UNWRITTEN.search(method) or _ambiguous(method):  # a sidecar resolves .. also behind ?, up to before it
+    # The whole method: a sidecar may resolve .. also behind ?, up to before it.
+    if _UNWRITTEN.search(method) or any(map(_PATH.search, _forms(method))):
         _invalid(f"the method {method[:80]!a} has a part that an application may take for another path")
     if not request.id:
         _invalid("an invocation of no application")
@@ -109,16 +113,11 @@ def _invoke(request: Any) -> Iterator[Use]:
         yield Use("invoke", _within(request.id, name))
 
 
-def _ambiguous(path: str) -> bool:
-    """Whether an application may read this path of an invocation as another one."""
-    try:
-        for _ in range(_DECODED):
-            if _DOTS.search(path) or _CONTROL.search(path):
-                return True
-            path = unquote(path, errors="strict")
-    except UnicodeDecodeError:  # such as the dots of %c0%ae, which some servers read
-        return True
-    return False
+def _forms(name: str) -> Iterator[str]:
+    """A name as it is written, and as it is after each decoding. What is no UTF-8, such as %c0%ae, becomes U+FFFD."""
+    for _ in range(_DECODED):
+        yield name
+        name = unquote(name)
 
 
 def _prefix(request: Any) -> Iterator[Use]:
