@@ -153,6 +153,7 @@ def serve(
 
         def ready() -> None:
             _announce(plan, application, probes, seconds)
+            malloc.give_back()  # what loading took and does not need any more
             reloader.start()  # its first line comes after that of the start
 
         def drain() -> None:
