@@ -195,7 +195,7 @@ def test_the_line_to_write_is_one_line_whatever_the_guest_asks_for(plan: Plan) -
         ("SaveState", {"store_name": "store", "states": [{"key": "cart-1"}, {"key": "x"}]},
          'write_state = ["store/x"]'),
         ("GetBulkState", {"store_name": "store", "keys": ["cart-1", "y"]}, 'read_state = ["store/y"]'),
-        ("QueryStateAlpha1", {"store_name": "store"}, 'read_state = ["store/*"]'),
+        ("QueryStateAlpha1", {"store_name": "store"}, 'query_state = ["store"]'),
         ("PublishEvent", {"pubsub_name": "pubsub", "topic": "other"}, 'publish = ["pubsub/other"]'),
         ("InvokeService", {"id": "billing", "message": {"method": "refund"}},
          'invoke = ["billing/refund"]'),

@@ -162,7 +162,7 @@ _subtle_decrypt = _of("decrypt", "component_name", "key_name")
 _TABLE: Mapping[str, Uses] = {
     "GetState": _of("read_state", "store_name", "key"),
     "GetBulkState": _keys("read_state", lambda request: request.keys),
-    "QueryStateAlpha1": _all("read_state"),
+    "QueryStateAlpha1": _of("query_state", "store_name"),
     "SaveState": _state_keys,
     "DeleteState": _of("write_state", "store_name", "key"),
     "DeleteBulkState": _state_keys,

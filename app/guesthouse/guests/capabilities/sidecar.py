@@ -80,6 +80,7 @@ class SidecarGrant:
 
     read_state: tuple[str, ...] = _names("state that it may read", "STORE/KEY")
     write_state: tuple[str, ...] = _names("state that it may save and delete", "STORE/KEY")
+    query_state: tuple[str, ...] = _names("stores that it may query, and find other applications' state in", "STORE")
     publish: tuple[str, ...] = _names("topics that it may publish to", "PUBSUB/TOPIC")
     invoke: tuple[str, ...] = _names("methods of other applications that it may invoke", "APP/METHOD")
     bindings: tuple[str, ...] = _names("output bindings that it may use", "BINDING/OPERATION")
@@ -118,6 +119,7 @@ class SidecarGrant:
 _WORDS = {
     "read_state": "read the state",
     "write_state": "write the state",
+    "query_state": "query the state of",
     "publish": "publish to",
     "invoke": "invoke",
     "bindings": "use the output binding",
