@@ -15,7 +15,7 @@ from dapr.proto.common.v1.common_pb2 import StateItem
 from dapr.proto.runtime.v1.state_pb2 import GetStateRequest, SaveStateRequest
 
 from tests.dapr_real.real_programs import ROOT, Pair, Redis, Start
-from tests.sdk.modules import EXAMPLES, LANGUAGES, SDK, module_of
+from tests.sdk.modules import EXAMPLES, LANGUAGES, SDK, line_of, module_of
 from tests.support.waiting import until
 
 PHOTOS = ROOT / "tests" / "data" / "photos"
@@ -95,7 +95,7 @@ def manifest(language: str, isolation: str) -> str:
     text = found[1].replace('"models/', '"ROOT/models/')
     text = text.replace('calling = "dapr"', f'calling = "dapr"\nisolation = "{isolation}"')
     for name in EXAMPLES:
-        text = text.replace(f'"{name}.wasm"', f'"{module_of(language, name)}"')
+        text = text.replace(f'module = "{name}.wasm"', line_of(language, name))
     return text + ROUTES.replace("LANGUAGE", language).replace("ISOLATION", isolation)
 
 

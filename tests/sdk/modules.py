@@ -183,3 +183,10 @@ def module_of(language: str, name: str) -> Path:
     if rebuilt:
         return Path(rebuilt) / f"{language}-{name}" / f"{language}-{name}.wasm"
     return SDK / language / "examples" / f"{name}.wasm"
+
+
+def line_of(language: str, name: str) -> str:
+    """The line of a manifest that names an example's module, or its script."""
+    if language in SCRIPTS:
+        return f'script = "{SDK / language / "examples" / name}.js"'
+    return f'module = "{module_of(language, name)}"'

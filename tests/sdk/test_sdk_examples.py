@@ -25,7 +25,7 @@ from guesthouse.plan.plan import Plan
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
 from tests.guests.test_guests_sidecar import Scripted, encoded, sidecar_of
-from tests.sdk.modules import EXAMPLES, LANGUAGES, SDK, module_of
+from tests.sdk.modules import EXAMPLES, LANGUAGES, SDK, line_of
 from tests.support.places import PLACES, engine_table, isolation_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,9 +41,7 @@ def manifest(language: str, place: str) -> str:
     text = found[1].replace('"models/', f'"{ROOT / "models"}/')
     text = text.replace('calling = "dapr"', f'calling = "dapr"\nisolation = "{isolation_of(place)}"')
     for name in EXAMPLES:
-        script = SDK / language / "examples" / f"{name}.js"
-        what = f'script = "{script}"' if script.exists() else f'module = "{module_of(language, name)}"'
-        text = text.replace(f'module = "{name}.wasm"', what)
+        text = text.replace(f'module = "{name}.wasm"', line_of(language, name))
     return f'[app]\nname = "examples"\n{engine_table(place)}{text}'
 
 
