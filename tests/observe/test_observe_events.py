@@ -62,6 +62,11 @@ def test_a_failure_says_which_event_it_was(lines):
     assert line["sha256"] == hashlib.sha256(b"no photo").hexdigest()
 
 
+def test_a_wish_to_be_sent_again_later_is_told(lines):
+    EventLog().failed(EVENT, Failure(Reason.TRY_AGAIN, "the store is away", "classify", retry_after=1.5))
+    assert [line["retry_after"] for line in lines()] == [1.5]
+
+
 def test_an_event_without_an_id_has_none_in_its_line(lines):
     EventLog().failed(Event(Trigger.INVOKE, "m"), Failure(Reason.GUEST, "no"))
     assert "id" not in lines()[0]

@@ -85,6 +85,7 @@ class EventLog:
             sha256=digest(event),
             reason=failure.reason.value,
             error=failure.text,
+            **({"retry_after": failure.retry_after} if failure.retry_after is not None else {}),
             exc_info=cause,
             **(fields(failure.cost) if failure.cost is not None else {}),
         )
