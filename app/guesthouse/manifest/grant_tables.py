@@ -42,13 +42,18 @@ def manifest_with(grants: Grants) -> type[Manifest]:
     if taken := sorted(grants.keys() & Guest.model_fields.keys()):
         raise ValueError(f"guests have {', '.join(taken)} already")
     tables: dict[str, Any] = {
-        name: (_table_of(name, kind) | None, Field(default=None, description=kind.__doc__))
+        name: (_table_of(name, kind) | None, Field(default=None, description=_words(kind)))
         for name, kind in grants.items()
     }
     guest = create_model("Guest", __base__=Guest, __doc__=Guest.__doc__, **tables)
     guest.grant_kinds = dict(grants)
     guests: Any = (Mapping[Name, guest], Field(default_factory=dict))  # type: ignore[valid-type]
     return create_model("Manifest", __base__=Manifest, __doc__=Manifest.__doc__, guests=guests)
+
+
+def _words(kind: type[Any]) -> str:
+    """What its docstring says, on one line: Python before 3.13 keeps the indentation."""
+    return " ".join((kind.__doc__ or "").split())
 
 
 def _table_of(name: str, kind: type[Any]) -> type[Table]:
@@ -58,7 +63,7 @@ def _table_of(name: str, kind: type[Any]) -> type[Table]:
         settings = dict(one.metadata)
         value = _value_of(hints[one.name], settings.pop("check", None))
         fields[one.name] = (value, Field(default=_default_of(one), **settings))
-    return create_model(name, __base__=Table, __doc__=kind.__doc__, **fields)
+    return create_model(name, __base__=Table, __doc__=_words(kind), **fields)
 
 
 def _value_of(hint: Any, check: Check | None = None) -> Any:

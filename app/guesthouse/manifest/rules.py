@@ -120,7 +120,8 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
                 )
             if guest.get("calling") != "dapr":
                 yield (*where, "calling"), "does not go with script", 'write calling = "dapr"'
-            if SCRIPT_AT in guest.get("files", {}):
+            files = guest.get("files")
+            if isinstance(files, Mapping) and SCRIPT_AT in files:
                 yield (*where, "files", SCRIPT_AT), "is where the script is", "take another path"
             if "signatures" in raw:
                 yield (*where, "script"), "has no signature, and [signatures] wants them", "make a module of it"
