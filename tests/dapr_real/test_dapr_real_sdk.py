@@ -120,7 +120,10 @@ class Examples:
     def published(self) -> Any:
         """What the other application was told last."""
         found = self.other.stub.GetState(GetStateRequest(store_name="statestore", key="last"), timeout=60).data
-        return json.loads(found or b"null")
+        try:
+            return json.loads(found or b"null")
+        except ValueError:  # another file's tests have published on this topic before
+            return None
 
     def people(self) -> bytes:
         request = GetStateRequest(store_name="statestore", key="people")
