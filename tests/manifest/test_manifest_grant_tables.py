@@ -87,3 +87,7 @@ def test_a_field_that_a_manifest_cannot_have_is_refused():
 
     with pytest.raises(TypeError, match="a grant has no field of type <class 'bytes'>"):
         manifest_with({"strange": Strange})
+
+
+def test_a_reload_makes_no_new_classes():
+    assert manifest_with({"mailbox": Mailbox}) is manifest_with({"mailbox": Mailbox})

@@ -16,6 +16,7 @@ number, a number of seconds (float), true or false, a tuple of one of these, or 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -36,7 +37,14 @@ _VALUES: dict[Any, Any] = {str: SomeText, int: Count, float: Duration, bool: Swi
 
 
 def manifest_with(grants: Grants) -> type[Manifest]:
-    """The manifest where each guest may have these tables too."""
+    """The manifest where each guest may have these tables too: the same class each time, for a class is not small, and
+    each reload asks for it."""
+    return _manifest_with(tuple(sorted(grants.items())))
+
+
+@functools.lru_cache(maxsize=16)
+def _manifest_with(grants_by_name: tuple[tuple[str, type[Any]], ...]) -> type[Manifest]:
+    grants = dict(grants_by_name)
     if not grants:
         return Manifest
     if taken := sorted(grants.keys() & Guest.model_fields.keys()):
