@@ -22,11 +22,10 @@ from bench.measure import Figure, Findings, Options, Spread, Target, take_turns
 from bench.native import Servicer, serve
 from bench.sidecars import _against, _app, _block, _folders
 from guesthouse.assembly import open_plan
-from guesthouse.dapr.api_methods import method_of
+from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.event import Event, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
-from guesthouse.sidecar import Checked
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
 from tests.dapr_real.calling_guests import write_components
@@ -108,12 +107,8 @@ def _manifest(folder: Path) -> str:
     return _MANIFEST.format(module=folder / "caller.wasm")
 
 
-class _Fake:
+class _Fake(Requests):
     """A sidecar in this process, which answers at once. See `sidecar.SidecarApi`."""
-
-    def checked(self, method: str, message: bytes) -> Checked:
-        """As the real one."""
-        return method_of(method).checked(message)
 
     def begin(
         self,

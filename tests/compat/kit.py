@@ -20,14 +20,13 @@ import wasmtime
 from structlog.testing import capture_logs
 
 from guesthouse.assembly import open_plan
-from guesthouse.dapr.api_methods import method_of
+from guesthouse.dapr.api_methods import Requests
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Destination, Event, Failure, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import parse
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import PlanFaults
-from guesthouse.sidecar import Checked
 from guesthouse_abi import pairs
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
@@ -259,11 +258,8 @@ def logged() -> Iterator[None]:
         logger.setLevel(before)
 
 
-class KitSidecar:
+class KitSidecar(Requests):
     """A sidecar that answers by the key of a GetState. `sidecar.SidecarApi`."""
-
-    def checked(self, method: str, message: bytes) -> Checked:
-        return method_of(method).checked(message)
 
     def begin(
         self,

@@ -12,7 +12,7 @@ import pytest
 import wasmtime
 
 from guesthouse.assembly import open_plan
-from guesthouse.dapr.api_methods import method_of
+from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.event import Answer, Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.capabilities.sidecar import DEPTH, SidecarGrant, _allows
@@ -20,7 +20,7 @@ from guesthouse.manifest import ManifestError, load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan, PlanFaults
-from guesthouse.sidecar import Checked, NotMade, Use
+from guesthouse.sidecar import NotMade, Use
 from guesthouse_abi import pairs
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
@@ -71,16 +71,13 @@ ANSWERS = r"""(module
     (i32.const 0)))"""
 
 
-class Scripted:
+class Scripted(Requests):
     """A sidecar that answers as `reply` says; requests are read as the real one's are. `sidecar.SidecarApi`."""
 
     def __init__(self) -> None:
         self.made: list[tuple[str, bytes, dict[str, str]]] = []
         self.reply: Callable[[str, Callable[[Ended], None]], object] = lambda method, done: done(Ended(0, "", b"ok"))
         self.cancelled = 0
-
-    def checked(self, method: str, message: bytes) -> Checked:
-        return method_of(method).checked(message)
 
     def begin(
         self,

@@ -154,10 +154,10 @@ def reply_set(context: Context, field: U32, text: U32, length: U32) -> I32:
     elif field == 2:
         context.memory.check(text, length)
         try:
-            context.memory.read(text, length).decode() if length <= TEXT else None
+            cut = context.memory.read(text, min(length, TEXT)).decode("utf-8", "strict" if length <= TEXT else "ignore")
         except UnicodeDecodeError:
             raise BadText("a text that is not UTF-8") from None
-        draft.text = context.memory.read(text, min(length, TEXT)).decode("utf-8", "ignore")
+        draft.text = cut
     else:
         raise Refused(INVALID)
     return I32(0)

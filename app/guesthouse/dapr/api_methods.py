@@ -336,6 +336,16 @@ METHODS: Mapping[str, Method] = {method.name: method for method in _methods()}
 CLOSED = frozenset(method.name for method in dapr_pb2.DESCRIPTOR.services_by_name["Dapr"].methods) - METHODS.keys()
 
 
+class Requests:
+    """The half of `sidecar.SidecarApi` that is the same whoever makes the calls: how a request is read."""
+
+    __slots__ = ()
+
+    def checked(self, method: str, message: bytes) -> Checked:
+        """See `sidecar.SidecarApi`."""
+        return method_of(method).checked(message)
+
+
 def method_of(name: str) -> Method:
     """The method of this name. Raises `NotMade`."""
     method = METHODS.get(name)

@@ -15,10 +15,9 @@ from typing import Any
 import grpc
 from grpc.experimental import ChannelOptions
 
-from guesthouse.dapr.api_methods import method_of
+from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.endpoint import Endpoint
-from guesthouse.sidecar import Checked
 from guesthouse_abi import pairs
 from guesthouse_abi.calls import Driven
 from guesthouse_abi.services import Ended
@@ -45,7 +44,7 @@ _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
 _STREAM_FACTOR, _STREAM_MORE = 2, 1 << 20
 
 
-class GuestCalls:
+class GuestCalls(Requests):
     """See `sidecar.SidecarApi`. Connects with the first call.
 
     No call is made twice: gRPC does not tell whether one that failed was sent. After a connection was lost, calls wait
@@ -60,10 +59,6 @@ class GuestCalls:
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
         self._channel.close()
-
-    def checked(self, method: str, message: bytes) -> Checked:
-        """See `sidecar.SidecarApi`."""
-        return method_of(method).checked(message)
 
     def begin(
         self, method: str, message: bytes, metadata: Sequence[tuple[str, str]], seconds: float, done: Done

@@ -29,12 +29,11 @@ from typing import Any
 from google.protobuf import proto
 from pydantic_core import PydanticCustomError
 
-from guesthouse.dapr.api_methods import METHODS, Method, method_of
+from guesthouse.dapr.api_methods import METHODS, Method, Requests, method_of
 from guesthouse.manifest.rules import closest
 from guesthouse.manifest.text import parse_duration, shown
 from guesthouse.scripted.messages import NoMessage, difference, fill
 from guesthouse.scripted.tables import Table, read
-from guesthouse.sidecar import Checked
 from guesthouse_abi.calls import CODES
 from guesthouse_abi.services import Ended
 
@@ -159,7 +158,7 @@ def _messages(table: Table, key: str, method: Method, kind: Callable[[], Any]) -
 
 
 @dataclass(slots=True)
-class ScriptedSidecar:
+class ScriptedSidecar(Requests):
     """Answers calls by a script: `sidecar.SidecarApi`, for any number of threads."""
 
     script: Script
@@ -186,10 +185,6 @@ class ScriptedSidecar:
                 if one.times is not None and count < one.times
             ]
             return [*self._unexpected, *missing]
-
-    def checked(self, method: str, message: bytes) -> Checked:
-        """See `sidecar.SidecarApi`."""
-        return method_of(method).checked(message)
 
     def begin(
         self,
