@@ -179,6 +179,7 @@ def test_a_model_that_is_not_granted_and_a_picture_that_is_none(run: Run) -> Non
         (('script = "answer.js"', 'script = "answer.js"\nmodule = "a.wasm"'), "a script runs in the host's own module"),
         (('"/more.js"', '"/script.js"'), "take another path"),
         (('files = { "/more.js" = "more.js" }', "files = 3"), "files"),
+        (("[app]", '[signatures]\nkeys = ["key.pub"]\n[app]'), "has no signature, and [signatures] wants them"),
     ],
 )
 def test_what_does_not_go_with_a_script(tmp_path: Path, change: tuple[str, str], fault: str) -> None:

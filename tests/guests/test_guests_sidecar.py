@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import wasmtime
@@ -15,7 +16,7 @@ from guesthouse.assembly import open_plan
 from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.event import Answer, Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
-from guesthouse.guests.capabilities.sidecar import DEPTH, SidecarGrant, _allows
+from guesthouse.guests.capabilities.sidecar import DEPTH, RemoteSidecar, SidecarGrant, _allows
 from guesthouse.manifest import ManifestError, load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
@@ -23,7 +24,9 @@ from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse.sidecar import NotMade, Use
 from guesthouse_abi import pairs
 from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.errors import BadHandle
 from guesthouse_abi.services import Ended
+from guesthouse_abi.spent import Spent
 from tests.support.places import PLACES, engine_table, isolation_of
 from tests.support.relay import RELAY
 
@@ -409,6 +412,26 @@ def test_a_pattern_that_grants_nothing_is_a_fault_at_load(tmp_path: Path, key: s
 def test_names_that_have_one_part_need_no_slash(tmp_path: Path) -> None:
     grant = '[guests.stranger.dapr]\nread_jobs = ["*"]\nconversation = ["llm"]\ninvoke = ["app/*", "app/a/b"]\n'
     load(written(tmp_path, manifest=MANIFEST + grant), grants=GRANTS)
+
+
+@pytest.mark.parametrize("line", ['function = "f"', 'values = "json"', 'reply = "cgi"'])
+def test_what_does_not_go_with_handlers(tmp_path: Path, line: str) -> None:
+    text = MANIFEST.replace('calling = "dapr"', f'calling = "dapr"\n{line}', 1)
+    with pytest.raises(ManifestError) as faults:
+        load(written(tmp_path, manifest=text), grants=GRANTS)
+    key = line.split()[0]
+    assert any(
+        'does not go with calling = "dapr"' in one and f"guests.relay.{key}" in one for one in faults.value.faults
+    )
+
+
+def test_a_handle_that_a_worker_was_not_given_is_no_question_to_the_server() -> None:
+    ask, account = Mock(), Mock()
+    calls = RemoteSidecar(ask).calls(Event(Trigger.INVOKE, "m"), Deadline.after(30), Spent(), account)
+    for call in (lambda: calls.wait([1], False, None), lambda: calls.ended(1), lambda: calls.close(1)):
+        with pytest.raises(BadHandle):
+            call()
+    ask.assert_not_called()
 
 
 def test_patterns_of_a_grant() -> None:
