@@ -6,6 +6,7 @@ make, is a service's business (`services.Sidecar`).
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -14,6 +15,28 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import BadHandle, TooMuch
 from guesthouse_abi.services import Account, CallRequest, Ended, Started
 from guesthouse_abi.spent import Call, Spent
+
+
+class Code(enum.IntEnum):
+    """gRPC's codes, https://grpc.github.io/grpc/core/md_doc_statuscodes.html."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
 
 
 class Driven:
@@ -37,12 +60,6 @@ class Driven:
 Begin = Callable[[CallRequest, float, Callable[[Ended], None]], Callable[[], object]]
 
 CAPABILITY = "dapr"
-#: gRPC's codes by their numbers, https://grpc.github.io/grpc/core/md_doc_statuscodes.html.
-CODES = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-)  # fmt: skip
 _CALL = 256  # bytes that a call costs the host besides its contents
 
 
@@ -156,11 +173,12 @@ class CallTable:
     def _give_up(self, call: _Open) -> None:
         if call.ended is None and call.cancel is not None:
             call.cancel()
-        status = CODES[call.ended.code] if call.ended is not None else "CANCELLED"
+        code = Code(call.ended.code) if call.ended is not None else Code.CANCELLED
         # Metrics have a series for each method: none for a name that nobody has compared with those of the API.
-        compared = status != "UNIMPLEMENTED" and not (call.ended and call.ended.refused and status == "UNAVAILABLE")
+        refused = call.ended is not None and call.ended.refused
+        compared = code is not Code.UNIMPLEMENTED and not (refused and code is Code.UNAVAILABLE)
         method = call.method if compared else "unknown"
-        self._spent.note(Call(CAPABILITY, method, call.began, call.ended_at or perf_counter(), status))
+        self._spent.note(Call(CAPABILITY, method, call.began, call.ended_at or perf_counter(), code.name))
 
     def _open(self, handle: int) -> _Open:
         call = self._calls.get(handle)

@@ -17,7 +17,7 @@ from google.protobuf import proto
 from google.protobuf.message_factory import GetMessageClass
 
 from guesthouse.dapr.api_methods import METHODS
-from guesthouse_abi.calls import CODES
+from guesthouse_abi.calls import Code
 from tests.dapr_real.real_programs import Answer, Pair, Redis
 from tests.support.relay import RELAY
 
@@ -167,7 +167,7 @@ class Calls:
         assert answer.status == 500, answer
         twice = self.send(method, fields, times="*2")
         assert twice.status == 200, twice
-        first, second = (CODES[code - ord("A")] for code in twice.body)
+        first, second = (Code(code - ord("A")).name for code in twice.body)
         assert first == second
         return first, answer.json()["message"]
 

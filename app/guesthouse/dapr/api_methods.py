@@ -20,9 +20,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from guesthouse import protobuf
 from guesthouse.sidecar import Checked, NotMade, Use
+from guesthouse_abi.calls import Code
 
 SERVICE = "dapr.proto.runtime.v1.Dapr"
-INVALID_ARGUMENT, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12
 
 _NAMES = 1000  # keys, operations or entries of one request
 _FIELDS = 100_000  # of one request, with those of its parts
@@ -150,7 +150,7 @@ def _workflow(grant: str, field: str) -> Uses:
 
 
 def _invalid(text: str) -> NoReturn:
-    raise NotMade(INVALID_ARGUMENT, text)
+    raise NotMade(Code.INVALID_ARGUMENT, text)
 
 
 _bulk = _of("publish", "pubsub_name", "topic")
@@ -283,10 +283,10 @@ class Method:
         found: list[Use] = []
         for use in self.uses.of(request):
             if len(found) == _NAMES:
-                raise NotMade(INVALID_ARGUMENT, f"more than {_NAMES} names in one request")
+                raise NotMade(Code.INVALID_ARGUMENT, f"more than {_NAMES} names in one request")
             found.append(use)
         if not found:
-            raise NotMade(INVALID_ARGUMENT, "the request names nothing")
+            raise NotMade(Code.INVALID_ARGUMENT, "the request names nothing")
         return tuple(found)
 
     def messages(self, message: bytes) -> Iterator[bytes]:
@@ -319,7 +319,7 @@ def _refuse_unknown(request: Message) -> None:
     before = request.ByteSize()
     request.DiscardUnknownFields()
     if request.ByteSize() != before:
-        raise NotMade(INVALID_ARGUMENT, "the request has fields that this host does not know")
+        raise NotMade(Code.INVALID_ARGUMENT, "the request has fields that this host does not know")
 
 
 def _methods() -> Iterator[Method]:
@@ -352,5 +352,5 @@ def method_of(name: str) -> Method:
     if method is not None:
         return method
     if name.startswith("Subscribe") or name not in CLOSED:
-        raise NotMade(UNIMPLEMENTED, f"{name[:128]!a} is no method that guests may call by this host")
-    raise NotMade(PERMISSION_DENIED, f"no guest may call {name}")
+        raise NotMade(Code.UNIMPLEMENTED, f"{name[:128]!a} is no method that guests may call by this host")
+    raise NotMade(Code.PERMISSION_DENIED, f"no guest may call {name}")

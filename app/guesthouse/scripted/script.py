@@ -34,12 +34,10 @@ from guesthouse.manifest.rules import closest
 from guesthouse.manifest.text import parse_duration, shown
 from guesthouse.scripted.messages import NoMessage, difference, fill
 from guesthouse.scripted.tables import Table, read
-from guesthouse_abi.calls import CODES
+from guesthouse_abi.calls import Code
 from guesthouse_abi.services import Ended
 
 WRITTEN, ANY = "written", "any"
-_DEADLINE_EXCEEDED = CODES.index("DEADLINE_EXCEEDED")
-_FAILED_PRECONDITION, _UNIMPLEMENTED = CODES.index("FAILED_PRECONDITION"), CODES.index("UNIMPLEMENTED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _seconds(table: Table) -> float:
 def _ended(table: Table, method: Method) -> Ended:
     """How the call is answered."""
     text = table.text("text")
-    code = CODES.index(table.choice("status", CODES, "OK"))
+    code = Code[table.choice("status", [code.name for code in Code], "OK")]
     messages = _messages(table, "reply", method, method.response)
     if code:
         if messages:
@@ -200,7 +198,7 @@ class ScriptedSidecar(Requests):
         with self._lock:
             ended, after = self._answer(known, [known.request.FromString(part) for part in parts])
         if after > seconds:
-            ended, after = Ended(_DEADLINE_EXCEEDED, "the script answers after the call's deadline"), seconds
+            ended, after = Ended(Code.DEADLINE_EXCEEDED, "the script answers after the call's deadline"), seconds
         if not after:
             done(ended)
             return _nothing
@@ -222,10 +220,10 @@ class ScriptedSidecar(Requests):
                 return expected.ended, expected.after
             differences.append(f"{expected.name} expects another request: {found}")
         if differences:
-            return self._refused(_FAILED_PRECONDITION, method, "; ".join(differences))
+            return self._refused(Code.FAILED_PRECONDITION, method, "; ".join(differences))
         names = [self.script.expected[position].name for position in waited_for]
         return self._refused(
-            _UNIMPLEMENTED, method, f"the script expects {' or '.join(names) if names else 'no further call'}"
+            Code.UNIMPLEMENTED, method, f"the script expects {' or '.join(names) if names else 'no further call'}"
         )
 
     def _refused(self, code: int, method: Method, why: str) -> tuple[Ended, float]:

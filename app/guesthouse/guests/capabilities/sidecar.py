@@ -32,7 +32,7 @@ from guesthouse.sidecar import NotMade, SidecarApi, Use
 from guesthouse.system import threads
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.calls import CAPABILITY as NAME
-from guesthouse_abi.calls import CallTable
+from guesthouse_abi.calls import CallTable, Code
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import BadHandle, TooMuch
 from guesthouse_abi.facts import EventFacts
@@ -43,7 +43,6 @@ CALL_START = ("dapr_v1", "call_start")  # the import of a guest that makes calls
 DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
 
 _LATER = 0.02  # seconds that a call without a time of its own may take after its event's end, which then is the reason
-_INVALID_ARGUMENT, _DENIED, _TOO_DEEP, _UNAVAILABLE = 3, 7, 9, 14
 _METHOD = 128  # characters
 _METADATA = 1024  # pairs
 _TEXT = 16384  # characters of a pair
@@ -180,13 +179,13 @@ class _GuestSidecar:
         done: Callable[[Ended], None],
     ) -> Callable[[], object]:
         if self._api is None:
-            raise NotMade(_UNAVAILABLE, "there is no sidecar here")
+            raise NotMade(Code.UNAVAILABLE, "there is no sidecar here")
         checked = self._api.checked(request.method, request.message)
         for name, value in request.metadata:
             _check_metadata(name, value)
         for use in checked.uses:
             if not _allows(getattr(self._grant, use.grant), use):
-                raise NotMade(_DENIED, self._denied(use))
+                raise NotMade(Code.PERMISSION_DENIED, self._denied(use))
         metadata = (*request.metadata, *added)
         if request.method == "InvokeService":
             metadata = (*metadata, (DEPTH, str(self._deeper(event))))
@@ -200,7 +199,7 @@ class _GuestSidecar:
             text = (
                 f"this event is invocation {depth - 1} of a chain; at most {self._grant.depth} go one within the other"
             )
-            raise NotMade(_TOO_DEEP, f"{text} (depth in [guests.{self._guest}.dapr])")
+            raise NotMade(Code.FAILED_PRECONDITION, f"{text} (depth in [guests.{self._guest}.dapr])")
         return depth
 
     def _denied(self, use: Use) -> str:
@@ -221,7 +220,7 @@ def _check_metadata(name: str, value: str) -> None:
     reserved = name in _FORBIDDEN or name.startswith(("dapr-", "grpc-", "guesthouse-")) or name.endswith("-bin")
     if not named or reserved or not (value.isascii() and value.isprintable()):
         raise NotMade(
-            _INVALID_ARGUMENT, f"metadata {name[:80]!a} of a call that a guest may not set, or not to this value"
+            Code.INVALID_ARGUMENT, f"metadata {name[:80]!a} of a call that a guest may not set, or not to this value"
         )
 
 
