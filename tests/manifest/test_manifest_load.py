@@ -359,6 +359,10 @@ def test_reads_files_of_other_editors(tmp_path):
         ),
         ("[app]\nname = 'x'\nnmae = 'x'", ('unknown key "nmae"', "guesthouse.toml: app.nmae", "did you mean name?")),
         ("[app]\nname = 'x'\n[jobs]", ('unknown key "jobs"', "guesthouse.toml: jobs", "did you mean job?")),
+        (
+            "[signatures]\nkeys = ['x']\n'[key]' = 1\n[app]\nname = 'x'",
+            ('unknown key "[key]"', 'guesthouse.toml: signatures."[key]"', "did you mean keys?"),
+        ),
         ("[app]\nname = ''", ('"" is empty', "guesthouse.toml: app.name", "write a name, or leave the table out")),
         ("[app]\nname = 3", ("3 is a whole number, not text", "guesthouse.toml: app.name", "write text")),
         (

@@ -7,7 +7,7 @@ import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
@@ -103,7 +103,10 @@ _values = st.one_of(
 )
 _tables = st.dictionaries(
     _names,
-    st.recursive(_values, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner), max_leaves=8),
+    st.recursive(
+        _values, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=3), max_leaves=8
+    ),
+    max_size=6,
 )
 
 
@@ -120,11 +123,13 @@ def faults_of(raw: dict[str, object], environ: dict[str, str]) -> list[str]:
     st.fixed_dictionaries(
         {},
         optional={
-            name: st.dictionaries(_names, _tables) | st.lists(_tables) | _tables for name in Manifest.model_fields
+            name: st.dictionaries(_names, _tables, max_size=2) | st.lists(_tables, max_size=3) | _tables
+            for name in Manifest.model_fields
         },
     ),
     st.dictionaries(st.sampled_from(["A", "APP_PORT", "APP_API_TOKEN", "GUESTHOUSE_CACHE"]), st.text(max_size=6)),
 )
+@example({"metrics": {"host": "\x1f"}}, {})
 def test_answers_any_document_with_a_manifest_or_its_faults(raw, environ):
     for fault in faults_of(raw, environ):
         assert fault.count(" — ") >= 2
@@ -132,7 +137,7 @@ def test_answers_any_document_with_a_manifest_or_its_faults(raw, environ):
 
 
 @settings(max_examples=examples(50), deadline=None)
-@given(st.recursive(_values, lambda inner: st.lists(inner) | st.dictionaries(_names, inner)))
+@given(st.recursive(_values, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_names, inner, max_size=4)))
 def test_answers_any_value_of_any_key_with_a_manifest_or_its_faults(value):
     for name in Manifest.model_fields:
         faults_of({"app": {"name": "x"}, name: value}, {})

@@ -159,12 +159,12 @@ class _Reading:
     def _invalid(self, detail: ErrorDetails) -> None:
         where = tuple(detail["loc"])
         kind, context = detail["type"], detail.get("ctx", {})
-        if where and where[-1] == "[key]":  # the name of a table
-            self._add(where[:-1], context["what"].removeprefix("is "), context["remedy"])
-        elif kind == "extra_forbidden":
+        if kind == "extra_forbidden":
             self._add(where, f"unknown key {shown(where[-1])}", _known_keys(self.model, where))
         elif kind == "missing":
             self._add(where, f"{where[-1]} is missing", "write " + _description(self.model, where))
+        elif where and where[-1] == "[key]" and "what" in context:  # the name of a table
+            self._add(where[:-1], context["what"].removeprefix("is "), context["remedy"])
         else:
             what, remedy = _explained(self.model, kind, context, detail["input"], where)
             self._add(where, self._about(where, what), remedy)

@@ -15,6 +15,7 @@ from typing import Any
 from guesthouse.manifest import cel
 from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, SCRIPT_AT, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
+from guesthouse.text import escaped
 from guesthouse_abi.files import path_problem
 
 Disagreement = tuple[Where, str, str]
@@ -289,7 +290,7 @@ def _metrics(raw: Raw) -> Iterator[Disagreement]:
     host = metrics.get("host", "127.0.0.1")
     if isinstance(host, str) and host and not is_loopback(host):
         remedy = "write a token (Prometheus sends it as credentials), or open = true where only those who may get there"
-        yield ("metrics", "token"), f"is missing: on {host} others than this machine may ask", remedy
+        yield ("metrics", "token"), f"is missing: on {escaped(host)} others than this machine may ask", remedy
 
 
 def _supply(raw: Raw) -> Iterator[Disagreement]:
