@@ -4,7 +4,7 @@ such guests are tested in tests/dapr_real."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,7 +13,7 @@ import pytest
 import wasmtime
 
 from guesthouse.assembly import open_plan
-from guesthouse.dapr.api_methods import Requests, method_of
+from guesthouse.dapr.api_methods import method_of
 from guesthouse.event import Answer, Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.capabilities.sidecar import DEPTH, RemoteSidecar, SidecarGrant, _allows
@@ -29,6 +29,7 @@ from guesthouse_abi.services import Ended
 from guesthouse_abi.spent import Spent
 from tests.support.places import PLACES, engine_table, isolation_of
 from tests.support.relay import RELAY
+from tests.support.scripted import Scripted, encoded, sidecar_of
 
 MANIFEST = """
 [app]
@@ -74,30 +75,6 @@ ANSWERS = r"""(module
     (i32.const 0)))"""
 
 
-class Scripted(Requests):
-    """A sidecar that answers as `reply` says; requests are read as the real one's are. `sidecar.SidecarApi`."""
-
-    def __init__(self) -> None:
-        self.made: list[tuple[str, bytes, dict[str, str]]] = []
-        self.reply: Callable[[str, Callable[[Ended], None]], object] = lambda method, done: done(Ended(0, "", b"ok"))
-        self.cancelled = 0
-
-    def begin(
-        self,
-        method: str,
-        message: bytes,
-        metadata: Sequence[tuple[str, str]],
-        seconds: float,
-        done: Callable[[Ended], None],
-    ) -> Callable[[], object]:
-        self.made.append((method, message, dict(metadata)))
-        self.reply(method, done)
-        return self._cancel
-
-    def _cancel(self) -> None:
-        self.cancelled += 1
-
-
 def written(folder: Path, place: str = "thread", manifest: str = MANIFEST) -> Path:
     for name, wat in {"relay": RELAY, "answers": ANSWERS}.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(wat))
@@ -119,17 +96,6 @@ def plan(loaded: Plan) -> Plan:
     sidecar = sidecar_of(loaded)
     sidecar.__init__()  # type: ignore[misc]
     return loaded
-
-
-def sidecar_of(plan: Plan) -> Scripted:
-    sidecar = plan.host.services["dapr"]
-    assert isinstance(sidecar, Scripted)
-    return sidecar
-
-
-def encoded(method: str, fields: Mapping[str, Any]) -> bytes:
-    """A request of a method, as a guest would write it."""
-    return method_of(method.partition("*")[0]).request(**fields).SerializeToString()
 
 
 def call(

@@ -24,9 +24,9 @@ from guesthouse.manifest import load
 from guesthouse.plan.plan import Plan
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
-from tests.guests.test_guests_sidecar import Scripted, encoded, sidecar_of
 from tests.sdk.modules import EXAMPLES, LANGUAGES, SDK, line_of
 from tests.support.places import PLACES, engine_table, isolation_of
+from tests.support.scripted import Scripted, encoded, sidecar_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
