@@ -17,10 +17,10 @@ from dapr.proto.runtime.v1.crypto_pb2 import DecryptRequest, DecryptRequestOptio
 from dapr.proto.runtime.v1.state_pb2 import GetStateRequest
 from google.protobuf import proto
 
-from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse_abi.services import Ended
 from tests.support.ports import free_port
+from tests.support.serving import connected
 from tests.support.waiting import PATIENCE, until
 
 UNAVAILABLE, EXHAUSTED, CANCELLED = 14, 8, 1
@@ -55,8 +55,8 @@ def served(handler: OneAnswer, port: int = 0) -> Iterator[int]:
 
 @contextlib.contextmanager
 def calls_to(port: int) -> Iterator[GuestCalls]:
-    with contextlib.closing(GuestCalls(Endpoint(f"127.0.0.1:{port}"))) as calls:
-        yield calls
+    with connected(f"127.0.0.1:{port}") as connection:
+        yield GuestCalls(connection)
 
 
 def ended(calls: GuestCalls, method: str = "GetState", message: bytes = GET) -> Ended:
@@ -88,7 +88,8 @@ def test_a_call_is_answered():
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_without_a_sidecar_the_guest_is_told_what_to_look_at(host):
-    with contextlib.closing(GuestCalls(Endpoint(f"{host}:{free_port()}"))) as calls:
+    with connected(f"{host}:{free_port()}") as connection:
+        calls = GuestCalls(connection)
         for _ in range(2):  # the first meets nobody, and the other waits for a connection that does not come
             end = ended(calls)
             assert end.code == UNAVAILABLE
@@ -119,7 +120,7 @@ def test_a_sidecar_that_comes_back_is_found_by_the_calls_that_wait_for_it():
             assert ended(calls).code == 0
         until(lambda: ended(calls).code == UNAVAILABLE, "it is away")
         ends: Queue[Ended] = Queue()
-        calls._connection.doubt()
+        calls._reach.doubt()
         calls.begin("GetState", GET, (), PATIENCE, ends.put).drive()
         with served(OneAnswer(ok), port):
             assert ends.get(timeout=PATIENCE).code in (0, UNAVAILABLE)  # a busy machine may take longer
@@ -130,7 +131,7 @@ def test_a_call_that_waits_for_a_connection_can_be_given_up():
     with calls_to(free_port()) as calls:
         ended(calls)
         ends: Queue[Ended] = Queue()
-        calls._connection.doubt()
+        calls._reach.doubt()
         calls.begin("GetState", GET, (), PATIENCE, ends.put)()
         assert ends.get(timeout=PATIENCE).code in (UNAVAILABLE, CANCELLED)
 

@@ -25,7 +25,8 @@ from guesthouse.assembly import (
 )
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.telemetry import probes_for, traces_for
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
+from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
@@ -114,10 +115,10 @@ def serve(
         seen = dict(stamps([manifest]))  # stamped before it is read: a change meanwhile is a change
         loaded = read()
         seen |= stamps(files_of(loaded))
-        plan = stack.enter_context(open_plan(loaded))
+        sidecar = stack.enter_context(contextlib.closing(SidecarConnection(Endpoint.from_environment())))
+        plan = stack.enter_context(open_plan(loaded, {"dapr": GuestCalls(sidecar)}))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        sidecar = Endpoint.from_environment()
-        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar, loaded.outputs.time)))
+        outputs = SidecarOutputs(sidecar, loaded.outputs.time)
         subscribed = stack.enter_context(contextlib.closing(Subscribed(sidecar)))
         traces = traces_for(loaded)
         if traces is not None:
