@@ -58,6 +58,10 @@ calling = "dapr"
 [guests.answers]
 module = "answers.wasm"
 calling = "dapr"
+[guests.holds]
+module = "holds.wasm"
+calling = "dapr"
+limits = { host_memory = "64KiB" }
 """
 #: Its outcome, or its status where that is over 3, is the number that its body is.
 ANSWERS = r"""(module
@@ -74,9 +78,30 @@ ANSWERS = r"""(module
     (drop (call $reply_status (i32.load (i32.const 0))))
     (i32.const 0)))"""
 
+#: Its status is 500 where there is no room for ten calls one after the other; else 300 less what a call returns beside
+#: a reply of 40,000 bytes.
+HOLDS = r"""(module
+  (import "dapr_v1" "reply_write" (func $reply_write (param i32 i32) (result i32)))
+  (import "dapr_v1" "reply_status" (func $reply_status (param i32) (result i32)))
+  (import "dapr_v1" "call_start" (func $call_start (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "dapr_v1" "call_close" (func $call_close (param i32) (result i32)))
+  (memory (export "memory") 1) (data (i32.const 0) "GetState")
+  (func $start (result i32)
+    (call $call_start
+      (i32.const 0) (i32.const 8) (i32.const 16) (i32.const 30000) (i32.const 0) (i32.const 0) (i32.const 0)))
+  (func (export "dapr_on_invoke") (result i32)
+    (local $made i32)
+    (loop $more
+      (if (call $call_close (call $start)) (then (drop (call $reply_status (i32.const 500))) (return (i32.const 0))))
+      (local.set $made (i32.add (local.get $made) (i32.const 1)))
+      (br_if $more (i32.lt_u (local.get $made) (i32.const 10))))
+    (drop (call $reply_write (i32.const 16) (i32.const 40000)))
+    (drop (call $reply_status (i32.sub (i32.const 300) (call $start))))
+    (i32.const 0)))"""
+
 
 def written(folder: Path, place: str = "thread", manifest: str = MANIFEST) -> Path:
-    for name, wat in {"relay": RELAY, "answers": ANSWERS}.items():
+    for name, wat in {"relay": RELAY, "answers": ANSWERS, "holds": HOLDS}.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(wat))
     path = folder / "guesthouse.toml"
     isolation = f'calling = "dapr"\nisolation = "{isolation_of(place)}"'
@@ -311,6 +336,12 @@ def test_too_many_calls_are_a_number_and_no_end(plan: Plan) -> None:
     with pytest.raises(Failure, match="trap") as failed:  # the relay takes no number below 0
         call(plan, "GetState*5", GET)
     assert "4 calls are open" in failed.value.text
+
+
+def test_requests_count_with_all_else_that_the_host_holds_until_their_call_is_closed(plan: Plan) -> None:
+    reply = plan.guests["holds"].run(Event(Trigger.INVOKE, "holds"), Deadline.after(30))
+    assert reply.answer is not None
+    assert reply.answer.status == 304  # the last call was one too many: LIMIT
 
 
 def test_calls_are_told_to_the_operator(plan: Plan) -> None:
