@@ -64,7 +64,7 @@ _CALL = 256  # bytes that a call costs the host besides its contents
 
 
 def held_for(request: CallRequest) -> int:
-    """Bytes that count as held for a call from its start to its close. Its response counts when the guest looks at it."""
+    """Bytes that count as held for a call until it is closed. Those of its response come to them."""
     return _CALL + request.size
 
 
