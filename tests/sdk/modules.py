@@ -207,6 +207,7 @@ def _maven_build(language: str, goal: Path) -> None:
 BUILT: Mapping[str, Callable[[str], Path]] = {
     "assemblyscript": lambda name: as_module(f"examples/{name}.ts"),
     "go": lambda name: go_module(f"examples/{name}"),
+    "java": lambda name: maven_folder("java") / f"{name}.wasm",
     "kotlin": lambda name: maven_folder("kotlin") / f"{name}.wasm",
 }
 #: The guest that uses each client once (test_sdk_clients.py).
