@@ -164,8 +164,9 @@ _MAVEN_OFFLINE = (
     "Temporary failure in name resolution",
     "Connection refused",
     "Network is unreachable",
+    "onnect timed out",
+    "onnection timed out",
 )
-_MAVEN_OFFLINE += ("Connect timed out", "Connection timed out", "Cannot access central")
 
 
 def maven_folder(language: str) -> Path:

@@ -39,7 +39,8 @@ class Build {
 
     private static void run(String name, List<String> what, String libraries, String out) {
         List<String> all = new ArrayList<>(List.of("-Xwasm-target=wasm-wasi", "-Werror", "-libraries", libraries));
-        all.addAll(List.of("-opt-in=kotlin.wasm.ExperimentalWasmInterop", "-opt-in=kotlin.wasm.unsafe.UnsafeWasmMemoryApi"));
+        all.add("-opt-in=kotlin.wasm.ExperimentalWasmInterop");
+        all.add("-opt-in=kotlin.wasm.unsafe.UnsafeWasmMemoryApi");
         all.addAll(List.of("-ir-output-dir", out, "-ir-output-name", name));
         all.addAll(what);
         ExitCode code = new KotlinWasmCompiler().exec(System.err, all.toArray(new String[0]));

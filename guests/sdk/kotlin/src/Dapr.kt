@@ -157,10 +157,11 @@ class Call<T>(private val handle: Int, private val decode: (Message) -> T) {
         lent(littleEndian(handle)) { at, _ -> callWait(at, 1, 1, -1) }
         val status = callStatus(handle)
         val part = if (status == 0) 0 else 1
-        val found = read { offset, buffer, capacity -> callRead(handle, part, offset, buffer, capacity) } ?: ByteArray(0)
+        val found = read { offset, buffer, capacity -> callRead(handle, part, offset, buffer, capacity) }
         callClose(handle)
-        if (status != 0) throw CallError(status, if (status > 0) found.decodeToString() else "dapr_v1 gave $status")
-        return decode(Message(found))
+        if (status < 0) throw CallError(status, "dapr_v1 gave $status")
+        if (status > 0) throw CallError(status, found?.decodeToString().orEmpty())
+        return decode(Message(found ?: ByteArray(0)))
     }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Arrays of Kotlin's live in the engine's heap, where the host cannot look. What goes to it, or comes from it, is copied
- * through the linear memory here.
+ * Arrays of Kotlin's live in the engine's heap, where the host cannot look. What goes to the host, or comes from it, is
+ * copied through the linear memory here.
  */
 package dapr
 
