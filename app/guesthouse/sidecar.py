@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from guesthouse_abi.services import Ended
+from guesthouse_abi.services import Account, CallRequest, Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,34 @@ class Checked:
     uses: tuple[Use, ...]
 
 
+#: The grant of what is an actor's own: its state, timers and reminders. Every turn of that actor has it, nothing else.
+OWN_ACTOR = "own_actor"
+
+
 class NotMade(Exception):
     """A call that the host does not make: `code` is gRPC's, the text is for the guest's author."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+class TurnCalls(Protocol):
+    """The calls of an actor's turn that are not just passed on; see `event.ActorState`. For any number of threads."""
+
+    def begin(
+        self,
+        api: SidecarApi,
+        request: CallRequest,
+        metadata: Sequence[tuple[str, str]],
+        seconds: float,
+        account: Account,
+        done: Callable[[Ended], None],
+    ) -> Callable[[], object]:
+        """Make a call whose request was checked, or answer it; as `SidecarApi.begin`. Any method may come.
+
+        `account` is of what the host holds for the event: the state that was read and written.
+        """
 
 
 class SidecarApi(Protocol):

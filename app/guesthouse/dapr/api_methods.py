@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from guesthouse import protobuf
-from guesthouse.sidecar import Checked, NotMade, Use
+from guesthouse.sidecar import OWN_ACTOR, Checked, NotMade, Use
 from guesthouse_abi.calls import Code
 
 SERVICE = "dapr.proto.runtime.v1.Dapr"
@@ -202,6 +202,18 @@ _TABLE: Mapping[str, Uses] = {
     "DeleteJobsByPrefix": Uses("write_jobs", _prefix),
     "DeleteJobsByPrefixAlpha1": Uses("write_jobs", _prefix),
     "InvokeActor": _of("actors", "actor_type", "actor_id"),
+    **{
+        name: _of(OWN_ACTOR, "actor_type", "actor_id")
+        for name in (
+            "GetActorState",
+            "ExecuteActorStateTransaction",
+            "RegisterActorTimer",
+            "UnregisterActorTimer",
+            "RegisterActorReminder",
+            "UnregisterActorReminder",
+            "GetActorReminder",
+        )
+    },
     **{f"StartWorkflow{version}": _workflow("workflows", "workflow_name") for version in ("Alpha1", "Beta1")},
     **{
         f"{what}Workflow{version}": _workflow("workflow_instances", "instance_id")

@@ -28,7 +28,7 @@ from typing import Any
 from guesthouse.guests.capabilities.capability import Answer, Ask, AskedEvent, Capability, Question
 from guesthouse.guests.guest import GuestConfig
 from guesthouse.guests.process.wire import WireError, items, member, number, pair, text
-from guesthouse.sidecar import NotMade, SidecarApi, Use
+from guesthouse.sidecar import OWN_ACTOR, NotMade, SidecarApi, Use
 from guesthouse.system import threads
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.calls import CAPABILITY as NAME
@@ -184,7 +184,10 @@ class _GuestSidecar:
         for name, value in request.metadata:
             _check_metadata(name, value)
         for use in checked.uses:
-            if not _allows(getattr(self._grant, use.grant), use):
+            if use.grant == OWN_ACTOR:
+                if event.actor is None or use.name != f"{event.name}/{event.actor.id}":
+                    raise NotMade(Code.PERMISSION_DENIED, f"{request.method} is for an actor's own turns alone")
+            elif not _allows(getattr(self._grant, use.grant), use):
                 raise NotMade(Code.PERMISSION_DENIED, self._denied(use))
         metadata = (*request.metadata, *added)
         if request.method == "InvokeService":
