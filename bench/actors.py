@@ -3,7 +3,7 @@
     python -m bench --only actors
 
 Each host has a sidecar of its own, and is called by that sidecar's gRPC API. A method `version` (of the SDK's, `echo`)
-does nothing; `add` reads a number of the actor's state and saves the next one. `python -m bench.actors sdk PORT SIDECAR`
+does nothing; `add` reads a number of its state and saves the next one. `python -m bench.actors sdk PORT SIDECAR`
 is the SDK's `ActorGrpcHost` with a plain actor in Python. `python -m bench.actors bare SIDECAR` answers every turn at
 once, on one thread: what a turn takes with it is the sidecar's and the caller's part.
 """
