@@ -74,6 +74,8 @@ class Dispatcher:
                 raise event.fault
             reply = plan.guests[route.guest].run(event, deadline)
             event.check_reply(reply)
+            if event.actor is not None and event.actor.state is not None:
+                event.actor.state.commit(deadline)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Exception as error:
