@@ -4,7 +4,7 @@ tested in tests/dapr_real."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,59 +18,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from guesthouse.dapr.actors import state as state_module
 from guesthouse.dapr.actors.state import REENTRANCY, TurnState
-from guesthouse.dapr.api_methods import Requests
 from guesthouse.event import Failure, Reason
 from guesthouse.sidecar import NotMade
 from guesthouse_abi.calls import Code
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import TooMuch
 from guesthouse_abi.services import Ended
-
-
-class Store(Requests):
-    """A sidecar that keeps one actor's state as a sidecar does: the bytes inside `Any`. `sidecar.SidecarApi`."""
-
-    def __init__(self, **values: bytes) -> None:
-        self.values = dict(values)
-        self.made: list[str] = []
-        self.transactions: list[list[tuple[str, str, bytes]]] = []
-        self.metadata: list[Mapping[str, str]] = []
-        self.later: list[Callable[[], None]] | None = None  # what has not ended yet, where it ends later
-        self.fails: Ended | None = None
-
-    def begin(
-        self,
-        method: str,
-        message: bytes,
-        metadata: Sequence[tuple[str, str]],
-        seconds: float,
-        done: Callable[[Ended], None],
-    ) -> Callable[[], object]:
-        self.made.append(method)
-        self.metadata.append(dict(metadata))
-        if self.later is None:
-            done(self.ended(method, message))
-        else:
-            self.later.append(lambda: done(self.ended(method, message)))
-        return lambda: None
-
-    def ended(self, method: str, message: bytes) -> Ended:
-        if self.fails is not None:
-            return self.fails
-        if method == "GetActorState":
-            key = GetActorStateRequest.FromString(message).key
-            return Ended(0, "", GetActorStateResponse(data=self.values.get(key, b"")).SerializeToString())
-        if method != "ExecuteActorStateTransaction":
-            return Ended(0, "", b"passed on")
-        request = ExecuteActorStateTransactionRequest.FromString(message)
-        assert (request.actor_type, request.actor_id) == ("Cart", "7")
-        self.transactions.append([(one.operationType, one.key, one.value.value) for one in request.operations])
-        for one in request.operations:
-            if one.operationType == "delete":
-                self.values.pop(one.key, None)
-            else:
-                self.values[one.key] = one.value.value
-        return Ended(0, "", b"")
+from tests.support.actors import Store
 
 
 class Held:

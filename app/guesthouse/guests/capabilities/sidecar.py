@@ -190,7 +190,9 @@ class _GuestSidecar:
         own = None if event.actor is None else f"{event.name}/{event.actor.id}"
         for use in checked.uses:
             if use.grant == OWN_ACTOR:
-                _check_own(method, use.name, own if turn is not None else None)
+                _check_own(method, use.name, own)
+                if turn is None:
+                    raise NotMade(Code.UNAVAILABLE, "nothing here keeps the state of actors")
             elif not _allows(getattr(self._grant, use.grant), use):
                 raise NotMade(Code.PERMISSION_DENIED, self._denied(use))
             elif method == _INVOKE_ACTOR and use.name == own and not handed_on:
