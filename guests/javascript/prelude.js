@@ -402,13 +402,17 @@
       return RETRY;
     }
     if (error instanceof Drop) return host.set(2, whole(error.message)), DROP;
-    // An Error that the script throws says what its author wants to say; any other says also what it is, and where.
+    // An Error that the script throws says what its author wants to say; any other says also what it is, and where in
+    // the script: places in this file say nothing to its author.
     const plain = error instanceof CallError || error?.constructor === Error;
-    const where = !plain && error instanceof Error ? (error.stack ?? "").trim().split("\n")[0].trim() : "";
+    const places = !plain && error instanceof Error ? (error.stack ?? "").split("\n").map((place) => place.trim()) : [];
+    const where = places.find((place) => place && !place.includes("guesthouse:"));
     const what = plain ? error.message : String(error);
     host.set(2, whole(where ? `${what} (${where})` : what));
     return FAILED;
   };
+
+  const HANDLERS = ["onInvoke", "onTopic", "onBinding", "onJob", "onOperation"];
 
   const run = async (script, loaded) => {
     try {
@@ -416,7 +420,8 @@
       const event = new Event();
       const own = "on" + event.trigger[0].toUpperCase() + event.trigger.slice(1);
       const handler = script[own] ?? script.onEvent;
-      if (typeof handler !== "function") throw new TypeError(`the script exports no ${own} (nor onEvent)`);
+      if (typeof handler !== "function")
+        throw new Error(`the script exports no function ${own}, nor onEvent for all events; handlers are ${HANDLERS.join(", ")} and onEvent`);
       reply(await handler(event));
       return DONE;
     } catch (error) {

@@ -79,7 +79,8 @@ impl Account {
 
     fn take_out(&mut self, sum: u64) -> Result<()> {
         let left = self.balance.checked_sub(sum);
-        self.balance = left.ok_or_else(|| Error::status(409, format!("not enough: the balance is {}", self.balance)))?;
+        self.balance =
+            left.ok_or_else(|| Error::status(409, format!("not enough: the balance is {}", self.balance)))?;
         Ok(())
     }
 }

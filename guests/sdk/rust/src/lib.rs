@@ -40,8 +40,8 @@ pub use event::{BodyReader, Event, Trigger};
 #[cfg(feature = "json")]
 pub use guesthouse_dapr_macros::actor;
 pub use guesthouse_dapr_macros::{
-    on_activate, on_actor, on_binding, on_deactivate, on_event, on_invoke, on_job, on_operation, on_reminder,
-    on_timer, on_topic,
+    on_activate, on_actor, on_binding, on_deactivate, on_event, on_invoke, on_job, on_operation, on_reminder, on_timer,
+    on_topic,
 };
 pub use jobs::{job, Job, JobDetails};
 pub use lock::{lock, Lock, Unlocked};
@@ -51,9 +51,9 @@ pub use reply::{write_reply, Reply};
 pub use request::{call, methods, Method, Request};
 pub use secrets::{secrets, Secrets};
 pub use state::{state, Item, Operation, Read, State, Value};
-pub use turn::{Change, Turn};
 #[cfg(feature = "json")]
 pub use turn::{take_turn, Actor};
+pub use turn::{Change, Turn};
 
 /// An attribute goes on a function.
 ///

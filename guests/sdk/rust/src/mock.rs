@@ -351,7 +351,15 @@ impl Host {
             state: mock.state.clone(),
             log: Vec::new(),
         };
-        Self { written: mock.state.clone(), mock, answered, open: BTreeMap::new(), made: 0, graphs: Vec::new(), contexts: Vec::new() }
+        Self {
+            written: mock.state.clone(),
+            mock,
+            answered,
+            open: BTreeMap::new(),
+            made: 0,
+            graphs: Vec::new(),
+            contexts: Vec::new(),
+        }
     }
 
     fn trigger(&self) -> &str {

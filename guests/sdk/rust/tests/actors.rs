@@ -137,7 +137,8 @@ fn a_test_may_expect_calls_for_the_state_too() {
 
 #[test]
 fn a_typed_call_reads_the_answer_and_tells_a_refusal() {
-    let call = |event: Event| -> Result<Reply> { Reply::json(&actor("Counter", &event.text()?).call::<u64>("add", &3)?) };
+    let call =
+        |event: Event| -> Result<Reply> { Reply::json(&actor("Counter", &event.text()?).call::<u64>("add", &3)?) };
     let wanted = || actor("Counter", "b").invoke("add", "3");
     let answered = mock::invoke("x").body("b").expect(wanted(), mock::data("10")).run(call);
     assert_eq!(answered.body, b"10");

@@ -174,7 +174,11 @@ fn turn_of(attribute: TokenStream) -> Result<Option<(&'static str, &'static str,
             let given = group.stream().to_string();
             let text = given.len() >= 2 && given.starts_with('"') && given.ends_with('"');
             let one = group.stream().into_iter().count() == 1;
-            if text && one { Ok(Some((name, trigger, Some(given)))) } else { Err(usage()) }
+            if text && one {
+                Ok(Some((name, trigger, Some(given))))
+            } else {
+                Err(usage())
+            }
         }
         _ => Err(usage()),
     }
