@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from guesthouse.dapr.application import Application
-from guesthouse.dapr.callback import Fetched
 from guesthouse.dapr.actors.messages import ActorType
 from guesthouse.dapr.actors.stream import Actors
+from guesthouse.dapr.application import Application
+from guesthouse.dapr.callback import Fetched
 from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
