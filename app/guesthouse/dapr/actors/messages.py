@@ -38,7 +38,6 @@ from guesthouse.event import EVENT_FAULTS, Actor, Event, Failure, Reason, Reply,
 Request: TypeAlias = SubscribeActorEventsRequestAlpha1
 Response: TypeAlias = SubscribeActorEventsResponseAlpha1
 
-REENTRANCY = "dapr-reentrancy-id"
 _DEPTH = 32  # turns of one actor inside each other, as the sidecar has it by default
 # A sidecar ends the whole stream for one message that is longer, and with it the turns of all actors.
 _LARGEST = 4 * 2**20
