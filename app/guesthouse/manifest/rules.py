@@ -35,6 +35,7 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     yield from _twice(raw, "binding", ("name",))
     yield from _dead_letters(raw)
     yield from _twice(raw, "job", ("name",))
+    yield from _twice(raw, "actor", ("type",))
     yield from _topics(raw)
     yield from _component(raw)
     yield from _metrics(raw)
@@ -203,7 +204,7 @@ def _models(raw: Raw) -> Iterator[Disagreement]:
 
 def _routes_name_guests(raw: Raw) -> Iterator[Disagreement]:
     guests = _keys(raw, "guests")
-    for key in ("invoke", "binding", "topic", "job"):
+    for key in ("invoke", "binding", "topic", "job", "actor"):
         for index, route in _listed(raw, key):
             guest = route.get("guest")
             if isinstance(guest, str) and guest not in guests:

@@ -29,6 +29,7 @@ GiB = 1 << 30
 _LONGEST_MODEL_NAME = 256  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+*-]{1,64}", re.ASCII)
+ACTOR_NAME = re.compile(r"[^/\\#?\x00-\x1f\x7f]+")  # a type's or an id's; others a sidecar refuses
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: Where a guest finds its script.
@@ -237,6 +238,15 @@ def _value_type(value: object) -> object:
 def _component_name(value: object) -> object:
     if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
         raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
+    return value
+
+
+def _actor_type(value: object) -> object:
+    value = _some_text(value)
+    if isinstance(value, str) and not ACTOR_NAME.fullmatch(value):
+        raise wrong("is no type of actors", "leave out / \\ # ? and control characters, as in Cart")
+    if isinstance(value, str) and value.startswith("dapr.internal."):
+        raise wrong("is a type of Dapr's workflow engine", "choose another name")
     return value
 
 
@@ -739,6 +749,21 @@ class Job(Table):
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
+class Actor(Table):
+    """A type of actors that a guest is (docs/actors.md)."""
+
+    type: Annotated[str, BeforeValidator(_actor_type), ValueKind("name")] = Field(description="the type's name")
+    guest: Name = Field(description="the guest that takes the turns")
+    idle: Duration = Field(default=3600.0, gt=0, description="without a turn for so long, the sidecar lets an actor go")
+    drain: Duration = Field(
+        default=2.0, ge=0, description="how long turns may go on when actors move to another host; then they are cut"
+    )
+    reentrant: Switch = Field(
+        default=False, description="a turn may call its own actor again, also by way of other actors"
+    )
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
+
+
 class Component(Table):
     """A pluggable component (docs/component.md): guests as an output binding, replies as an input binding."""
 
@@ -846,7 +871,7 @@ class RouteEntry(NamedTuple):
     name: str  # the `name` of its events
     guest: str
     enabled: bool
-    table: Invoke | Binding | Topic | Job | None  # None for an operation of the component
+    table: Invoke | Binding | Topic | Job | Actor | None  # None for an operation of the component
 
 
 class Manifest(Table):
@@ -871,6 +896,7 @@ class Manifest(Table):
     binding: tuple[Binding, ...] = ()
     topic: tuple[Topic, ...] = ()
     job: tuple[Job, ...] = ()
+    actor: tuple[Actor, ...] = ()
 
     def routes(self) -> Iterator[RouteEntry]:
         """Every route of the manifest, trigger by trigger. All code that needs routes gets them here."""
@@ -882,6 +908,8 @@ class Manifest(Table):
             yield RouteEntry(Trigger.TOPIC, f"{topic.pubsub}/{topic.topic}", topic.guest, topic.enabled, topic)
         for job in self.job:
             yield RouteEntry(Trigger.JOB, job.name, job.guest, job.enabled, job)
+        for actor in self.actor:
+            yield RouteEntry(Trigger.ACTOR, actor.type, actor.guest, actor.enabled, actor)
         for name in self.operations:
             yield RouteEntry(Trigger.OPERATION, name, name, True, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.event import ACTOR_TRIGGERS, Event, Failure, Reason, Trigger
 from guesthouse.manifest import Manifest
 from guesthouse.manifest import tables as written
 
@@ -57,7 +57,8 @@ class Routes:
             paths = self._topics.get(event.name, {})
             route = paths.get(event.path) or paths.get(None)
         else:
-            route = self._others.get((event.trigger, event.name))
+            trigger = Trigger.ACTOR if event.trigger in ACTOR_TRIGGERS else event.trigger
+            route = self._others.get((trigger, event.name))
         if route is None:
             path = f" with the path {event.path!r}" if event.path else ""
             raise Failure(Reason.NOT_FOUND, f"no guest answers the {event.trigger.value} {event.name!r}{path}")

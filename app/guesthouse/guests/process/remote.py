@@ -242,9 +242,10 @@ class Worker:
                 raise WireError(f"a reply of {frame.size} bytes")
             if frame.head is None:
                 return Reply(frame.payload(), guest.config.reply_type, guest.name, cost)
-            kind, found, answer = wire.fields(frame.head, 3)
+            kind, found, answer, stop = wire.fields(frame.head, 4)
             headers_of_reply = tuple(_header(pair) for pair in wire.items(found, _HEADERS))
-            return Reply(frame.payload(), wire.text(kind, TEXT), guest.name, cost, headers_of_reply, _answer(answer))
+            content_type, told = wire.text(kind, TEXT), _answer(answer)
+            return Reply(frame.payload(), content_type, guest.name, cost, headers_of_reply, told, stop is True)
         reason, text, after = wire.fields(frame.head, 3)
         if wire.text(reason, TEXT) not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")
