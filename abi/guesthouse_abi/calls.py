@@ -131,13 +131,15 @@ class CallTable:
         try:
             if driven and (every or len(driven) == len(calls)):
                 self._attend(driven, here=seconds is None and (every or len(driven) == 1))
-            left = self._deadline.remaining()
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: _ready(calls, every) or self._deadline.cancelled,
-                    left if seconds is None else min(left, seconds),
-                )
-                ready = _ready(calls, every)
+            ready = _ready(calls, every)
+            if not ready:
+                left = self._deadline.remaining()
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: _ready(calls, every) or self._deadline.cancelled,
+                        left if seconds is None else min(left, seconds),
+                    )
+                    ready = _ready(calls, every)
         finally:
             forget()
             self._spend(began)

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from guesthouse import protobuf
 from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.endpoint import SidecarConnection
@@ -243,22 +244,12 @@ class _Streaming(_Call):
     def _response(self, call: Any) -> bytes:
         collected = io.BytesIO()
         for message in call:
-            collected.write(_varint(len(message)))
+            collected.write(protobuf.encoded(len(message)))
             collected.write(message)
             if collected.tell() > self._most:
                 call.cancel()
                 raise _TooLong(f"the response has more than {self._most} bytes")
         return collected.getvalue()
-
-
-def _varint(value: int) -> bytes:
-    """A number as protobuf writes it, https://protobuf.dev/programming-guides/encoding/#varints."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _ending(call: Any, message: bytes | None) -> Ended:
