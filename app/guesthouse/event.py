@@ -264,6 +264,16 @@ class Outputs(Protocol):
         """
 
 
+class ActorCalls(Protocol):
+    """Has actors answer events."""
+
+    def answer(self, event: Event, actor: tuple[str, str], method: str, caller: Deadline) -> Reply:
+        """Have an actor, named by its type and id, answer an event by a method, within the time of outputs.
+
+        `caller` is the event's deadline. Raises `Failure`.
+        """
+
+
 class Observer(Protocol):
     """Is called at the end of every event, in the event's thread, so it must be quick: the log, metrics, the page."""
 
