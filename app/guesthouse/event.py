@@ -109,6 +109,9 @@ class ActorState(TurnCalls, Protocol):
     `TurnCalls` is how the guest reads and writes it.
     """
 
+    read_bytes: int  # that came from where state is kept
+    saved_bytes: int  # that were saved there
+
     def commit(self, deadline: Deadline) -> None:
         """Save what was written, all of it or nothing; nothing where the turn was cancelled. Called after the guest has
         ended. Raises `Failure`: `OUTPUT` where the sidecar did not take it, `CANCELLED`."""

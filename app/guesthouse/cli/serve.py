@@ -127,7 +127,7 @@ def serve(
         observers: list[Observer] = [subscribed]
         metrics = None
         if loaded.metrics is not None or metrics_port is not None:
-            metrics = Metrics(plans, lambda: subscribed.topics)
+            metrics = Metrics(plans, lambda: subscribed.topics, lambda: application.actors)
             observers.append(metrics)
         reloads = Reloads()
         application = application_for(

@@ -103,6 +103,16 @@ class Actors:
         stream = self._stream
         return stream is not None and stream.registered
 
+    @property
+    def active(self) -> Mapping[str, int]:
+        """Actors that are active now, by type."""
+        return self.turns.active
+
+    @property
+    def activated(self) -> Mapping[str, int]:
+        """Actors that became active since the start, by type."""
+        return self.turns.activated
+
     def drain(self, drain: Drain) -> bool:
         """See `Transport.drain`. The stream is kept until the sidecar ends it, or for as long as `drain` says.
 
