@@ -84,7 +84,7 @@ ATTACKS = {
         saves=None,
     ),
     "writes-huge-keys": attack(
-        *[write(("upsert", f"{number}" + "k" * 100_000, b"")) for number in range(9)],
+        *[write(("upsert", f"{number}" + "k" * 30_000, b"")) for number in range(9)],
         codes={OK, EXHAUSTED},
         saves=None,
     ),
@@ -145,7 +145,7 @@ def opened(folder: Path, place: str, time: str) -> AbstractContextManager[Plan]:
     return open_plan(load(manifest, grants=GRANTS), {"dapr": Store()})
 
 
-def turn(plan: Plan, one: Attack) -> tuple[Reason | None, set[int], Store]:
+def turn(plan: Plan, one: Attack) -> tuple[Reason | None, frozenset[int], Store]:
     """How the turn ended, the codes of its calls, and what the sidecar has then."""
     store = plan.host.services["dapr"]
     assert isinstance(store, Store)
@@ -155,8 +155,8 @@ def turn(plan: Plan, one: Attack) -> tuple[Reason | None, set[int], Store]:
     try:
         reply = Dispatcher(Plans(plan), NoOutputs()).dispatch(event)
     except Failure as failure:
-        return failure.reason, set(), store
-    return None, {code for code, _ in answers(reply.body)}, store
+        return failure.reason, frozenset(), store
+    return None, frozenset(code for code, _ in answers(reply.body)), store
 
 
 @pytest.mark.parametrize("name", ATTACKS)
