@@ -18,9 +18,9 @@ from guesthouse.event import Event, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.plan import Plan
-from tests.guests.test_guests_sidecar import Scripted
 from tests.sdk.modules import SDK, module_of
 from tests.sdk.test_sdk_examples import answers, manifest, run
+from tests.support.scripted import Scripted
 
 HELLO = {"kotlin": "examples/hello.kt", "java": "src/main/java/examples/Hello.java"}
 

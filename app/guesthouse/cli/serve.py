@@ -25,6 +25,7 @@ from guesthouse.assembly import (
 )
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.telemetry import probes_for, traces_for
+from guesthouse.dapr.actors.calls import SidecarActors
 from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.outputs import SidecarOutputs
@@ -115,10 +116,12 @@ def serve(
         seen = dict(stamps([manifest]))  # stamped before it is read: a change meanwhile is a change
         loaded = read()
         seen |= stamps(files_of(loaded))
-        sidecar = stack.enter_context(contextlib.closing(SidecarConnection(Endpoint.from_environment())))
+        endpoint = Endpoint.from_environment()
+        sidecar = stack.enter_context(contextlib.closing(SidecarConnection(endpoint)))
         plan = stack.enter_context(open_plan(loaded, {"dapr": GuestCalls(sidecar)}))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         outputs = SidecarOutputs(sidecar, loaded.outputs.time)
+        actor_calls = SidecarActors(sidecar, loaded.outputs.time)
         subscribed = stack.enter_context(contextlib.closing(Subscribed(sidecar)))
         traces = traces_for(loaded)
         if traces is not None:
@@ -126,7 +129,7 @@ def serve(
         observers: list[Observer] = [subscribed]
         metrics = None
         if loaded.metrics is not None or metrics_port is not None:
-            metrics = Metrics(plans, lambda: subscribed.topics)
+            metrics = Metrics(plans, lambda: subscribed.topics, lambda: application.actors)
             observers.append(metrics)
         reloads = Reloads()
         application = application_for(
@@ -138,7 +141,8 @@ def serve(
             traces=traces,
             fetched=subscribed.fetched,
             reloads=reloads,
-            sidecar=sidecar,
+            sidecar=endpoint,
+            actor_calls=actor_calls,
         )
         probes = None
         if metrics is not None:

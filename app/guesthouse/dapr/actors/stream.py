@@ -25,20 +25,16 @@ from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 
 from guesthouse.dapr.actors import messages
 from guesthouse.dapr.actors.messages import ActorType, Request
-from guesthouse.dapr.actors.needs import Lack, lacks
+from guesthouse.dapr.actors.needs import TIMEOUT, Lack, lacks, told
 from guesthouse.dapr.actors.turns import NewState, Turn, Turns
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.executor import ElasticExecutor
-from guesthouse.dapr.status import cut
 from guesthouse.dapr.transport import Drain
 from guesthouse.event import Event, Failure, Handler, Reply, Trigger
 from guesthouse.system.threads import lasting_thread
-from guesthouse.text import escaped
 from guesthouse.tracecontext import context_of
 
 _FIRST, _LONGEST = 0.2, 5.0  # seconds of the first and of the longest pause before a stream is opened again
-_TIMEOUT = 5.0  # seconds for the sidecar to answer a question, or to forget a timer or reminder
-_DETAILS = 400  # bytes of the sidecar's own text in the log
 _CUT = 1.0  # seconds in which turns that were cut end
 
 _ENDED = Lack("the sidecar has ended it", "see the sidecar's log", fatal=False)
@@ -107,6 +103,16 @@ class Actors:
         stream = self._stream
         return stream is not None and stream.registered
 
+    @property
+    def active(self) -> Mapping[str, int]:
+        """Actors that are active now, by type."""
+        return self.turns.active
+
+    @property
+    def activated(self) -> Mapping[str, int]:
+        """Actors that became active since the start, by type."""
+        return self.turns.activated
+
     def drain(self, drain: Drain) -> bool:
         """See `Transport.drain`. The stream is kept until the sidecar ends it, or for as long as `drain` says.
 
@@ -145,7 +151,8 @@ class Actors:
 
     def _begin(self) -> None:
         if self._thread is None and self._types and not self._stopped:
-            self._channel, self._metadata = self._endpoint.connect()
+            connection = SidecarConnection(self._endpoint)
+            self._channel, self._metadata = connection.channel, connection.metadata
             self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
             self._pause = _FIRST
             self._thread = lasting_thread("actors", self._serve)
@@ -185,7 +192,7 @@ class Actors:
 
         It would give one all the same: to a sidecar without a store, a guest that reads its state would then be fatal.
         """
-        metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=_TIMEOUT, metadata=self._metadata)
+        metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=TIMEOUT, metadata=self._metadata)
         found = list(lacks(metadata, list(types)))
         self._notes = [lack for lack in found if not lack.fatal]
         return next((lack for lack in found if lack.fatal), None)
@@ -216,19 +223,21 @@ class Actors:
         try:
             if event.trigger is Trigger.TIMER:
                 timer = UnregisterActorTimerRequest(**named)
-                self._sidecar.UnregisterActorTimer(timer, timeout=_TIMEOUT, metadata=metadata)
+                self._sidecar.UnregisterActorTimer(timer, timeout=TIMEOUT, metadata=metadata)
             else:
                 reminder = UnregisterActorReminderRequest(**named)
-                self._sidecar.UnregisterActorReminder(reminder, timeout=_TIMEOUT, metadata=metadata)
-        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
+                self._sidecar.UnregisterActorReminder(reminder, timeout=TIMEOUT, metadata=metadata)
+        except grpc.RpcError as error:
             _log.warning(
                 "it fires again: the sidecar did not take it back",
                 trigger=event.trigger.value,
                 type=event.name,
                 actor=event.actor.id,
                 name=event.actor.method,
-                error=_told(error).text,
+                error=told(error).text,
             )
+        except ValueError:  # the channel is closed: this process ends
+            return
 
     def call(self, requests: Any) -> Any:
         """gRPC's call that a stream is."""
@@ -275,8 +284,10 @@ class _Stream:
                 elif (found := messages.event_of(message)) is not None:
                     id, event = found
                     actors.turns.add(Turn(event, self._answering(id), self._after))
-        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
-            return _told(error)
+        except grpc.RpcError as error:
+            return told(error)
+        except ValueError:  # the channel is closed
+            return _ENDED
         finally:
             self.cancel_call()  # before the outbox ends: that would be a half-close
             self._outbox.put(None)
@@ -295,18 +306,3 @@ class _Stream:
     def _after(self, event: Event, reply: Reply) -> None:
         if reply.stop:
             self._actors.unregister(event)
-
-
-def _told(error: Exception) -> Lack:
-    """What a sidecar's error says, and what to do about it, where that is known. `fatal`: it lasts."""
-    if not isinstance(error, grpc.RpcError):
-        return _ENDED
-    code, details = error.code(), cut(escaped(error.details() or "no more"), _DETAILS)
-    text = f"{code.name}: {details}"
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return Lack(text, "is a sidecar running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?", fatal=False)
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
-        return Lack(text, "start the sidecar with --app-protocol grpc, and Dapr 1.18.1 also with --app-port")
-    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return Lack(text, "give this process the sidecar's DAPR_API_TOKEN")
-    return Lack(text, "see the sidecar's log", fatal=False)
