@@ -67,6 +67,7 @@ class Guest:
     workspace: str = ""  # the folder of its cargo workspace
     module: Path | None = None  # where its module goes, if not beside its source
     example: str = ""  # the name in `folder` of the example of an SDK that it is
+    features: str = ""  # of its crate
 
     @property
     def committed(self) -> Path:
@@ -88,7 +89,7 @@ SDK = "sdk/guesthouse.h"
 RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
 C_SDK = ("sdk/c/dapr.h", "sdk/wasi_nn.h")
-EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")  # sdk/EXAMPLES.md says what they do
+EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes", "account")  # sdk/EXAMPLES.md says what they do
 CARGO = ("Cargo.toml", "Cargo.lock")
 RUST_CRATE = HERE / "sdk" / "rust"
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
@@ -134,6 +135,7 @@ GUESTS = {
                 folder=RUST_CRATE / "examples",
                 example=name,
                 command=name == "keep",
+                features="json" if name == "account" else "",
             )
             for name in (*EXAMPLES, "keep", "clients")
         ),
@@ -308,6 +310,7 @@ class Rust:
     def build(self, guest: Guest) -> Path:
         command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET]
         command += ["--example", guest.example] if guest.example else ["-p", guest.name]
+        command += ["--features", guest.features] if guest.features else []
         link = [f"-zstack-size={guest.stack}"]
         if self.debian:
             command.append("-Zbuild-std=std,panic_abort")
