@@ -1140,12 +1140,14 @@ static inline dapr_call dapr_actor_change_(const char *kind, const char *key, da
                                            uint32_t milliseconds) {
     dapr_message request = dapr_own_actor_();
     if (kind) {
-        uint32_t operation = dapr_put_begin(&request, 3), inner;
+        uint32_t operation = dapr_put_begin(&request, 3);
         dapr_put_text(&request, 1, kind);
         dapr_put_text(&request, 2, key);
-        inner = dapr_put_begin(&request, 3); /* google.protobuf.Any */
-        dapr_put_bytes(&request, 2, value);
-        dapr_put_end(&request, inner);
+        if (dapr_equal(kind, "upsert")) {
+            uint32_t any = dapr_put_begin(&request, 3);
+            dapr_put_bytes(&request, 2, value);
+            dapr_put_end(&request, any);
+        }
         dapr_put_map(&request, 4, metadata);
         dapr_put_end(&request, operation);
     }

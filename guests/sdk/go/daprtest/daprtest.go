@@ -97,6 +97,7 @@ type Host struct {
 	Log   []Line
 
 	got     Got
+	begun   []*Call           // by their handles
 	written map[string]string // State, with what the turn has written
 }
 
@@ -112,7 +113,6 @@ func (h *Host) Run(handler dapr.Handler) Got {
 	abi.Current = functions{h}
 	h.got = Got{Headers: map[string]string{}}
 	h.written = maps.Clone(h.State)
-	h.calls = nil
 	h.got.Outcome = Outcome(dapr.Answer(handler))
 	if h.got.Outcome == Done || h.got.Outcome == Stop {
 		h.State = h.written
@@ -271,18 +271,23 @@ func (f functions) CallStart(method string, request, metadata []byte, millisecon
 		Method: method, Request: append([]byte(nil), request...), Headers: abi.ReadPairs(metadata),
 		Timeout: time.Duration(milliseconds) * time.Millisecond, open: true,
 	}
-	if len(f.Calls) < len(f.Answers) {
-		call.answer = f.Answers[len(f.Calls)]
+	if answer, own := f.ownState(method, request); own {
+		call.answer = answer
+	} else {
+		if len(f.Calls) < len(f.Answers) {
+			call.answer = f.Answers[len(f.Calls)]
+		}
+		f.Calls = append(f.Calls, call)
 	}
-	f.Calls = append(f.Calls, call)
-	return int32(len(f.Calls))
+	f.Host.begun = append(f.Host.begun, &call)
+	return int32(len(f.begun))
 }
 
 func (f functions) call(handle uint32) *Call {
-	if handle == 0 || int(handle) > len(f.Calls) || !f.Calls[handle-1].open {
+	if handle == 0 || int(handle) > len(f.begun) || !f.begun[handle-1].open {
 		return nil
 	}
-	return &f.Calls[handle-1]
+	return f.begun[handle-1]
 }
 
 func (f functions) CallWait(handles []uint32, mode uint32, milliseconds int32) int32 {
