@@ -10,6 +10,8 @@ import structlog
 
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.callback import Fetched
+from guesthouse.dapr.actors.messages import ActorType
+from guesthouse.dapr.actors.stream import Actors
 from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
@@ -24,12 +26,13 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import PixelCode, open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Handler, Observer, Outputs
+from guesthouse.event import Event, Handler, Observer, Outputs, Trigger
 from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.process.remote import WorkerSpec
 from guesthouse.guests.process.stock import Stock
 from guesthouse.inference.cores import cores
 from guesthouse.manifest import Manifest
+from guesthouse.manifest.tables import Actor as ActorTable
 from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
@@ -113,11 +116,13 @@ def with_component(manifest: Manifest, name: str) -> Manifest:
 class ServedApplication(Application):
     """The application of a manifest; its list of transports is made here."""
 
-    def __init__(self, server: Server, component: Component | None, drain: Drain) -> None:
+    def __init__(self, server: Server, component: Component | None, actors: Actors, drain: Drain) -> None:
         self.server = server
         self.component = component
-        # The server last: whoever sees its port open may start a sidecar, which looks for the component at once.
-        super().__init__([server] if component is None else [component, server], drain)
+        self.actors = actors
+        # The component before the server: whoever sees its port open may start a sidecar, which looks for the component
+        # at once. The actors last: a sidecar sends turns as soon as it has their types.
+        super().__init__([server, actors] if component is None else [component, server, actors], drain)
 
 
 def application_for(
@@ -130,8 +135,11 @@ def application_for(
     traces: Traces | None = None,
     fetched: Fetched | None = None,
     reloads: Reloads | None = None,
+    sidecar: Endpoint | None = None,
 ) -> ServedApplication:
     """The application of plans, not started yet. `host` and `port` go before the manifest's.
+
+    `sidecar` is the one that actors are hosted for; None: that of the environment.
 
     `observers` are called at the end of every event, besides the log and the page. `fetched` is called each time that a
     sidecar has asked for its subscriptions. `reloads` knows how the last reload ended.
@@ -152,13 +160,20 @@ def application_for(
     )
     drain = Drain(settings.drain.notice, settings.drain.limit)
     component = manifest.component
-    if component is None:
-        handler = _handler(plans, outputs, observers, traces, reloads)
-        return ServedApplication(Server(config, handler, listing(manifest), fetched), None, drain)
-    replies = _replies(component)
-    handler = _handler(plans, outputs, [*observers, replies], traces, reloads)
+    replies = None if component is None else _replies(component)
+    handler = _handler(plans, outputs, observers if replies is None else [*observers, replies], traces, reloads)
+    actors = Actors(
+        sidecar or Endpoint.from_environment(),
+        handler,
+        _no_state,
+        actor_types(plans.now),
+        at_work=_at_work(),
+        threads=threads,
+    )
     server = Server(config, handler, listing(manifest), fetched)
-    return ServedApplication(server, Component(_component(manifest, component), handler, replies), drain)
+    if component is None or replies is None:
+        return ServedApplication(server, None, actors, drain)
+    return ServedApplication(server, Component(_component(manifest, component), handler, replies), actors, drain)
 
 
 def _threads(manifest: Manifest) -> int:
@@ -231,8 +246,39 @@ def listing(manifest: Manifest) -> Listing:
     )
 
 
-def update_server(server: Server, plan: Plan, before: Plan) -> None:
-    """Give the server what a reload may change of it: the tokens that it accepts, and its listing."""
+def _no_state(_type: str, _id: str, _reentrancy: str) -> None:
+    return None
+
+
+def actor_types(plan: Plan) -> tuple[ActorType, ...]:
+    """The types of actors of a plan, with what their guests can do."""
+    return tuple(_actor_type(plan, table) for table in plan.manifest.actor)
+
+
+def _actor_type(plan: Plan, table: ActorTable) -> ActorType:
+    guest = plan.guests.get(table.guest)
+    triggers = guest.code.caller.triggers if guest is not None else None
+    limits = plan.manifest.guests[table.guest].limits
+    return ActorType(
+        table.type,
+        table.idle,
+        table.drain,
+        table.reentrant,
+        table.guest,
+        places=limits.concurrency + limits.queue,
+        wait=limits.queue_wait,
+        activates=triggers is not None and Trigger.ACTIVATE.value in triggers,
+        deactivates=triggers is not None and Trigger.DEACTIVATE.value in triggers,
+    )
+
+
+def update_application(application: ServedApplication, plan: Plan, before: Plan) -> None:
+    """Give the transports what a reload may change of them: accepted tokens, the listing, the types of actors."""
+    _update_server(application.server, plan, before)
+    application.actors.host(actor_types(plan))
+
+
+def _update_server(server: Server, plan: Plan, before: Plan) -> None:
     if plan.tokens != before.tokens:
         server.accept(plan.tokens)
         structlog.get_logger("guesthouse").info("other tokens are accepted from now on", accepted=len(plan.tokens))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from guesthouse.sidecar import TurnCalls
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.spent import Call
 
@@ -102,14 +103,15 @@ class Event:
             raise Failure(Reason.TOO_LARGE, text, reply.guest)
 
 
-class ActorState(Protocol):
+class ActorState(TurnCalls, Protocol):
     """An actor's state during one turn: what the guest writes is kept here, and saved when its turn has ended well.
 
-    How the guest reads and writes it is in `sidecar.TurnCalls`, the other half of the same object.
+    `TurnCalls` is how the guest reads and writes it.
     """
 
     def commit(self, deadline: Deadline) -> None:
-        """Save what was written, all of it or nothing. Raises `Failure` (`OUTPUT`)."""
+        """Save what was written, all of it or nothing; nothing where the turn was cancelled. Called after the guest has
+        ended. Raises `Failure`: `OUTPUT` where the sidecar did not take it, `CANCELLED`."""
 
 
 @dataclass(slots=True)

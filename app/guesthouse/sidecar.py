@@ -3,11 +3,21 @@ which looks at what a guest was granted. No protobuf here, and no grants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from guesthouse_abi.services import Account, CallRequest, Ended
+from guesthouse_abi.calls import Code
+from guesthouse_abi.services import Account, Ended
+
+_NAME_OF_METADATA = re.compile(r"[a-z0-9_.-]{1,256}", re.ASCII)
+#: The host's and the sidecar's; or of a connection: a sidecar hands metadata of an invocation on as headers of HTTP.
+_FORBIDDEN = frozenset(
+    {"authorization", "connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection", "te",
+     "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent"}
+)  # fmt: skip
+_RESERVED = ("dapr-", "grpc-", "guesthouse-", "x-dapr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +52,29 @@ class NotMade(Exception):
         self.code = code
 
 
+def check_metadata(name: str, value: str) -> None:
+    """Raise `NotMade` for metadata of a call that a guest may not set."""
+    named = _NAME_OF_METADATA.fullmatch(name) is not None
+    reserved = name in _FORBIDDEN or name.startswith(_RESERVED) or name.endswith("-bin")
+    if not named or reserved or not (value.isascii() and value.isprintable()):
+        raise NotMade(
+            Code.INVALID_ARGUMENT, f"metadata {name[:80]!a} of a call that a guest may not set, or not to this value"
+        )
+
+
 class TurnCalls(Protocol):
-    """The calls of an actor's turn that are not just passed on; see `event.ActorState`. For any number of threads."""
+    """The calls of an actor's turn; see `event.ActorState`. For any number of threads."""
+
+    @property
+    def handed_on(self) -> Mapping[str, str]:
+        """Metadata of `InvokeActor` by which a call that comes back to this actor is a part of its turn. Empty where
+        the actor cannot be called by itself: such a call would wait for the end of this turn."""
 
     def begin(
         self,
         api: SidecarApi,
-        request: CallRequest,
+        method: str,
+        message: bytes,
         metadata: Sequence[tuple[str, str]],
         seconds: float,
         account: Account,
@@ -56,15 +82,17 @@ class TurnCalls(Protocol):
     ) -> Callable[[], object]:
         """Make a call whose request was checked, or answer it; as `SidecarApi.begin`. Any method may come.
 
-        `account` is of what the host holds for the event: the state that was read and written.
+        The thread is the guest's. `account` is of what the host holds for the event: the state that was read and
+        written. Raises `NotMade`.
         """
 
 
 class SidecarApi(Protocol):
     """The sidecar's API. For any number of threads."""
 
-    def checked(self, method: str, message: bytes) -> Checked:
-        """Read a request. Raises `NotMade`."""
+    def checked(self, method: str, message: bytes, added: Mapping[str, str]) -> Checked:
+        """Read a request. `added` is metadata of the host's, set in the message where its method carries some there
+        (`InvokeActor`). Raises `NotMade`."""
 
     def begin(
         self,

@@ -86,6 +86,11 @@ class Program:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def ended(self, seconds: float = PATIENCE) -> int:
         """Its exit code, once it has ended."""
         assert self._process is not None

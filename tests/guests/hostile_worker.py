@@ -49,9 +49,9 @@ def ask(capability, what, arguments, payload=b""):
     return receive()
 
 
-def replying(kind="", headers=(), answer=None):
+def replying(kind="", headers=(), answer=None, stop=False):
     """The head of a reply."""
-    return [kind, headers, answer]
+    return [kind, headers, answer, stop]
 
 
 def reply(body):

@@ -214,7 +214,7 @@ def test_each_building_block_names_its_grant(plan: Plan, method: str, request_: 
     assert f"write {grant} in [guests.relay.dapr]" in refused(plan, method, request_)
 
 
-@pytest.mark.parametrize("method", ["Shutdown", "SetMetadata", "GetMetadata", "RegisterActorTimer"])
+@pytest.mark.parametrize("method", ["Shutdown", "SetMetadata", "GetMetadata", "UnregisterActorRemindersByType"])
 def test_some_methods_are_no_guests(plan: Plan, method: str) -> None:
     assert refused(plan, method) == f"no guest may call {method}"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import wasmtime
 
-from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_server
+from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
@@ -93,7 +93,7 @@ def reloading(path: Path, watch: bool = False) -> Iterator[Reloading]:
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))))
         metrics = Metrics(plans)
         application = application_for(plans, outputs, port=0, observers=[metrics])
-        listeners = ReloadListeners(functools.partial(update_server, application.server), [metrics.reloaded])
+        listeners = ReloadListeners(functools.partial(update_application, application), [metrics.reloaded])
         source = Source(path, functools.partial(load, path), capacity_with_spare(manifest))
         reloader = Reloader(plans, source, listeners, watch, interval=0.02)
         reloader.seen(seen)

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from guesthouse.assembly import application_for, capacity_with_spare, open_plan, update_server
+from guesthouse.assembly import application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note
 from guesthouse.cli.timeline import Timeline
@@ -89,7 +89,7 @@ def dev(
         application = application_for(plans, outputs, host="127.0.0.1", port=port, observers=[timeline])
         application.start()
         source = Source(path, read, capacity_with_spare(loaded))
-        listeners = ReloadListeners(functools.partial(update_server, application.server))
+        listeners = ReloadListeners(functools.partial(update_application, application))
         reloader = Reloader(plans, source, listeners, watch=True, interval=INTERVAL)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))

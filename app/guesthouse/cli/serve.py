@@ -20,7 +20,7 @@ from guesthouse.assembly import (
     application_for,
     capacity_with_spare,
     open_plan,
-    update_server,
+    update_application,
     with_component,
 )
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
@@ -137,6 +137,7 @@ def serve(
             traces=traces,
             fetched=subscribed.fetched,
             reloads=reloads,
+            sidecar=sidecar,
         )
         probes = None
         if metrics is not None:
@@ -144,7 +145,7 @@ def serve(
             stack.enter_context(contextlib.closing(probes))
         application.start()
         seconds = time.monotonic() - began
-        listeners = ReloadListeners(functools.partial(update_server, application.server), [reloads.ended])
+        listeners = ReloadListeners(functools.partial(update_application, application), [reloads.ended])
         if metrics is not None:
             listeners.ended.append(metrics.reloaded)
         reloader = Reloader(plans, Source(manifest, read, capacity_with_spare(loaded)), listeners, watch, hung_up)

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from guesthouse import protobuf
-from guesthouse.sidecar import OWN_ACTOR, Checked, NotMade, Use
+from guesthouse.sidecar import OWN_ACTOR, Checked, NotMade, Use, check_metadata
 from guesthouse_abi.calls import Code
 
 SERVICE = "dapr.proto.runtime.v1.Dapr"
@@ -35,6 +35,9 @@ _UNWRITTEN = re.compile(r"[\x00-\x20\x7f#]")
 _DOTS = re.compile(r"(?:^|[/\\])\.\.?(?:$|[/\\;?#])")
 _PATH = re.compile(rf"{_DOTS.pattern}|[\x00-\x1f\x7f\ufffd]")
 _DECODED = 3
+#: Methods in whose message the host's own metadata go: a sidecar hands on those of the call itself for others alone.
+CARRIERS = frozenset({"InvokeActor"})
+NO_METADATA: Mapping[str, str] = {}
 _ABSENT_APP = "a workflow of another application cannot be used"
 
 
@@ -111,6 +114,13 @@ def _invoke(request: Any) -> Iterator[Use]:
     cleaned = "/".join(part for part in path.split("/") if part)
     for name in dict.fromkeys((cleaned, path.lstrip("/"))):
         yield Use("invoke", _within(request.id, name))
+
+
+def _invoke_actor(request: Any) -> Iterator[Use]:
+    for name, value in request.metadata.items():
+        if name.lower() != "content-type":
+            check_metadata(name.lower(), value)
+    yield Use("actors", _within(request.actor_type, request.actor_id))
 
 
 def _forms(name: str) -> Iterator[str]:
@@ -201,7 +211,7 @@ _TABLE: Mapping[str, Uses] = {
     "DeleteJobAlpha1": _of("write_jobs", "name"),
     "DeleteJobsByPrefix": Uses("write_jobs", _prefix),
     "DeleteJobsByPrefixAlpha1": Uses("write_jobs", _prefix),
-    "InvokeActor": _of("actors", "actor_type", "actor_id"),
+    "InvokeActor": Uses("actors", _invoke_actor),
     **{
         name: _of(OWN_ACTOR, "actor_type", "actor_id")
         for name in (
@@ -242,13 +252,16 @@ class Method:
         """As gRPC has it."""
         return f"/{SERVICE}/{self.name}"
 
-    def checked(self, message: bytes) -> Checked:
-        """A request, read whole. Raises `NotMade`."""
-        return self._stream(message) if self.streams else self._single(message)
+    def checked(self, message: bytes, added: Mapping[str, str] = NO_METADATA) -> Checked:
+        """A request, read whole; see `SidecarApi.checked`. Raises `NotMade`."""
+        return self._stream(message) if self.streams else self._single(message, added)
 
-    def _single(self, message: bytes) -> Checked:
+    def _single(self, message: bytes, added: Mapping[str, str]) -> Checked:
         request = self._parsed(message, "the request", _FIELDS)[0]
-        return Checked(request.SerializeToString(), self._uses(request))
+        uses = self._uses(request)
+        if self.name in CARRIERS:
+            request.metadata.update(added)
+        return Checked(request.SerializeToString(), uses)
 
     def _stream(self, message: bytes) -> Checked:
         checked = io.BytesIO()
@@ -353,9 +366,9 @@ class Requests:
 
     __slots__ = ()
 
-    def checked(self, method: str, message: bytes) -> Checked:
+    def checked(self, method: str, message: bytes, added: Mapping[str, str] = NO_METADATA) -> Checked:
         """See `sidecar.SidecarApi`."""
-        return method_of(method).checked(message)
+        return method_of(method).checked(message, added)
 
 
 def method_of(name: str) -> Method:

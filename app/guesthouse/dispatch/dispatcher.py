@@ -1,4 +1,4 @@
-"""The way of every event from a transport to a guest: find the route, run the guest, deliver the reply.
+"""The way of every event from a transport to a guest: find the route, run the guest, save its actor, deliver the reply.
 
 Here it is also decided when an event that fails is given up. The dispatcher knows neither Dapr nor Wasm. Who observes
 events is decided where the dispatcher is made (`assembly.py`).
@@ -74,6 +74,8 @@ class Dispatcher:
                 raise event.fault
             reply = plan.guests[route.guest].run(event, deadline)
             event.check_reply(reply)
+            if event.actor is not None and event.actor.state is not None:
+                event.actor.state.commit(deadline)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Exception as error:

@@ -1,0 +1,274 @@
+"""The stream by which a sidecar hands over the turns of its actors: opened, kept, and opened again. A `Transport`.
+
+The RPC is `SubscribeActorEventsAlpha1` of `dapr/proto/runtime/v1/dapr.proto`. Rules that a sidecar's ways impose:
+
+- one stream for each sidecar: when the older of two ends, the sidecar forgets the types of the newer one too. So a
+  changed manifest ends the stream and opens another one;
+- a stream is cancelled and never half-closed: after a half-close the sidecar waits for answers that cannot come, and
+  the other hosts are never told that this one has gone;
+- one thread writes: answers are put in a queue, from which gRPC takes them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+import structlog
+from dapr.proto.runtime.v1.actors_pb2 import UnregisterActorReminderRequest, UnregisterActorTimerRequest
+from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
+
+from guesthouse.dapr.actors import messages
+from guesthouse.dapr.actors.messages import ActorType, Request
+from guesthouse.dapr.actors.turns import NewState, Turn, Turns
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.executor import ElasticExecutor
+from guesthouse.dapr.status import cut
+from guesthouse.dapr.transport import Drain
+from guesthouse.event import Event, Failure, Handler, Reply, Trigger
+from guesthouse.system.threads import lasting_thread
+from guesthouse.text import escaped
+from guesthouse.tracecontext import context_of
+
+_FIRST, _LONGEST = 0.2, 5.0  # seconds of the first and of the longest pause before a stream is opened again
+_UNREGISTER = 5.0  # seconds for the sidecar to forget a timer or reminder
+_CUT = 1.0  # seconds in which turns that were cut end
+
+_log = structlog.get_logger("guesthouse.actors")
+
+
+class Actors:
+    """Hosts actors: a `Transport`. Nothing is opened before `start`, nor while there are no types of actors."""
+
+    name = "actors"
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        handler: Handler,
+        new_state: NewState,
+        types: Sequence[ActorType],
+        *,
+        at_work: int = 2,
+        threads: int = 64,
+    ) -> None:
+        self._endpoint = endpoint
+        self._types: Mapping[str, ActorType] = {}
+        self._at_work, self._threads = at_work, threads
+        self._made: Executor | None = None
+        self.turns = Turns(handler, self._executor, new_state, lambda: self._types)
+        self._changed = threading.Condition()
+        self._started = self._draining = self._stopped = False
+        self._stream: _Stream | None = None
+        self._thread: threading.Thread | None = None
+        self._channel: grpc.Channel | None = None
+        self._said = ""  # why there is no stream, as the log has it
+        self._was_open = False
+        self.host(types)
+
+    def start(self) -> None:
+        """See `Transport.start`. The stream is opened in a thread of its own, and again until there is a sidecar."""
+        with self._changed:
+            self._started = True
+            self._begin()
+
+    def host(self, types: Sequence[ActorType]) -> None:
+        """Host these types from now on. Where the sidecar must be told, the stream ends and another one is opened."""
+        with self._changed:
+            before = self._types
+            self._types = {kind.name: kind for kind in types}
+            told, was_told = ({kind.told for kind in some.values()} for some in (self._types, before))
+            if told == was_told:
+                return
+            if self._stream is not None:
+                _log.warning(
+                    "other types of actors: the stream to the sidecar ends, and another one is opened",
+                    types=sorted(self._types),
+                    remedy="turns in flight fail at their callers; see docs/actors.md for a policy that repeats them",
+                )
+                self._stream.cancel()
+            if self._started:
+                self._begin()
+            self._changed.notify_all()
+
+    @property
+    def open(self) -> bool:
+        """Whether the sidecar has the types now."""
+        stream = self._stream
+        return stream is not None and stream.registered
+
+    def drain(self, drain: Drain) -> bool:
+        """See `Transport.drain`. The stream is kept until the sidecar ends it, or for as long as `drain` says.
+
+        There is no leaving without an end for the turns in flight: a sidecar goes on sending until the stream ends.
+        """
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+            if self._stream is not None:
+                _log.info("the stream of actors is kept until the sidecar ends it", seconds=drain.notice + drain.limit)
+            self._changed.wait_for(lambda: self._stream is None, drain.notice + drain.limit)
+            stream = self._stream
+            ended_well = stream is None or not self.turns.begun
+            if stream is not None:
+                stream.cancel()
+        return self.turns.finish(_CUT) and ended_well
+
+    def stop(self, seconds: float = 0.0) -> int:
+        """See `Transport.stop`. Nothing is left to be read."""
+        with self._changed:
+            self._stopped = True
+            if self._stream is not None:
+                self._stream.cancel()
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self.turns.finish(_CUT)
+        if self._channel is not None:
+            self._channel.close()
+        if self._made is not None:
+            self._made.shutdown()
+        return 0
+
+    # ---- in the stream's thread ----
+
+    def _begin(self) -> None:
+        if self._thread is None and self._types and not self._stopped:
+            self._channel, self._metadata = self._endpoint.connect()
+            self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
+            self._pause = _FIRST
+            self._thread = lasting_thread("actors", self._serve)
+
+    def _executor(self) -> Executor:
+        """The threads of turns, made for the first one."""
+        if self._made is None:
+            self._made = ElasticExecutor(self._at_work, self._threads, "turn")
+        return self._made
+
+    def _serve(self) -> bool:
+        """Open a stream as soon as there are types, read it to its end, and wait a little. False when it is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._draining or self._types)
+            if self._stopped or self._draining:
+                return False
+            types = self._types
+            stream = self._stream = _Stream(self, types)
+        try:
+            why = stream.read()
+        finally:
+            with self._changed:
+                self._stream = None
+                self._changed.notify_all()
+        over = self._stopped or self._draining or stream.cancelled
+        if stream.registered:
+            self._pause = _FIRST
+        if not over:
+            self._lost(why, stream.registered)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._draining, self._pause)
+        self._pause = _FIRST if over else min(_LONGEST, self._pause * 2)
+        return True
+
+    def opened(self, types: Mapping[str, ActorType]) -> None:
+        """The sidecar has acknowledged the types of a stream."""
+        again = {"again": True} if self._was_open else {}
+        _log.info("the sidecar has the types of actors", types=sorted(types), **again)
+        self._was_open, self._said = True, ""
+
+    def _lost(self, why: grpc.RpcError | None, registered: bool) -> None:
+        """Log once why there is no stream, and again where the reason is another one."""
+        text, remedy = _told(why)
+        if text == self._said:
+            return
+        self._said = text
+        head = "the stream of actors is lost" if registered else "no actors: the sidecar gives no stream for them"
+        log = _log.warning if registered or remedy else _log.info
+        log(head, error=text, remedy=remedy or "it is tried again, every 5 s at the latest")
+
+    def unregister(self, event: Event) -> None:
+        """Have the sidecar forget a timer or reminder, whose guest wants it no more. It ignores `cancel` in an answer."""
+        assert event.actor is not None
+        named = {"actor_type": event.name, "actor_id": event.actor.id, "name": event.actor.method}
+        metadata = (*self._metadata, *context_of(event.metadata).items())
+        try:
+            if event.trigger is Trigger.TIMER:
+                timer = UnregisterActorTimerRequest(**named)
+                self._sidecar.UnregisterActorTimer(timer, timeout=_UNREGISTER, metadata=metadata)
+            else:
+                reminder = UnregisterActorReminderRequest(**named)
+                self._sidecar.UnregisterActorReminder(reminder, timeout=_UNREGISTER, metadata=metadata)
+        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
+            _log.warning(
+                "it fires again: the sidecar did not take it back",
+                trigger=event.trigger.value,
+                type=event.name,
+                actor=event.actor.id,
+                name=event.actor.method,
+                error=_told(error if isinstance(error, grpc.RpcError) else None)[0],
+            )
+
+    def call(self, requests: Any) -> Any:
+        """gRPC's call that a stream is."""
+        return self._sidecar.SubscribeActorEventsAlpha1(requests, metadata=self._metadata)
+
+
+class _Stream:
+    """One stream, from its first message to its end."""
+
+    def __init__(self, actors: Actors, types: Mapping[str, ActorType]) -> None:
+        self._actors = actors
+        self._types = types
+        self._outbox: SimpleQueue[Request | None] = SimpleQueue()
+        self.registered = False
+        self.cancelled = False
+        self._outbox.put(messages.initial_request(types.values()))
+        self._call: Any = actors.call(iter(self._outbox.get, None))
+
+    def cancel(self) -> None:
+        """End it from this side."""
+        self.cancelled = True
+        self._call.cancel()
+
+    def read(self) -> grpc.RpcError | None:
+        """Hand on all turns until the stream has ended. Returns gRPC's reason; None where there is none."""
+        try:
+            for message in self._call:
+                if message.HasField("initial_response"):
+                    self.registered = True
+                    self._actors.opened(self._types)
+                elif (found := messages.event_of(message)) is not None:
+                    id, event = found
+                    self._actors.turns.add(Turn(event, self._answering(id), self._after))
+        except grpc.RpcError as error:
+            return error
+        finally:
+            self._call.cancel()  # before the outbox ends: that would be a half-close
+            self._outbox.put(None)
+            self._actors.turns.end_stream()
+        return None
+
+    def _answering(self, id: str) -> Callable[[Event, Reply | Failure], None]:
+        def answer(event: Event, ending: Reply | Failure) -> None:
+            if isinstance(ending, Failure):
+                self._outbox.put(messages.failed(id, event, ending))
+            else:
+                self._outbox.put(messages.answer(id, event, ending))
+
+        return answer
+
+    def _after(self, event: Event, reply: Reply) -> None:
+        if reply.stop:
+            self._actors.unregister(event)
+
+
+def _told(error: grpc.RpcError | None) -> tuple[str, str]:
+    """What a sidecar's error says, and what to do about it, where that is known."""
+    if error is None:
+        return "the sidecar has ended it", ""
+    code, details = error.code(), cut(escaped(error.details() or "no more"), 400)
+    return f"{code.name}: {details}", ""
