@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from guesthouse.dapr.actors.messages import ActorType
+from guesthouse.dapr.actors.state import TurnState
+from guesthouse.dapr.actors.stream import Actors
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.callback import Fetched
-from guesthouse.dapr.actors.messages import ActorType
-from guesthouse.dapr.actors.stream import Actors
 from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
@@ -165,7 +166,7 @@ def application_for(
     actors = Actors(
         sidecar or Endpoint.from_environment(),
         handler,
-        _no_state,
+        TurnState,
         actor_types(plans.now),
         at_work=_at_work(),
         threads=threads,
@@ -244,10 +245,6 @@ def listing(manifest: Manifest) -> Listing:
         subscriptions=tuple(_subscription(tables) for tables in topics.values()),
         bindings=tuple(binding.name for binding in manifest.binding),
     )
-
-
-def _no_state(_type: str, _id: str, _reentrancy: str) -> None:
-    return None
 
 
 def actor_types(plan: Plan) -> tuple[ActorType, ...]:

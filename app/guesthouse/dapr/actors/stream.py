@@ -21,9 +21,11 @@ import grpc
 import structlog
 from dapr.proto.runtime.v1.actors_pb2 import UnregisterActorReminderRequest, UnregisterActorTimerRequest
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
+from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 
 from guesthouse.dapr.actors import messages
 from guesthouse.dapr.actors.messages import ActorType, Request
+from guesthouse.dapr.actors.needs import Lack, lacks
 from guesthouse.dapr.actors.turns import NewState, Turn, Turns
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.executor import ElasticExecutor
@@ -35,8 +37,11 @@ from guesthouse.text import escaped
 from guesthouse.tracecontext import context_of
 
 _FIRST, _LONGEST = 0.2, 5.0  # seconds of the first and of the longest pause before a stream is opened again
-_UNREGISTER = 5.0  # seconds for the sidecar to forget a timer or reminder
+_TIMEOUT = 5.0  # seconds for the sidecar to answer a question, or to forget a timer or reminder
+_DETAILS = 400  # bytes of the sidecar's own text in the log
 _CUT = 1.0  # seconds in which turns that were cut end
+
+_ENDED = Lack("the sidecar has ended it", "see the sidecar's log", fatal=False)
 
 _log = structlog.get_logger("guesthouse.actors")
 
@@ -66,6 +71,7 @@ class Actors:
         self._stream: _Stream | None = None
         self._thread: threading.Thread | None = None
         self._channel: grpc.Channel | None = None
+        self._notes: list[Lack] = []  # what the sidecar lacks, though turns can come
         self._said = ""  # why there is no stream, as the log has it
         self._was_open = False
         self.host(types)
@@ -125,12 +131,12 @@ class Actors:
             if self._stream is not None:
                 self._stream.cancel()
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
         self.turns.finish(_CUT)
         if self._channel is not None:
             self._channel.close()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
         if self._made is not None:
             self._made.shutdown()
         return 0
@@ -164,44 +170,56 @@ class Actors:
             with self._changed:
                 self._stream = None
                 self._changed.notify_all()
-        over = self._stopped or self._draining or stream.cancelled
-        if stream.registered:
+        ours = self._stopped or self._draining or stream.cancelled
+        if stream.registered or ours:
             self._pause = _FIRST
-        if not over:
+        if not ours:
             self._lost(why, stream.registered)
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._draining, self._pause)
-        self._pause = _FIRST if over else min(_LONGEST, self._pause * 2)
+        self._pause = min(_LONGEST, self._pause * 2)
         return True
+
+    def lacking(self, types: Mapping[str, ActorType]) -> Lack | None:
+        """Why the sidecar is not asked for a stream. Raises `grpc.RpcError`.
+
+        It would give one all the same: to a sidecar without a store, a guest that reads its state would then be fatal.
+        """
+        metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=_TIMEOUT, metadata=self._metadata)
+        found = list(lacks(metadata, list(types)))
+        self._notes = [lack for lack in found if not lack.fatal]
+        return next((lack for lack in found if lack.fatal), None)
 
     def opened(self, types: Mapping[str, ActorType]) -> None:
         """The sidecar has acknowledged the types of a stream."""
         again = {"again": True} if self._was_open else {}
         _log.info("the sidecar has the types of actors", types=sorted(types), **again)
+        for lack in self._notes:
+            _log.warning(lack.text, remedy=lack.remedy)
         self._was_open, self._said = True, ""
 
-    def _lost(self, why: grpc.RpcError | None, registered: bool) -> None:
+    def _lost(self, why: Lack, registered: bool) -> None:
         """Log once why there is no stream, and again where the reason is another one."""
-        text, remedy = _told(why)
-        if text == self._said:
-            return
-        self._said = text
-        head = "the stream of actors is lost" if registered else "no actors: the sidecar gives no stream for them"
-        log = _log.warning if registered or remedy else _log.info
-        log(head, error=text, remedy=remedy or "it is tried again, every 5 s at the latest")
+        if registered:
+            _log.warning("the stream of actors is lost: it is opened again", error=why.text, remedy=why.remedy)
+        elif why.text != self._said:
+            # A sidecar that starts after its application is nothing to warn of.
+            log = _log.warning if why.fatal or self._was_open else _log.info
+            log("no turns of actors come", error=why.text, remedy=why.remedy)
+        self._said = why.text
 
     def unregister(self, event: Event) -> None:
-        """Have the sidecar forget a timer or reminder, whose guest wants it no more. It ignores `cancel` in an answer."""
+        """Have the sidecar forget a timer or reminder that its guest wants no more: it ignores `cancel` in answers."""
         assert event.actor is not None
         named = {"actor_type": event.name, "actor_id": event.actor.id, "name": event.actor.method}
         metadata = (*self._metadata, *context_of(event.metadata).items())
         try:
             if event.trigger is Trigger.TIMER:
                 timer = UnregisterActorTimerRequest(**named)
-                self._sidecar.UnregisterActorTimer(timer, timeout=_UNREGISTER, metadata=metadata)
+                self._sidecar.UnregisterActorTimer(timer, timeout=_TIMEOUT, metadata=metadata)
             else:
                 reminder = UnregisterActorReminderRequest(**named)
-                self._sidecar.UnregisterActorReminder(reminder, timeout=_UNREGISTER, metadata=metadata)
+                self._sidecar.UnregisterActorReminder(reminder, timeout=_TIMEOUT, metadata=metadata)
         except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
             _log.warning(
                 "it fires again: the sidecar did not take it back",
@@ -209,7 +227,7 @@ class Actors:
                 type=event.name,
                 actor=event.actor.id,
                 name=event.actor.method,
-                error=_told(error if isinstance(error, grpc.RpcError) else None)[0],
+                error=_told(error).text,
             )
 
     def call(self, requests: Any) -> Any:
@@ -226,31 +244,44 @@ class _Stream:
         self._outbox: SimpleQueue[Request | None] = SimpleQueue()
         self.registered = False
         self.cancelled = False
+        self._lock = threading.Lock()
+        self._call: Any = None
         self._outbox.put(messages.initial_request(types.values()))
-        self._call: Any = actors.call(iter(self._outbox.get, None))
 
     def cancel(self) -> None:
         """End it from this side."""
-        self.cancelled = True
-        self._call.cancel()
+        with self._lock:
+            self.cancelled = True
+        self.cancel_call()
 
-    def read(self) -> grpc.RpcError | None:
-        """Hand on all turns until the stream has ended. Returns gRPC's reason; None where there is none."""
+    def cancel_call(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
+    def read(self) -> Lack:
+        """Open it, and hand on all turns until it has ended. Returns why it has."""
+        actors = self._actors
         try:
+            if (lack := actors.lacking(self._types)) is not None:
+                return lack
+            with self._lock:
+                if self.cancelled:
+                    return _ENDED
+                self._call = actors.call(iter(self._outbox.get, None))
             for message in self._call:
                 if message.HasField("initial_response"):
                     self.registered = True
-                    self._actors.opened(self._types)
+                    actors.opened(self._types)
                 elif (found := messages.event_of(message)) is not None:
                     id, event = found
-                    self._actors.turns.add(Turn(event, self._answering(id), self._after))
-        except grpc.RpcError as error:
-            return error
+                    actors.turns.add(Turn(event, self._answering(id), self._after))
+        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
+            return _told(error)
         finally:
-            self._call.cancel()  # before the outbox ends: that would be a half-close
+            self.cancel_call()  # before the outbox ends: that would be a half-close
             self._outbox.put(None)
-            self._actors.turns.end_stream()
-        return None
+            actors.turns.end_stream()
+        return _ENDED
 
     def _answering(self, id: str) -> Callable[[Event, Reply | Failure], None]:
         def answer(event: Event, ending: Reply | Failure) -> None:
@@ -266,9 +297,16 @@ class _Stream:
             self._actors.unregister(event)
 
 
-def _told(error: grpc.RpcError | None) -> tuple[str, str]:
-    """What a sidecar's error says, and what to do about it, where that is known."""
-    if error is None:
-        return "the sidecar has ended it", ""
-    code, details = error.code(), cut(escaped(error.details() or "no more"), 400)
-    return f"{code.name}: {details}", ""
+def _told(error: Exception) -> Lack:
+    """What a sidecar's error says, and what to do about it, where that is known. `fatal`: it lasts."""
+    if not isinstance(error, grpc.RpcError):
+        return _ENDED
+    code, details = error.code(), cut(escaped(error.details() or "no more"), _DETAILS)
+    text = f"{code.name}: {details}"
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Lack(text, "is a sidecar running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?", fatal=False)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return Lack(text, "start the sidecar with --app-protocol grpc, and Dapr 1.18.1 also with --app-port")
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return Lack(text, "give this process the sidecar's DAPR_API_TOKEN")
+    return Lack(text, "see the sidecar's log", fatal=False)

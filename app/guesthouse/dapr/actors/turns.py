@@ -18,7 +18,8 @@ from time import monotonic
 from typing import TypeAlias
 
 from guesthouse.dapr import status
-from guesthouse.dapr.actors.messages import REENTRANCY, ActorType
+from guesthouse.dapr.actors.messages import ActorType
+from guesthouse.dapr.actors.state import REENTRANCY
 from guesthouse.event import Actor, ActorState, Event, Failure, Handler, Reason, Reply, Trigger
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 #: Makes the state of one turn: the actor's type and id, and the sidecar's id of the calls that may enter it again.
 NewState: TypeAlias = Callable[[str, str, str], "ActorState | None"]
 _UNKNOWN = ActorType("")
+_ENTERED = REENTRANCY.lower()
 
 
 class Turn:
@@ -117,7 +119,7 @@ class Turns:
         event = turn.event
         assert event.actor is not None
         turn.kind = kind = self._types().get(event.name, _UNKNOWN)
-        turn.reentrancy = event.metadata.get(REENTRANCY, "") if kind.reentrant else ""
+        turn.reentrancy = event.metadata.get(_ENTERED, "") if kind.reentrant else ""
         key = event.name, event.actor.id
         with self._lock:
             inside = self._inside.get(kind.guest, 0)
