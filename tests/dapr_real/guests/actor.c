@@ -4,7 +4,8 @@
  *     get        gives `n`
  *     version    gives the text VERSION that this guest was compiled with
  *     ends       adds 1000 to `n`, and ends then as the body says: trap, loop, grow, failed, retry, drop, teapot, absent
- *     waits      says `begun` in its log, waits until the state `gate-BODY` of the store `state` is there, and adds 1 to `n`
+ *     waits      says `begun` in its log, waits until the state `gate-BODY` of the store `state` is there, adds 1 to `n`,
+ *                and gives VERSION
  *     saves      saves `n` at once (state_now) as 7, and ends then as the body says
  *     calls      body TYPE/ID/METHOD/BODY: calls that method, gives its reply, and adds 1 to `n`
  *     call-NAME  makes a call of the sidecar's method NAME; the body is the request, the reply is the response
@@ -87,7 +88,6 @@ static int is(const char *text, const char *other) { return dapr_equal(text, oth
 static int32_t end(const char *how) {
     if (is(how, "trap")) __builtin_trap();
     if (is(how, "loop")) {
-        dapr_log(DAPR_INFO, "begun");
         for (volatile int i = 0;; i++) {
         }
     }
@@ -131,7 +131,8 @@ DAPR_ON(actor) {
     if (is(method, "ends")) return add(1000), end(body);
     if (is(method, "waits")) {
         wait_for(body);
-        dapr_reply(add(1));
+        add(1);
+        dapr_reply_text(VERSION);
         return DAPR_DONE;
     }
     if (is(method, "saves")) {

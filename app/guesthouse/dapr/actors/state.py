@@ -32,8 +32,8 @@ Done = Callable[[Ended], None]
 
 REENTRANCY = "Dapr-Reentrancy-Id"  # metadata of a method's call, by which the sidecar knows a turn under way
 TIME = 10.0  # seconds that saving may take, however much time the guest has used
-_READ, _TRANSACTION = "GetActorState", "ExecuteActorStateTransaction"
-_UPSERT, _DELETE = "upsert", "delete"
+READ, TRANSACTION = "GetActorState", "ExecuteActorStateTransaction"
+UPSERT, DELETE = "upsert", "delete"
 _OPERATIONS = 1000  # of one transaction that a guest hands over
 _ENTRY = 256  # bytes that a kept value costs the host besides its contents
 _LATER = 1.0  # seconds after which a call is given up that should have ended by itself
@@ -104,9 +104,9 @@ class TurnState:
         done: Done,
     ) -> Callable[[], object]:
         """See `sidecar.TurnCalls`."""
-        if method == _READ:
+        if method == READ:
             return self._read(api, message, metadata, seconds, account, done)
-        if method != _TRANSACTION:
+        if method != TRANSACTION:
             return api.begin(method, message, metadata, seconds, done)
         self._api, self._trace = api, tuple(context_of(dict(metadata)).items())
         operations = ExecuteActorStateTransactionRequest.FromString(message).operations
@@ -133,7 +133,7 @@ class TurnState:
             over.set()
 
         threads.note_wait()
-        call = self._api.begin(_TRANSACTION, message, self._trace, TIME, done)
+        call = self._api.begin(TRANSACTION, message, self._trace, TIME, done)
         if isinstance(call, Driven):
             call.drive()
         if not over.wait(TIME + _LATER):
@@ -172,7 +172,7 @@ class TurnState:
                         self._arrived[key] = ended.message
             done(ended)
 
-        return api.begin(_READ, message, metadata, seconds, arrived)
+        return api.begin(READ, message, metadata, seconds, arrived)
 
     def _settle(self, account: Account) -> None:
         """Count what has arrived, and what was let go, in the guest's thread: an account is for one thread."""
@@ -232,7 +232,7 @@ class TurnState:
             save.over.set()
             done(ended)
 
-        call = api.begin(_TRANSACTION, message, metadata, seconds, ended)
+        call = api.begin(TRANSACTION, message, metadata, seconds, ended)
         if isinstance(call, Driven):
             call.watch()
         return save.wait
@@ -269,14 +269,14 @@ def _response(raw: bytes) -> bytes:
     """What a sidecar answers for a value that was written so: the bytes inside `Any`, whose type it does not keep.
     When a value with a time to live expires, it tells only once it has it."""
     operation = TransactionalActorStateOperation.FromString(raw)
-    value = operation.value.value if operation.operationType == _UPSERT else b""
+    value = operation.value.value if operation.operationType == UPSERT else b""
     return GetActorStateResponse(data=value).SerializeToString()
 
 
 def _check_operation(operation: TransactionalActorStateOperation) -> None:
     kind, key = operation.operationType, operation.key
-    if kind not in (_UPSERT, _DELETE):
-        raise NotMade(Code.INVALID_ARGUMENT, f"an operation {kind[:80]!a}: write {_UPSERT} or {_DELETE}")
+    if kind not in (UPSERT, DELETE):
+        raise NotMade(Code.INVALID_ARGUMENT, f"an operation {kind[:80]!a}: write {UPSERT} or {DELETE}")
     if not key:
         raise NotMade(Code.INVALID_ARGUMENT, f"the operation {kind} has no key")
     _check_key(key)
