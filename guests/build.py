@@ -12,10 +12,10 @@ The guest that runs JavaScript is C with QuickJS, whose sources come with the Py
 into the package guesthouse. It needs a Python with wasmtime, and is built only where it is named:
 `.venv/bin/python guests/build.py javascript`.
 
-A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
-source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
-(`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
-(install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each .wasm beside its
+A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite and the thermostat of
+demo/actors, each beside its source. A Rust guest is a member of the cargo workspace, built with a rustc that has the
+wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library
+as source only (install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each .wasm beside its
 source in sdk/LANGUAGE/examples. Another toolchain gives other bytes: `--check` compares what is committed and never
 rebuilds.
 """
@@ -98,6 +98,7 @@ JAVASCRIPT = HERE.parent / "app" / "guesthouse" / "guests" / "javascript.wasm"
 QUICKJS = "quickjs-ng==0.17.0.2"
 QUICKJS_SHA256 = "43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef"
 QUICKJS_SOURCES = ("quickjs", "libregexp", "libunicode", "dtoa")
+DEMO = HERE.parent / "demo" / "actors"
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
 
 
@@ -114,6 +115,7 @@ GUESTS = {
         Guest("kernel", "c", (), module=KERNEL),
         Guest("javascript", "javascript", (), stack=1_048_576, module=JAVASCRIPT),
         Guest("echo", "c", (SDK,)),
+        Guest("thermostat", "c", C_SDK, folder=DEMO),
         Guest("classify_c", "c", (SDK, "classify/imagenet-labels.json")),
         Guest("tensor", "c", (SDK,)),
         Guest("tensor_nn", "c", (SDK, "sdk/wasi_nn.h")),
