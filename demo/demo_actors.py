@@ -1,5 +1,5 @@
-"""The demo of actors: starts Dapr's placement and scheduler, `guesthouse serve` and `daprd`, calls actors by the sidecar's
-HTTP API as another application would, and prints what they answered.
+"""The demo of actors: starts Dapr's placement and scheduler, `guesthouse serve` and `daprd`, calls actors by the
+sidecar's HTTP API as another application would, and prints what they answered.
 
 The actors are those of demo/actors: bank accounts in Rust, thermostats in C that run a model, a ledger in Go.
 
@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from demo_dapr import call, free_ports, sidecar, wait
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from demo import ROOT, ended, served
-from demo_dapr import call, free_ports, sidecar, wait
 from tests.daprd import services
 
 ACTORS = ROOT / "demo" / "actors"
@@ -117,7 +117,7 @@ class Shown:
         self._table.add_row(actor, what, answer if well else f"{answer} (not what was expected)")
 
     def until(self, actor: str, method: str, expected: str) -> str:
-        """Asks an actor again and again, until its answer is what is expected or time is over. Gives the last answer."""
+        """Asks an actor again and again, until its answer is what is expected or time is over. Gives the last one."""
         until = time.monotonic() + PATIENCE
         while not re.fullmatch(expected, answer := self.answer(actor, method)) and time.monotonic() < until:
             time.sleep(0.1)
@@ -151,7 +151,7 @@ def house(shown: Shown) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 4:  # noqa: PLR2004
+    if len(sys.argv) != 4:
         sys.exit("write: PYTHONPATH=. python demo/demo_actors.py DAPRD PLACEMENT SCHEDULER (make demo-actors does it)")
     daprd, placement, scheduler = sys.argv[1:]
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)

@@ -15,9 +15,9 @@ into the package guesthouse. It needs a Python with wasmtime, and is built only 
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite and the thermostat of
 demo/actors, each beside its source. A Rust guest is a member of the cargo workspace, built with a rustc that has the
 wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library
-as source only (install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each .wasm beside its
-source in sdk/LANGUAGE/examples. Another toolchain gives other bytes: `--check` compares what is committed and never
-rebuilds.
+as source only (install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each
+.wasm beside its source in sdk/LANGUAGE/examples. Another toolchain gives other bytes: `--check` compares what is
+committed and never rebuilds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Writes next_reading.onnx, the model of the demo's thermostat: `python demo/actors/next_reading.py`.
 
-Input `readings` float32 [N,8], one reading a step, the newest last; output `next` float32 [N,1], where the straight line
-that fits them best (least squares) is three steps after the newest. It has nothing else: the weights are a formula's.
+Input `readings` float32 [N,8], one reading a step, the newest last; output `next` float32 [N,1], where the straight
+line that fits them best (least squares) is three steps after the newest. It has nothing else: the weights are a
+formula's.
 """
 
 from __future__ import annotations
@@ -36,4 +37,3 @@ def model() -> onnx.ModelProto:
 
 if __name__ == "__main__":
     GOAL.write_bytes(model().SerializeToString(deterministic=True))
-    print(f"{GOAL.name}: {GOAL.stat().st_size} bytes")

@@ -1,5 +1,5 @@
-"""The sixth example of the SDKs, the actor `account`, does what guests/sdk/EXAMPLES.md says: built modules, with a sidecar
-that keeps state in a dictionary and has actors call each other. Behind a real one: tests/dapr_real.
+"""The sixth example of the SDKs, the actor `account`, does what guests/sdk/EXAMPLES.md says: built modules, with a
+sidecar that keeps state in a dictionary and has actors call each other. Behind a real one: tests/dapr_real.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ def test_interest_is_paid_by_a_reminder_which_stops(accounts: Accounts) -> None:
     registered = [message for method, message in accounts.bank.made if method == "RegisterActorReminder"]
     reminder = actors_pb2.RegisterActorReminderRequest.FromString(registered[0])
     assert json_format.MessageToDict(reminder, preserving_proto_field_name=True) == {
-        "actor_type": "Account", "actor_id": "ann", "name": "interest", "due_time": "1s", "period": "1s", "data": "Mg==",
+        "actor_type": "Account", "actor_id": "ann", "name": "interest", "due_time": "1s", "period": "1s",
+        "data": "Mg==",
     }  # fmt: skip
     assert [accounts.reply("ann", "interest", b"2", Trigger.REMINDER).stop for _ in range(2)] == [False, True]
     assert accounts.balance("ann") == 1020

@@ -16,8 +16,8 @@ from guesthouse.assembly import open_plan
 from guesthouse.event import Actor, Event, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
-from guesthouse_abi.deadline import Deadline
 from guesthouse.sidecar import SidecarApi
+from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Account, Ended
 from tests.guests.test_guests_sidecar import Scripted, encoded
 from tests.sdk.modules import CLIENTS, module_of
