@@ -17,7 +17,9 @@ from dapr.proto.runtime.v1.crypto_pb2 import DecryptRequest, DecryptRequestOptio
 from dapr.proto.runtime.v1.state_pb2 import GetStateRequest
 from google.protobuf import proto
 
+from guesthouse.dapr import one_batch
 from guesthouse.dapr.guest_calls import GuestCalls
+from guesthouse_abi import pairs
 from guesthouse_abi.services import Ended
 from tests.support.ports import free_port
 from tests.support.serving import connected
@@ -25,6 +27,13 @@ from tests.support.waiting import PATIENCE, until
 
 UNAVAILABLE, EXHAUSTED, CANCELLED = 14, 8, 1
 GET = GetStateRequest(store_name="store", key="a").SerializeToString()
+
+
+@pytest.fixture(autouse=True, params=["one batch", "a stream"])
+def _made_as(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How calls with one response are made: as with the installed grpcio, and as with one that was not tried."""
+    if request.param == "a stream":
+        monkeypatch.setattr(one_batch, "TRIED", ())
 
 
 class OneAnswer(grpc.GenericRpcHandler):
@@ -84,6 +93,40 @@ def test_a_call_is_answered():
     with served(OneAnswer(ok)) as port, calls_to(port) as calls:
         end = ended(calls)
     assert (end.code, end.message) == (0, b"found")
+
+
+def test_calls_are_made_in_one_batch_with_the_grpcio_that_is_locked():
+    """Try the calls with a new version before it is added."""
+    assert not one_batch.TRIED or grpc.__version__.startswith(one_batch.TRIED)
+
+
+def test_all_that_the_sidecar_says_of_a_call_is_there():
+    def says(context: grpc.ServicerContext) -> Iterator[bytes]:
+        context.send_initial_metadata((("first", "a"),))
+        context.set_trailing_metadata((("last", "b"), ("grpc-status-details-bin", b"\x00\xff")))
+        context.set_code(grpc.StatusCode.ABORTED)
+        context.set_details("Grüße")
+        return iter(())
+
+    with served(OneAnswer(says)) as port, calls_to(port) as calls:
+        end = ended(calls)
+    assert (end.code, end.text, end.message or b"") == (10, "Grüße", b"")
+    assert ("first", "a") in pairs.decode(end.initial)
+    assert pairs.encode([("last", "b")]) in end.trailing
+    assert end.details == b"\x00\xff"
+
+
+def test_an_empty_response_is_a_response():
+    with served(OneAnswer(lambda _: iter([b""]))) as port, calls_to(port) as calls:
+        end = ended(calls)
+    assert (end.code, end.message) == (0, b"")
+
+
+def test_the_time_of_a_call_ends_it():
+    ends: Queue[Ended] = Queue()
+    with served(OneAnswer(waits)) as port, calls_to(port) as calls:
+        calls.begin("GetState", GET, (), 0.1, ends.put).drive()
+        assert ends.get(timeout=PATIENCE).code == 4
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

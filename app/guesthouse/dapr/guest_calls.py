@@ -18,6 +18,7 @@ from guesthouse import protobuf
 from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.endpoint import SidecarConnection
+from guesthouse.dapr.one_batch import waited_for
 from guesthouse_abi import pairs
 from guesthouse_abi.calls import Driven
 from guesthouse_abi.services import Ended
@@ -43,8 +44,7 @@ _STREAM_FACTOR, _STREAM_MORE = 2, 1 << 20
 class GuestCalls(Requests):
     """See `sidecar.SidecarApi`.
 
-    A call with one response is made as one with a stream of responses: the bytes on the wire are the same, and the
-    thread that waits for it reads it (`endpoint`).
+    The thread that waits for a call reads it, without a thread of gRPC's between the two (`one_batch`).
 
     No call is made twice: gRPC does not tell whether one that failed was sent. After a connection was lost, calls wait
     a short time for the next one before they are made.
@@ -62,8 +62,8 @@ class GuestCalls(Requests):
         known, all_metadata = method_of(method), (*self._metadata, *metadata)
         made = self._methods.get(known.path)
         if made is None:
-            kind: Any = self._channel.stream_stream if known.streams else self._channel.unary_stream
-            made = self._methods[known.path] = kind(known.path)
+            made = self._channel.stream_stream(known.path) if known.streams else waited_for(self._channel, known.path)
+            self._methods[known.path] = made
         call: _Call
         if known.streams:
             messages, most = list(known.messages(message)), _STREAM_FACTOR * len(message) + _STREAM_MORE
