@@ -6,6 +6,8 @@ The RPC is `SubscribeActorEventsAlpha1` of `dapr/proto/runtime/v1/dapr.proto`. R
   changed manifest ends the stream and opens another one;
 - a stream is cancelled and never half-closed: after a half-close the sidecar waits for answers that cannot come, and
   the other hosts are never told that this one has gone;
+- a sidecar that ends (SIGTERM) gives up the turns in flight, tells its connections that it takes no more calls, and
+  then waits for the stream to end, without a bound. So the stream ends when gRPC says that the connection is not ready;
 - one thread writes: answers are put in a queue, from which gRPC takes them.
 """
 
@@ -38,6 +40,7 @@ _FIRST, _LONGEST = 0.2, 5.0  # seconds of the first and of the longest pause bef
 _CUT = 1.0  # seconds in which turns that were cut end
 
 _ENDED = Lack("the sidecar has ended it", "see the sidecar's log", fatal=False)
+_ENDS = Lack("the sidecar ends", "nothing, if it is to end or to start again", fatal=False)
 
 _log = structlog.get_logger("guesthouse.actors")
 
@@ -238,6 +241,16 @@ class Actors:
         except ValueError:  # the channel is closed: this process ends
             return
 
+    def watch(self, told: Callable[[grpc.ChannelConnectivity], None]) -> None:
+        """Have gRPC tell how the connection is, whenever that changes."""
+        assert self._channel is not None
+        self._channel.subscribe(told)
+
+    def watch_no_more(self, told: Callable[[grpc.ChannelConnectivity], None]) -> None:
+        """Undo `watch`, where it was done."""
+        assert self._channel is not None
+        self._channel.unsubscribe(told)
+
     def call(self, requests: Any) -> Any:
         """gRPC's call that a stream is."""
         return self._sidecar.SubscribeActorEventsAlpha1(requests, metadata=self._metadata)
@@ -252,6 +265,7 @@ class _Stream:
         self._outbox: SimpleQueue[Request | None] = SimpleQueue()
         self.registered = False
         self.cancelled = False
+        self._ready = self._left = False
         self._lock = threading.Lock()
         self._call: Any = None
         self._outbox.put(messages.initial_request(types.values()))
@@ -261,6 +275,14 @@ class _Stream:
         with self._lock:
             self.cancelled = True
         self.cancel_call()
+
+    def _connected(self, state: grpc.ChannelConnectivity) -> None:
+        """gRPC tells how the connection is, in a thread of its own; at first maybe how it was before."""
+        if state is grpc.ChannelConnectivity.READY:
+            self._ready = True
+        elif self._ready:
+            self._left = True
+            self.cancel_call()
 
     def cancel_call(self) -> None:
         if self._call is not None:
@@ -279,15 +301,17 @@ class _Stream:
             for message in self._call:
                 if message.HasField("initial_response"):
                     self.registered = True
+                    actors.watch(self._connected)
                     actors.opened(self._types)
                 elif (found := messages.event_of(message)) is not None:
                     id, event = found
                     actors.turns.add(Turn(event, self._answering(id), self._after))
         except grpc.RpcError as error:
-            return told(error)
+            return _ENDS if self._left else told(error)
         except ValueError:  # the channel is closed
             return _ENDED
         finally:
+            actors.watch_no_more(self._connected)
             self.cancel_call()  # before the outbox ends: that would be a half-close
             self._outbox.put(None)
             actors.turns.end_stream()
