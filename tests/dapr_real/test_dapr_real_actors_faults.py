@@ -27,8 +27,10 @@ POLICY = """apiVersion: dapr.io/v1alpha1
 kind: Resiliency
 metadata: { name: actors }
 spec:
-  policies: { retries: { again: { policy: constant, duration: 200ms, maxRetries: 100 } } }
-  targets: { actors: { TYPE: { retry: again } } }
+  policies:
+    timeouts: { turn: 3s }
+    retries: { again: { policy: constant, duration: 200ms, maxRetries: 100 } }
+  targets: { actors: { TYPE: { timeout: turn, retry: again } } }
 """
 
 
