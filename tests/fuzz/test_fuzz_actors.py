@@ -4,6 +4,7 @@ end what a dictionary has; and whatever bytes a guest sends, they are refused in
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from dapr.proto.runtime.v1.actors_pb2 import (
     ExecuteActorStateTransactionRequest,
@@ -63,7 +64,7 @@ class Held:
     room=st.sampled_from([700, 1500, 1 << 20]),
 )
 def test_a_turn_is_a_dictionary_that_is_saved_at_its_end(
-    steps: list[tuple[str, object]], before: dict[str, bytes], reentrant: bool, room: int
+    steps: list[tuple[str, Any]], before: dict[str, bytes], reentrant: bool, room: int
 ) -> None:
     store, account = Store(**before), Held(room)
     state = TurnState("Cart", "7", "r-1" if reentrant else "")
@@ -80,16 +81,16 @@ def test_a_turn_is_a_dictionary_that_is_saved_at_its_end(
     for kind, what in steps:
         if kind == "get":
             ended = made("GetActorState", GetActorStateRequest(key=what).SerializeToString())
-            value = unsaved[what] if what in unsaved else store.values.get(what)  # type: ignore[index, arg-type]
+            value = unsaved[what] if what in unsaved else store.values.get(what)
             assert GetActorStateResponse.FromString(ended.message or b"").data == (value or b"")
         elif kind == "write":
             request = ExecuteActorStateTransactionRequest(actor_type="Cart", actor_id="7")
-            for operation, key, value in what:  # type: ignore[attr-defined]
+            for operation, key, value in what:
                 request.operations.add(operationType=operation, key=key, value=AnyMessage(value=value))
             code = made("ExecuteActorStateTransaction", request.SerializeToString()).code
             assert code in (0, Code.RESOURCE_EXHAUSTED)
             if not code:
-                for operation, key, value in what:  # type: ignore[attr-defined]
+                for operation, key, value in what:
                     unsaved[key] = value if operation == "upsert" else None
         elif kind == "save":
             store.fails = None if what else Ended(Code.ABORTED, "no")
@@ -97,7 +98,7 @@ def test_a_turn_is_a_dictionary_that_is_saved_at_its_end(
                 apply(store.values, unsaved)
             store.fails = None
         elif reentrant:
-            key, value = what  # type: ignore[misc]
+            key, value = what
             store.values[key] = value
     state.commit(Deadline.after(60))
     apply(wanted := dict(store.values), unsaved)
