@@ -15,6 +15,8 @@ from typing import Any
 import grpc
 import pytest
 import wasmtime
+from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventBulkRequest, TopicEventResponse
+from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
 
 from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.dapr.actors.calls import SidecarActors
@@ -252,6 +254,19 @@ def test_events_of_a_topic_become_turns_of_the_actor_that_they_name(tmp_path: Pa
         with pytest.raises(Failure) as error:
             opened.client.send(event, timeout=60)
         assert error.value.reason is Reason.OUTPUT
+
+
+def test_each_message_of_a_bulk_goes_to_the_actor_that_it_names(tmp_path: Path) -> None:
+    with shop(tmp_path, more=TOPICS) as opened:
+        request = TopicEventBulkRequest(id="1", pubsub_name="p", topic="orders")
+        for id, body in (("a", b'{"customer": {"id": "c1"}}'), ("b", b"{}"), ("c", b'{"customer": {"id": "c2"}}')):
+            request.entries.add(entry_id=id, bytes=body)
+        with grpc.insecure_channel(f"127.0.0.1:{opened.application.server.port}") as channel:
+            stub = AppCallbackStub(channel)
+            answered = {one.entry_id: int(one.status) for one in stub.OnBulkTopicEvent(request, timeout=60).statuses}
+        success, drop = (TopicEventResponse.TopicEventResponseStatus.Value(name) for name in ("SUCCESS", "DROP"))
+        assert answered == {"a": success, "b": drop, "c": success}
+        assert [one.actor_id for one in opened.sidecar.calls] == ["c1", "c2"]
 
 
 def _unavailable(_request: object, context: grpc.ServicerContext) -> None:
