@@ -17,6 +17,7 @@ import pytest
 import wasmtime
 from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventBulkRequest, TopicEventResponse
 from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.dapr.actors.calls import SidecarActors
@@ -26,6 +27,7 @@ from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
+from guesthouse.observe.traces import Traces
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Reloader, ReloadListeners, Source
 from tests.support.actor_sidecar import ActorSidecar, actor_sidecar
@@ -102,7 +104,7 @@ class Shop:
 
 
 @contextlib.contextmanager
-def shop(folder: Path, place: str = "thread", more: str = "") -> Iterator[Shop]:
+def shop(folder: Path, place: str = "thread", more: str = "", traces: Traces | None = None) -> Iterator[Shop]:
     path = folder / "guesthouse.toml"
     (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(CALLER))
     path.write_text(engine_table(place) + MANIFEST.format(isolation=isolation_of(place), more=more))
@@ -122,6 +124,7 @@ def shop(folder: Path, place: str = "thread", more: str = "") -> Iterator[Shop]:
             observers=[heard, metrics],
             sidecar=sidecar.endpoint,
             actor_calls=actor_calls,
+            traces=traces,
         )
         listeners = ReloadListeners(functools.partial(update_application, application))
         reloader = Reloader(plans, Source(path, read, capacity_with_spare(manifest)), listeners, watch=False)
@@ -197,6 +200,22 @@ def test_a_call_to_another_actor_is_in_the_trace_of_the_turn(everywhere: Shop) -
     (request,) = everywhere.sidecar.calls
     assert request.metadata["traceparent"] == PARENT
     assert request.metadata["guesthouse-depth"] == "1"
+
+
+def test_a_turn_is_a_span_under_its_callers_which_names_the_actor(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    traces = Traces("shop", exporter)
+    with contextlib.closing(traces), shop(tmp_path, traces=traces) as opened:
+        opened.turn(call("InvokeActor", actor_type="Other", method="x"), metadata={"Traceparent": PARENT})
+        handed_on = opened.sidecar.calls[0].metadata["traceparent"]
+    (span,) = [span for span in exporter.get_finished_spans() if span.name == "guest cart"]
+    assert span.parent is not None
+    assert span.context is not None
+    assert span.attributes is not None
+    assert f"{span.context.trace_id:032x}-{span.parent.span_id:016x}" == PARENT[3:52]
+    assert handed_on == f"00-{PARENT[3:35]}-{span.context.span_id:016x}-01"
+    wanted = {"guesthouse.name": "Cart", "guesthouse.actor": "7", "guesthouse.method": "0", "faas.trigger": "other"}
+    assert {key: span.attributes[key] for key in wanted} == wanted
 
 
 def test_turns_are_counted_by_the_type_of_their_actors(tmp_path: Path) -> None:
