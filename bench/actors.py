@@ -3,7 +3,7 @@
     python -m bench --only actors
 
 Each host has a sidecar of its own, and is called by that sidecar's gRPC API. A method `version` (of the SDK's, `echo`)
-does nothing; `add` reads a number of the actor's state and saves the next one. `python -m bench.actors sdk PORT SIDECAR`
+does nothing; `add` reads a number of its state and saves the next one. `python -m bench.actors sdk PORT SIDECAR`
 is the SDK's `ActorGrpcHost` with a plain actor in Python. `python -m bench.actors bare SIDECAR` answers every turn at
 once, on one thread: what a turn takes with it is the sidecar's and the caller's part.
 """
@@ -241,13 +241,15 @@ def _anonymous(program: Program) -> int:
 class PlainInterface(ActorInterface):
     """What the SDK wants beside the actor."""
 
-    @actormethod(name="add")
+    @actormethod(name="add")  # type: ignore[untyped-decorator]
     async def add(self, more: int) -> int:
         """See `Plain`."""
+        raise NotImplementedError
 
-    @actormethod(name="echo")
+    @actormethod(name="echo")  # type: ignore[untyped-decorator]
     async def echo(self, data: int) -> int:
         """See `Plain`."""
+        raise NotImplementedError
 
 
 class Plain(Actor, PlainInterface):
@@ -255,8 +257,8 @@ class Plain(Actor, PlainInterface):
 
     async def add(self, more: int) -> int:
         """As ours: read, add, save."""
-        found, before = await self._state_manager.try_get_state("n")
-        after = (before if found else 0) + more
+        _, before = await self._state_manager.try_get_state("n")
+        after = (before or 0) + more
         await self._state_manager.set_state("n", after)
         return after
 
@@ -290,7 +292,7 @@ def _bare(sidecar: int) -> None:
         with grpc.insecure_channel(f"127.0.0.1:{sidecar}") as channel:
             grpc.channel_ready_future(channel).result(60)
             try:
-                for message in DaprStub(channel).SubscribeActorEventsAlpha1(written()):
+                for message in DaprStub(channel).SubscribeActorEventsAlpha1(written()):  # type: ignore[no-untyped-call]
                     kind = message.WhichOneof("response_type")
                     asked = getattr(message, kind)
                     if kind == "invoke_request":

@@ -37,15 +37,16 @@ calling = "dapr"
 isolation = "{isolation}"
 limits = {{ {limits} }}
 [guests.actor.dapr]
+calls = 10000
 read_state = ["state/*"]
-actors = ["*"]
+actors = ["{kind}/*", "{kind}-brief/*"]
 [[actor]]
 type = "{kind}"
 guest = "actor"
 {actor}
 {more}
 """
-LIMITS = 'time = "30s", memory = "8MiB", concurrency = 16, queue = 256'
+LIMITS = 'time = "30s", memory = "8MiB", concurrency = 16, queue = 256, queue_wait = "60s"'
 
 
 def module(name: str = "actor", *flags: str) -> Path:
@@ -169,8 +170,7 @@ class ActorHosts:
 
     def begun(self, gate: str) -> int:
         """How often a turn has begun to wait for a gate, on all hosts."""
-        lines = [line for pair in self.hosts for line in pair.app.lines("begun")]
-        return len([line for line in lines if line.get("gate") == gate])
+        return len([line for line in self.said("begun") if line["fields"]["gate"] == gate])
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """The lines of one kind in the logs of all hosts."""

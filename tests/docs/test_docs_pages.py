@@ -76,7 +76,8 @@ def test_every_manifest_can_be_read(name: str, snippet: str) -> None:
     guests, models = document.setdefault("guests", {}), document.setdefault("models", {})
     for kind in ("invoke", "binding", "topic", "job", "actor"):
         for route in document.get(kind, []):
-            guests.setdefault(route["guest"], {"module": "guest.wasm", "function": "infer"})
+            if "guest" in route:
+                guests.setdefault(route["guest"], {"module": "guest.wasm", "function": "infer"})
     for guest in guests.values():
         granted = guest.get("models", [])
         for model in granted.values() if isinstance(granted, dict) else granted:

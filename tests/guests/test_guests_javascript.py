@@ -97,7 +97,7 @@ def test_kinds_of_results(run: Run, result: str, body: bytes, content_type: str)
 
 NO_HANDLER = (
     "the script exports no function onInvoke, nor onEvent for all events; "
-    "handlers are onInvoke, onTopic, onBinding, onJob, onOperation and onEvent"
+    "handlers are onInvoke, onTopic, onBinding, onJob, onOperation, onActor, onTimer, onReminder and onEvent"
 )
 
 

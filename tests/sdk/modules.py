@@ -20,6 +20,7 @@ import pytest
 
 SDK = Path(__file__).resolve().parents[2] / "guests" / "sdk"
 EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")
+ACCOUNT = "account"  # the sixth, an actor: test_sdk_actors.py
 _KEPT = 16  # modules of one name
 
 
@@ -173,6 +174,9 @@ CLIENTS: Mapping[str, Callable[[], Path]] = {
 #: Languages whose examples are scripts.
 SCRIPTS = {path.parents[1].name for path in SDK.glob("*/examples/hello.js")}
 LANGUAGES = sorted({*BUILT, *SCRIPTS, *(path.parents[1].name for path in SDK.glob("*/examples/hello.wasm"))})
+
+#: Those that have the sixth.
+ACTORS = [language for language in LANGUAGES if any((SDK / language / "examples").glob(f"{ACCOUNT}*"))]
 
 
 def module_of(language: str, name: str) -> Path:

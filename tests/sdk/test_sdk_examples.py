@@ -89,6 +89,11 @@ def failure(plan: Plan, name: str, event: Event) -> tuple[Reason, str]:
     return failed.value.reason, failed.value.text
 
 
+def request(method: str, message: bytes) -> Any:
+    """A request message that was sent. Two are equal whatever the order of their metadata."""
+    return METHODS[method].request.FromString(message)
+
+
 def response(method: str, fields: Mapping[str, Any]) -> bytes:
     """A response message of a method."""
     output = dapr_pb2.DESCRIPTOR.services_by_name["Dapr"].methods_by_name[method].output_type

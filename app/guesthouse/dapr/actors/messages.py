@@ -38,7 +38,6 @@ from guesthouse.event import EVENT_FAULTS, Actor, Event, Failure, Reason, Reply,
 Request: TypeAlias = SubscribeActorEventsRequestAlpha1
 Response: TypeAlias = SubscribeActorEventsResponseAlpha1
 
-REENTRANCY = "dapr-reentrancy-id"
 _DEPTH = 32  # turns of one actor inside each other, as the sidecar has it by default
 # A sidecar ends the whole stream for one message that is longer, and with it the turns of all actors.
 _LARGEST = 4 * 2**20
@@ -181,8 +180,8 @@ def _timed(
 def unwrapped(data: Any) -> bytes:
     """The data of a timer or reminder as they were given to the sidecar. Raises `Failure` (`MALFORMED`).
 
-    A sidecar writes bytes that came by gRPC as base64 in a JSON string, and wraps that in a `BytesValue`. JSON that came
-    by HTTP is in there as it was; of that, a string that is base64 cannot be told from bytes.
+    A sidecar writes bytes that came by gRPC as base64 in a JSON string, and wraps that in a `BytesValue`. JSON that
+    came by HTTP is in there as it was; of that, a string that is base64 cannot be told from bytes.
     """
     if not data.value:
         return b""
@@ -193,7 +192,7 @@ def unwrapped(data: Any) -> bytes:
         except DecodeError as error:
             text = "the data are no google.protobuf.BytesValue, which their type URL says they are"
             raise Failure(Reason.MALFORMED, text) from error
-    if value[:1] != b'"' or value[-1:] != b'"' or len(value) < 2:  # noqa: PLR2004 (two quotes)
+    if value[:1] != b'"' or value[-1:] != b'"' or len(value) < 2:
         return b"" if value == b"null" else value
     try:
         return base64.b64decode(json.loads(value), validate=True)

@@ -53,7 +53,7 @@ impl Account {
     #[method]
     fn receive(&mut self, turn: &Turn) -> Result<String> {
         let body = turn.text()?;
-        let (id, sum) = body.split_once(' ').ok_or_else(no_transfer)?;
+        let (id, sum) = body.split_once(' ').filter(|(id, _)| !id.is_empty()).ok_or_else(no_transfer)?;
         let sum = amount(sum)?;
         if self.received.insert(id.into()) {
             self.balance += sum;
