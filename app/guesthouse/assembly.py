@@ -27,7 +27,7 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import PixelCode, open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Handler, Observer, Outputs, Trigger
+from guesthouse.event import ActorCalls, Event, Handler, Observer, Outputs, Trigger
 from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.process.remote import WorkerSpec
 from guesthouse.guests.process.stock import Stock
@@ -137,10 +137,12 @@ def application_for(
     fetched: Fetched | None = None,
     reloads: Reloads | None = None,
     sidecar: Endpoint | None = None,
+    actor_calls: ActorCalls | None = None,
 ) -> ServedApplication:
     """The application of plans, not started yet. `host` and `port` go before the manifest's.
 
-    `sidecar` is the one that actors are hosted for; None: that of the environment.
+    `sidecar` is the one that actors are hosted for; None: that of the environment. `actor_calls` has actors answer the
+    events of routes to them.
 
     `observers` are called at the end of every event, besides the log and the page. `fetched` is called each time that a
     sidecar has asked for its subscriptions. `reloads` knows how the last reload ended.
@@ -162,7 +164,8 @@ def application_for(
     drain = Drain(settings.drain.notice, settings.drain.limit)
     component = manifest.component
     replies = None if component is None else _replies(component)
-    handler = _handler(plans, outputs, observers if replies is None else [*observers, replies], traces, reloads)
+    heard_by = observers if replies is None else [*observers, replies]
+    handler = _handler(plans, outputs, heard_by, traces, reloads, actor_calls)
     actors = Actors(
         sidecar or Endpoint.from_environment(),
         handler,
@@ -222,6 +225,7 @@ def _handler(
     observers: Sequence[Observer],
     traces: Traces | None,
     reloads: Reloads | None,
+    actor_calls: ActorCalls | None,
 ) -> Handler:
     """What answers events, from the outermost handler to the dispatcher.
 
@@ -230,7 +234,8 @@ def _handler(
     """
     page = (Counts(), Arrivals()) if plans.now.manifest.page.apps else ()
     heard_by: list[Observer] = [EventLog(), *observers, *page]
-    handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
+    delivering = outputs if traces is None else traces.outputs(outputs)
+    handler: Handler = InLog(Dispatcher(plans, delivering, heard_by, actor_calls))
     if traces is not None:
         handler = traces.handler(handler)
     return HostMethods(plans, *page, handler, reloads) if page else handler

@@ -109,6 +109,9 @@ class ActorState(TurnCalls, Protocol):
     `TurnCalls` is how the guest reads and writes it.
     """
 
+    read_bytes: int  # that came from where state is kept
+    saved_bytes: int  # that were saved there
+
     def commit(self, deadline: Deadline) -> None:
         """Save what was written, all of it or nothing; nothing where the turn was cancelled. Called after the guest has
         ended. Raises `Failure`: `OUTPUT` where the sidecar did not take it, `CANCELLED`."""
@@ -261,6 +264,16 @@ class Outputs(Protocol):
 
         `caller` is the event's deadline, which says whether the caller still waits. Raises `Failure`: `OUTPUT` when a
         destination did not accept the reply, `CANCELLED` when the caller hung up before the first one had it.
+        """
+
+
+class ActorCalls(Protocol):
+    """Has actors answer events."""
+
+    def answer(self, event: Event, actor: tuple[str, str], method: str, caller: Deadline) -> Reply:
+        """Have an actor, named by its type and id, answer an event by a method, within the time of outputs.
+
+        `caller` is the event's deadline. Raises `Failure`.
         """
 
 

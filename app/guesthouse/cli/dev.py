@@ -20,6 +20,7 @@ from guesthouse.assembly import application_for, capacity_with_spare, open_plan,
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note
 from guesthouse.cli.timeline import Timeline
+from guesthouse.dapr.actors.calls import SidecarActors
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.guests.capabilities import GRANTS
@@ -83,10 +84,14 @@ def dev(
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         outputs = SidecarOutputs(Endpoint.from_environment(), loaded.outputs.time)
         stack.enter_context(contextlib.closing(outputs))
+        actor_calls = SidecarActors(Endpoint.from_environment(), loaded.outputs.time)
+        stack.enter_context(contextlib.closing(actor_calls))
         timeline = Timeline(functools.partial(_differences, sidecar, script) if script is not None else list)
         timeline.install()
         stack.callback(timeline.remove)
-        application = application_for(plans, outputs, host="127.0.0.1", port=port, observers=[timeline])
+        application = application_for(
+            plans, outputs, host="127.0.0.1", port=port, observers=[timeline], actor_calls=actor_calls
+        )
         application.start()
         source = Source(path, read, capacity_with_spare(loaded))
         listeners = ReloadListeners(functools.partial(update_application, application))

@@ -25,6 +25,7 @@ from guesthouse.assembly import (
 )
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.telemetry import probes_for, traces_for
+from guesthouse.dapr.actors.calls import SidecarActors
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
@@ -118,6 +119,7 @@ def serve(
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         sidecar = Endpoint.from_environment()
         outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar, loaded.outputs.time)))
+        actor_calls = stack.enter_context(contextlib.closing(SidecarActors(sidecar, loaded.outputs.time)))
         subscribed = stack.enter_context(contextlib.closing(Subscribed(sidecar)))
         traces = traces_for(loaded)
         if traces is not None:
@@ -125,7 +127,7 @@ def serve(
         observers: list[Observer] = [subscribed]
         metrics = None
         if loaded.metrics is not None or metrics_port is not None:
-            metrics = Metrics(plans, lambda: subscribed.topics)
+            metrics = Metrics(plans, lambda: subscribed.topics, lambda: application.actors)
             observers.append(metrics)
         reloads = Reloads()
         application = application_for(
@@ -138,6 +140,7 @@ def serve(
             fetched=subscribed.fetched,
             reloads=reloads,
             sidecar=sidecar,
+            actor_calls=actor_calls,
         )
         probes = None
         if metrics is not None:

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from guesthouse.event import Trigger
 from guesthouse.inference.cores import cores
+from guesthouse.manifest.addresses import ACTOR_NAME, Address, AddressFault
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
 from guesthouse_abi.bindgen_values import TYPES
@@ -29,7 +30,6 @@ GiB = 1 << 30
 _LONGEST_MODEL_NAME = 256  # bytes
 _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+*-]{1,64}", re.ASCII)
-ACTOR_NAME = re.compile(r"[^/\\#?\x00-\x1f\x7f]+")  # a type's or an id's; others a sidecar refuses
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
 #: Where a guest finds its script.
@@ -247,6 +247,16 @@ def _actor_type(value: object) -> object:
         raise wrong("is no type of actors", "leave out / \\ # ? and control characters, as in Cart")
     if isinstance(value, str) and value.startswith("dapr.internal."):
         raise wrong("is a type of Dapr's workflow engine", "choose another name")
+    return value
+
+
+def _address(value: object) -> object:
+    value = _some_text(value)
+    if isinstance(value, str):
+        try:
+            Address.parse(value)
+        except AddressFault as fault:
+            raise wrong(fault.what, fault.remedy) from None
     return value
 
 
@@ -725,7 +735,13 @@ class Topic(Table):
 
     pubsub: SomeText = Field(description="the pub/sub component")
     topic: SomeText = Field(description="the topic")
-    guest: Name = Field(description="the guest that answers")
+    guest: Name | None = Field(default=None, description="the guest that answers; a table has a guest or an actor")
+    actor: Annotated[str, BeforeValidator(_address), ValueKind("TYPE/ID")] | None = Field(
+        default=None,
+        description="instead of a guest: the actor that answers, as in `Cart/{data.customer.id}`; "
+        "`{data.NAME.NAME}` is a value of the JSON body, `{metadata.NAME}` of the metadata",
+    )
+    method: SomeText | None = Field(default=None, description="the actor's method; left out: the topic's name")
     route: Match | None = Field(
         default=None, description="only some of the topic's events; several tables may share a topic"
     )
@@ -869,7 +885,7 @@ class RouteEntry(NamedTuple):
 
     trigger: Trigger
     name: str  # the `name` of its events
-    guest: str
+    guest: str  # "": an actor answers
     enabled: bool
     table: Invoke | Binding | Topic | Job | Actor | None  # None for an operation of the component
 
@@ -905,7 +921,8 @@ class Manifest(Table):
         for binding in self.binding:
             yield RouteEntry(Trigger.BINDING, binding.name, binding.guest, binding.enabled, binding)
         for topic in self.topic:
-            yield RouteEntry(Trigger.TOPIC, f"{topic.pubsub}/{topic.topic}", topic.guest, topic.enabled, topic)
+            name = f"{topic.pubsub}/{topic.topic}"
+            yield RouteEntry(Trigger.TOPIC, name, topic.guest or "", topic.enabled, topic)
         for job in self.job:
             yield RouteEntry(Trigger.JOB, job.name, job.guest, job.enabled, job)
         for actor in self.actor:

@@ -26,7 +26,7 @@ from guesthouse.dapr.api_methods import Requests
 from guesthouse.event import Actor, Event
 from guesthouse.faults import fault
 from guesthouse.manifest import Manifest
-from guesthouse.manifest.tables import ACTOR_NAME
+from guesthouse.manifest.addresses import ACTOR_NAME
 from guesthouse.manifest.text import shown
 from guesthouse.scripted.script import ScriptedSidecar
 from guesthouse.scripted.tables import LARGEST, ScriptFaults, in_words, written_bytes

@@ -7,8 +7,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from dapr.proto.runtime.v1.metadata_pb2 import ActorRuntime, GetMetadataResponse
+import grpc
+from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
+from dapr.proto.runtime.v1.metadata_pb2 import ActorRuntime, GetMetadataRequest, GetMetadataResponse
 
+from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.status import cut
+from guesthouse.text import escaped
+
+TIMEOUT = 5.0  # seconds for the sidecar to answer a question
+_DETAILS = 400  # bytes of the sidecar's own text
 OLDEST = (1, 18)  # the first version that has the stream
 _VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})", re.ASCII)
 
@@ -26,6 +34,31 @@ NEEDED = (
     "actors need Dapr 1.18 or later, a placement service, for reminders a scheduler, and a state store with "
     'actorStateStore: "true"'
 )
+
+
+def asked(endpoint: Endpoint) -> list[Lack]:
+    """What the sidecar at this address lacks, or why it cannot be asked."""
+    channel, metadata = endpoint.connect()
+    try:
+        found = DaprStub(channel).GetMetadata(GetMetadataRequest(), timeout=TIMEOUT, metadata=metadata)  # type: ignore[no-untyped-call]
+    except grpc.RpcError as error:
+        return [told(error)]
+    finally:
+        channel.close()
+    return list(lacks(found))
+
+
+def told(error: grpc.RpcError) -> Lack:
+    """What a sidecar's error says, and what to do about it, where that is known. `fatal`: it lasts."""
+    code, details = error.code(), cut(escaped(error.details() or "no more"), _DETAILS)
+    text = f"{code.name}: {details}"
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Lack(text, "is a sidecar running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?", fatal=False)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return Lack(text, "start the sidecar with --app-protocol grpc, and Dapr 1.18.1 also with --app-port")
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return Lack(text, "give this process the sidecar's DAPR_API_TOKEN")
+    return Lack(text, "see the sidecar's log", fatal=False)
 
 
 def lacks(metadata: GetMetadataResponse, types: Sequence[str] = ()) -> Iterator[Lack]:

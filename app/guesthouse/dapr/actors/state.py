@@ -134,10 +134,14 @@ class TurnState:
 
         threads.note_wait()
         call = self._api.begin(TRANSACTION, message, self._trace, TIME, done)
-        if isinstance(call, Driven):
-            call.drive()
-        if not over.wait(TIME + _LATER):
-            call()
+        forget = deadline.on_cancel(lambda: _give_up_soon(call))
+        try:
+            if isinstance(call, Driven):
+                call.drive()
+            if not over.wait(TIME + _LATER):
+                call()
+        finally:
+            forget()
         ended = endings[-1]
         if ended.code:
             raise Failure(Reason.OUTPUT, self._unsaved(ended))
@@ -263,6 +267,17 @@ class TurnState:
             f"the state of the actor {actor[:200]!a} was not saved: "
             f"the sidecar says {code}: {cut(escaped(ended.text or 'no more'), _DETAILS)}"
         )
+
+
+def _give_up_soon(call: Callable[[], object]) -> None:
+    """Nobody waits for the turn any more. A sidecar that carries the transaction out has done so in this time; one that
+    holds it back, because actors move to other hosts, must not carry it out later."""
+    timer = threading.Timer(_LATER, call)
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError:  # no thread can be started
+        call()
 
 
 def _response(raw: bytes) -> bytes:

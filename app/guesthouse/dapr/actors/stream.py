@@ -6,6 +6,9 @@ The RPC is `SubscribeActorEventsAlpha1` of `dapr/proto/runtime/v1/dapr.proto`. R
   changed manifest ends the stream and opens another one;
 - a stream is cancelled and never half-closed: after a half-close the sidecar waits for answers that cannot come, and
   the other hosts are never told that this one has gone;
+- a sidecar that was told to end takes no calls any more, and waits for its streams for ever. A sidecar may also have
+  forgotten the types while the stream is open. So the sidecar is asked once a second, and a stream by which no turn can
+  come is given up;
 - one thread writes: answers are put in a queue, from which gRPC takes them.
 """
 
@@ -25,20 +28,18 @@ from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 
 from guesthouse.dapr.actors import messages
 from guesthouse.dapr.actors.messages import ActorType, Request
-from guesthouse.dapr.actors.needs import Lack, lacks
+from guesthouse.dapr.actors.needs import TIMEOUT, Lack, lacks, told
 from guesthouse.dapr.actors.turns import NewState, Turn, Turns
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.executor import ElasticExecutor
-from guesthouse.dapr.status import cut
 from guesthouse.dapr.transport import Drain
 from guesthouse.event import Event, Failure, Handler, Reply, Trigger
 from guesthouse.system.threads import lasting_thread
-from guesthouse.text import escaped
 from guesthouse.tracecontext import context_of
 
 _FIRST, _LONGEST = 0.2, 5.0  # seconds of the first and of the longest pause before a stream is opened again
-_TIMEOUT = 5.0  # seconds for the sidecar to answer a question, or to forget a timer or reminder
-_DETAILS = 400  # bytes of the sidecar's own text in the log
+LOOK = 1.0  # seconds between two questions whether turns can still come
+_LOOKS = 2  # so many answers in a row that say no
 _CUT = 1.0  # seconds in which turns that were cut end
 
 _ENDED = Lack("the sidecar has ended it", "see the sidecar's log", fatal=False)
@@ -69,7 +70,8 @@ class Actors:
         self._changed = threading.Condition()
         self._started = self._draining = self._stopped = False
         self._stream: _Stream | None = None
-        self._thread: threading.Thread | None = None
+        self._misses = 0  # answers in a row that no turn can come by the stream
+        self._threads_of_stream: list[threading.Thread] = []
         self._channel: grpc.Channel | None = None
         self._notes: list[Lack] = []  # what the sidecar lacks, though turns can come
         self._said = ""  # why there is no stream, as the log has it
@@ -107,6 +109,16 @@ class Actors:
         stream = self._stream
         return stream is not None and stream.registered
 
+    @property
+    def active(self) -> Mapping[str, int]:
+        """Actors that are active now, by type."""
+        return self.turns.active
+
+    @property
+    def activated(self) -> Mapping[str, int]:
+        """Actors that became active since the start, by type."""
+        return self.turns.activated
+
     def drain(self, drain: Drain) -> bool:
         """See `Transport.drain`. The stream is kept until the sidecar ends it, or for as long as `drain` says.
 
@@ -134,9 +146,9 @@ class Actors:
         self.turns.finish(_CUT)
         if self._channel is not None:
             self._channel.close()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        for thread in self._threads_of_stream:
+            thread.join()
+        self._threads_of_stream.clear()
         if self._made is not None:
             self._made.shutdown()
         return 0
@@ -144,11 +156,14 @@ class Actors:
     # ---- in the stream's thread ----
 
     def _begin(self) -> None:
-        if self._thread is None and self._types and not self._stopped:
+        if not self._threads_of_stream and self._types and not self._stopped:
             self._channel, self._metadata = self._endpoint.connect()
             self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
             self._pause = _FIRST
-            self._thread = lasting_thread("actors", self._serve)
+            self._threads_of_stream = [
+                lasting_thread("actors", self._serve),
+                lasting_thread("actors-watch", self._watch),
+            ]
 
     def _executor(self) -> Executor:
         """The threads of turns, made for the first one."""
@@ -180,12 +195,40 @@ class Actors:
         self._pause = min(_LONGEST, self._pause * 2)
         return True
 
+    def _watch(self) -> bool:
+        """Wait a little, then ask the sidecar whether turns can still come. False when it is over."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._stopped, LOOK):
+                return False
+            stream = self._stream
+        gone = self._gone(stream.types) if stream is not None and stream.registered else None
+        self._misses = self._misses + 1 if gone is not None else 0
+        if stream is not None and gone is not None and self._misses >= _LOOKS:
+            self._misses = 0
+            stream.give_up(gone)
+        return True
+
+    def _gone(self, types: Mapping[str, ActorType]) -> Lack | None:
+        """Why no turn can come any more, though the stream is open."""
+        try:
+            metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=TIMEOUT, metadata=self._metadata)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                return Lack("the sidecar takes no calls any more: it ends", "its successor is waited for", fatal=False)
+            return None  # it is there
+        except ValueError:  # the channel is closed
+            return None
+        missing = sorted(set(types) - {one.type for one in metadata.actor_runtime.active_actors})
+        if not missing:
+            return None
+        return Lack(f"the sidecar has forgotten {', '.join(missing)}", "it is told of them again", fatal=False)
+
     def lacking(self, types: Mapping[str, ActorType]) -> Lack | None:
         """Why the sidecar is not asked for a stream. Raises `grpc.RpcError`.
 
         It would give one all the same: to a sidecar without a store, a guest that reads its state would then be fatal.
         """
-        metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=_TIMEOUT, metadata=self._metadata)
+        metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=TIMEOUT, metadata=self._metadata)
         found = list(lacks(metadata, list(types)))
         self._notes = [lack for lack in found if not lack.fatal]
         return next((lack for lack in found if lack.fatal), None)
@@ -216,19 +259,21 @@ class Actors:
         try:
             if event.trigger is Trigger.TIMER:
                 timer = UnregisterActorTimerRequest(**named)
-                self._sidecar.UnregisterActorTimer(timer, timeout=_TIMEOUT, metadata=metadata)
+                self._sidecar.UnregisterActorTimer(timer, timeout=TIMEOUT, metadata=metadata)
             else:
                 reminder = UnregisterActorReminderRequest(**named)
-                self._sidecar.UnregisterActorReminder(reminder, timeout=_TIMEOUT, metadata=metadata)
-        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
+                self._sidecar.UnregisterActorReminder(reminder, timeout=TIMEOUT, metadata=metadata)
+        except grpc.RpcError as error:
             _log.warning(
                 "it fires again: the sidecar did not take it back",
                 trigger=event.trigger.value,
                 type=event.name,
                 actor=event.actor.id,
                 name=event.actor.method,
-                error=_told(error).text,
+                error=told(error).text,
             )
+        except ValueError:  # the channel is closed: this process ends
+            return
 
     def call(self, requests: Any) -> Any:
         """gRPC's call that a stream is."""
@@ -240,7 +285,8 @@ class _Stream:
 
     def __init__(self, actors: Actors, types: Mapping[str, ActorType]) -> None:
         self._actors = actors
-        self._types = types
+        self.types = types
+        self._given_up: Lack | None = None
         self._outbox: SimpleQueue[Request | None] = SimpleQueue()
         self.registered = False
         self.cancelled = False
@@ -254,6 +300,11 @@ class _Stream:
             self.cancelled = True
         self.cancel_call()
 
+    def give_up(self, why: Lack) -> None:
+        """End it from this side, as if the sidecar had ended it."""
+        self._given_up = why
+        self.cancel_call()
+
     def cancel_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
@@ -262,7 +313,7 @@ class _Stream:
         """Open it, and hand on all turns until it has ended. Returns why it has."""
         actors = self._actors
         try:
-            if (lack := actors.lacking(self._types)) is not None:
+            if (lack := actors.lacking(self.types)) is not None:
                 return lack
             with self._lock:
                 if self.cancelled:
@@ -271,12 +322,14 @@ class _Stream:
             for message in self._call:
                 if message.HasField("initial_response"):
                     self.registered = True
-                    actors.opened(self._types)
+                    actors.opened(self.types)
                 elif (found := messages.event_of(message)) is not None:
                     id, event = found
                     actors.turns.add(Turn(event, self._answering(id), self._after))
-        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
-            return _told(error)
+        except grpc.RpcError as error:
+            return self._given_up or told(error)
+        except ValueError:  # the channel is closed
+            return _ENDED
         finally:
             self.cancel_call()  # before the outbox ends: that would be a half-close
             self._outbox.put(None)
@@ -295,18 +348,3 @@ class _Stream:
     def _after(self, event: Event, reply: Reply) -> None:
         if reply.stop:
             self._actors.unregister(event)
-
-
-def _told(error: Exception) -> Lack:
-    """What a sidecar's error says, and what to do about it, where that is known. `fatal`: it lasts."""
-    if not isinstance(error, grpc.RpcError):
-        return _ENDED
-    code, details = error.code(), cut(escaped(error.details() or "no more"), _DETAILS)
-    text = f"{code.name}: {details}"
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return Lack(text, "is a sidecar running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?", fatal=False)
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
-        return Lack(text, "start the sidecar with --app-protocol grpc, and Dapr 1.18.1 also with --app-port")
-    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return Lack(text, "give this process the sidecar's DAPR_API_TOKEN")
-    return Lack(text, "see the sidecar's log", fatal=False)

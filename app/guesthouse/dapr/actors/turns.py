@@ -123,25 +123,41 @@ class Turns:
         key = event.name, event.actor.id
         with self._lock:
             inside = self._inside.get(kind.guest, 0)
-            actor = None
+            actor, begins, given_up = None, True, []
             if inside < kind.places or event.trigger is Trigger.DEACTIVATE:
                 self._inside[kind.guest] = inside + 1
                 actor = self._actors.get(key)
                 if actor is None:
                     actor = self._actors[key] = _Actor()
+                if event.trigger is Trigger.DEACTIVATE:
+                    given_up = self._give_up(key, actor)
                 if actor.running and not (turn.reentrancy and turn.reentrancy == actor.reentrancy):
                     if actor.waiting is None:
                         actor.waiting = deque()
                     actor.waiting.append(turn)
-                    return
-                actor.running += 1
-                actor.reentrancy = turn.reentrancy
-                self._begun.add(turn)
+                    begins = False
+                else:
+                    actor.running += 1
+                    actor.reentrancy = turn.reentrancy
+                    self._begun.add(turn)
+        for other in given_up:
+            other.cut()
         if actor is None:
             text = f"{inside} turns are at work or wait already, which is concurrency + queue; try again later"
             self._refuse(turn, Failure(Reason.FULL, text, kind.guest))
-        else:
+        elif begins:
             self._executor().submit(self._work, key, actor, turn)
+
+    def _give_up(self, key: tuple[str, str], actor: _Actor) -> list[Turn]:
+        """A sidecar that deactivates an actor waits for no turn of it any more: those that wait here are dropped.
+
+        Returns those that run, to be cut. They may wait for the sidecar, which holds calls for state back while actors
+        move to other hosts; and the sidecar waits for the answer to the deactivation.
+        """
+        for turn in actor.waiting or ():
+            self._inside[turn.kind.guest] -= 1
+        actor.waiting = None
+        return [turn for turn in self._begun if turn.event.actor and (turn.event.name, turn.event.actor.id) == key]
 
     def end_stream(self) -> None:
         """The stream that all turns came by has ended: those that wait are dropped, those that run are cut.
@@ -224,7 +240,7 @@ class Turns:
         event.actor.state = self._new_state(event.name, event.actor.id, turn.reentrancy)
         try:
             reply = self._handler.dispatch(event, turn.begin())
-            event.check_reply(reply)
+            event.check_reply(reply)  # whoever answers: a longer one would end the stream
         except Exception as error:
             turn.answer(event, status.logged_failure(error))
             return

@@ -183,6 +183,8 @@ class _GuestSidecar:
         method, added = request.method, {}
         if method in (_INVOKE, _INVOKE_ACTOR):
             added[DEPTH] = str(1 + _depth(event))
+        if method == _INVOKE_ACTOR:  # to an actor, the metadata of the call itself do not go
+            added.update(context_of(event.metadata))
         handed_on = turn.handed_on if turn is not None and method == _INVOKE_ACTOR else {}
         checked = api.checked(method, request.message, {**added, **handed_on})
         for name, value in request.metadata:

@@ -35,7 +35,7 @@ import numpy as np
 from guesthouse.event import Actor, Event, Trigger
 from guesthouse_abi.services import Tensor
 
-VERSION = 4
+VERSION = 5
 HEAD = 1 << 20  # bytes of a head at most
 DIMENSIONS = 32  # of a tensor
 _FRAME = struct.Struct("<HHIQ4d")
