@@ -19,8 +19,6 @@
 #define VERSION "one"
 #endif
 
-enum { ACTOR_ID = 13, ACTOR_METHOD = 14, ACTOR_CALLBACK = 15, STOP = 4 };
-
 __attribute__((import_module("wasi_snapshot_preview1"), import_name("poll_oneoff")))
 int32_t poll_oneoff(const void *subscriptions, void *events, uint32_t count, uint32_t *got);
 
@@ -31,45 +29,23 @@ static void nap(uint64_t milliseconds) {
     poll_oneoff(subscription, event, 1, &got);
 }
 
-static const char *type_(void) { return dapr_event(DAPR_EVENT_NAME); }
-static const char *id_(void) { return dapr_event(ACTOR_ID); }
-
-static void put_own(dapr_message *request) {
-    dapr_put_text(request, 1, type_());
-    dapr_put_text(request, 2, id_());
-}
-
 static dapr_bytes get(const char *key) {
-    dapr_message request = {NULL, 0};
-    put_own(&request);
-    dapr_put_text(&request, 3, key);
-    dapr_result result = dapr_finish(dapr_start("GetActorState", request, NULL, 0));
+    dapr_result result = dapr_actor_get(key);
     if (result.code) {
         dapr_log(DAPR_ERROR, "no state", "why", result.error);
         __builtin_trap();
     }
-    return dapr_find(result.message, 1).bytes;
+    return result.data;
 }
 
-/* Without a key: what was set until now is saved at once. */
-static void set(const char *key, dapr_bytes value) {
-    dapr_message request = {NULL, 0};
-    put_own(&request);
-    if (key) {
-        uint32_t operation = dapr_put_begin(&request, 3), any;
-        dapr_put_text(&request, 1, "upsert");
-        dapr_put_text(&request, 2, key);
-        any = dapr_put_begin(&request, 3);
-        dapr_put_bytes(&request, 2, value);
-        dapr_put_end(&request, any);
-        dapr_put_end(&request, operation);
-    }
-    dapr_result result = dapr_finish(dapr_start("ExecuteActorStateTransaction", request, NULL, 0));
+static void checked(dapr_result result) {
     if (result.code) {
         dapr_log(DAPR_ERROR, "not saved", "why", result.error);
         __builtin_trap();
     }
 }
+
+static void set(const char *key, dapr_bytes value) { checked(dapr_actor_set(key, value)); }
 
 static dapr_bytes add(int64_t more) {
     dapr_bytes sum = dapr_bytes_of(dapr_number(dapr_number_of(get("n"), 0) + more));
@@ -99,9 +75,9 @@ static int32_t end(const char *how) {
     if (is(how, "failed")) return dapr_outcome(DAPR_FAILED, "no film in the camera");
     if (is(how, "retry")) return dapr_outcome(DAPR_RETRY, "come back later");
     if (is(how, "drop")) return dapr_outcome(DAPR_DROP, "that is no photo");
-    if (is(how, "stop")) return STOP;
-    if (is(how, "teapot")) dapr_v1_reply_status(418), dapr_v1_reply_write("teapot", 6);
-    if (is(how, "absent")) dapr_v1_reply_status(404);
+    if (is(how, "stop")) return DAPR_STOP;
+    if (is(how, "teapot")) return dapr_refuse(418, "teapot");
+    if (is(how, "absent")) return dapr_refuse(404, "there is no such method");
     return DAPR_DONE;
 }
 
@@ -124,7 +100,7 @@ static int32_t called(dapr_result result) {
 }
 
 DAPR_ON(actor) {
-    const char *method = dapr_event(ACTOR_METHOD), *body = dapr_text(dapr_body());
+    const char *method = dapr_event(DAPR_EVENT_ACTOR_METHOD), *body = dapr_text(dapr_body());
     if (is(method, "add")) return dapr_reply(add(dapr_number_of(dapr_bytes_of(body), 0))), DAPR_DONE;
     if (is(method, "get")) return dapr_reply(get("n")), DAPR_DONE;
     if (is(method, "version")) return dapr_reply(dapr_bytes_of(VERSION)), DAPR_DONE;
@@ -137,7 +113,7 @@ DAPR_ON(actor) {
     }
     if (is(method, "saves")) {
         set("n", dapr_bytes_of("7"));
-        set(NULL, dapr_bytes_of(NULL));
+        checked(dapr_actor_save());
         add(1000);
         return end(body);
     }
@@ -166,7 +142,8 @@ DAPR_ON(actor) {
 }
 
 static int32_t fired(void) {
-    const char *name = dapr_event(ACTOR_METHOD), *callback = dapr_event(ACTOR_CALLBACK), *data = dapr_text(dapr_body());
+    const char *name = dapr_event(DAPR_EVENT_ACTOR_METHOD), *callback = dapr_event(DAPR_EVENT_CALLBACK);
+    const char *data = dapr_text(dapr_body());
     append("fired", dapr_join(name, "|", callback ? callback : "", "|", data ? data : "", "|\n"));
     if (is(data, "waits")) wait_for(name);
     return end(data);
@@ -174,5 +151,5 @@ static int32_t fired(void) {
 
 DAPR_ON(timer) { return fired(); }
 DAPR_ON(reminder) { return fired(); }
-DAPR_ON(activate) { return dapr_log(DAPR_INFO, "activated", "actor", id_()), DAPR_DONE; }
-DAPR_ON(deactivate) { return dapr_log(DAPR_INFO, "deactivated", "actor", id_()), DAPR_DONE; }
+DAPR_ON(activate) { return dapr_log(DAPR_INFO, "activated", "actor", dapr_event(DAPR_EVENT_ACTOR_ID)), DAPR_DONE; }
+DAPR_ON(deactivate) { return dapr_log(DAPR_INFO, "deactivated", "actor", dapr_event(DAPR_EVENT_ACTOR_ID)), DAPR_DONE; }
