@@ -16,6 +16,7 @@ import structlog
 from dapr.proto.runtime.v1.actors_pb2 import UnregisterActorReminderRequest, UnregisterActorTimerRequest
 from dapr.proto.runtime.v1.metadata_pb2 import ActiveActorsCount, ActorRuntime
 
+from guesthouse.dapr.actors import stream
 from guesthouse.dapr.actors.messages import ActorType
 from guesthouse.dapr.actors.stream import Actors
 from guesthouse.dapr.actors.turns import Turn, Turns
@@ -176,8 +177,8 @@ def test_a_sidecar_that_starts_after_the_application_is_waited_for(logged: list[
 
 def test_a_stream_is_cancelled_and_never_half_closed(sidecar: ActorSidecar) -> None:
     with hosting(sidecar):
-        stream = sidecar.stream()
-    assert until(lambda: stream.how) == "cancelled"
+        opened = sidecar.stream()
+    assert until(lambda: opened.how) == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,34 @@ def test_an_application_that_is_no_grpc_application_is_told_in_words(sidecar: Ac
     assert "--app-protocol grpc" in line["remedy"]
 
 
+@pytest.mark.parametrize(("state", "text"), [("ends", "takes no calls any more"), ("forgets", "has forgotten Cart")])
+def test_a_stream_by_which_no_turn_can_come_any_more_is_given_up(
+    sidecar: ActorSidecar, logged: list[Any], monkeypatch: pytest.MonkeyPatch, state: str, text: str
+) -> None:
+    monkeypatch.setattr(stream, "LOOK", 0.01)
+    with hosting(sidecar) as (actors, _):
+        asked = sidecar.asked
+        until(lambda: sidecar.asked > asked + 5, "it is asked again and again")
+        assert len(sidecar.streams) == 1
+        setattr(sidecar, state, True)
+        assert until(lambda: sidecar.stream().how) == "cancelled", "a real sidecar would wait for it for ever"
+        setattr(sidecar, state, False)
+        sidecar.stream(2)
+        until(lambda: actors.open)
+    (line,) = said(logged, "the stream of actors is lost: it is opened again")
+    assert text in line["error"]
+
+
+def test_a_drain_ends_as_soon_as_the_sidecar_takes_no_calls_any_more(
+    sidecar: ActorSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LOOK", 0.01)
+    with hosting(sidecar) as (actors, _):
+        sidecar.ends = True
+        assert actors.drain(Drain(0, 10 * PATIENCE)) is True
+        assert until(lambda: sidecar.stream().how) == "cancelled"
+
+
 # ---- a reload ----
 
 
@@ -277,10 +306,10 @@ def test_the_first_type_of_actors_opens_a_stream_and_the_last_that_goes_ends_it(
     actors = Actors(sidecar.endpoint, Guest(), State, ())  # type: ignore[arg-type]
     actors.start()
     actors.host((CART,))
-    stream = sidecar.stream()
+    first = sidecar.stream()
     until(lambda: actors.open)
     actors.host(())
-    assert until(lambda: stream.how) == "cancelled"
+    assert until(lambda: first.how) == "cancelled"
     until(lambda: not actors.open)
     tries = sidecar.tries
     actors.host((CART,))

@@ -15,6 +15,9 @@ from typing import Any
 import grpc
 import pytest
 import wasmtime
+from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventBulkRequest, TopicEventResponse
+from dapr.proto.runtime.v1.appcallback_pb2_grpc import AppCallbackStub
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.dapr.actors.calls import SidecarActors
@@ -24,6 +27,7 @@ from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
+from guesthouse.observe.traces import Traces
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Reloader, ReloadListeners, Source
 from tests.support.actor_sidecar import ActorSidecar, actor_sidecar
@@ -100,7 +104,7 @@ class Shop:
 
 
 @contextlib.contextmanager
-def shop(folder: Path, place: str = "thread", more: str = "") -> Iterator[Shop]:
+def shop(folder: Path, place: str = "thread", more: str = "", traces: Traces | None = None) -> Iterator[Shop]:
     path = folder / "guesthouse.toml"
     (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(CALLER))
     path.write_text(engine_table(place) + MANIFEST.format(isolation=isolation_of(place), more=more))
@@ -120,6 +124,7 @@ def shop(folder: Path, place: str = "thread", more: str = "") -> Iterator[Shop]:
             observers=[heard, metrics],
             sidecar=sidecar.endpoint,
             actor_calls=actor_calls,
+            traces=traces,
         )
         listeners = ReloadListeners(functools.partial(update_application, application))
         reloader = Reloader(plans, Source(path, read, capacity_with_spare(manifest)), listeners, watch=False)
@@ -197,6 +202,22 @@ def test_a_call_to_another_actor_is_in_the_trace_of_the_turn(everywhere: Shop) -
     assert request.metadata["guesthouse-depth"] == "1"
 
 
+def test_a_turn_is_a_span_under_its_callers_which_names_the_actor(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    traces = Traces("shop", exporter)
+    with contextlib.closing(traces), shop(tmp_path, traces=traces) as opened:
+        opened.turn(call("InvokeActor", actor_type="Other", method="x"), metadata={"Traceparent": PARENT})
+        handed_on = opened.sidecar.calls[0].metadata["traceparent"]
+    (span,) = [span for span in exporter.get_finished_spans() if span.name == "guest cart"]
+    assert span.parent is not None
+    assert span.context is not None
+    assert span.attributes is not None
+    assert f"{span.context.trace_id:032x}-{span.parent.span_id:016x}" == PARENT[3:52]
+    assert handed_on == f"00-{PARENT[3:35]}-{span.context.span_id:016x}-01"
+    wanted = {"guesthouse.name": "Cart", "guesthouse.actor": "7", "guesthouse.method": "0", "faas.trigger": "other"}
+    assert {key: span.attributes[key] for key in wanted} == wanted
+
+
 def test_turns_are_counted_by_the_type_of_their_actors(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         assert opened.metric("guesthouse_actors_hosted") == 1
@@ -252,6 +273,19 @@ def test_events_of_a_topic_become_turns_of_the_actor_that_they_name(tmp_path: Pa
         with pytest.raises(Failure) as error:
             opened.client.send(event, timeout=60)
         assert error.value.reason is Reason.OUTPUT
+
+
+def test_each_message_of_a_bulk_goes_to_the_actor_that_it_names(tmp_path: Path) -> None:
+    with shop(tmp_path, more=TOPICS) as opened:
+        request = TopicEventBulkRequest(id="1", pubsub_name="p", topic="orders")
+        for id, body in (("a", b'{"customer": {"id": "c1"}}'), ("b", b"{}"), ("c", b'{"customer": {"id": "c2"}}')):
+            request.entries.add(entry_id=id, bytes=body)
+        with grpc.insecure_channel(f"127.0.0.1:{opened.application.server.port}") as channel:
+            stub = AppCallbackStub(channel)
+            answered = {one.entry_id: int(one.status) for one in stub.OnBulkTopicEvent(request, timeout=60).statuses}
+        success, drop = (TopicEventResponse.TopicEventResponseStatus.Value(name) for name in ("SUCCESS", "DROP"))
+        assert answered == {"a": success, "b": drop, "c": success}
+        assert [one.actor_id for one in opened.sidecar.calls] == ["c1", "c2"]
 
 
 def _unavailable(_request: object, context: grpc.ServicerContext) -> None:

@@ -282,3 +282,51 @@ def test_a_turn_without_a_state_has_none(host: Host) -> None:
     assert answers(host._dispatcher.dispatch(event).body) == [
         (Code.UNAVAILABLE, b"nothing here keeps the state of actors")
     ]
+
+
+#: A program that replies with its environment, a line for each variable.
+ENVIRONMENT = """(module
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (drop (call $get (i32.const 64) (i32.const 4096)))
+    (i32.store (i32.const 0) (i32.const 4096))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"""
+
+
+@pytest.mark.parametrize("place", ["thread", "process"])
+def test_a_program_reads_whose_turn_it_is_in_its_environment(tmp_path: Path, place: str) -> None:
+    (tmp_path / "tells.wasm").write_bytes(wasmtime.wat2wasm(ENVIRONMENT))
+    manifest = tmp_path / "guesthouse.toml"
+    manifest.write_text(f"""
+        [app]
+        name = "t"
+        [guests.tells]
+        module = "tells.wasm"
+        calling = "command"
+        isolation = "{place}"
+        [[actor]]
+        type = "Cart"
+        guest = "tells"
+        [[job]]
+        name = "nightly"
+        guest = "tells"
+    """)
+    with open_plan(load(manifest, grants=GRANTS)) as plan:
+        dispatcher = Dispatcher(Plans(plan), NoOutputs())
+
+        def told(event: Event) -> dict[str, str]:
+            lines = dispatcher.dispatch(event).body.decode().split("\0")
+            return dict(line.split("=", 1) for line in lines if line)
+
+        turn = told(Event(Trigger.TIMER, "Cart", actor=Actor("7 ä", "tick", "pour")))
+        assert (turn["GUESTHOUSE_TRIGGER"], turn["GUESTHOUSE_NAME"]) == ("timer", "Cart")
+        assert {name: value for name, value in turn.items() if "ACTOR" in name} == {
+            "GUESTHOUSE_ACTOR_ID": "7 ä",
+            "GUESTHOUSE_ACTOR_METHOD": "tick",
+            "GUESTHOUSE_ACTOR_CALLBACK": "pour",
+        }
+        assert not [name for name in told(Event(Trigger.JOB, "nightly")) if "ACTOR" in name]

@@ -128,6 +128,7 @@ class Recorded:
     """The state of a turn that keeps nothing, and notes the calls. `sidecar.TurnCalls` and `event.ActorState`."""
 
     handed_on: Mapping[str, str] = {}
+    read_bytes = saved_bytes = 0
 
     def __init__(self) -> None:
         self.made: list[tuple[str, bytes]] = []

@@ -14,6 +14,7 @@ import grpc
 from dapr.proto.runtime.v1 import actors_pb2 as pb
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprServicer, add_DaprServicer_to_server
 from dapr.proto.runtime.v1.metadata_pb2 import (
+    ActiveActorsCount,
     ActorRuntime,
     AppConnectionProperties,
     GetMetadataResponse,
@@ -62,7 +63,9 @@ class ActorSidecar(DaprServicer):
             app_connection_properties=AppConnectionProperties(port=1, protocol="grpc"),
         )
         self.streams: list[Stream] = []
-        self.open = 0  # streams
+        self.hosts: list[Stream] = []  # the streams that are open
+        self.ends = False  # whether it takes no calls any more, as a real one that waits for its streams
+        self.forgets = False  # whether it has forgotten the types of its streams
         self.most_open = 0
         self.refuse: tuple[grpc.StatusCode, str] | None = None  # how streams are refused
         self.tries = 0  # streams, refused ones too
@@ -130,8 +133,8 @@ class ActorSidecar(DaprServicer):
         stream = Stream(next(requests).initial_request)
         with self._lock:
             self.streams.append(stream)
-            self.open += 1
-            self.most_open = max(self.most_open, self.open)
+            self.hosts.append(stream)
+            self.most_open = max(self.most_open, len(self.hosts))
         context.add_callback(stream.gone.set)
         threading.Thread(target=self._read, args=(stream, requests), daemon=True).start()
         try:
@@ -140,7 +143,7 @@ class ActorSidecar(DaprServicer):
                 yield message
         finally:
             with self._lock:
-                self.open -= 1
+                self.hosts.remove(stream)
 
     def _read(self, stream: Stream, requests: Iterator[Answer]) -> None:
         try:
@@ -163,7 +166,14 @@ class ActorSidecar(DaprServicer):
     def GetMetadata(self, request: Any, context: grpc.ServicerContext) -> GetMetadataResponse:
         self.asked += 1
         self._check(context)
-        return self.metadata
+        if self.ends:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "connection refused")
+        answer = GetMetadataResponse()
+        answer.CopyFrom(self.metadata)
+        with self._lock:
+            hosted = {} if self.forgets else {name: 0 for stream in self.hosts for name in stream.initial.entities}
+        answer.actor_runtime.active_actors.extend(ActiveActorsCount(type=name, count=n) for name, n in hosted.items())
+        return answer
 
     def GetActorState(self, request: pb.GetActorStateRequest, context: Any) -> pb.GetActorStateResponse:
         key = request.actor_type, request.actor_id, request.key

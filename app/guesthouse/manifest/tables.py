@@ -735,7 +735,7 @@ class Topic(Table):
 
     pubsub: SomeText = Field(description="the pub/sub component")
     topic: SomeText = Field(description="the topic")
-    guest: Name | None = Field(default=None, description="the guest that answers")
+    guest: Name | None = Field(default=None, description="the guest that answers; a table has a guest or an actor")
     actor: Annotated[str, BeforeValidator(_address), ValueKind("TYPE/ID")] | None = Field(
         default=None,
         description="instead of a guest: the actor that answers, as in `Cart/{data.customer.id}`; "

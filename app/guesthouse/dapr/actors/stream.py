@@ -6,8 +6,9 @@ The RPC is `SubscribeActorEventsAlpha1` of `dapr/proto/runtime/v1/dapr.proto`. R
   changed manifest ends the stream and opens another one;
 - a stream is cancelled and never half-closed: after a half-close the sidecar waits for answers that cannot come, and
   the other hosts are never told that this one has gone;
-- a sidecar that ends (SIGTERM) gives up the turns in flight, tells its connections that it takes no more calls, and
-  then waits for the stream to end, without a bound. So the stream ends when gRPC says that the connection is not ready;
+- a sidecar that was told to end takes no calls any more, and waits for its streams for ever. A sidecar may also have
+  forgotten the types while the stream is open. So the sidecar is asked once a second, and a stream by which no turn can
+  come is given up;
 - one thread writes: answers are put in a queue, from which gRPC takes them.
 """
 
@@ -37,10 +38,11 @@ from guesthouse.system.threads import lasting_thread
 from guesthouse.tracecontext import context_of
 
 _FIRST, _LONGEST = 0.2, 5.0  # seconds of the first and of the longest pause before a stream is opened again
+LOOK = 1.0  # seconds between two questions whether turns can still come
+_LOOKS = 2  # so many answers in a row that say no
 _CUT = 1.0  # seconds in which turns that were cut end
 
 _ENDED = Lack("the sidecar has ended it", "see the sidecar's log", fatal=False)
-_ENDS = Lack("the sidecar ends", "nothing, if it is to end or to start again", fatal=False)
 
 _log = structlog.get_logger("guesthouse.actors")
 
@@ -68,7 +70,8 @@ class Actors:
         self._changed = threading.Condition()
         self._started = self._draining = self._stopped = False
         self._stream: _Stream | None = None
-        self._thread: threading.Thread | None = None
+        self._misses = 0  # answers in a row that no turn can come by the stream
+        self._threads_of_stream: list[threading.Thread] = []
         self._channel: grpc.Channel | None = None
         self._notes: list[Lack] = []  # what the sidecar lacks, though turns can come
         self._said = ""  # why there is no stream, as the log has it
@@ -143,9 +146,9 @@ class Actors:
         self.turns.finish(_CUT)
         if self._channel is not None:
             self._channel.close()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        for thread in self._threads_of_stream:
+            thread.join()
+        self._threads_of_stream.clear()
         if self._made is not None:
             self._made.shutdown()
         return 0
@@ -153,11 +156,14 @@ class Actors:
     # ---- in the stream's thread ----
 
     def _begin(self) -> None:
-        if self._thread is None and self._types and not self._stopped:
+        if not self._threads_of_stream and self._types and not self._stopped:
             self._channel, self._metadata = self._endpoint.connect()
             self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
             self._pause = _FIRST
-            self._thread = lasting_thread("actors", self._serve)
+            self._threads_of_stream = [
+                lasting_thread("actors", self._serve),
+                lasting_thread("actors-watch", self._watch),
+            ]
 
     def _executor(self) -> Executor:
         """The threads of turns, made for the first one."""
@@ -188,6 +194,34 @@ class Actors:
             self._changed.wait_for(lambda: self._stopped or self._draining, self._pause)
         self._pause = min(_LONGEST, self._pause * 2)
         return True
+
+    def _watch(self) -> bool:
+        """Wait a little, then ask the sidecar whether turns can still come. False when it is over."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._stopped, LOOK):
+                return False
+            stream = self._stream
+        gone = self._gone(stream.types) if stream is not None and stream.registered else None
+        self._misses = self._misses + 1 if gone is not None else 0
+        if stream is not None and gone is not None and self._misses >= _LOOKS:
+            self._misses = 0
+            stream.give_up(gone)
+        return True
+
+    def _gone(self, types: Mapping[str, ActorType]) -> Lack | None:
+        """Why no turn can come any more, though the stream is open."""
+        try:
+            metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=TIMEOUT, metadata=self._metadata)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                return Lack("the sidecar takes no calls any more: it ends", "its successor is waited for", fatal=False)
+            return None  # it is there
+        except ValueError:  # the channel is closed
+            return None
+        missing = sorted(set(types) - {one.type for one in metadata.actor_runtime.active_actors})
+        if not missing:
+            return None
+        return Lack(f"the sidecar has forgotten {', '.join(missing)}", "it is told of them again", fatal=False)
 
     def lacking(self, types: Mapping[str, ActorType]) -> Lack | None:
         """Why the sidecar is not asked for a stream. Raises `grpc.RpcError`.
@@ -241,16 +275,6 @@ class Actors:
         except ValueError:  # the channel is closed: this process ends
             return
 
-    def watch(self, told: Callable[[grpc.ChannelConnectivity], None]) -> None:
-        """Have gRPC tell how the connection is, whenever that changes."""
-        assert self._channel is not None
-        self._channel.subscribe(told)
-
-    def watch_no_more(self, told: Callable[[grpc.ChannelConnectivity], None]) -> None:
-        """Undo `watch`, where it was done."""
-        assert self._channel is not None
-        self._channel.unsubscribe(told)
-
     def call(self, requests: Any) -> Any:
         """gRPC's call that a stream is."""
         return self._sidecar.SubscribeActorEventsAlpha1(requests, metadata=self._metadata)
@@ -261,11 +285,11 @@ class _Stream:
 
     def __init__(self, actors: Actors, types: Mapping[str, ActorType]) -> None:
         self._actors = actors
-        self._types = types
+        self.types = types
+        self._given_up: Lack | None = None
         self._outbox: SimpleQueue[Request | None] = SimpleQueue()
         self.registered = False
         self.cancelled = False
-        self._ready = self._left = False
         self._lock = threading.Lock()
         self._call: Any = None
         self._outbox.put(messages.initial_request(types.values()))
@@ -276,13 +300,10 @@ class _Stream:
             self.cancelled = True
         self.cancel_call()
 
-    def _connected(self, state: grpc.ChannelConnectivity) -> None:
-        """gRPC tells how the connection is, in a thread of its own; at first maybe how it was before."""
-        if state is grpc.ChannelConnectivity.READY:
-            self._ready = True
-        elif self._ready:
-            self._left = True
-            self.cancel_call()
+    def give_up(self, why: Lack) -> None:
+        """End it from this side, as if the sidecar had ended it."""
+        self._given_up = why
+        self.cancel_call()
 
     def cancel_call(self) -> None:
         if self._call is not None:
@@ -292,7 +313,7 @@ class _Stream:
         """Open it, and hand on all turns until it has ended. Returns why it has."""
         actors = self._actors
         try:
-            if (lack := actors.lacking(self._types)) is not None:
+            if (lack := actors.lacking(self.types)) is not None:
                 return lack
             with self._lock:
                 if self.cancelled:
@@ -301,17 +322,15 @@ class _Stream:
             for message in self._call:
                 if message.HasField("initial_response"):
                     self.registered = True
-                    actors.watch(self._connected)
-                    actors.opened(self._types)
+                    actors.opened(self.types)
                 elif (found := messages.event_of(message)) is not None:
                     id, event = found
                     actors.turns.add(Turn(event, self._answering(id), self._after))
         except grpc.RpcError as error:
-            return _ENDS if self._left else told(error)
+            return self._given_up or told(error)
         except ValueError:  # the channel is closed
             return _ENDED
         finally:
-            actors.watch_no_more(self._connected)
             self.cancel_call()  # before the outbox ends: that would be a half-close
             self._outbox.put(None)
             actors.turns.end_stream()

@@ -240,7 +240,7 @@ class Turns:
         event.actor.state = self._new_state(event.name, event.actor.id, turn.reentrancy)
         try:
             reply = self._handler.dispatch(event, turn.begin())
-            event.check_reply(reply)
+            event.check_reply(reply)  # whoever answers: a longer one would end the stream
         except Exception as error:
             turn.answer(event, status.logged_failure(error))
             return
