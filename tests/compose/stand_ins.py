@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.daprd import build
+
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "mosquitto", "mosquitto-clients", "redis-server", "redis-tools")
@@ -37,7 +39,7 @@ VOLUME /data
 WORKDIR /data
 CMD ["redis-server"]
 """,
-    "daprio/daprd:1.18.1": """
+    f"daprio/daprd:{build.wanted(build.MODULE)}": """
 FROM scratch
 WORKDIR /
 COPY daprd /

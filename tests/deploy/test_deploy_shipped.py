@@ -19,6 +19,7 @@ from guesthouse.dapr import status
 from guesthouse.event import EVENT_FAULTS, Reason
 from guesthouse.manifest import Manifest, parse
 from guesthouse.manifest.tables import Binding, Topic
+from tests.daprd import build
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -201,6 +202,19 @@ def test_compose_builds_each_image_once_and_before_who_else_uses_it():
     for name, service in services().items():
         if service["image"] in builds and "build" not in service:
             assert builds[service["image"]][0] in before(name)
+
+
+def test_every_version_of_dapr_that_is_named_is_the_one_that_the_tests_build():
+    release, contrib = build.wanted(build.MODULE), build.wanted("github.com/dapr/components-contrib")
+    sidecars = {image for service in services().values() if "daprd" in (image := service["image"])}
+    assert sidecars == {f"daprio/daprd:{release}"}
+    conformance = (ROOT / "tests" / "conformance" / "go.mod").read_text()
+    assert f"\t{build.MODULE} v{release}\n" in conformance
+    assert f"\tgithub.com/dapr/components-contrib v{contrib}\n" in conformance
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *COMPONENTS.rglob("*.yaml")]
+    found = [re.findall(r"(?:daprd`?|sidecar|away) \(?(\d+\.\d+\.\d+)", text.read_text()) for text in texts]
+    minor = release.rpartition(".")[0] + "."  # what earlier ones did is said here and there
+    assert {version for versions in found for version in versions if version.startswith(minor)} == {release}
 
 
 def test_what_waits_in_the_redis_of_compose_fits_into_it():
