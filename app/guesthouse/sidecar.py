@@ -19,6 +19,30 @@ _FORBIDDEN = frozenset(
 )  # fmt: skip
 _RESERVED = ("dapr-", "grpc-", "guesthouse-", "x-dapr")
 
+#: Words in the names of the API's methods, and which building block of Dapr has such a method. Actors come first:
+#: their state, timers and reminders are theirs.
+_BLOCKS = {
+    "actor": "actors",
+    "workflow": "workflow",
+    "state": "state",
+    "publish": "pub/sub",
+    "invokeservice": "invocation",
+    "binding": "bindings",
+    "secret": "secrets",
+    "configuration": "configuration",
+    "lock": "lock",
+    "crypt": "cryptography",
+    "subtle": "cryptography",
+    "converse": "conversation",
+    "job": "jobs",
+}
+
+
+def building_block(method: str) -> str:
+    """The building block that a method of the sidecar's API is of; "other" for one that guests do not call."""
+    name = method.lower()
+    return next((block for word, block in _BLOCKS.items() if word in name), "other")
+
 
 @dataclass(frozen=True, slots=True)
 class Use:

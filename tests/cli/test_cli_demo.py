@@ -1,5 +1,5 @@
-"""The demos end what they started, whatever becomes of them. CI runs `make demo`, `make demo-dapr` and `make demo-actors`
-as they are; tests/dapr_real has a test of the last."""
+"""The demos end what they started, whatever becomes of them. CI runs `make demo`, `make demo-dapr` and
+`make demo-actors` as they are; tests/dapr_real has a test of the last."""
 
 from __future__ import annotations
 

@@ -102,6 +102,12 @@ class Program:
         spent = psutil.Process(self._process.pid).cpu_times()
         return float(spent.user + spent.system)
 
+    def connections_to(self, port: int) -> int:
+        """How many connections it has to a port of this machine."""
+        assert self._process is not None
+        found = psutil.Process(self._process.pid).net_connections("tcp")
+        return sum(bool(one.raddr) and one.raddr.port == port and one.status == "ESTABLISHED" for one in found)
+
     def stop(self) -> None:
         """End it, gently at first. Nothing happens when it has ended."""
         if self._process is None:
