@@ -206,8 +206,8 @@ def test_compose_builds_each_image_once_and_before_who_else_uses_it():
 
 def test_every_version_of_dapr_that_is_named_is_the_one_that_the_tests_build():
     release, contrib = build.wanted(build.MODULE), build.wanted("github.com/dapr/components-contrib")
-    sidecars = {image for service in services().values() if "daprd" in (image := service["image"])}
-    assert sidecars == {f"daprio/daprd:{release}"}
+    images = {image for service in services().values() if (image := service["image"]).startswith("daprio/")}
+    assert images == {f"daprio/{program}:{release}" for program in build.PROGRAMS}
     conformance = (ROOT / "tests" / "conformance" / "go.mod").read_text()
     assert f"\t{build.MODULE} v{release}\n" in conformance
     assert f"\tgithub.com/dapr/components-contrib v{contrib}\n" in conformance
@@ -215,6 +215,27 @@ def test_every_version_of_dapr_that_is_named_is_the_one_that_the_tests_build():
     found = [re.findall(r"(?:daprd`?|sidecar|away) \(?(\d+\.\d+\.\d+)", text.read_text()) for text in texts]
     minor = release.rpartition(".")[0] + "."  # what earlier ones did is said here and there
     assert {version for versions in found for version in versions if version.startswith(minor)} == {release}
+
+
+def test_the_sidecar_of_compose_knows_what_guests_that_are_actors_need():
+    found = services()
+    command, ports = found["vision-dapr"]["command"], {}
+    for name in ("placement", "scheduler"):
+        (flag,) = (word for word in found[name]["command"] if word.startswith("--port="))
+        ports[name] = flag.removeprefix("--port=")
+        assert f"--{name}-host-address={name}:{ports[name]}" in command
+    assert f"--override-broadcast-host-port=scheduler:{ports['scheduler']}" in found["scheduler"]["command"][2]
+    stores = [each["metadata"]["name"] for each in documents(COMPOSE / "components") if actor_store(each)]
+    assert stores == ["state"]
+
+
+@pytest.mark.parametrize("folder", ["local", "redis"])
+def test_each_folder_of_components_with_a_state_store_keeps_the_state_of_actors(folder: str):
+    assert [each["metadata"]["name"] for each in documents(COMPONENTS / folder) if actor_store(each)] == ["state"]
+
+
+def actor_store(component: dict[str, Any]) -> bool:
+    return {"name": "actorStateStore", "value": "true"} in component["spec"].get("metadata", [])
 
 
 def test_what_waits_in_the_redis_of_compose_fits_into_it():
