@@ -181,6 +181,19 @@ def test_a_stream_is_cancelled_and_never_half_closed(sidecar: ActorSidecar) -> N
     assert until(lambda: opened.how) == "cancelled"
 
 
+def test_an_error_of_our_own_in_a_streams_thread_ends_it_by_cancelling_and_opens_another(
+    sidecar: ActorSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hosting(sidecar) as (actors, _):
+        with monkeypatch.context() as broken:
+            broken.setattr("guesthouse.dapr.actors.messages.event_of", lambda _: fail(KeyError("ours")))
+            sidecar.turn()
+            assert until(lambda: sidecar.stream().how) == "cancelled"
+        sidecar.stream(2)
+        until(lambda: actors.open)
+        sidecar.answer(sidecar.turn())
+
+
 @pytest.mark.parametrize(
     ("lacks", "text", "remedy"),
     [
