@@ -17,7 +17,7 @@ from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
 from guesthouse.dapr.component.unix_socket import socket_folder
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
@@ -27,7 +27,7 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import PixelCode, open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import ActorCalls, Event, Handler, Observer, Outputs, Trigger
+from guesthouse.event import ActorCalls, Event, Failure, Handler, Observer, Outputs, Reason, Trigger
 from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.process.remote import WorkerSpec
 from guesthouse.guests.process.stock import Stock
@@ -86,7 +86,8 @@ def open_plan(
             stock.open()  # its processes start while everything else is loaded
         found = dict(services or {})
         if "dapr" not in found:
-            found["dapr"] = stack.enter_context(contextlib.closing(GuestCalls(Endpoint.from_environment())))
+            connection = SidecarConnection(Endpoint.from_environment())
+            found["dapr"] = GuestCalls(stack.enter_context(contextlib.closing(connection)))
         host = Host(engine, cache, stock, pixels, capabilities, found)
         yield stack.enter_context(contextlib.closing(build(manifest, host)))
 
@@ -100,7 +101,13 @@ def capacity_with_spare(manifest: Manifest) -> Capacity:
 
 def narrowed_to(manifest: Manifest, event: Event) -> Manifest:
     """The manifest with only what answers one event: its guest and that guest's models. Raises `Failure`."""
-    name = Routes(manifest).find(event).guest
+    route = Routes(manifest).find(event)
+    if route.actor is not None:
+        address, method = route.actor
+        actor = f"{address.type}/{address.id_for(event)}"
+        text = f"no guest answers it, but the actor {actor!a}: send its turn, as in send actor {actor} {method}"
+        raise Failure(Reason.NOT_FOUND, text)
+    name = route.guest
     guest = manifest.guests[name]
     guest = guest.model_copy(update={"limits": guest.limits.model_copy(update={"concurrency": 1})})
     models = {model: manifest.models[model] for model in guest.models.values()}
