@@ -17,7 +17,7 @@ from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
 from guesthouse.dapr.component.unix_socket import socket_folder
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
@@ -86,7 +86,8 @@ def open_plan(
             stock.open()  # its processes start while everything else is loaded
         found = dict(services or {})
         if "dapr" not in found:
-            found["dapr"] = stack.enter_context(contextlib.closing(GuestCalls(Endpoint.from_environment())))
+            connection = SidecarConnection(Endpoint.from_environment())
+            found["dapr"] = GuestCalls(stack.enter_context(contextlib.closing(connection)))
         host = Host(engine, cache, stock, pixels, capabilities, found)
         yield stack.enter_context(contextlib.closing(build(manifest, host)))
 

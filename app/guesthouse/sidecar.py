@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from guesthouse_abi.calls import Code
 from guesthouse_abi.services import Account, Ended
@@ -19,9 +18,32 @@ _FORBIDDEN = frozenset(
 )  # fmt: skip
 _RESERVED = ("dapr-", "grpc-", "guesthouse-", "x-dapr")
 
+#: Words in the names of the API's methods, and which building block of Dapr has such a method. Actors come first:
+#: their state, timers and reminders are theirs.
+_BLOCKS = {
+    "actor": "actors",
+    "workflow": "workflow",
+    "state": "state",
+    "publish": "pub/sub",
+    "invokeservice": "invocation",
+    "binding": "bindings",
+    "secret": "secrets",
+    "configuration": "configuration",
+    "lock": "lock",
+    "crypt": "cryptography",
+    "subtle": "cryptography",
+    "converse": "conversation",
+    "job": "jobs",
+}
 
-@dataclass(frozen=True, slots=True)
-class Use:
+
+def building_block(method: str) -> str:
+    """The building block that a method of the sidecar's API is of; "other" for one that guests do not call."""
+    name = method.lower()
+    return next((block for word, block in _BLOCKS.items() if word in name), "other")
+
+
+class Use(NamedTuple):
     """One thing that a call would do: which grant it needs, and the name there, such as `statestore/cart-1`.
 
     `every`: all names that begin with this one.
@@ -32,8 +54,7 @@ class Use:
     every: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A request that was read: its message as it is sent, and all that it would do."""
 
     message: bytes

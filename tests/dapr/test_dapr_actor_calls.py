@@ -14,7 +14,7 @@ from dapr.proto.runtime.v1.actors_pb2 import InvokeActorResponse
 from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventResponse
 
 from guesthouse.dapr.actors.calls import SidecarActors
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.status import topic_status
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
@@ -42,9 +42,15 @@ def sidecar() -> Iterator[ActorSidecar]:
         yield made
 
 
+@contextlib.contextmanager
+def calling(endpoint: Endpoint, seconds: float) -> Iterator[SidecarActors]:
+    with contextlib.closing(SidecarConnection(endpoint)) as connection:
+        yield SidecarActors(connection, seconds)
+
+
 @pytest.fixture
 def calls(sidecar: ActorSidecar) -> Iterator[SidecarActors]:
-    with contextlib.closing(SidecarActors(sidecar.endpoint, PATIENCE)) as made:
+    with calling(sidecar.endpoint, PATIENCE) as made:
         yield made
 
 
@@ -108,14 +114,14 @@ def test_a_call_ends_with_the_event_and_with_the_time_of_outputs(sidecar: ActorS
     with pytest.raises(Failure) as error:
         calls.answer(EVENT, ("Cart", "c7"), "add", deadline)
     assert error.value.reason is Reason.CANCELLED
-    with contextlib.closing(SidecarActors(sidecar.endpoint, 0.05)) as short, pytest.raises(Failure) as error:
+    with calling(sidecar.endpoint, 0.05) as short, pytest.raises(Failure) as error:
         short.answer(EVENT, ("Cart", "c7"), "add", Deadline.after(PATIENCE))
     assert "DEADLINE_EXCEEDED" in error.value.text
     going_on.set()
 
 
 def test_without_a_sidecar_the_event_is_to_come_again() -> None:
-    with contextlib.closing(SidecarActors(Endpoint("127.0.0.1:1"), PATIENCE)) as calls, pytest.raises(Failure) as error:
+    with calling(Endpoint("127.0.0.1:1"), PATIENCE) as calls, pytest.raises(Failure) as error:
         calls.answer(EVENT, ("Cart", "c7"), "add", Deadline.after(PATIENCE))
     assert error.value.reason is Reason.OUTPUT
 

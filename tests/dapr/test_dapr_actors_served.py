@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.dapr.actors.calls import SidecarActors
 from guesthouse.dapr.client import Client
+from guesthouse.dapr.endpoint import SidecarConnection
 from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
@@ -112,10 +113,11 @@ def shop(folder: Path, place: str = "thread", more: str = "", traces: Traces | N
     with contextlib.ExitStack() as stack:
         sidecar = stack.enter_context(actor_sidecar())
         manifest = read()
-        calls = stack.enter_context(contextlib.closing(GuestCalls(sidecar.endpoint)))
+        connection = stack.enter_context(contextlib.closing(SidecarConnection(sidecar.endpoint)))
+        calls = GuestCalls(connection)
         plan = stack.enter_context(open_plan(manifest, {"dapr": calls}))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        actor_calls = stack.enter_context(contextlib.closing(SidecarActors(sidecar.endpoint, 60)))
+        actor_calls = SidecarActors(connection, 60)
         heard, metrics = Heard(), Metrics(plans, actors=lambda: application.actors)
         application = application_for(
             plans,

@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import grpc
 
-from tests.dapr_real.actor_hosts import ActorHosts, module
+from tests.dapr_real.actor_hosts import LIMITS, ActorHosts, module
 from tests.dapr_real.control_plane import ControlPlane
 from tests.dapr_real.real_programs import Redis, running
 from tests.support.places import PLACES
@@ -42,6 +42,7 @@ from tests.support.waiting import join, until
 KINDS = ("host", "sidecar", "placement")
 PATIENT, IMPATIENT = 20.0, 0.03  # seconds for an answer
 _SETTLED = 90.0  # seconds for reminders and repeated transfers, when nothing is killed any more
+_HUNG = 15.0  # seconds after which a reminder is taken for one that hangs in its sidecar
 
 Say = Callable[[str], None]
 
@@ -148,6 +149,8 @@ class Bank:
         self.operations: list[Operation] = []
         self.killed: Counter[str] = Counter()
         self.longest = 0.0  # seconds without any acknowledgement
+        self.crashed = 0  # how often the scheduler has ended by itself
+        self.hung = 0  # reminders that came after their sidecar was started again
         self._plane = plane
         self._names = [f"{number:04d}" for number in range(accounts)]
         self._callers = callers
@@ -155,6 +158,25 @@ class Bank:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._last = monotonic()
+
+    @contextlib.contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Start the scheduler again whenever it ends, as a cluster would: that of Dapr 1.18.2 does so now and then."""
+        over = threading.Event()
+
+        def supervise() -> None:
+            while not over.wait(0.2):
+                if not self._plane.scheduler.alive:
+                    self.crashed += 1
+                    self._plane.scheduler.start()
+
+        thread = threading.Thread(target=supervise)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            join(thread)
 
     def run(self, seconds: float, kills: Sequence[str], say: Say) -> None:
         """Have the callers call for that long, while programs are killed in this order."""
@@ -182,9 +204,23 @@ class Bank:
         for operation in failed:
             if operation.method != "deposit":
                 until(lambda operation=operation: repeated(operation), f"{operation} is done", _SETTLED)  # type: ignore[misc]
+        with contextlib.suppress(AssertionError):
+            until(lambda: not self._waiting(), "all is brought", _HUNG)
+            return len(failed)
+        # daprd 1.18.2 may leave a lookup without an answer when actors move twice at once: the reminder that waits for
+        # it comes again when its sidecar does.
+        self.hung = len(self._waiting())
+        for pair in self.hosts.hosts:
+            pair.sidecar.kill()
+            pair.sidecar.start().ready()
+            self.hosts.hosting(pair)
         with contextlib.suppress(AssertionError):  # what is left is told by `faults`
-            until(lambda: not self.hosts.redis.command("--scan", "--pattern", f"{self._prefix}*||out-*"), "", _SETTLED)
+            until(lambda: not self._waiting(), "all is brought", _SETTLED)
         return len(failed)
+
+    def _waiting(self) -> list[str]:
+        """What reminders have not brought yet."""
+        return self.hosts.redis.command("--scan", "--pattern", f"{self._prefix}*||out-*").split()
 
     def accounts(self) -> dict[str, Account]:
         """What the store has."""
@@ -253,16 +289,18 @@ class Bank:
 
 def check(bank: Bank, seconds: float, kills: Sequence[str], say: Say) -> list[str]:
     """Run it all, and tell what came of it. Returns what does not hold."""
-    bank.run(seconds, kills, say)
-    say("callers have ended; what failed is repeated")
-    failed = bank.settle()
+    with bank.supervised():
+        bank.run(seconds, kills, say)
+        say("callers have ended; what failed is repeated")
+        failed = bank.settle()
     accounts = bank.accounts()
     found = list(faults(bank.operations, accounts))
     turns = sum(len(account.turns) for account in accounts.values())
     killed = ", ".join(f"{count} {kind}" for kind, count in bank.killed.items())
     say(
         f"{len(bank.operations)} operations, of which {failed} failed at first; {turns} turns saved "
-        f"({turns / seconds:.0f}/s); killed: {killed}; longest time without an answer {bank.longest:.1f} s"
+        f"({turns / seconds:.0f}/s); killed: {killed}; longest time without an answer {bank.longest:.1f} s; "
+        f"reminders that hung in a sidecar: {bank.hung}; ends of the scheduler by itself: {bank.crashed}"
     )
     return found
 
@@ -279,7 +317,11 @@ def bank_of(
     seed: int = 1,
 ) -> Iterator[Bank]:
     """Accounts on two hosts."""
-    with ActorHosts(folder, f"bank-{place}", redis, plane, place=place, guest=module("account")) as hosts:
+    # A turn that sends holds its slot while the other account's turn needs one.
+    limits = LIMITS.replace("concurrency = 16", f"concurrency = {2 * callers}")
+    with ActorHosts(
+        folder, f"bank-{place}", redis, plane, place=place, limits=limits, guest=module("account")
+    ) as hosts:
         hosts.add()
         hosts.add()
         yield Bank(hosts, plane, accounts=accounts, callers=callers, seed=seed)

@@ -6,12 +6,14 @@ programs die or move is in test_dapr_real_actors_faults.py. The actor is guests/
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
+from dapr.proto.runtime.v1.pubsub_pb2 import PublishEventRequest
 
 from tests.dapr_real.actor_hosts import LIMITS, ActorHosts, Actors, actor_hosts
 from tests.dapr_real.control_plane import ControlPlane
@@ -28,9 +30,9 @@ idle = "1s"
 TOPIC = """
 [[topic]]
 pubsub = "pubsub"
-topic = "orders"
-guest = "actor"
+topic = "orders-TYPE"
 actor = "TYPE/{data.customer}"
+method = "ordered"
 """
 
 
@@ -40,7 +42,7 @@ def hosts(
 ) -> Iterator[ActorHosts]:
     folder = tmp_path_factory.mktemp("actors")
     limits = LIMITS.replace('time = "30s"', 'time = "3s"')
-    options = {"place": request.param, "limits": limits, "actor": "reentrant = true", "more": BRIEF}
+    options = {"place": request.param, "limits": limits, "actor": "reentrant = true", "more": BRIEF + TOPIC}
     with actor_hosts(folder, f"acts-{request.param}", redis, control_plane, **options) as hosts:
         until(lambda: answers(hosts.actors), "its actors answer")
         yield hosts
@@ -161,3 +163,23 @@ def test_a_caller_that_gives_up_does_not_make_turns_overlap(hosts: ActorHosts, a
     hosts.open(actor)
     assert second.result().data == b"11"  # the first one's 1 was saved before
     assert hosts.state(actor) == "11"
+
+
+def test_events_of_a_topic_are_turns_of_the_actors_that_they_name(hosts: ActorHosts, actor: str):
+    customers = [f"{actor}-{number}" for number in range(3)]
+    orders = [json.dumps({"customer": customer, "order": number}) for number in range(10) for customer in customers]
+    for order in orders:
+        request = PublishEventRequest(
+            pubsub_name="pubsub",
+            topic=f"orders-{hosts.kind}",
+            data=order.encode(),
+            data_content_type="application/json",
+        )
+        hosts.caller.stub.PublishEvent(request)
+
+    def heard(customer: str) -> list[int]:
+        return [json.loads(line)["order"] for line in hosts.state(customer, "heard").splitlines()]
+
+    for customer in customers:
+        until(lambda customer=customer: len(heard(customer)) >= 10, f"{customer} has its orders")  # type: ignore[misc]
+        assert sorted(set(heard(customer))) == list(range(10))

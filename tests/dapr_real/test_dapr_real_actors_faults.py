@@ -176,23 +176,22 @@ def test_actors_move_to_a_second_host_under_load_and_back_when_it_ends(
     policy.mkdir()
     (policy / "actors.yaml").write_text(POLICY.replace("TYPE", "Cart-moves"))
     flags = ("--resources-path", str(policy))
-    with actor_hosts(tmp_path, "moves", redis, control_plane, flags=flags) as hosts:
+    with actor_hosts(tmp_path, "moves", redis, control_plane, flags=flags, drain="1s") as hosts:
         with Adding(hosts, "a") as adding:
-            second = hosts.add()
+            first, second = hosts.hosts[0], hosts.add()
             until(lambda: hosted(second.sidecar)[hosts.kind] >= ACTORS // 5, "actors have moved")
-            adding.goes_on(300)
+            adding.goes_on()
             second.app.signal(signal.SIGTERM)
             assert second.app.ended() == 0
-            adding.goes_on(300)
-            until(lambda: hosted(hosts.hosts[0].sidecar)[hosts.kind] == ACTORS, "all actors are back")
-            first, _ = hosts.hosts
+            until(lambda: hosted(first.sidecar)[hosts.kind] == ACTORS, "all actors are back")
             second.app.start().ready()
             hosts.hosting(second)
             until(lambda: hosted(second.sidecar)[hosts.kind] >= ACTORS // 5, "actors have moved again")
             first.app.kill()
-            adding.goes_on(300)
             until(lambda: hosted(second.sidecar)[hosts.kind] == ACTORS, "all actors have moved")
+            adding.goes_on()
         found = sum(int(hosts.state(f"a-{number}") or 0) for number in range(ACTORS))
         # Calls are repeated by the policy, so that an add whose answer was lost is made twice.
         assert found >= adding.done.total()
-        assert not adding.errors
+        # A sidecar may leave a lookup without an answer while actors move: its caller waits to its own deadline.
+        assert {error.partition(":")[0] for error in adding.errors} <= {"DEADLINE_EXCEEDED"}

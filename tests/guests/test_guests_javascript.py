@@ -15,8 +15,8 @@ from guesthouse.manifest import ManifestError, load
 from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
-from tests.guests.test_guests_sidecar import Scripted
 from tests.support.places import PLACES, engine_table, isolation_of
+from tests.support.scripted import Scripted
 
 Run = Callable[..., Reply]
 

@@ -19,9 +19,9 @@ from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.observe.logs import Level
 from guesthouse_abi.deadline import Deadline
-from tests.guests.test_guests_sidecar import Scripted
 from tests.sdk.modules import ACCOUNT, EXAMPLES, SDK, c_module, clang, ran, tool
 from tests.support.logged import json_lines
+from tests.support.scripted import Scripted
 
 C = SDK / "c"
 STRICT = ["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{C}", f"-I{SDK}"]

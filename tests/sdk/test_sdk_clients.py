@@ -19,10 +19,10 @@ from guesthouse.manifest import load
 from guesthouse.sidecar import SidecarApi
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Account, Ended
-from tests.guests.test_guests_sidecar import Scripted, encoded
 from tests.sdk.modules import CLIENTS, module_of
 from tests.sdk.test_sdk_examples import request, response
 from tests.sdk.test_sdk_rust import MANIFEST
+from tests.support.scripted import Scripted, encoded
 
 FIRST_WRITE = {"concurrency": 1}
 ITEM = {"key": "k", "value": b"v", "etag": {"value": "7"}, "options": FIRST_WRITE}

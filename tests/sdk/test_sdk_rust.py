@@ -19,9 +19,9 @@ from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
-from tests.guests.test_guests_sidecar import Scripted, encoded
 from tests.sdk.modules import SDK, module_of
 from tests.sdk.test_sdk_examples import request, response
+from tests.support.scripted import Scripted, encoded
 
 CARGO = shutil.which("cargo") or ""
 DEBIAN_RUSTC = Path("/usr/bin/rustc")

@@ -26,7 +26,8 @@ from guesthouse.assembly import (
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.telemetry import probes_for, traces_for
 from guesthouse.dapr.actors.calls import SidecarActors
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
+from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
@@ -115,11 +116,12 @@ def serve(
         seen = dict(stamps([manifest]))  # stamped before it is read: a change meanwhile is a change
         loaded = read()
         seen |= stamps(files_of(loaded))
-        plan = stack.enter_context(open_plan(loaded))
+        endpoint = Endpoint.from_environment()
+        sidecar = stack.enter_context(contextlib.closing(SidecarConnection(endpoint)))
+        plan = stack.enter_context(open_plan(loaded, {"dapr": GuestCalls(sidecar)}))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        sidecar = Endpoint.from_environment()
-        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar, loaded.outputs.time)))
-        actor_calls = stack.enter_context(contextlib.closing(SidecarActors(sidecar, loaded.outputs.time)))
+        outputs = SidecarOutputs(sidecar, loaded.outputs.time)
+        actor_calls = SidecarActors(sidecar, loaded.outputs.time)
         subscribed = stack.enter_context(contextlib.closing(Subscribed(sidecar)))
         traces = traces_for(loaded)
         if traces is not None:
@@ -139,7 +141,7 @@ def serve(
             traces=traces,
             fetched=subscribed.fetched,
             reloads=reloads,
-            sidecar=sidecar,
+            sidecar=endpoint,
             actor_calls=actor_calls,
         )
         probes = None

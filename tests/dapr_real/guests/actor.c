@@ -8,11 +8,11 @@
  *                and gives VERSION
  *     saves      saves `n` at once (state_now) as 7, and ends then as the body says
  *     calls      body TYPE/ID/METHOD/BODY: calls that method, gives its reply, and adds 1 to `n`
+ *     ordered    adds its body and a line break to the state `heard`
  *     call-NAME  makes a call of the sidecar's method NAME; the body is the request, the reply is the response
  *
  * A timer or a reminder adds a line NAME|CALLBACK|DATA| to the state `fired`, and ends as the first word of its data
- * says: as those of `ends`, or stop; or it waits as `waits` does, for gate-NAME, where it is `waits`. A message of a
- * topic adds its body and a line break to the state `heard`. */
+ * says: as those of `ends`, or stop; or it waits as `waits` does, for gate-NAME, where it is `waits`. */
 #include "dapr.h"
 
 #ifndef VERSION
@@ -117,6 +117,7 @@ DAPR_ON(actor) {
         add(1000);
         return end(body);
     }
+    if (is(method, "ordered")) return append("heard", dapr_join(body, "\n")), DAPR_DONE;
     if (is(method, "calls")) {
         char *words[4] = {(char *)body, "", "", ""};
         char *at = (char *)body;

@@ -7,7 +7,7 @@ import grpc
 from dapr.proto.runtime.v1.actors_pb2 import InvokeActorRequest
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import SidecarConnection
 from guesthouse.dapr.status import cut
 from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.text import escaped
@@ -24,17 +24,13 @@ _REASONS = {
 
 
 class SidecarActors:
-    """See `event.ActorCalls`. Connects with the first event; for any number of threads."""
+    """See `event.ActorCalls`. For any number of threads."""
 
-    def __init__(self, endpoint: Endpoint, seconds: float) -> None:
+    def __init__(self, connection: SidecarConnection, seconds: float) -> None:
         """`seconds` is the most that a call may take: without a host for the actor, a sidecar waits for ever."""
         self._seconds = seconds
-        self._channel, self._metadata = endpoint.connect()
-        self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._channel.close()
+        self._metadata = connection.metadata
+        self._sidecar = DaprStub(connection.channel)  # type: ignore[no-untyped-call]
 
     def answer(self, event: Event, actor: tuple[str, str], method: str, caller: Deadline) -> Reply:
         """See `event.ActorCalls`. The call is made once: nothing tells whether a turn that failed has begun."""

@@ -3,6 +3,7 @@ actors also where none of their turns can ever come."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import grpc
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.metadata_pb2 import ActorRuntime, GetMetadataRequest, GetMetadataResponse
 
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.status import cut
 from guesthouse.text import escaped
 
@@ -38,13 +39,12 @@ NEEDED = (
 
 def asked(endpoint: Endpoint) -> list[Lack]:
     """What the sidecar at this address lacks, or why it cannot be asked."""
-    channel, metadata = endpoint.connect()
-    try:
-        found = DaprStub(channel).GetMetadata(GetMetadataRequest(), timeout=TIMEOUT, metadata=metadata)  # type: ignore[no-untyped-call]
-    except grpc.RpcError as error:
-        return [told(error)]
-    finally:
-        channel.close()
+    with contextlib.closing(SidecarConnection(endpoint)) as connection:
+        sidecar = DaprStub(connection.channel)  # type: ignore[no-untyped-call]
+        try:
+            found = sidecar.GetMetadata(GetMetadataRequest(), timeout=TIMEOUT, metadata=connection.metadata)
+        except grpc.RpcError as error:
+            return [told(error)]
     return list(lacks(found))
 
 

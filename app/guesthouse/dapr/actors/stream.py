@@ -30,7 +30,7 @@ from guesthouse.dapr.actors import messages
 from guesthouse.dapr.actors.messages import ActorType, Request
 from guesthouse.dapr.actors.needs import TIMEOUT, Lack, lacks, told
 from guesthouse.dapr.actors.turns import NewState, Turn, Turns
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.executor import ElasticExecutor
 from guesthouse.dapr.transport import Drain
 from guesthouse.event import Event, Failure, Handler, Reply, Trigger
@@ -157,7 +157,8 @@ class Actors:
 
     def _begin(self) -> None:
         if not self._threads_of_stream and self._types and not self._stopped:
-            self._channel, self._metadata = self._endpoint.connect()
+            connection = SidecarConnection(self._endpoint)
+            self._channel, self._metadata = connection.channel, connection.metadata
             self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
             self._pause = _FIRST
             self._threads_of_stream = [

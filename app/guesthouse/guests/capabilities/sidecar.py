@@ -32,7 +32,7 @@ from guesthouse.sidecar import OWN_ACTOR, NotMade, SidecarApi, TurnCalls, Use, c
 from guesthouse.system import threads
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.calls import CAPABILITY as NAME
-from guesthouse_abi.calls import CallTable, Code
+from guesthouse_abi.calls import CallTable, Code, held_for
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import BadHandle, TooMuch
 from guesthouse_abi.facts import EventFacts
@@ -260,21 +260,31 @@ class RemoteSidecar:
 
 
 class _RemoteCalls:
-    """See `services.Calls`: by questions, but which handles are open, and what has ended, is kept here."""
+    """See `services.Calls`: by questions, but which handles are open, and what has ended, is kept here.
+
+    The guest's account is here too, as in a thread: it has all that the host holds for the event. The server counts
+    what calls cost once more by itself, for it does not believe a worker.
+    """
 
     def __init__(self, ask: Ask, deadline: Deadline, account: Account) -> None:
         self._ask = ask
         self._deadline = deadline
         self._account = account
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}  # what is held for each
         self._ended: dict[int, Ended] = {}
 
     def start(self, request: CallRequest) -> Started:
         """See `services.Calls`."""
         self._deadline.check()
         arguments = {"method": request.method, "metadata": request.metadata, "seconds": request.seconds}
-        handle, refusal = self._ask("start", arguments, [request.message]).head
-        self._open.add(handle)
+        size = held_for(request)
+        self._account.hold(size)
+        try:
+            handle, refusal = self._ask("start", arguments, [request.message]).head
+        except TooMuch:
+            self._account.release(size)
+            raise
+        self._open[handle] = size
         return Started(handle, refusal)
 
     def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
@@ -301,6 +311,7 @@ class _RemoteCalls:
                 head["code"], head["text"], message, initial or b"", trailing or b"", details, head["refused"]
             )
             self._account.hold(ended.size)
+            self._open[handle] += ended.size
             self._ended[handle] = ended
         return self._ended[handle]
 
@@ -308,10 +319,8 @@ class _RemoteCalls:
         """See `services.Calls`."""
         self._check((handle,))
         self._ask("close", handle)
-        self._open.remove(handle)
-        ended = self._ended.pop(handle, None)
-        if ended is not None:
-            self._account.release(ended.size)
+        self._ended.pop(handle, None)
+        self._account.release(self._open.pop(handle))
 
     def finish(self) -> None:
         """See `services.Calls`: the server does that at the event's end."""
@@ -324,7 +333,8 @@ class _RemoteCalls:
 
 
 class _Held:
-    """What the server holds for one event of a worker's: `services.Account`."""
+    """What the server holds for the calls of one event of a worker's: `services.Account`. A worker that keeps its own
+    account never meets this limit."""
 
     def __init__(self, most: int) -> None:
         self._left = most
