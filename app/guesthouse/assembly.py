@@ -27,7 +27,7 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import PixelCode, open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import ActorCalls, Event, Handler, Observer, Outputs, Trigger
+from guesthouse.event import ActorCalls, Event, Failure, Handler, Observer, Outputs, Reason, Trigger
 from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.process.remote import WorkerSpec
 from guesthouse.guests.process.stock import Stock
@@ -101,7 +101,13 @@ def capacity_with_spare(manifest: Manifest) -> Capacity:
 
 def narrowed_to(manifest: Manifest, event: Event) -> Manifest:
     """The manifest with only what answers one event: its guest and that guest's models. Raises `Failure`."""
-    name = Routes(manifest).find(event).guest
+    route = Routes(manifest).find(event)
+    if route.actor is not None:
+        address, method = route.actor
+        actor = f"{address.type}/{address.id_for(event)}"
+        text = f"no guest answers it, but the actor {actor!a}: send its turn, as in send actor {actor} {method}"
+        raise Failure(Reason.NOT_FOUND, text)
+    name = route.guest
     guest = manifest.guests[name]
     guest = guest.model_copy(update={"limits": guest.limits.model_copy(update={"concurrency": 1})})
     models = {model: manifest.models[model] for model in guest.models.values()}

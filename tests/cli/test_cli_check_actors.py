@@ -1,4 +1,4 @@
-"""What `check` says of actors: what they need, and what the sidecar of the environment lacks."""
+"""What commands say of actors: what they need, what the sidecar lacks, which actor an event is for."""
 
 from __future__ import annotations
 
@@ -95,3 +95,14 @@ def test_a_sidecar_that_cannot_be_asked_is_told_in_words(guesthouse: Any, monkey
     done = guesthouse("check")
     assert done.code == 0
     assert "is a sidecar running, and are DAPR_GRPC_PORT or DAPR_GRPC_ENDPOINT right?" in done.err
+
+
+def test_send_says_which_actor_answers_an_event_of_a_topic(guesthouse: Any, folder: Path) -> None:
+    (folder / "guesthouse.toml").write_text(MANIFEST + CART + ORDERS)
+    (folder / "order.json").write_text('{"id": "c7"}')
+    done = guesthouse("send", "topic", "p/t", "--data", "order.json")
+    assert done.code == 1
+    assert "no guest answers it, but the actor 'Cart/c7': send its turn, as in send actor Cart/c7 t" in done.err
+    (folder / "order.json").write_text("{}")
+    done = guesthouse("send", "topic", "p/t", "--data", "order.json")
+    assert "no text or whole number at 'data.id', which names its actor" in done.err

@@ -181,6 +181,19 @@ def test_a_stream_is_cancelled_and_never_half_closed(sidecar: ActorSidecar) -> N
     assert until(lambda: opened.how) == "cancelled"
 
 
+def test_an_error_of_our_own_in_a_streams_thread_ends_it_by_cancelling_and_opens_another(
+    sidecar: ActorSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hosting(sidecar) as (actors, _):
+        with monkeypatch.context() as broken:
+            broken.setattr("guesthouse.dapr.actors.messages.event_of", lambda _: fail(KeyError("ours")))
+            sidecar.turn()
+            assert until(lambda: sidecar.stream().how) == "cancelled"
+        sidecar.stream(2)
+        until(lambda: actors.open)
+        sidecar.answer(sidecar.turn())
+
+
 @pytest.mark.parametrize(
     ("lacks", "text", "remedy"),
     [
@@ -321,11 +334,14 @@ def test_the_first_type_of_actors_opens_a_stream_and_the_last_that_goes_ends_it(
 # ---- the end ----
 
 
-def test_at_the_end_the_stream_is_kept_and_turns_are_taken_until_the_sidecar_ends_it(sidecar: ActorSidecar) -> None:
+def test_at_the_end_the_stream_is_kept_and_turns_are_taken_until_the_sidecar_ends_it(
+    sidecar: ActorSidecar, logged: list[Any]
+) -> None:
     with hosting(sidecar) as (actors, _):
         ended: list[bool] = []
         thread = threading.Thread(target=lambda: ended.append(actors.drain(Drain(0, PATIENCE))))
         thread.start()
+        until(lambda: said(logged, "the stream of actors is kept until the sidecar ends it"))
         assert sidecar.answer(sidecar.turn(data=b"late")).invoke_response.data == b"late"
         assert not ended
         sidecar.stream().end()
@@ -343,10 +359,11 @@ def test_at_the_limit_of_the_drain_the_stream_is_cancelled_and_a_turn_in_flight_
         sidecar.turn()
         until(lambda: guest.began)
         guest.answer = lambda event: Reply(b"", guest="cart")
-        threading.Timer(0.2, gate.set).start()
+        deadline = guest.deadlines[0]
+        deadline.on_cancel(gate.set)
         assert actors.drain(Drain(0, 0.01)) is False
         assert until(lambda: sidecar.stream().how) == "cancelled"
-        assert guest.deadlines[0].cancelled
+        assert deadline.cancelled
 
 
 def test_an_idle_stream_is_cancelled_at_the_limit_of_the_drain_and_nothing_was_cut(sidecar: ActorSidecar) -> None:
@@ -610,12 +627,12 @@ def test_a_turn_whose_stream_has_ended_is_cut_and_those_that_wait_are_dropped(si
 def test_a_turn_that_comes_from_the_turn_under_way_begins_at_once_where_its_type_is_reentrant() -> None:
     guest = Guest()
     turns, _, add = directly(guest, ActorType("Cart", guest="cart", reentrant=True))
-    gate, inner = guest.gate("7 outer"), guest.gate("7 inner")
-    inner.set()
+    gate = guest.gate("7 outer")
     outer = add(method="outer", **{"dapr-reentrancy-id": "a"})
     until(lambda: guest.began)
     other = add(method="other", **{"dapr-reentrancy-id": "b"})
-    until(lambda: add(method="inner", **{"dapr-reentrancy-id": "a"}))
+    inner = add(method="inner", **{"dapr-reentrancy-id": "a"})
+    until(lambda: inner)
     assert guest.began == ["7 outer", "7 inner"]
     gate.set()
     until(lambda: outer and other)
@@ -625,11 +642,12 @@ def test_a_turn_that_comes_from_the_turn_under_way_begins_at_once_where_its_type
 
 def test_a_turn_that_comes_from_the_turn_under_way_waits_where_its_type_is_not_reentrant() -> None:
     guest = Guest()
-    _, _, add = directly(guest, PLAIN)
+    _, executor, add = directly(guest, PLAIN)
     gate = guest.gate("7 outer")
     outer = add(method="outer", **{"dapr-reentrancy-id": "a"})
     until(lambda: guest.began)
     inner = add(method="inner", **{"dapr-reentrancy-id": "a"})
+    assert executor.tasks == 1
     gate.set()
     until(lambda: outer and inner)
     assert guest.ended[0] == "7 outer"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from guesthouse.dapr.api_methods import METHODS
-from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
+from guesthouse.event import Actor, Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.page import arrivals as module
 from guesthouse.page.arrivals import ARRIVALS, AT_ONCE, KINDS, LONGEST_SIDE, Arrivals
 from guesthouse.page.counts import TEXT_BYTES
@@ -71,6 +71,13 @@ def test_an_arrival_has_what_the_page_shows_of_it(arrivals: Arrivals):
         "cut": False,
         "failure": None,
     }
+
+
+def test_a_turn_of_an_actor_says_whose_it_was_and_which(arrivals: Arrivals):
+    event = Event(Trigger.ACTOR, "Cart", b"{}", actor=Actor("c7", "add"))
+    arrivals.answered(event, reply())
+    (shown,) = after(arrivals, "")["events"]
+    assert (shown["trigger"], shown["name"], shown["id"]) == ("actor", "Cart/c7", "add")
 
 
 def test_a_failed_arrival_says_why(arrivals: Arrivals):

@@ -18,7 +18,7 @@ ACTOR_NAME = re.compile(r"[^/\\#?\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 LONGEST_ID = 255  # bytes
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _PATH = re.compile(r"data(?:\.[^.{}]+)+|metadata\.[^{}]+")
-_EXAMPLE = "as in Cart/{data.customer.id} or Cart/{metadata.partitionkey}"
+_EXAMPLE = "as in Cart/{data.customer.id} or Cart/{metadata.ce_source}"
 
 
 class AddressFault(Exception):

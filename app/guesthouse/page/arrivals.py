@@ -214,7 +214,10 @@ class _Arrival:
             self.cost, self.calls = milliseconds(spent), _calls(spent)
         old = self.event
         self.size, self.trace = len(old.body), trace_id(old.metadata)
-        self.event = Event(old.trigger, old.name[:NAME], content_type=old.content_type[:NAME], id=old.id[:NAME])
+        name, id = old.name, old.id
+        if old.actor is not None:  # of its turn, the method; its state is not kept
+            name, id = f"{name}/{old.actor.id}", old.actor.method
+        self.event = Event(old.trigger, name[:NAME], content_type=old.content_type[:NAME], id=id[:NAME])
         if self.failure is not None:
             self.failure = Failure(self.failure.reason, self.failure.text[:TEXT_BYTES], self.failure.guest)
 
