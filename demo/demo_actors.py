@@ -32,7 +32,7 @@ from tests.daprd import services
 ACTORS = ROOT / "demo" / "actors"
 TYPES = {"Account", "Thermostat", "Ledger"}
 OFFICIAL_GO = "/usr/local/go/bin/go"  # where Go's own archive is unpacked to, often without being on the PATH
-PATIENCE = 60.0  # seconds for what the scheduler does in two or three
+PATIENCE = 120.0  # seconds for what the scheduler does in two or three
 
 _NO_GO = """\
 demo-actors: the ledger is a guest in Go, and there is no Go here that can build it: {why}
