@@ -62,6 +62,9 @@ guest = "loops"
 [[invoke]]
 method = "environment"
 guest = "environment"
+[[actor]]
+type = "Cart"
+guest = "echo"
 [[binding]]
 name = "camera"
 guest = "echo"

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from guesthouse.assembly import ServedApplication, application_for, open_plan
 from guesthouse.cli.telemetry import probes_for
 from guesthouse.dapr.client import Client
+from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
@@ -85,8 +86,9 @@ def watched(manifest: Path, traces: Traces | None = None, sidecar: str = "127.0.
         plan = stack.enter_context(open_plan(loaded))
         outputs = SidecarOutputs(stack.enter_context(connected(sidecar)))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        metrics = Metrics(plans)
-        application = application_for(plans, outputs, port=0, observers=[metrics], traces=traces)
+        metrics = Metrics(plans, actors=lambda: application.actors)
+        endpoint = Endpoint(sidecar)
+        application = application_for(plans, outputs, port=0, observers=[metrics], traces=traces, sidecar=endpoint)
         probes = probes_for(loaded, 0, metrics, lambda: application.server.ready)
         stack.callback(probes.close)
         application.start()

@@ -348,11 +348,9 @@ class Metrics(Collector):
                 saved.add_metric([name], one.saved)
             activated.add_metric([name], hosted.activated.get(name, 0) if hosted is not None else 0)
             active.add_metric([name], hosted.active.get(name, 0) if hosted is not None else 0)
-        hosts = GaugeMetricFamily(
-            "guesthouse_actors_hosted",
-            "Whether the sidecar has the types of actors.",
-            float(bool(hosted and hosted.open)),
-        )
+        hosts = GaugeMetricFamily("guesthouse_actors_hosted", "Whether the sidecar has the types of actors.")
+        if self._plans.now.manifest.actor:
+            hosts.add_metric([], float(hosted is not None and hosted.open))
         return turns, failures, seconds, read, saved, activated, active, hosts
 
     def _models(self) -> Iterable[Metric]:
