@@ -46,7 +46,7 @@ The same by hand, once Dapr's placement and scheduler run (`dapr init` starts th
   curl -X POST -d 100 http://localhost:3500/v1.0/actors/Account/ann/method/deposit
   LEDGER={ledger} guesthouse send actor Account/ann deposit --text 100 -m demo/actors/guesthouse.toml
       (one turn, without a sidecar)
-guests/sdk/README.md says how an actor is written in each language"""
+docs/guests.md says how an actor is written, in each language"""
 
 
 def ledger(folder: Path) -> Path:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from guesthouse_abi.calls import Code
 from guesthouse_abi.services import Account, Ended
@@ -44,8 +43,7 @@ def building_block(method: str) -> str:
     return next((block for word, block in _BLOCKS.items() if word in name), "other")
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """One thing that a call would do: which grant it needs, and the name there, such as `statestore/cart-1`.
 
     `every`: all names that begin with this one.
@@ -56,8 +54,7 @@ class Use:
     every: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A request that was read: its message as it is sent, and all that it would do."""
 
     message: bytes

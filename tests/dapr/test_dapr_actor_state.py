@@ -89,6 +89,13 @@ def test_what_is_written_is_saved_at_the_end_in_one_transaction_the_last_write_o
     assert turn.state.saved_bytes > 0
 
 
+def test_the_last_write_of_a_key_stands_where_it_was_made() -> None:
+    turn = Turn(Store())
+    turn.write(("upsert", "a", b"1"), ("upsert", "b", b"2"), ("delete", "a", b""))
+    turn.commit()
+    assert turn.store.transactions == [[("upsert", "b", b"2"), ("delete", "a", b"")]]
+
+
 def test_a_turn_that_writes_nothing_saves_nothing() -> None:
     turn = Turn(Store(a=b"1"))
     assert turn.get("a") == b"1"
@@ -160,11 +167,13 @@ def test_what_is_written_while_a_transaction_goes_on_is_saved_after_it() -> None
     turn.write(("upsert", "a", b"1"), ("upsert", "b", b"1"))
     turn.store.later = []
     turn.save()
+    cancel = turn.cancel
     turn.write(("upsert", "a", b"2"))
     saved, turn.store.later = turn.store.later, None
-    ending = threading.Thread(target=saved[0])
+    ending = threading.Timer(0.05, saved[0])
     ending.start()
-    turn.cancel()  # what the guest's end does: it waits
+    cancel()  # what the guest's end does: it waits, so that the next turn cannot begin before
+    assert len(turn.store.transactions) == 1
     turn.commit()
     ending.join()
     assert turn.store.transactions == [[("upsert", "a", b"1"), ("upsert", "b", b"1")], [("upsert", "a", b"2")]]

@@ -151,7 +151,7 @@ DOES: dict[str, Callable[[], object]] = {
     "many headers": lambda: send(REPLY, replying(headers=[["a", "b"]] * 2000)),
     "an answer that is none": lambda: send(REPLY, replying(answer=[404, ""])),
     "an answer for ever": lambda: send(REPLY, replying(answer=[429, "", 1e30])),
-    "a stop that is none": lambda: send(REPLY, replying(stop=1)),
+    "a stop that is none": lambda: send(REPLY, replying(stop=0)),
     "a stop of an invocation": lambda: send(REPLY, replying(stop=True)),
     "a failure that is short": lambda: send(FAILURE, ["GUEST", ""]),
     "an unknown reason": lambda: send(FAILURE, ["OK", "", None]),

@@ -3,6 +3,9 @@ such guests are tested in tests/dapr_real."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +18,11 @@ import wasmtime
 from guesthouse.assembly import open_plan
 from guesthouse.dapr.api_methods import method_of
 from guesthouse.event import Answer, Event, Failure, Reason, Reply, Trigger
-from guesthouse.guests.capabilities import GRANTS
+from guesthouse.guests.capabilities import CAPABILITIES, GRANTS
 from guesthouse.guests.capabilities.sidecar import DEPTH, RemoteSidecar, SidecarGrant, _allows
+from guesthouse.guests.process import wire
+from guesthouse.guests.process.answers import Answers
+from guesthouse.guests.process.wire import Arena, Channel, Kind
 from guesthouse.manifest import ManifestError, load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
@@ -30,6 +36,7 @@ from guesthouse_abi.spent import Spent
 from tests.support.places import PLACES, engine_table, isolation_of
 from tests.support.relay import RELAY
 from tests.support.scripted import Scripted, encoded, sidecar_of
+from tests.support.waiting import PATIENCE
 
 MANIFEST = """
 [app]
@@ -429,6 +436,24 @@ def test_a_handle_that_a_worker_was_not_given_is_no_question_to_the_server() -> 
         with pytest.raises(BadHandle):
             call()
     ask.assert_not_called()
+
+
+def test_what_a_worker_has_the_server_hold_is_bounded_by_the_server(plan: Plan) -> None:
+    """A worker that was taken over keeps no account: it begins calls and closes none."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.closing(Channel(ours, Arena.create(1 << 16))) as channel, theirs:
+        capabilities = {one.name: one for one in CAPABILITIES}
+        event, deadline = Event(Trigger.INVOKE, "holds"), Deadline.after(PATIENCE)
+        answers = Answers(plan.guests["holds"], event, deadline, channel, capabilities)
+        told = []
+        for _ in range(3):
+            start = json.dumps(["dapr", "start", {"method": "GetState", "metadata": [], "seconds": None}]).encode()
+            channel.arena.put(start, [bytes(30_000)])
+            theirs.send(wire._FRAME.pack(wire.VERSION, Kind.ASK, len(start), 30_000, *wire.NO_NUMBERS))
+            answers.answer(channel.receive())
+            told.append(wire._FRAME.unpack(theirs.recv(100))[1])
+        answers.close()
+    assert told == [Kind.ANSWER, Kind.ANSWER, Kind.REFUSAL]  # the limit is 64 KiB
 
 
 def test_patterns_of_a_grant() -> None:

@@ -189,9 +189,9 @@ def test_interest_is_paid_by_a_reminder_which_stops(accounts: Accounts) -> None:
     }  # fmt: skip
     assert [accounts.reply("ann", "interest", b"2", Trigger.REMINDER).stop for _ in range(2)] == [False, True]
     assert accounts.balance("ann") == 1020
-    accounts.reply("ann", "interest", b"1")  # counts anew
-    assert accounts.reply("ann", "interest", b"1", Trigger.REMINDER).stop
-    assert accounts.balance("ann") == 1030
+    accounts.reply("ann", "interest", b"2")  # counts anew
+    assert [accounts.reply("ann", "interest", b"2", Trigger.REMINDER).stop for _ in range(2)] == [False, True]
+    assert accounts.balance("ann") == 1040
 
 
 def test_other_names_are_not_there(accounts: Accounts) -> None:

@@ -31,15 +31,7 @@ internal fun filled(size: Int, write: (Int) -> Unit): ByteArray = withScopedMemo
 internal fun littleEndian(number: Int) = ByteArray(4) { (number ushr (8 * it)).toByte() }
 
 private fun Pointer.put(data: ByteArray) {
-    val words = data.size / 4
-    for (word in 0 until words) {
-        val at = 4 * word
-        (this + at).storeInt(
-            (data[at].toInt() and 255) or ((data[at + 1].toInt() and 255) shl 8) or
-                ((data[at + 2].toInt() and 255) shl 16) or (data[at + 3].toInt() shl 24)
-        )
-    }
-    for (at in 4 * words until data.size) (this + at).storeByte(data[at])
+    for (at in data.indices) (this + at).storeByte(data[at])
 }
 
 private fun Pointer.get(size: Int): ByteArray {

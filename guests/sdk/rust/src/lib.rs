@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(any(feature = "json", not(doctest)), doc = include_str!("../README.md"))]
 #![warn(missing_docs)]
 
 mod actors;
