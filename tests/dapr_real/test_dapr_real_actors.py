@@ -130,6 +130,13 @@ def test_a_reminder_fires_with_its_data_until_it_stops(hosts: ActorHosts, actor:
     hosts.actors.does(actor, "UnregisterActorReminder", name="tick")
 
 
+@pytest.mark.parametrize("kind", ["Timer", "Reminder"])
+def test_one_that_was_given_no_data_has_none(hosts: ActorHosts, actor: str, kind: str):
+    hosts.actors.does(actor, f"RegisterActor{kind}", name="bare", due_time="0s")
+    until(lambda: "bare|" in hosts.state(actor, "fired"), "it fires")
+    assert hosts.state(actor, "fired").strip() == "bare|||"
+
+
 def has_stopped(hosts: ActorHosts, actor: str, times: int) -> bool:
     """Whether `last` has not fired while `tick` did so many times. One may be on its way when it is stopped."""
 
