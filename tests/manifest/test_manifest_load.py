@@ -624,6 +624,14 @@ def test_explains_a_fault_elsewhere(faults, text, expected):
             ),
         ),
         (
+            "[guests.g]\nmodule = 'g'\ncalling = 'wapc'\nfunction = 'validate'\nreply = 'cgi'",
+            (
+                '"cgi" does not go with calling = "wapc"',
+                "guesthouse.toml: guests.g.reply",
+                "the payload is the body, and the response is the reply: leave it out",
+            ),
+        ),
+        (
             "[guests.g]\nmodule = 'g'\nfunction = 'f'\nargs = ['a']",
             (
                 'does not go with calling = "bindgen"',

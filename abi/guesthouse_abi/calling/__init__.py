@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from guesthouse_abi.context import Context
+from guesthouse_abi.errors import Exit
 from guesthouse_abi.host import FuncType
 
 
@@ -19,6 +20,15 @@ class Instance(Protocol):
 
     def call(self, export: str, *arguments: int) -> int:
         """Call an export; unsigned numbers in and out, 0 for no result. Raises `CallError`."""
+
+
+def start_up(instance: Instance, export: str) -> None:
+    """Call what a guest has run before its first event. A program that ends there with exit code 0 goes on."""
+    try:
+        instance.call(export)
+    except Exit as end:
+        if end.code:
+            raise
 
 
 #: Makes the instance that a call needs. The guest's start section runs in this, so it may raise `CallError` too.
@@ -45,7 +55,7 @@ class Shape(Protocol):
 class Options:
     """What a manifest says of how a guest is called, besides the convention's name."""
 
-    function: str = ""  # bindgen: the export
+    function: str = ""  # bindgen: the export; wapc: the operation
     json: bool = False  # bindgen: parameters and results are JSON arrays
     types: tuple[str, ...] = ()  # bindgen, with `json`: those of the parameters, where the manifest names them
     cgi: bool = False  # command: the reply begins with a block of headers
@@ -88,6 +98,10 @@ class Unfit(Exception):
 
 class Caller(Protocol):
     """Calls one module's guests. Used for each event, from many threads."""
+
+    @property
+    def what(self) -> str:
+        """What of the module it calls, in a few words."""
 
     @property
     def triggers(self) -> frozenset[str] | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import codecs
 
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
+from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import BadReply, CallError, Exit, GuestError, MalformedEvent, TryAgain
+from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.dapr_v1 import TEXT, Draft, begin_draft
 from guesthouse_abi.imports.wasi_preview1 import flush, last_words
@@ -52,6 +52,8 @@ class Dapr:
 class Handlers:
     """A `Caller`: the handlers of one module, by trigger, and what is called before them."""
 
+    what = "handlers for events"
+
     def __init__(self, handlers: dict[str, str], start: str | None) -> None:
         self._handlers = handlers
         self._start = start
@@ -73,11 +75,7 @@ class Handlers:
         try:
             instance = start()
             if self._start is not None:
-                try:
-                    instance.call(self._start)
-                except Exit as end:
-                    if end.code:
-                        raise
+                start_up(instance, self._start)
             outcome = instance.call(handler)
         finally:
             flush(context)

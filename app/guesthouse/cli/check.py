@@ -14,7 +14,7 @@ from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.unary import AROUND
 from guesthouse.faults import Faults
 from guesthouse.guests.capabilities import GRANTS
-from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
+from guesthouse.guests.capabilities.sidecar import CALLS, SidecarGrant, calls_by
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -115,7 +115,7 @@ def _guests(plan: Plan, digits: int) -> Iterator[Row]:
         yield {
             "guest": guest.name,
             "calling": guest.config.calling,
-            "function": guest.config.function or "_start",
+            "function": guest.config.function or ("_start" if guest.config.calling == "command" else ""),
             "models": sorted(guest.config.grants.models),
             "imports": [f"{name} ({count})" for name, count in sorted(modules.items())],
             "exports": sorted(set(guest.code.module.exports) - {"memory"}),
@@ -185,12 +185,13 @@ def _notes(guest: Guest) -> Iterator[str]:
 
 def _notes_on_calls(guest: Guest) -> Iterator[str]:
     grant = guest.config.grant(SidecarGrant)
-    calls = any((i.module, i.name) == CALL_START for i in guest.code.module.imports)
+    calls = calls_by((i.module, i.name) for i in guest.code.module.imports)
     if grant is not None and not calls:
-        yield "has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start): leave it out"
+        known = " or ".join(".".join(one) for one in CALLS)
+        yield f"has the table dapr, but its module makes no calls (it does not import {known}): leave it out"
     if calls and not any((grant or SidecarGrant()).lines()):
         yield (
-            "may call the sidecar (it imports dapr_v1.call_start) and is granted nothing, so each call ends with "
+            f"may call the sidecar (it imports {calls}) and is granted nothing, so each call ends with "
             f"PERMISSION_DENIED: name what it may do in [guests.{guest.name}.dapr] (docs/guests.md)"
         )
 

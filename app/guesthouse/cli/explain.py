@@ -22,7 +22,7 @@ from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.wasm_sections import memory_minimums
 from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.capabilities.capability import import_modules
-from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
+from guesthouse.guests.capabilities.sidecar import SidecarGrant, calls_by
 from guesthouse.guests.guest import GuestFaults, Shape, over_limits, read_module, resolve
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
@@ -68,7 +68,7 @@ class _Explained:
     @property
     def calling(self) -> str:
         """The convention that it was most likely written for; empty where none fits."""
-        return next((name for name in ("dapr", "command", "bindgen") if name in self.fits), "")
+        return next((name for name in ("dapr", "wapc", "command", "bindgen") if name in self.fits), "")
 
     def imports(self, module: str) -> list[str]:
         return [one.name for one in self.module.imports if one.module == module]
@@ -84,8 +84,9 @@ class _Explained:
         return any(one.name == "path_open" and one.module.startswith("wasi_") for one in self.module.imports)
 
     @property
-    def makes_calls(self) -> bool:
-        return any((one.module, one.name) == CALL_START for one in self.module.imports)
+    def makes_calls(self) -> str:
+        """By which imports, in words."""
+        return calls_by((one.module, one.name) for one in self.module.imports)
 
     @property
     def grants(self) -> dict[str, list[str]]:
@@ -142,7 +143,7 @@ def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
         except Unfit as unfit:
             found.unfit[name] = unfit.problems
         else:
-            found.fits[name] = _called(name, caller)
+            found.fits[name] = _called(caller)
             if caller.triggers is not None:
                 found.triggers = tuple(trigger for trigger in TRIGGERS if trigger in caller.triggers)
     if not found.fits:
@@ -173,9 +174,9 @@ def _unfit(function: str, shape: Shape) -> list[str]:
     return []
 
 
-def _called(name: str, caller: Caller) -> str:
+def _called(caller: Caller) -> str:
     if caller.triggers is None:
-        return "a program (_start)"
+        return caller.what
     return "handlers for " + ", ".join(trigger for trigger in TRIGGERS if trigger in caller.triggers)
 
 
@@ -225,7 +226,7 @@ def _needs(found: _Explained) -> list[str]:
         lines.append("  files, body_file or scratch, if it opens files (it imports path_open)")
     if found.makes_calls:
         named = f"its data names {', '.join(found.methods)}" if found.methods else "its data names no method of it"
-        lines.append(f"  dapr, for calls to the sidecar (it imports {'.'.join(CALL_START)}); {named}")
+        lines.append(f"  dapr, for calls to the sidecar (it imports {found.makes_calls}); {named}")
     return lines
 
 
@@ -260,7 +261,7 @@ def _record(found: _Explained) -> dict[str, object]:
         "triggers": found.triggers if "dapr" in found.fits else None,
         "inference_by": found.infers,
         "opens_files": found.opens_files,
-        "makes_calls": found.makes_calls,
+        "makes_calls": bool(found.makes_calls),
         "grants": found.grants,
         "missing": found.missing,
         "manifest": "" if found.missing else _manifest(found),

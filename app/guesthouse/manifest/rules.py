@@ -98,20 +98,21 @@ def _engine(raw: Raw) -> Iterator[Disagreement]:
             yield ("guests", name, "isolation"), "does not go with the engine wasmer", remedy
 
 
+#: Keys of a guest that do not go with a calling convention, and why.
+_NOT_FOR: Mapping[str, Mapping[str, str]] = {
+    "bindgen": {"reply": "headers before the reply are for commands", "args": "arguments are for commands"},
+    "command": {"function": "a command starts at _start", "values": "a program has standard input and output"},
+    "dapr": dict.fromkeys(
+        ("function", "values", "reply"), "its handlers have names of their own, and write their replies themselves"
+    ),
+    "wapc": dict.fromkeys(("values", "reply"), "the payload is the body, and the response is the reply"),
+}
+
+
 def _guests(raw: Raw) -> Iterator[Disagreement]:
     models = _keys(raw, "models")
     for name, guest in _named(raw, "guests").items():
         where = ("guests", name)
-        command = guest.get("calling") == "command"
-        if command and "function" in guest:
-            yield (
-                (*where, "function"),
-                'does not go with calling = "command"',
-                "a command starts at _start: leave it out",
-            )
-        if command and "values" in guest:
-            remedy = "a program has standard input and output: leave it out"
-            yield (*where, "values"), 'does not go with calling = "command"', remedy
         if "script" in guest:
             if "module" in guest:
                 yield (
@@ -129,26 +130,15 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         elif "module" not in guest:
             remedy = 'name the .wasm file, or a script in JavaScript (script = "answer.js")'
             yield (*where, "module"), "module is missing", remedy
-        if guest.get("calling") == "dapr":
-            for key in ("function", "values", "reply"):
-                if key in guest:
-                    remedy = "its handlers have names of their own, and write their replies themselves: leave it out"
-                    yield (*where, key), 'does not go with calling = "dapr"', remedy
+        calling = guest.get("calling", "bindgen")
+        for key, why in (_NOT_FOR.get(calling, {}) if isinstance(calling, str) else {}).items():
+            if key in guest:
+                yield (*where, key), f'does not go with calling = "{calling}"', f"{why}: leave it out"
         if "parameters" in guest and "values" not in guest:
             yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
-        if guest.get("calling", "bindgen") == "bindgen":
-            if not guest.get("function"):
-                remedy = 'name the export to call, or write calling = "command" for a WASI program'
-                yield (*where, "function"), "function is missing", remedy
-            if "reply" in guest:
-                remedy = "headers before the reply are for commands: leave it out"
-                yield (*where, "reply"), 'does not go with calling = "bindgen"', remedy
-            if "args" in guest:
-                yield (
-                    (*where, "args"),
-                    'does not go with calling = "bindgen"',
-                    "arguments are for commands: leave it out",
-                )
+        if calling == "bindgen" and not guest.get("function"):
+            remedy = 'name the export to call, or write calling = "command" for a WASI program'
+            yield (*where, "function"), "function is missing", remedy
         for index, model in _texts(guest.get("models")):
             if model not in models:
                 yield (*where, "models", index), "is no model of this manifest", closest(model, models, "its models")

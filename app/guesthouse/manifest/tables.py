@@ -491,12 +491,15 @@ class Guest(Table):
         default=None, description='a module in JavaScript in place of `module`, with `calling = "dapr"`'
     )
     sha256: Digest | None = Field(default=None, description="pin: the module, or the script, must have this digest")
-    calling: Literal["bindgen", "command", "dapr"] = Field(
+    calling: Literal["bindgen", "command", "dapr", "wapc"] = Field(
         default="bindgen",
         description='how it is called: "dapr" (handlers for events, by the ABI dapr_v1), "bindgen" (an exported '
-        'function) or "command" (a WASI program)',
+        'function), "command" (a WASI program) or "wapc" (a guest of waPC)',
     )
-    function: Text = Field(default="", description="bindgen: the export to call")
+    function: Text = Field(
+        default="",
+        description="bindgen: the export to call; wapc: the operation to ask for, where it is not the event's name",
+    )
     values: Literal["json"] | None = Field(
         default=None,
         description='bindgen: "json" for a function of no, one or several values: the body is a JSON array with an '

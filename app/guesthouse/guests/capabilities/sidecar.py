@@ -39,7 +39,8 @@ from guesthouse_abi.facts import EventFacts
 from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar, Started
 from guesthouse_abi.spent import Spent
 
-CALL_START = ("dapr_v1", "call_start")  # the import of a guest that makes calls
+#: The imports by which guests make calls.
+CALLS = (("dapr_v1", "call_start"), ("wapc", "__host_call"))
 DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
 
 _LATER = 0.02  # seconds that a call without a time of its own may take after its event's end, which then is the reason
@@ -113,6 +114,12 @@ class SidecarGrant:
             value = getattr(self, one.name)
             if value and isinstance(value, tuple):
                 yield one.name, value
+
+
+def calls_by(imports: Iterable[tuple[str, str]]) -> str:
+    """By which imports, of these (module, name), calls are made, in words; empty for none."""
+    found = set(imports)
+    return " and ".join(".".join(one) for one in CALLS if one in found)
 
 
 _WORDS = {
