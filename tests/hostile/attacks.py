@@ -33,6 +33,14 @@ def program(body: str, *, imports: str = "", data: bytes = b"") -> str:
       (func (export "_start") (local $n i32) {body}))"""
 
 
+def http(body: str, *, data: str = "") -> str:
+    """A guest of http-wasm with this body, and all imports by their names."""
+    imports = " ".join(imported(host, f"${name}") for name, host in host_modules()["http_handler"].functions.items())
+    return f"""(module {imports} (memory (export "memory") 2) (data (i32.const 64) "{data}")
+      (func (export "handle_request") (result i64) {body} (i64.const 0))
+      (func (export "handle_response") (param i32 i32)))"""
+
+
 def wapc(body: str, *, more: str = "") -> str:
     """A guest of waPC with this body, and all imports by their names."""
     imports = " ".join(imported(host, f"${name}") for name, host in host_modules()["wapc"].functions.items())
@@ -171,6 +179,31 @@ ATTACKS = {
         ),
         (None,),
         grants=CALLS,
+    ),
+    "writes-bodies-without-end": Attack(
+        http(_FOREVER.format("(call $write_body (i32.const 1) (i32.const 0) (i32.const 131072))")),
+        (Reason.TRAP,),
+        calling="http-wasm",
+    ),
+    "adds-headers-without-end": Attack(
+        http(
+            _FOREVER.format(
+                "(call $add_header_value (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 0) (i32.const 0))"
+            ),
+            data="a",
+        ),
+        (Reason.TRAP,),
+        calling="http-wasm",
+    ),
+    "sets-headers-without-end": Attack(
+        http(
+            _FOREVER.format(
+                "(call $set_header_value (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 64) (i32.const 8192))"
+            ),
+            data="a" * 8192,
+        ),
+        (Reason.DEADLINE,),
+        calling="http-wasm",
     ),
     "answers-without-end": Attack(
         wapc(_FOREVER.format("(call $__guest_response (i32.const 0) (i32.const 131072))")),

@@ -624,6 +624,14 @@ def test_explains_a_fault_elsewhere(faults, text, expected):
             ),
         ),
         (
+            "[guests.g]\nmodule = 'g'\ncalling = 'http-wasm'\nfunction = 'f'",
+            (
+                '"f" does not go with calling = "http-wasm"',
+                "guesthouse.toml: guests.g.function",
+                "its two handlers have names of their own, and write the response themselves: leave it out",
+            ),
+        ),
+        (
             "[guests.g]\nmodule = 'g'\ncalling = 'wapc'\nfunction = 'validate'\nreply = 'cgi'",
             (
                 '"cgi" does not go with calling = "wapc"',

@@ -6,6 +6,7 @@ events but their body. What guest authors must know of each is in docs/abi.md, u
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +30,18 @@ def start_up(instance: Instance, export: str) -> None:
     except Exit as end:
         if end.code:
             raise
+
+
+_TEXT = 1024  # bytes of a status's text
+_decoder = codecs.getincrementaldecoder("utf-8")  # which bears a character that is cut
+
+
+def text_of(body: bytes | bytearray) -> str:
+    """The beginning of a body that is UTF-8, as the text of a status; nothing of another."""
+    try:
+        return _decoder().decode(bytes(body[:_TEXT]), final=len(body) <= _TEXT)
+    except UnicodeDecodeError:
+        return ""
 
 
 #: Makes the instance that a call needs. The guest's start section runs in this, so it may raise `CallError` too.

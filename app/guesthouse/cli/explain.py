@@ -27,7 +27,7 @@ from guesthouse.guests.guest import GuestFaults, Shape, over_limits, read_module
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
 from guesthouse.text import escaped
-from guesthouse_abi.calling import Caller, Options, Unfit
+from guesthouse_abi.calling import Options, Unfit
 from guesthouse_abi.calling.bindgen import era_of, functions_in
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.calling.dapr import TRIGGERS
@@ -68,7 +68,7 @@ class _Explained:
     @property
     def calling(self) -> str:
         """The convention that it was most likely written for; empty where none fits."""
-        return next((name for name in ("dapr", "wapc", "command", "bindgen") if name in self.fits), "")
+        return next((name for name in ("dapr", "wapc", "http-wasm", "command", "bindgen") if name in self.fits), "")
 
     def imports(self, module: str) -> list[str]:
         return [one.name for one in self.module.imports if one.module == module]
@@ -143,8 +143,8 @@ def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
         except Unfit as unfit:
             found.unfit[name] = unfit.problems
         else:
-            found.fits[name] = _called(caller)
-            if caller.triggers is not None:
+            found.fits[name] = caller.what
+            if name == "dapr" and caller.triggers is not None:
                 found.triggers = tuple(trigger for trigger in TRIGGERS if trigger in caller.triggers)
     if not found.fits:
         found.missing.append(f"{path.name} fits no way to call it: {'; '.join(_first(found.unfit.values()))}")
@@ -172,12 +172,6 @@ def _unfit(function: str, shape: Shape) -> list[str]:
     except Unfit as unfit:
         return unfit.problems
     return []
-
-
-def _called(caller: Caller) -> str:
-    if caller.triggers is None:
-        return caller.what
-    return "handlers for " + ", ".join(trigger for trigger in TRIGGERS if trigger in caller.triggers)
 
 
 def _first(lists: Iterable[Sequence[str]]) -> Iterator[str]:

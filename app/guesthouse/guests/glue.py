@@ -35,7 +35,6 @@ _KNOWN = {
     "wasmedge_process.": "starts programs of the host, which no guest may",
     "env.proxy_": _ELSEWHERE,
     "extism:": _ELSEWHERE,
-    "http_handler.": _ELSEWHERE,
 }
 
 

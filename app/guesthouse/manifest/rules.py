@@ -105,6 +105,9 @@ _NOT_FOR: Mapping[str, Mapping[str, str]] = {
     "dapr": dict.fromkeys(
         ("function", "values", "reply"), "its handlers have names of their own, and write their replies themselves"
     ),
+    "http-wasm": dict.fromkeys(
+        ("function", "values", "reply"), "its two handlers have names of their own, and write the response themselves"
+    ),
     "wapc": dict.fromkeys(("values", "reply"), "the payload is the body, and the response is the reply"),
 }
 
