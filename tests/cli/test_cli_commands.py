@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from tests.support.httpwasm import PASSES
 from tests.support.relay import RELAY
 from tests.support.waiting import until
 from tests.support.wat import cat
@@ -301,6 +302,18 @@ def test_check_tells_of_calls_by_wapc(guesthouse, monkeypatch, tmp_path: Path):
     assert (told["guests"][0]["calling"], told["guests"][0]["function"]) == ("wapc", "validate")
     (note,) = told["notes"]
     assert note.startswith("guest 'policy' may call the sidecar (it imports wapc.__host_call) and is granted nothing")
+
+
+def test_check_lists_the_filters(guesthouse, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "passes.wasm").write_bytes(PASSES)
+    guest = (
+        '[guests.auth]\nmodule = "passes.wasm"\ncalling = "http-wasm"\n[[filter]]\nguest = "auth"\nmethods = ["a/*"]\n'
+    )
+    (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guest}')
+    told = json.loads(guesthouse("check", "--json").out)
+    assert told["filters"] == [{"filter": "auth", "methods": ["a/*"], "on_error": "refuse", "enabled": True}]
+    assert re.search(r"^auth +a/\* +refuse", guesthouse("check").out, re.MULTILINE)
 
 
 POLICY = """(module

@@ -74,15 +74,15 @@ def test_a_guest_of_http_wasm_is_told_as_what_it_is(guesthouse) -> None:
       (func (export "handle_response") (param i32 i32)))""")
     done = guesthouse("explain", module)
     assert done.code == 0, done.err
-    assert '"http-wasm" fits: requests of HTTP, by http-wasm (handle_request)' in done.out
+    assert '"http-wasm" fits: handlers for requests of HTTP (handle_request)' in done.out
     assert 'calling = "http-wasm"\n\n[[invoke]]\n' in done.out
     assert "[[topic]]" not in done.out
     Path("guesthouse.toml").write_text('[app]\nname = "t"\n' + done.out.partition("is to be written\n\n")[2])
     assert guesthouse("check").code == 0
     with Path("guesthouse.toml").open("a") as file:
         file.write('[[job]]\nname = "nightly"\nguest = "guest"\n')
-    assert "guest.wasm" not in guesthouse("check").out
-    assert "job" in guesthouse("check").err
+    told = "its module has handlers for requests of HTTP (handle_request), and none for the job 'nightly': write one, "
+    assert told in guesthouse("check").err
 
 
 def test_only_handlers_that_a_module_has_get_a_route(guesthouse) -> None:

@@ -49,7 +49,7 @@ class HttpWasm:
 class HttpHandlers:
     """A `Caller`: `start` is called first, where there is one."""
 
-    what = "requests of HTTP, by http-wasm (handle_request)"
+    what = "handlers for requests of HTTP (handle_request)"
     triggers: frozenset[str] = frozenset({"invoke"})
 
     def __init__(self, start: str | None) -> None:

@@ -48,12 +48,13 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
         notes = [f"guest {guest.name!r} {text}" for guest in plan.guests.values() for text in _notes(guest)]
         notes += [f"model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
         warnings = [*_unsendable(loaded), *plan.warnings]
-    routes = list(_routes(loaded))
+    filters, routes = list(_filters(loaded)), list(_routes(loaded))
     if json:
-        found = {"guests": guests, "models": models, "files": files, "calls": calls, "routes": routes}
+        found = {"guests": guests, "models": models, "files": files, "calls": calls}
+        found |= {"filters": filters, "routes": routes}
         print_json({**found, "warnings": warnings, "notes": notes})
     else:
-        for rows in filter(None, (guests, models, files, calls, routes)):
+        for rows in filter(None, (guests, models, files, calls, filters, routes)):
             print_table(rows)
             typer.echo()
     for warning in warnings:
@@ -194,6 +195,11 @@ def _notes_on_calls(guest: Guest) -> Iterator[str]:
             f"may call the sidecar (it imports {calls}) and is granted nothing, so each call ends with "
             f"PERMISSION_DENIED: name what it may do in [guests.{guest.name}.dapr] (docs/guests.md)"
         )
+
+
+def _filters(manifest: Manifest) -> Iterator[Row]:
+    for one in manifest.filter:
+        yield {"filter": one.guest, "methods": one.methods, "on_error": one.on_error, "enabled": one.enabled}
 
 
 def _routes(manifest: Manifest) -> Iterator[Row]:

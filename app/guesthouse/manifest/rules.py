@@ -31,6 +31,7 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     yield from _files(raw)
     yield from _models(raw)
     yield from _routes_name_guests(raw)
+    yield from _filters(raw)
     yield from _methods(raw)
     yield from _twice(raw, "binding", ("name",))
     yield from _dead_letters(raw)
@@ -196,11 +197,29 @@ def _models(raw: Raw) -> Iterator[Disagreement]:
 
 def _routes_name_guests(raw: Raw) -> Iterator[Disagreement]:
     guests = _keys(raw, "guests")
-    for key in ("invoke", "binding", "topic", "job"):
+    for key in ("filter", "invoke", "binding", "topic", "job"):
         for index, route in _listed(raw, key):
             guest = route.get("guest")
             if isinstance(guest, str) and guest not in guests:
                 yield (key, index, "guest"), "is no guest of this manifest", closest(guest, guests, "its guests")
+
+
+def _filters(raw: Raw) -> Iterator[Disagreement]:
+    """A filter is a guest of http-wasm, and stands in the chain once: it would wait for its own slot else."""
+    guests = dict(_named(raw, "guests"))
+    answering = {route.get("guest") for _, route in _listed(raw, "invoke")}
+    before: set[str] = set()
+    for index, one in _listed(raw, "filter"):
+        name, where = one.get("guest"), ("filter", index, "guest")
+        if not isinstance(name, str) or name not in guests:
+            continue
+        if guests[name].get("calling") != "http-wasm":
+            yield where, "is no filter", f'write calling = "http-wasm" in [guests.{name}], for a module of http-wasm'
+        elif name in answering:
+            yield where, "answers a method too", "make a guest of another name of its module, for the one or the other"
+        elif name in before:
+            yield where, "is a filter already", "name all methods in that table"
+        before.add(name)
 
 
 def _methods(raw: Raw) -> Iterator[Disagreement]:

@@ -216,6 +216,13 @@ def _method(value: object) -> object:
     return method
 
 
+def _pattern(value: object) -> object:
+    pattern = _some_text(value.strip("/") if isinstance(value, str) else value)
+    if isinstance(pattern, str) and "*" in pattern[:-1]:
+        raise wrong("has a * before its end", "write * at the end alone, for all methods that begin so")
+    return pattern
+
+
 def _apps(value: object) -> object:
     if value == []:
         raise wrong("is empty", "name the applications that may ask, or leave the table out")
@@ -650,6 +657,23 @@ class Invoke(Table):
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
+class Filter(Table):
+    """A guest of http-wasm that invocations go through before they reach their route: it may answer them itself, and
+    change request and reply. Filters stand one behind the other, in the order of the file."""
+
+    guest: Name = Field(description='the guest, with `calling = "http-wasm"`')
+    methods: Annotated[tuple[Annotated[str, BeforeValidator(_pattern)], ...], ValueKind("list of methods")] = Field(
+        default=("*",),
+        description='the methods that it is for, as in `["orders/*", "login"]`; a `*` stands at the end alone',
+        json_schema_extra={"default": '`["*"]`: all'},
+    )
+    on_error: Literal["refuse", "pass"] = Field(
+        default="refuse",
+        description='when the filter itself fails: "refuse" fails the event, "pass" goes on as if there were no filter',
+    )
+    enabled: Switch = Field(default=True, description="false: it is left out for now")
+
+
 class State(Table):
     """A key of a state store."""
 
@@ -751,7 +775,7 @@ class Component(Table):
     guests: tuple[Name, ...] | None = Field(
         default=None,
         description="the guests that are operations of the output binding",
-        json_schema_extra={"default": "all"},
+        json_schema_extra={"default": 'all but those with `calling = "http-wasm"`'},
     )
     replies: tuple[Name, ...] = Field(
         default=(),
@@ -870,6 +894,7 @@ class Manifest(Table):
     signatures: Signatures | None = None
     models: Mapping[ModelName, Model] = Field(default_factory=dict)
     guests: Mapping[Name, Guest] = Field(default_factory=dict)
+    filter: tuple[Filter, ...] = ()
     invoke: tuple[Invoke, ...] = ()
     binding: tuple[Binding, ...] = ()
     topic: tuple[Topic, ...] = ()
@@ -898,4 +923,6 @@ class Manifest(Table):
         if self.component is None:
             return ()
         named = self.component.guests
-        return tuple(name for name in self.guests if named is None or name in named)
+        if named is None:
+            return tuple(name for name, guest in self.guests.items() if guest.calling != "http-wasm")
+        return tuple(name for name in self.guests if name in named)
