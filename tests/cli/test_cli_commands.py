@@ -287,7 +287,7 @@ def test_check_tells_what_each_guest_may_do_by_calls_and_which_grants_make_no_se
         f"guest 'bare' {nothing} PERMISSION_DENIED: name what it may do in [guests.bare.dapr] (docs/guests.md)",
         f"guest 'limited' {nothing} PERMISSION_DENIED: name what it may do in [guests.limited.dapr] (docs/guests.md)",
         "guest 'quiet' has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start or "
-        "wapc.__host_call): leave it out",
+        "wapc.__host_call or extism:host/user.dapr_call): leave it out",
     ]
     plain = guesthouse("check")
     assert re.search(r"^relay +read_state +store/cart-\*, store/total$", plain.out, re.MULTILINE)

@@ -85,6 +85,20 @@ def test_a_guest_of_http_wasm_is_told_as_what_it_is(guesthouse) -> None:
     assert told in guesthouse("check").err
 
 
+def test_a_plug_in_of_extism_is_told_as_what_it_is(guesthouse) -> None:
+    module = written("""(module (import "extism:host/env" "input_length" (func (result i64)))
+      (import "extism:host/user" "dapr_call" (func (param i64) (result i64)))
+      (func (export "greet") (result i32) (i32.const 0)) (func (export "part") (result i32) (i32.const 0))
+      (func (export "other") (param i32)))""")
+    done = guesthouse("explain", module)
+    assert done.code == 0, done.err
+    assert '"extism" fits: greet, part' in done.out
+    assert 'calling = "extism"\nfunction = "greet"\n' in done.out
+    assert "it imports extism:host/user.dapr_call" in done.out
+    Path("guesthouse.toml").write_text('[app]\nname = "t"\n' + done.out.partition("is to be written\n\n")[2])
+    assert guesthouse("check").code == 0
+
+
 def test_only_handlers_that_a_module_has_get_a_route(guesthouse) -> None:
     module = written('(module (memory (export "memory") 1) (func (export "dapr_on_job") (result i32) (i32.const 0)))')
     done = guesthouse("explain", module, "--json")

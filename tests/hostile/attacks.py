@@ -33,6 +33,14 @@ def program(body: str, *, imports: str = "", data: bytes = b"") -> str:
       (func (export "_start") (local $n i32) {body}))"""
 
 
+def extism(body: str) -> str:
+    """A plug-in of Extism with this body, and all imports by their names."""
+    functions = {**host_modules()["extism:host/env"].functions, **host_modules()["extism:host/user"].functions}
+    imports = " ".join(imported(host, f"${name}") for name, host in functions.items())
+    return f"""(module {imports} (memory 1)
+      (func (export "f") (result i32) (local $n i64) {body} (i32.const 0)))"""
+
+
 def http(body: str, *, data: str = "") -> str:
     """A guest of http-wasm with this body, and all imports by their names."""
     imports = " ".join(imported(host, f"${name}") for name, host in host_modules()["http_handler"].functions.items())
@@ -179,6 +187,38 @@ ATTACKS = {
         ),
         (None,),
         grants=CALLS,
+    ),
+    "allocates-without-end": Attack(
+        extism(_FOREVER.format("(drop (call $alloc (i64.const 65536))) (drop (call $alloc (i64.const -1)))")),
+        (Reason.DEADLINE,),
+        calling="extism",
+    ),
+    "allocates-many": Attack(
+        extism("(loop $more (br_if $more (i64.ne (call $alloc (i64.const 1)) (i64.const 0))))"),
+        (None,),
+        calling="extism",
+    ),
+    "allocates-and-frees-without-end": Attack(
+        extism(
+            """(drop (call $alloc (i64.const 8)))
+            (loop $more (call $free (call $alloc (i64.const 4194304))) (br $more))"""
+        ),
+        (Reason.DEADLINE,),
+        calling="extism",
+    ),
+    "keeps-variables-without-end": Attack(
+        extism(
+            """(drop (call $alloc (i64.const 8))) (drop (call $alloc (i64.const 262144)))
+            (loop $more
+              (local.set $n (i64.add (local.get $n) (i64.const 1)))
+              (call $store_u64 (i64.const 136) (local.get $n))
+              (call $var_set (i64.const 136) (i64.const 208)) (br $more))"""
+        ),
+        (Reason.TRAP,),
+        calling="extism",
+    ),
+    "plugs-in-calls-without-end": Attack(
+        extism(_FOREVER.format("(drop (call $dapr_call (i64.const 0)))")), (Reason.DEADLINE,), CALLS, "extism"
     ),
     "writes-bodies-without-end": Attack(
         http(_FOREVER.format("(call $write_body (i32.const 1) (i32.const 0) (i32.const 131072))")),

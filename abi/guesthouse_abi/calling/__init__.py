@@ -68,7 +68,7 @@ class Shape(Protocol):
 class Options:
     """What a manifest says of how a guest is called, besides the convention's name."""
 
-    function: str = ""  # bindgen: the export; wapc: the operation
+    function: str = ""  # bindgen, extism: the export; wapc: the operation
     json: bool = False  # bindgen: parameters and results are JSON arrays
     types: tuple[str, ...] = ()  # bindgen, with `json`: those of the parameters, where the manifest names them
     cgi: bool = False  # command: the reply begins with a block of headers

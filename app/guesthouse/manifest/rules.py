@@ -106,6 +106,7 @@ _NOT_FOR: Mapping[str, Mapping[str, str]] = {
     "dapr": dict.fromkeys(
         ("function", "values", "reply"), "its handlers have names of their own, and write their replies themselves"
     ),
+    "extism": dict.fromkeys(("values", "reply"), "its input is the body, and its output the reply"),
     "http-wasm": dict.fromkeys(
         ("function", "values", "reply"), "its two handlers have names of their own, and write the response themselves"
     ),
@@ -140,7 +141,7 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
                 yield (*where, key), f'does not go with calling = "{calling}"', f"{why}: leave it out"
         if "parameters" in guest and "values" not in guest:
             yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
-        if calling == "bindgen" and not guest.get("function"):
+        if calling in ("bindgen", "extism") and not guest.get("function"):
             remedy = 'name the export to call, or write calling = "command" for a WASI program'
             yield (*where, "function"), "function is missing", remedy
         for index, model in _texts(guest.get("models")):

@@ -40,7 +40,7 @@ from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar,
 from guesthouse_abi.spent import Spent
 
 #: The imports by which guests make calls.
-CALLS = (("dapr_v1", "call_start"), ("wapc", "__host_call"))
+CALLS = (("dapr_v1", "call_start"), ("wapc", "__host_call"), ("extism:host/user", "dapr_call"))
 DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
 
 _LATER = 0.02  # seconds that a call without a time of its own may take after its event's end, which then is the reason
