@@ -6,14 +6,16 @@ make, is a service's business (`services.Sidecar`).
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import BadHandle, TooMuch
-from guesthouse_abi.services import Account, CallRequest, Ended, Started
+from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar, Started
 from guesthouse_abi.spent import Call, Spent
 
 
@@ -221,3 +223,48 @@ class CallTable:
 
 def _ready(calls: Sequence[_Open], every: bool) -> bool:
     return all(call.order for call in calls) if every else any(call.order for call in calls)
+
+
+# ---- of one event, whichever import modules make them ----
+
+
+class _OfEvent:
+    """The calls that an event has made, and the one whose end is kept for `call`."""
+
+    def __init__(self) -> None:
+        self.calls: Calls | None = None
+        self.last: int | None = None
+
+
+def calls_of(context: Context) -> Calls:
+    """The calls of this event, all import modules together. Raises `Denied` where the guest has no sidecar."""
+    event = context.state(_OfEvent)
+    if event.calls is None:
+        sidecar = context.services[Sidecar]
+        event.calls = sidecar.calls(context.event, context.deadline, context.spent, context)
+        context.at_end(event.calls.finish)
+    return event.calls
+
+
+def calls_if_any(context: Context) -> Calls | None:
+    """The same; None where the event has made no call yet."""
+    event = context.state_if_made(_OfEvent)
+    return None if event is None else event.calls
+
+
+def call(context: Context, request: CallRequest) -> Ended:
+    """Make a call and wait for its end, for interfaces that make one at a time.
+
+    The end is counted as host memory until the next such call. Raises `TooMuch`, and `DeadlineExceeded` or `Cancelled`
+    when the event's own time is over.
+    """
+    calls, event = calls_of(context), context.state(_OfEvent)
+    if event.last is not None:
+        with contextlib.suppress(BadHandle):  # the guest may have closed it by another interface
+            calls.close(event.last)
+        event.last = None
+    event.last = calls.start(request).handle
+    calls.wait((event.last,), True, None)
+    ended = calls.ended(event.last)
+    assert ended is not None  # it was waited for
+    return ended

@@ -64,6 +64,22 @@ class HostFunctionError(CallError):
     """A host function failed by an error of ours; `__cause__` has the exception."""
 
 
+#: How the text of an error may begin to say what is to become of the event; the rest is its text.
+_OUTCOMES: dict[str, type[CallError]] = {"guesthouse:malformed:": MalformedEvent, "guesthouse:try-again:": TryAgain}
+
+
+def guest_failure(text: str) -> CallError:
+    """The exception for an error that a guest gives as a text.
+
+    By how its text begins, the event is at fault (`MalformedEvent`) or may succeed later (`TryAgain`); any other is the
+    guest's own (`GuestError`).
+    """
+    for beginning, outcome in _OUTCOMES.items():
+        if text.startswith(beginning):
+            return outcome(text[len(beginning) :].strip() or "the guest gives no reason")
+    return GuestError(text)
+
+
 class HostError(Exception):
     """A host function refuses what the guest asked for.
 

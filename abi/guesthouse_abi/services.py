@@ -196,6 +196,36 @@ class Sidecar(Protocol):
         """For the calls of one event. Call its `finish` when the event is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """An invocation as a request of HTTP. Names of headers are in lower case; the content type is one of them."""
+
+    verb: str
+    name: str  # the method of the invocation: the URI's path without the first slash
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """Its response."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class Onward(Protocol):
+    """What stands behind a guest that is a filter (`calling/http_wasm.py`)."""
+
+    def answer(self, event: EventFacts, request: HttpRequest, deadline: Deadline, spent: Spent) -> HttpResponse | None:
+        """The response to a request that the filter passes on; None where what stands behind has failed.
+
+        The answer to an event whose guest is no filter is 404. Raises `DeadlineExceeded`, `Cancelled`.
+        """
+
+
 class PixelKernel(Protocol):
     """The module that does what is done to each pixel (`pictures/kernel.py`), running. Used by one thread at a time.
 

@@ -7,7 +7,7 @@ Handler, Outputs and Observer are protocols. No protobuf here and no Wasm. `Dead
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,7 +76,9 @@ class Event:
     a topic's event matched (as the sidecar reports it). `actor` is what only an actor's events have. Keys of `metadata`
     are in lower case. `reply_limit` is what the transport can carry of a reply; None where it carries any size, or no
     reply. `fault` says why the event cannot be answered: the transport could not convert its message. The dispatcher
-    raises it instead of running a guest, so that the event is counted and logged as any other that fails.
+    raises it instead of running a guest, so that the event is counted and logged as any other that fails. `onward`
+    answers what a guest that is a filter passes on; it returns None where that fails, and the dispatcher knows why. It
+    is None where the guest is no filter.
     """
 
     trigger: Trigger
@@ -91,6 +93,7 @@ class Event:
     reply_limit: ReplyLimit | None = None
     fault: Failure | None = None
     actor: Actor | None = None
+    onward: Callable[[Event, Deadline], Reply | None] | None = None
 
     def check_reply(self, reply: Reply) -> None:
         """Raise `Failure` (`TOO_LARGE`) for a reply over `reply_limit`."""
@@ -150,6 +153,27 @@ class Cost:
     def inference(self) -> float:
         """Seconds in models."""
         return self.spent.get("inference", 0.0)
+
+    def around(self, inner: Cost, name: str) -> Cost:
+        """This cost, of a guest in whose capability `name` all of `inner` was spent, together with that."""
+        spent = {key: seconds for key, seconds in self.spent.items() if key != name}
+        for key, seconds in inner.spent.items():
+            spent[key] = spent.get(key, 0.0) + seconds
+        durations = {key: list(seconds) for key, seconds in self.durations.items()}
+        for kind, more in inner.durations.items():
+            durations.setdefault(kind, []).extend(more)
+        return Cost(
+            self.queued + inner.queued,
+            self.guest + inner.guest,
+            self.host + inner.host,
+            spent,
+            self.total,
+            max(self.memory, inner.memory),
+            self.host_memory + inner.host_memory,
+            self.began,
+            (*(call for call in self.calls if call.capability != name), *inner.calls),
+            durations,
+        )
 
     def times(self) -> dict[str, float]:
         """All its seconds by name, for those who show them. Inference is always there, another capability if called."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import wasmtime
 
+from tests.support.httpwasm import PASSES
 from tests.support.relay import RELAY
 from tests.support.waiting import until
 from tests.support.wat import cat
@@ -285,13 +286,39 @@ def test_check_tells_what_each_guest_may_do_by_calls_and_which_grants_make_no_se
     assert told["notes"] == [
         f"guest 'bare' {nothing} PERMISSION_DENIED: name what it may do in [guests.bare.dapr] (docs/guests.md)",
         f"guest 'limited' {nothing} PERMISSION_DENIED: name what it may do in [guests.limited.dapr] (docs/guests.md)",
-        "guest 'quiet' has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start): "
-        "leave it out",
+        "guest 'quiet' has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start or "
+        "wapc.__host_call or extism:host/user.dapr_call): leave it out",
     ]
     plain = guesthouse("check")
     assert re.search(r"^relay +read_state +store/cart-\*, store/total$", plain.out, re.MULTILINE)
 
 
+def test_check_tells_of_calls_by_wapc(guesthouse, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    guest = '[guests.policy]\nmodule = "policy.wasm"\ncalling = "wapc"\nfunction = "validate"\n'
+    (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guest}')
+    (tmp_path / "policy.wasm").write_bytes(wasmtime.wat2wasm(POLICY))
+    told = json.loads(guesthouse("check", "--json").out)
+    assert (told["guests"][0]["calling"], told["guests"][0]["function"]) == ("wapc", "validate")
+    (note,) = told["notes"]
+    assert note.startswith("guest 'policy' may call the sidecar (it imports wapc.__host_call) and is granted nothing")
+
+
+def test_check_lists_the_filters(guesthouse, monkeypatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "passes.wasm").write_bytes(PASSES)
+    guest = (
+        '[guests.auth]\nmodule = "passes.wasm"\ncalling = "http-wasm"\n[[filter]]\nguest = "auth"\nmethods = ["a/*"]\n'
+    )
+    (tmp_path / "guesthouse.toml").write_text(f'[app]\nname = "t"\n{guest}')
+    told = json.loads(guesthouse("check", "--json").out)
+    assert told["filters"] == [{"filter": "auth", "methods": ["a/*"], "on_error": "refuse", "enabled": True}]
+    assert re.search(r"^auth +a/\* +refuse", guesthouse("check").out, re.MULTILINE)
+
+
+POLICY = """(module
+  (import "wapc" "__host_call" (func (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32))) (memory (export "memory") 1)
+  (func (export "__guest_call") (param i32 i32) (result i32) (i32.const 1)))"""
 FILES = """
 [app]
 name = "t"

@@ -54,6 +54,51 @@ method = "guest"
     assert [route["route"] for route in json.loads(checked.out)["routes"]] == ["invoke", "binding", "topic", "job"]
 
 
+def test_a_guest_of_wapc_is_told_as_what_it_is(guesthouse) -> None:
+    module = written("""(module (import "wapc" "__host_call"
+        (func (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32))) (memory (export "memory") 1)
+      (data (i32.const 8) "GetState") (func (export "_start"))
+      (func (export "__guest_call") (param i32 i32) (result i32) (i32.const 1)))""")
+    done = guesthouse("explain", module)
+    assert done.code == 0, done.err
+    assert '"wapc" fits: operations of waPC (__guest_call)' in done.out
+    assert "it imports wapc.__host_call); its data names GetState" in done.out
+    assert 'calling = "wapc"\n\n[guests.guest.dapr]\nread_state = ["STORE/KEY"]  # GetState\n' in done.out
+    Path("guesthouse.toml").write_text('[app]\nname = "t"\n' + done.out.partition("is to be written\n\n")[2])
+    assert guesthouse("check").code == 0
+
+
+def test_a_guest_of_http_wasm_is_told_as_what_it_is(guesthouse) -> None:
+    module = written("""(module (import "http_handler" "get_uri" (func (param i32 i32) (result i32)))
+      (memory (export "memory") 1) (func (export "handle_request") (result i64) (i64.const 0))
+      (func (export "handle_response") (param i32 i32)))""")
+    done = guesthouse("explain", module)
+    assert done.code == 0, done.err
+    assert '"http-wasm" fits: handlers for requests of HTTP (handle_request)' in done.out
+    assert 'calling = "http-wasm"\n\n[[invoke]]\n' in done.out
+    assert "[[topic]]" not in done.out
+    Path("guesthouse.toml").write_text('[app]\nname = "t"\n' + done.out.partition("is to be written\n\n")[2])
+    assert guesthouse("check").code == 0
+    with Path("guesthouse.toml").open("a") as file:
+        file.write('[[job]]\nname = "nightly"\nguest = "guest"\n')
+    told = "its module has handlers for requests of HTTP (handle_request), and none for the job 'nightly': write one, "
+    assert told in guesthouse("check").err
+
+
+def test_a_plug_in_of_extism_is_told_as_what_it_is(guesthouse) -> None:
+    module = written("""(module (import "extism:host/env" "input_length" (func (result i64)))
+      (import "extism:host/user" "dapr_call" (func (param i64) (result i64)))
+      (func (export "greet") (result i32) (i32.const 0)) (func (export "part") (result i32) (i32.const 0))
+      (func (export "other") (param i32)))""")
+    done = guesthouse("explain", module)
+    assert done.code == 0, done.err
+    assert '"extism" fits: greet, part' in done.out
+    assert 'calling = "extism"\nfunction = "greet"\n' in done.out
+    assert "it imports extism:host/user.dapr_call" in done.out
+    Path("guesthouse.toml").write_text('[app]\nname = "t"\n' + done.out.partition("is to be written\n\n")[2])
+    assert guesthouse("check").code == 0
+
+
 def test_only_handlers_that_a_module_has_get_a_route(guesthouse) -> None:
     module = written('(module (memory (export "memory") 1) (func (export "dapr_on_job") (result i32) (i32.const 0)))')
     done = guesthouse("explain", module, "--json")

@@ -43,7 +43,7 @@ def module_of(group: Group) -> str:
     for index, rule in enumerate(rules):
         places = data.add(filled(rule.data, {"id": rule.id}), shared)
         body = _substituted(rule.body, places) if rule.body else _body(group, rule.calls, places)
-        names |= set(re.findall(r"\(call \$([\w-]+\.[\w.]+)", body))
+        names |= set(re.findall(r"\(call \$([\w:/-]+\.[\w.]+)", body))
         if "{cases}" in _frame(group):
             functions.append(f"(func ${rule.id} {body})")
             cases.append(

@@ -137,7 +137,7 @@ def written(folder: Path, group: Group, rule: Rule) -> tuple[Path, str, bytes]:
         made = rule.module or module_of(group)
         path.write_bytes(bytes.fromhex(made[4:]) if made.startswith("hex:") else wat2wasm(path.stem, made))
     case = place_of(group, rule)
-    program = case is not None or rule.guest.get("calling") in ("command", "dapr")
+    program = case is not None or rule.guest.get("calling", "bindgen") not in ("bindgen", "extism")
     return path, "" if program else ("f" if rule.module else rule.id), b"" if case is None else bytes([case])
 
 

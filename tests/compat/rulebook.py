@@ -209,7 +209,7 @@ def documented() -> dict[str, dict[str, tuple[list[str], list[str]]]]:
     module = ""
     for line in ABI.read_text(encoding="utf-8").splitlines():
         if heading := _HEADING.match(line):
-            named = re.findall(r"`([\w-]+)`", heading[1])
+            named = re.findall(r"`([\w:/-]+)`", heading[1])
             module = "wasi_snapshot_preview1" if heading[1] == "WASI preview 1" else "".join(named[:1])
         elif row := _ROW.match(line):
             found.setdefault(module, {})[row[1]] = (row[2].split(), row[3].split())

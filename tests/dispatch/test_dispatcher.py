@@ -88,7 +88,7 @@ def dispatcher_of(runner: Runner, *observers: Any, limits: Limits | None = None)
     config = GuestConfig("echo", MANIFEST.guests["echo"].file, "bindgen", "echo", limits=limits or Limits())
     nothing: Any = None
     guest = Guest(config, nothing, runner, nothing)  # type: ignore[arg-type]
-    plan: Any = SimpleNamespace(guests={"echo": guest}, route=Routes(MANIFEST).find)
+    plan: Any = SimpleNamespace(guests={"echo": guest}, filters=(), route=Routes(MANIFEST).find)
     return Dispatcher(Plans(plan), observers[0], observers)
 
 

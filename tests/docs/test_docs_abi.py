@@ -20,7 +20,7 @@ def documented() -> Iterator[tuple[str, str]]:
     modules, module = host_modules(), ""
     for line in PAGE.read_text().splitlines():
         if heading := _HEADING.match(line):
-            named = re.findall(r"`([\w-]+)`", heading[1])
+            named = re.findall(r"`([\w:/-]+)`", heading[1])
             module = "wasi_snapshot_preview1" if heading[1] == "WASI preview 1" else "".join(n for n in named[:1])
         elif row := _ROW.match(line):
             assert module in modules, f"a function under the heading {module!r}, which names no module"

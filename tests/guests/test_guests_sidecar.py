@@ -388,8 +388,8 @@ def test_a_route_whose_events_the_guest_cannot_answer_is_a_fault(tmp_path: Path)
     with pytest.raises(PlanFaults) as faults, open_plan(manifest):
         pass
     assert faults.value.faults == [
-        "guest 'answers': its module exports no dapr_on_job (nor dapr_on_event), which the job 'sweep' needs: write "
-        "that handler, or take the route out"
+        "guest 'answers': its module has handlers for invoke, and none for the job 'sweep': write one, name another "
+        "guest, or take the route out"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Guests that attack, as WAT. Each is a function of wasmedge-bindgen, `f`, unless it is a program."""
+"""Guests that attack, as WAT. Each is a function of wasmedge-bindgen, `f`, unless it says how it is called."""
 
 from __future__ import annotations
 
@@ -33,6 +33,29 @@ def program(body: str, *, imports: str = "", data: bytes = b"") -> str:
       (func (export "_start") (local $n i32) {body}))"""
 
 
+def extism(body: str) -> str:
+    """A plug-in of Extism with this body, and all imports by their names."""
+    functions = {**host_modules()["extism:host/env"].functions, **host_modules()["extism:host/user"].functions}
+    imports = " ".join(imported(host, f"${name}") for name, host in functions.items())
+    return f"""(module {imports} (memory 1)
+      (func (export "f") (result i32) (local $n i64) {body} (i32.const 0)))"""
+
+
+def http(body: str, *, data: str = "") -> str:
+    """A guest of http-wasm with this body, and all imports by their names."""
+    imports = " ".join(imported(host, f"${name}") for name, host in host_modules()["http_handler"].functions.items())
+    return f"""(module {imports} (memory (export "memory") 2) (data (i32.const 64) "{data}")
+      (func (export "handle_request") (result i64) {body} (i64.const 0))
+      (func (export "handle_response") (param i32 i32)))"""
+
+
+def wapc(body: str, *, more: str = "") -> str:
+    """A guest of waPC with this body, and all imports by their names."""
+    imports = " ".join(imported(host, f"${name}") for name, host in host_modules()["wapc"].functions.items())
+    return f"""(module {imports} (memory (export "memory") 2) {more}
+      (func (export "__guest_call") (param i32 i32) (result i32) {body} (i32.const 1)))"""
+
+
 def wasi(*names: str) -> str:
     """Imports of WASI, each as `$name`."""
     functions = host_modules()["wasi_snapshot_preview1"].functions
@@ -59,8 +82,8 @@ class Attack:
 
     wat: str
     ends: tuple[Reason | None, ...]
-    command: bool = False
     grants: str = FILES  # keys of its table, besides those that all have
+    calling: str = "bindgen"
 
 
 #: What guests are granted that attack by calls to the sidecar, of which there is none.
@@ -74,6 +97,9 @@ _DAPR = " ".join(
 _GET = '(data (i32.const 2048) "GetState\\0a\\01s\\12\\01k")'
 _CALL = """(call $start (i32.const 2048) (i32.const 8) (i32.const 2056) (i32.const 6)
   (i32.const 0) (i32.const 0) (i32.const 0))"""
+_BINDING = '(data (i32.const 2064) "dapr")'
+_HOST_CALL = """(call $__host_call (i32.const 2064) (i32.const 4) (i32.const 0) (i32.const 0)
+  (i32.const 2048) (i32.const 8) (i32.const 2056) (i32.const 6))"""
 _IOVEC = struct.pack("<II", 1024, 65536)
 _WRITE = "(drop (call $fd_write (i32.const {fd}) (i32.const 64) (i32.const 1) (i32.const 32)))"
 _FOREVER = "(loop $more {0} (br $more))"
@@ -162,15 +188,94 @@ ATTACKS = {
         (None,),
         grants=CALLS,
     ),
+    "allocates-without-end": Attack(
+        extism(_FOREVER.format("(drop (call $alloc (i64.const 65536))) (drop (call $alloc (i64.const -1)))")),
+        (Reason.DEADLINE,),
+        calling="extism",
+    ),
+    "allocates-many": Attack(
+        extism("(loop $more (br_if $more (i64.ne (call $alloc (i64.const 1)) (i64.const 0))))"),
+        (None,),
+        calling="extism",
+    ),
+    "allocates-and-frees-without-end": Attack(
+        extism(
+            """(drop (call $alloc (i64.const 8)))
+            (loop $more (call $free (call $alloc (i64.const 4194304))) (br $more))"""
+        ),
+        (Reason.DEADLINE,),
+        calling="extism",
+    ),
+    "keeps-variables-without-end": Attack(
+        extism(
+            """(drop (call $alloc (i64.const 8))) (drop (call $alloc (i64.const 262144)))
+            (loop $more
+              (local.set $n (i64.add (local.get $n) (i64.const 1)))
+              (call $store_u64 (i64.const 136) (local.get $n))
+              (call $var_set (i64.const 136) (i64.const 208)) (br $more))"""
+        ),
+        (Reason.TRAP,),
+        calling="extism",
+    ),
+    "plugs-in-calls-without-end": Attack(
+        extism(_FOREVER.format("(drop (call $dapr_call (i64.const 0)))")), (Reason.DEADLINE,), CALLS, "extism"
+    ),
+    "writes-bodies-without-end": Attack(
+        http(_FOREVER.format("(call $write_body (i32.const 1) (i32.const 0) (i32.const 131072))")),
+        (Reason.TRAP,),
+        calling="http-wasm",
+    ),
+    "adds-headers-without-end": Attack(
+        http(
+            _FOREVER.format(
+                "(call $add_header_value (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 0) (i32.const 0))"
+            ),
+            data="a",
+        ),
+        (Reason.TRAP,),
+        calling="http-wasm",
+    ),
+    "sets-headers-without-end": Attack(
+        http(
+            _FOREVER.format(
+                "(call $set_header_value (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 64) (i32.const 8192))"
+            ),
+            data="a" * 8192,
+        ),
+        (Reason.DEADLINE,),
+        calling="http-wasm",
+    ),
+    "answers-without-end": Attack(
+        wapc(_FOREVER.format("(call $__guest_response (i32.const 0) (i32.const 131072))")),
+        (Reason.DEADLINE,),
+        calling="wapc",
+    ),
+    "asks-for-its-request-without-end": Attack(
+        wapc(_FOREVER.format("(call $__guest_request (i32.const 131000) (i32.const 131071))")),
+        (Reason.DEADLINE,),
+        calling="wapc",
+    ),
+    "calls-its-host-without-end": Attack(
+        wapc(_FOREVER.format(f"(drop {_HOST_CALL})"), more=_GET + _BINDING), (Reason.DEADLINE,), CALLS, "wapc"
+    ),
+    "calls-its-host-with-all-its-memory": Attack(
+        wapc(
+            f"(drop (memory.grow (i32.const 120))) (drop {_HOST_CALL.replace('(i32.const 6)', '(i32.const 7929856)')})",
+            more=_GET + _BINDING,
+        ),
+        (None,),
+        CALLS,
+        "wapc",
+    ),
     "floods-standard-output": Attack(
         program(_FOREVER.format(_WRITE.format(fd=1)), imports=wasi("fd_write"), data=_IOVEC),
         (Reason.BAD_REPLY, Reason.TRAP, Reason.GUEST, Reason.DEADLINE),
-        command=True,
+        calling="command",
     ),
     "floods-standard-error": Attack(
         program(_FOREVER.format(_WRITE.format(fd=2)), imports=wasi("fd_write"), data=_IOVEC),
         (Reason.DEADLINE,),
-        command=True,
+        calling="command",
     ),
     "floods-the-log": Attack(
         function(
@@ -224,7 +329,7 @@ ATTACKS = {
             data=b"/etc/passwd",
         ),
         (None,),
-        command=True,
+        calling="command",
         grants="",
     ),
     "climbs-out-of-its-files": Attack(
@@ -239,7 +344,7 @@ ATTACKS = {
             data=bytes(16) + b"".join(path.ljust(16) for path in _OUT),
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
     "opens-files-without-end": Attack(
         program(
@@ -248,7 +353,7 @@ ATTACKS = {
             data=b"granted",
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
     "reads-its-files-for-ever": Attack(
         program(
@@ -262,7 +367,7 @@ ATTACKS = {
             data=b"granted",
         ),
         (Reason.DEADLINE,),
-        command=True,
+        calling="command",
     ),
     "changes-what-it-was-granted": Attack(
         program(
@@ -287,7 +392,7 @@ ATTACKS = {
             data=b"granted tmp/x",
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
     "fills-its-scratch-folder": Attack(
         program(
@@ -309,7 +414,7 @@ ATTACKS = {
             data=b"tmp/x",
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
     "makes-names-without-end": Attack(
         program(
@@ -324,7 +429,7 @@ ATTACKS = {
             data=b"tmp/",
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
     "links-in-a-circle": Attack(
         program(
@@ -336,7 +441,7 @@ ATTACKS = {
             data=b"tmp/x",
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
     "replies-with-a-file-that-is-too-large": Attack(
         program(
@@ -346,11 +451,11 @@ ATTACKS = {
             data=b"tmp/x",
         ),
         (Reason.BAD_REPLY,),
-        command=True,
+        calling="command",
         grants=FILES.replace("1MiB", "2MiB") + 'reply_file = "/tmp/x"\n',
     ),
     "replies-with-a-file-that-it-never-makes": Attack(
-        program(""), (Reason.BAD_REPLY,), command=True, grants=FILES + 'reply_file = "/tmp/x"\n'
+        program(""), (Reason.BAD_REPLY,), calling="command", grants=FILES + 'reply_file = "/tmp/x"\n'
     ),
     "grows-and-cuts-a-file": Attack(
         program(
@@ -364,7 +469,7 @@ ATTACKS = {
             data=bytes(16) + b"tmp/x",
         ),
         (Reason.DEADLINE,),
-        command=True,
+        calling="command",
         grants='scratch = "4MiB"\n',
     ),
     "makes-names-and-lists-them": Attack(
@@ -386,7 +491,7 @@ ATTACKS = {
             data=b"tmp/xxx",
         ),
         (Reason.DEADLINE,),
-        command=True,
+        calling="command",
         grants='scratch = "4MiB"\n',
     ),
     "wants-sockets": Attack(
@@ -399,7 +504,7 @@ ATTACKS = {
             imports=wasi("sock_accept", "sock_send"),
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
     "wants-the-environment": Attack(
         program(
@@ -408,7 +513,7 @@ ATTACKS = {
             imports=wasi("environ_sizes_get"),
         ),
         (None,),
-        command=True,
+        calling="command",
     ),
 }
 

@@ -93,7 +93,7 @@ def plan(place: str, tmp_path_factory: pytest.TempPathFactory, guests_folder: Pa
     (folder / "caller.wasm").write_bytes(wasmtime.wat2wasm(caller()))
     for name, attack in ATTACKS.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(attack.wat))
-        called = 'calling = "command"' if attack.command else 'function = "f"'
+        called = f'calling = "{attack.calling}"' + '\nfunction = "f"' * (attack.calling in ("bindgen", "extism"))
         time = "300ms" if Reason.DEADLINE in attack.ends else "30s"  # what ends otherwise does so on a slow machine too
         table = ATTACK.replace("NAME", name).replace("CALLED", called).replace("TIME", time)
         table = table.replace("FILES", attack.grants)

@@ -46,6 +46,13 @@ def test_all_guests_are_operations_and_nothing_is_published(read):
     assert (component.buffer, component.keep) == (64 << 20, 600.0)
 
 
+def test_a_guest_that_answers_invocations_alone_is_an_operation_only_where_it_is_named(read):
+    filters = '[guests.auth]\nmodule = "auth.wasm"\ncalling = "http-wasm"\n'
+    assert read(f'{filters}[component]\nname = "guests"\n').operations == ("echo", "count")
+    named = read(f'{filters}[component]\nname = "guests"\nguests = ["auth"]\n')
+    assert named.operations == ("auth",)  # which is a fault at load
+
+
 def test_a_manifest_without_the_table_has_no_operations(read):
     assert read("").operations == ()
 

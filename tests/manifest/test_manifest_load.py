@@ -624,6 +624,38 @@ def test_explains_a_fault_elsewhere(faults, text, expected):
             ),
         ),
         (
+            "[guests.g]\nmodule = 'g'\ncalling = 'extism'",
+            (
+                "function is missing",
+                "guesthouse.toml: guests.g.function",
+                'name the export to call, or write calling = "command" for a WASI program',
+            ),
+        ),
+        (
+            "[guests.g]\nmodule = 'g'\ncalling = 'extism'\nfunction = 'f'\nvalues = 'json'",
+            (
+                '"json" does not go with calling = "extism"',
+                "guesthouse.toml: guests.g.values",
+                "its input is the body, and its output the reply: leave it out",
+            ),
+        ),
+        (
+            "[guests.g]\nmodule = 'g'\ncalling = 'http-wasm'\nfunction = 'f'",
+            (
+                '"f" does not go with calling = "http-wasm"',
+                "guesthouse.toml: guests.g.function",
+                "its two handlers have names of their own, and write the response themselves: leave it out",
+            ),
+        ),
+        (
+            "[guests.g]\nmodule = 'g'\ncalling = 'wapc'\nfunction = 'validate'\nreply = 'cgi'",
+            (
+                '"cgi" does not go with calling = "wapc"',
+                "guesthouse.toml: guests.g.reply",
+                "the payload is the body, and the response is the reply: leave it out",
+            ),
+        ),
+        (
             "[guests.g]\nmodule = 'g'\nfunction = 'f'\nargs = ['a']",
             (
                 'does not go with calling = "bindgen"',

@@ -6,11 +6,13 @@ events but their body. What guest authors must know of each is in docs/abi.md, u
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from guesthouse_abi.context import Context
+from guesthouse_abi.errors import Exit
 from guesthouse_abi.host import FuncType
 
 
@@ -19,6 +21,27 @@ class Instance(Protocol):
 
     def call(self, export: str, *arguments: int) -> int:
         """Call an export; unsigned numbers in and out, 0 for no result. Raises `CallError`."""
+
+
+def start_up(instance: Instance, export: str) -> None:
+    """Call what a guest has run before its first event. A program that ends there with exit code 0 goes on."""
+    try:
+        instance.call(export)
+    except Exit as end:
+        if end.code:
+            raise
+
+
+_TEXT = 1024  # bytes of a status's text
+_decoder = codecs.getincrementaldecoder("utf-8")  # which bears a character that is cut
+
+
+def text_of(body: bytes | bytearray) -> str:
+    """The beginning of a body that is UTF-8, as the text of a status; nothing of another."""
+    try:
+        return _decoder().decode(bytes(body[:_TEXT]), final=len(body) <= _TEXT)
+    except UnicodeDecodeError:
+        return ""
 
 
 #: Makes the instance that a call needs. The guest's start section runs in this, so it may raise `CallError` too.
@@ -45,7 +68,7 @@ class Shape(Protocol):
 class Options:
     """What a manifest says of how a guest is called, besides the convention's name."""
 
-    function: str = ""  # bindgen: the export
+    function: str = ""  # bindgen, extism: the export; wapc: the operation
     json: bool = False  # bindgen: parameters and results are JSON arrays
     types: tuple[str, ...] = ()  # bindgen, with `json`: those of the parameters, where the manifest names them
     cgi: bool = False  # command: the reply begins with a block of headers
@@ -89,6 +112,10 @@ class Unfit(Exception):
 
 class Caller(Protocol):
     """Calls one module's guests. Used for each event, from many threads."""
+
+    @property
+    def what(self) -> str:
+        """What of the module it calls, in a few words."""
 
     @property
     def triggers(self) -> frozenset[str] | None:

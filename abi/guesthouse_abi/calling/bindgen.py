@@ -25,7 +25,7 @@ from guesthouse_abi import bindgen_values
 from guesthouse_abi.bindgen_values import Parameter, check_output, result_as_bytes
 from guesthouse_abi.calling import Instance, Request, Response, Shape, Start, Unfit
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, OutOfBounds, TryAgain
+from guesthouse_abi.errors import BadReply, OutOfBounds, guest_failure
 from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.bindgen_results import BindgenResult, read_error
 from guesthouse_abi.imports.wasi_preview1 import flush, give_body, read_reply
@@ -35,23 +35,8 @@ _RECORD = struct.Struct("<BII")
 
 _RETURN_AT = 8  # where era A's hosts had the result's {pointer, length} written
 
-#: How the text of an error may begin to say what is to become of the event; the rest is its text.
-_OUTCOMES: dict[str, type[CallError]] = {"guesthouse:malformed:": MalformedEvent, "guesthouse:try-again:": TryAgain}
-
 _I32 = ValType.I32
 _TAKES = (_I32, _I32)
-
-
-def failure(text: str) -> CallError:
-    """The exception for a function's own error.
-
-    By how its text begins, the event is at fault (`MalformedEvent`) or may succeed later (`TryAgain`); any other is the
-    guest's own (`GuestError`).
-    """
-    for beginning, outcome in _OUTCOMES.items():
-        if text.startswith(beginning):
-            return outcome(text[len(beginning) :].strip() or "the guest gives no reason")
-    return GuestError(text)
 
 
 class Bindgen:
@@ -121,6 +106,7 @@ class BoundFunction:
     """A `Caller`: the function of a module whose era is known."""
 
     triggers: frozenset[str] | None = None
+    what = "a function"
 
     def __init__(self, how: Bindgen, era: str, initialize: bool, signature: FuncType) -> None:
         """`initialize`: the module has an `_initialize` that is called first."""
@@ -152,7 +138,7 @@ class BoundFunction:
             memory = context.memory
             flag, pointer, count = memory.unpack(_RECORD, record)
             if flag:
-                raise failure(read_error(context, pointer, count))
+                raise guest_failure(read_error(context, pointer, count))
             return (bindgen_values.results_as_json if self._json else result_as_bytes)(context, pointer, count)
         except OutOfBounds as error:
             raise BadReply(f"the guest broke its calling convention: {error}") from None
@@ -192,7 +178,7 @@ class BoundFunction:
         """What the guest has passed to the imports of era B."""
         result = context.state(BindgenResult)
         if result.error is not None:
-            raise failure(result.error)
+            raise guest_failure(result.error)
         if result.reply is None:
             raise BadReply("the guest returned without calling return_result or return_error")
         return result.reply

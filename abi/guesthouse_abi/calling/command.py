@@ -32,6 +32,7 @@ class Command:
     """Runs a program once per event. `cgi`: its reply begins with a block of headers (`cgi.py`)."""
 
     triggers: frozenset[str] | None = None
+    what = "a program (_start)"
 
     def __init__(self, cgi: bool = False) -> None:
         self._cgi = cgi

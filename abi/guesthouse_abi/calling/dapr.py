@@ -6,13 +6,11 @@ reply, is in `imports/dapr_v1.py`.
 
 from __future__ import annotations
 
-import codecs
-
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
+from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up, text_of
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import BadReply, CallError, Exit, GuestError, MalformedEvent, TryAgain
+from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType, ValType
-from guesthouse_abi.imports.dapr_v1 import TEXT, Draft, begin_draft
+from guesthouse_abi.imports.dapr_v1 import Draft, begin_draft
 from guesthouse_abi.imports.wasi_preview1 import flush, last_words
 
 TRIGGERS = ("invoke", "topic", "binding", "job", "operation", "actor", "timer", "reminder", "activate", "deactivate")
@@ -25,7 +23,6 @@ _HANDLER = FuncType((), (ValType.I32,))
 _STARTS = ("_initialize", "_start")
 _DONE, _FAILED, _RETRY, _DROP, _STOP = range(5)
 _OUTCOMES: dict[int, type[CallError]] = {_FAILED: GuestError, _RETRY: TryAgain, _DROP: MalformedEvent}
-_decoder = codecs.getincrementaldecoder("utf-8")  # which bears a character that is cut
 _NOT_OK = 300  # the first status that is no success
 
 
@@ -63,6 +60,11 @@ class Handlers:
         self._start = start
 
     @property
+    def what(self) -> str:
+        """See `Caller.what`."""
+        return f"handlers for {', '.join(self._handlers)}"
+
+    @property
     def triggers(self) -> frozenset[str]:
         """See `Caller.triggers`."""
         return frozenset(self._handlers)
@@ -79,11 +81,7 @@ class Handlers:
         try:
             instance = start()
             if self._start is not None:
-                try:
-                    instance.call(self._start)
-                except Exit as end:
-                    if end.code:
-                        raise
+                start_up(instance, self._start)
             outcome = instance.call(handler)
         finally:
             flush(context)
@@ -91,19 +89,11 @@ class Handlers:
         return _response(_DONE if stop else outcome, draft, last_words(context), handler, stop)
 
 
-def _beginning(body: bytearray) -> str:
-    """The beginning of a body that is UTF-8, as a status's text; nothing of another."""
-    try:
-        return _decoder().decode(bytes(body[:TEXT]), final=len(body) <= TEXT)
-    except UnicodeDecodeError:
-        return ""
-
-
 def _response(outcome: int, draft: Draft, words: str, handler: str, stop: bool) -> Response:
     if outcome == _DONE:
         text = draft.text
         if draft.status >= _NOT_OK and text is None:
-            text = _beginning(draft.body)
+            text = text_of(draft.body)
         return Response(
             bytes(draft.body),
             draft.content_type,

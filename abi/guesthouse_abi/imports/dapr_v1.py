@@ -11,11 +11,12 @@ import struct
 from collections.abc import Callable, Container, Mapping
 
 from guesthouse_abi import headers, pairs
+from guesthouse_abi.calls import calls_if_any, calls_of
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadHandle, BadText, HostError, Refused, TooMuch
 from guesthouse_abi.facts import EventFacts
 from guesthouse_abi.host import I32, I64, U32, HostModule
-from guesthouse_abi.services import CallRequest, Calls, Ended, Sidecar
+from guesthouse_abi.services import CallRequest, Calls, Ended
 
 ABSENT, INVALID, BAD_HANDLE, LIMIT, PENDING, UNSUPPORTED = -1, -2, -3, -4, -5, -6
 
@@ -54,7 +55,6 @@ class _Event:
 
     def __init__(self) -> None:
         self.draft: Draft | None = None
-        self.calls: Calls | None = None
         self.metadata: bytes | None = None
 
 
@@ -235,17 +235,8 @@ def _pairs(context: Context, pointer: int, length: int, most: int) -> tuple[tupl
     return pairs.decode(context.memory.read(pointer, length)) if length else ()
 
 
-def _calls(context: Context) -> Calls:
-    event = context.state(_Event)
-    if event.calls is None:
-        sidecar = context.services[Sidecar]
-        event.calls = sidecar.calls(context.event, context.deadline, context.spent, context)
-        context.at_end(event.calls.finish)
-    return event.calls
-
-
 def _calls_if_any(context: Context) -> Calls:
-    calls = context.state(_Event).calls
+    calls = calls_if_any(context)
     if calls is None:
         raise Refused(BAD_HANDLE)
     return calls
@@ -265,7 +256,7 @@ def call_start(
     name = context.memory.text(method, method_length, _METHOD)
     given = _pairs(context, metadata, metadata_length, _METADATA)
     context.memory.check(request, length)
-    calls = _calls(context)
+    calls = calls_of(context)
     if length > context.limits.host_memory:
         raise TooMuch(f"a request of {length} bytes; the limit host_memory is {context.limits.host_memory}")
     message = context.memory.read(request, length)

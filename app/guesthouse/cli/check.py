@@ -17,7 +17,7 @@ from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.unary import AROUND
 from guesthouse.faults import Faults
 from guesthouse.guests.capabilities import GRANTS
-from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
+from guesthouse.guests.capabilities.sidecar import CALLS, SidecarGrant, calls_by
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -58,12 +58,13 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
         warnings = [*_unsendable(loaded), *plan.warnings]
         for lack in _lacks(loaded):
             (warnings if lack.fatal else notes).append(f"{lack.text}: {lack.remedy}")
-    routes = list(_routes(loaded))
+    filters, routes = list(_filters(loaded)), list(_routes(loaded))
     if json:
-        found = {"guests": guests, "models": models, "files": files, "calls": calls, "routes": routes}
+        found = {"guests": guests, "models": models, "files": files, "calls": calls}
+        found |= {"filters": filters, "routes": routes}
         print_json({**found, "warnings": warnings, "notes": notes})
     else:
-        for rows in filter(None, (guests, models, files, calls, routes)):
+        for rows in filter(None, (guests, models, files, calls, filters, routes)):
             print_table(rows)
             typer.echo()
     for warning in warnings:
@@ -135,7 +136,7 @@ def _guests(plan: Plan, digits: int) -> Iterator[Row]:
         yield {
             "guest": guest.name,
             "calling": guest.config.calling,
-            "function": guest.config.function or "_start",
+            "function": guest.config.function or ("_start" if guest.config.calling == "command" else ""),
             "models": sorted(guest.config.grants.models),
             "imports": [f"{name} ({count})" for name, count in sorted(modules.items())],
             "exports": sorted(set(guest.code.module.exports) - {"memory"}),
@@ -205,14 +206,20 @@ def _notes(guest: Guest, is_actor: bool) -> Iterator[str]:
 
 def _notes_on_calls(guest: Guest, is_actor: bool) -> Iterator[str]:
     grant = guest.config.grant(SidecarGrant)
-    calls = any((i.module, i.name) == CALL_START for i in guest.code.module.imports)
+    calls = calls_by((i.module, i.name) for i in guest.code.module.imports)
     if grant is not None and not calls:
-        yield "has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start): leave it out"
+        known = " or ".join(".".join(one) for one in CALLS)
+        yield f"has the table dapr, but its module makes no calls (it does not import {known}): leave it out"
     if calls and not is_actor and not any((grant or SidecarGrant()).lines()):
         yield (
-            "may call the sidecar (it imports dapr_v1.call_start) and is granted nothing, so each call ends with "
+            f"may call the sidecar (it imports {calls}) and is granted nothing, so each call ends with "
             f"PERMISSION_DENIED: name what it may do in [guests.{guest.name}.dapr] (docs/guests.md)"
         )
+
+
+def _filters(manifest: Manifest) -> Iterator[Row]:
+    for one in manifest.filter:
+        yield {"filter": one.guest, "methods": one.methods, "on_error": one.on_error, "enabled": one.enabled}
 
 
 def _routes(manifest: Manifest) -> Iterator[Row]:

@@ -23,16 +23,17 @@ from guesthouse.engine.wasm_sections import memory_minimums
 from guesthouse.event import ACTOR_TRIGGERS
 from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.capabilities.capability import import_modules
-from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
+from guesthouse.guests.capabilities.sidecar import SidecarGrant, calls_by
 from guesthouse.guests.guest import GuestFaults, Shape, over_limits, read_module, resolve
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
 from guesthouse.sidecar import OWN_ACTOR
 from guesthouse.text import escaped
-from guesthouse_abi.calling import Caller, Options, Unfit
+from guesthouse_abi.calling import Options, Unfit
 from guesthouse_abi.calling.bindgen import era_of, functions_in
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.calling.dapr import TRIGGERS
+from guesthouse_abi.calling.extism import plugs_in
 from guesthouse_abi.grants import Limits
 
 app = new_app()
@@ -44,6 +45,13 @@ _ROUTES = {
     "binding": '[[binding]]\nname = "{name}"\nguest = "{name}"',
     "job": '[[job]]\nname = "{name}"\nguest = "{name}"',
     "actor": '[[actor]]\ntype = "{name}"\nguest = "{name}"',
+}
+
+#: The conventions that call a function by its name, and which functions of a module these may be.
+_BY_NAME = {"bindgen": functions_in, "extism": plugs_in}
+_NOTHING = {
+    "bindgen": "exports no function for events",
+    "extism": "exports no function ()->(i32), or imports nothing of Extism's",
 }
 
 Wasm = Annotated[Path, typer.Argument(metavar="FILE", help="The .wasm file.", show_default=False)]
@@ -59,7 +67,7 @@ class _Explained:
     fits: dict[str, str] = field(default_factory=dict)  # a calling convention, and what of the module it would call
     unfit: dict[str, list[str]] = field(default_factory=dict)  # the other conventions, and why
     missing: list[str] = field(default_factory=list)  # why it cannot be served
-    functions: list[str] = field(default_factory=list)  # bindgen: those that fit
+    functions: dict[str, list[str]] = field(default_factory=dict)  # that fit, by the conventions that call one by name
     triggers: tuple[str, ...] = TRIGGERS  # events that it can answer
     methods: list[str] = field(default_factory=list)  # of the sidecar, that its data names
 
@@ -71,7 +79,9 @@ class _Explained:
     @property
     def calling(self) -> str:
         """The convention that it was most likely written for; empty where none fits."""
-        return next((name for name in ("dapr", "command", "bindgen") if name in self.fits), "")
+        return next(
+            (name for name in ("dapr", "wapc", "http-wasm", "extism", "command", "bindgen") if name in self.fits), ""
+        )
 
     def imports(self, module: str) -> list[str]:
         return [one.name for one in self.module.imports if one.module == module]
@@ -87,8 +97,9 @@ class _Explained:
         return any(one.name == "path_open" and one.module.startswith("wasi_") for one in self.module.imports)
 
     @property
-    def makes_calls(self) -> bool:
-        return any((one.module, one.name) == CALL_START for one in self.module.imports)
+    def makes_calls(self) -> str:
+        """By which imports, in words."""
+        return calls_by((one.module, one.name) for one in self.module.imports)
 
     @property
     def grants(self) -> dict[str, list[str]]:
@@ -147,16 +158,16 @@ def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
     found = _Explained(path, wasm, module)
     shape = Shape(module)
     for name in CONVENTIONS:
-        if name == "bindgen":
-            _try_functions(found, shape)
+        if name in _BY_NAME:
+            _try_functions(found, shape, name)
             continue
         try:
             caller = CONVENTIONS[name](Options()).bind(shape)
         except Unfit as unfit:
             found.unfit[name] = unfit.problems
         else:
-            found.fits[name] = _called(name, caller)
-            if caller.triggers is not None:
+            found.fits[name] = caller.what
+            if name == "dapr" and caller.triggers is not None:
                 found.triggers = tuple(trigger for trigger in TRIGGERS if trigger in caller.triggers)
     if not found.fits:
         found.missing.append(f"{path.name} fits no way to call it: {'; '.join(_first(found.unfit.values()))}")
@@ -166,30 +177,26 @@ def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
     return found
 
 
-def _try_functions(found: _Explained, shape: Shape) -> None:
-    """Which functions could be called as those of wasmedge-bindgen."""
+def _try_functions(found: _Explained, shape: Shape, convention: str) -> None:
+    """Which functions could be called by their names."""
     handlers = {f"dapr_on_{trigger}" for trigger in (*TRIGGERS, "event")}
-    why = {name: _unfit(name, shape) for name in functions_in(shape) if name not in handlers}
-    found.functions = [name for name, problems in why.items() if not problems]
-    if found.functions:
-        found.fits["bindgen"] = f"era {era_of(shape)}, {', '.join(found.functions)}"
+    why = {name: _unfit(convention, name, shape) for name in _BY_NAME[convention](shape) if name not in handlers}
+    fit = [name for name, problems in why.items() if not problems]
+    if fit:
+        found.functions[convention] = fit
+        before = f"era {era_of(shape)}, " if convention == "bindgen" else ""
+        found.fits[convention] = before + ", ".join(fit)
     else:
-        found.unfit["bindgen"] = next(iter(why.values()), ["exports no function for events"])
+        found.unfit[convention] = next(iter(why.values()), [_NOTHING[convention]])
 
 
-def _unfit(function: str, shape: Shape) -> list[str]:
-    """Why a function is none of wasmedge-bindgen."""
+def _unfit(convention: str, function: str, shape: Shape) -> list[str]:
+    """Why a convention cannot call a function."""
     try:
-        CONVENTIONS["bindgen"](Options(function=function)).bind(shape)
+        CONVENTIONS[convention](Options(function=function)).bind(shape)
     except Unfit as unfit:
         return unfit.problems
     return []
-
-
-def _called(name: str, caller: Caller) -> str:
-    if caller.triggers is None:
-        return "a program (_start)"
-    return "handlers for " + ", ".join(trigger for trigger in TRIGGERS if trigger in caller.triggers)
 
 
 def _first(lists: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -238,15 +245,15 @@ def _needs(found: _Explained) -> list[str]:
         lines.append("  files, body_file or scratch, if it opens files (it imports path_open)")
     if found.makes_calls:
         named = f"its data names {', '.join(found.methods)}" if found.methods else "its data names no method of it"
-        lines.append(f"  dapr, for calls to the sidecar (it imports {'.'.join(CALL_START)}); {named}")
+        lines.append(f"  dapr, for calls to the sidecar (it imports {found.makes_calls}); {named}")
     return lines
 
 
 def _manifest(found: _Explained) -> str:
     """Lines to paste."""
     lines = [f"[guests.{found.name}]", f'module = "{found.path}"', f'calling = "{found.calling}"']
-    if found.calling == "bindgen":
-        lines.append(f'function = "{found.functions[0]}"')
+    if found.calling in found.functions:
+        lines.append(f'function = "{found.functions[found.calling][0]}"')
     if found.infers:
         lines.append('models = ["MODEL"]')
     if found.makes_calls:
@@ -272,7 +279,7 @@ def _record(found: _Explained) -> dict[str, object]:
         "triggers": found.triggers if "dapr" in found.fits else None,
         "inference_by": found.infers,
         "opens_files": found.opens_files,
-        "makes_calls": found.makes_calls,
+        "makes_calls": bool(found.makes_calls),
         "grants": found.grants,
         "missing": found.missing,
         "manifest": "" if found.missing else _manifest(found),

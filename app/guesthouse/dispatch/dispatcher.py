@@ -1,4 +1,5 @@
-"""The way of every event from a transport to a guest: find the route, run the guest, save its actor, deliver the reply.
+"""The way of every event from a transport to a guest: through filters, to its route's guest. Then its actor is saved,
+and the reply delivered.
 
 Here it is also decided when an event that fails is given up. The dispatcher knows neither Dapr nor Wasm. Who observes
 events is decided where the dispatcher is made (`assembly.py`).
@@ -13,7 +14,19 @@ from typing import TypeVar
 import structlog
 
 from guesthouse.dispatch.attempts import Attempts, digest
-from guesthouse.event import EVENT_FAULTS, ActorCalls, Event, Failure, Observer, Outputs, Reason, Reply, failure_of
+from guesthouse.dispatch.filters import filtered
+from guesthouse.event import (
+    EVENT_FAULTS,
+    ActorCalls,
+    Event,
+    Failure,
+    Observer,
+    Outputs,
+    Reason,
+    Reply,
+    Trigger,
+    failure_of,
+)
 from guesthouse.manifest.addresses import Address
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
@@ -72,6 +85,13 @@ class Dispatcher:
             self._plans.give_back(plan)
 
     def _answer_with(self, plan: Plan, event: Event, deadline: Deadline) -> Reply:
+        if not plan.filters or event.trigger is not Trigger.INVOKE or event.fault is not None:
+            return self._answer_by_route(plan, event, deadline)
+        reply = filtered(plan, plan.filters, event, deadline, lambda e, limit: self._answer_by_route(plan, e, limit))
+        event.check_reply(reply)
+        return reply
+
+    def _answer_by_route(self, plan: Plan, event: Event, deadline: Deadline) -> Reply:
         try:
             route = plan.route(event)
         except Failure:

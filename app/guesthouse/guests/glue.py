@@ -34,8 +34,7 @@ _KNOWN = {
     "wasi.thread-spawn": "starts a thread: build for one thread",
     "wasmedge_process.": "starts programs of the host, which no guest may",
     "env.proxy_": _ELSEWHERE,
-    "extism:": _ELSEWHERE,
-    "http_handler.": _ELSEWHERE,
+    "extism:host/user.": "is a function of the plug-in's own host, which is another one: this host has dapr_call there",
 }
 
 

@@ -31,6 +31,7 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     yield from _files(raw)
     yield from _models(raw)
     yield from _routes_name_guests(raw)
+    yield from _filters(raw)
     yield from _methods(raw)
     yield from _twice(raw, "binding", ("name",))
     yield from _dead_letters(raw)
@@ -100,20 +101,25 @@ def _engine(raw: Raw) -> Iterator[Disagreement]:
             yield ("guests", name, "isolation"), "does not go with the engine wasmer", remedy
 
 
+#: Keys of a guest that do not go with a calling convention, and why.
+_NOT_FOR: Mapping[str, Mapping[str, str]] = {
+    "bindgen": {"reply": "headers before the reply are for commands", "args": "arguments are for commands"},
+    "command": {"function": "a command starts at _start", "values": "a program has standard input and output"},
+    "dapr": dict.fromkeys(
+        ("function", "values", "reply"), "its handlers have names of their own, and write their replies themselves"
+    ),
+    "extism": dict.fromkeys(("values", "reply"), "its input is the body, and its output the reply"),
+    "http-wasm": dict.fromkeys(
+        ("function", "values", "reply"), "its two handlers have names of their own, and write the response themselves"
+    ),
+    "wapc": dict.fromkeys(("values", "reply"), "the payload is the body, and the response is the reply"),
+}
+
+
 def _guests(raw: Raw) -> Iterator[Disagreement]:
     models = _keys(raw, "models")
     for name, guest in _named(raw, "guests").items():
         where = ("guests", name)
-        command = guest.get("calling") == "command"
-        if command and "function" in guest:
-            yield (
-                (*where, "function"),
-                'does not go with calling = "command"',
-                "a command starts at _start: leave it out",
-            )
-        if command and "values" in guest:
-            remedy = "a program has standard input and output: leave it out"
-            yield (*where, "values"), 'does not go with calling = "command"', remedy
         if "script" in guest:
             if "module" in guest:
                 yield (
@@ -131,26 +137,15 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         elif "module" not in guest:
             remedy = 'name the .wasm file, or a script in JavaScript (script = "answer.js")'
             yield (*where, "module"), "module is missing", remedy
-        if guest.get("calling") == "dapr":
-            for key in ("function", "values", "reply"):
-                if key in guest:
-                    remedy = "its handlers have names of their own, and write their replies themselves: leave it out"
-                    yield (*where, key), 'does not go with calling = "dapr"', remedy
+        calling = guest.get("calling", "bindgen")
+        for key, why in (_NOT_FOR.get(calling, {}) if isinstance(calling, str) else {}).items():
+            if key in guest:
+                yield (*where, key), f'does not go with calling = "{calling}"', f"{why}: leave it out"
         if "parameters" in guest and "values" not in guest:
             yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
-        if guest.get("calling", "bindgen") == "bindgen":
-            if not guest.get("function"):
-                remedy = 'name the export to call, or write calling = "command" for a WASI program'
-                yield (*where, "function"), "function is missing", remedy
-            if "reply" in guest:
-                remedy = "headers before the reply are for commands: leave it out"
-                yield (*where, "reply"), 'does not go with calling = "bindgen"', remedy
-            if "args" in guest:
-                yield (
-                    (*where, "args"),
-                    'does not go with calling = "bindgen"',
-                    "arguments are for commands: leave it out",
-                )
+        if calling in ("bindgen", "extism") and not guest.get("function"):
+            remedy = 'name the export to call, or write calling = "command" for a WASI program'
+            yield (*where, "function"), "function is missing", remedy
         for index, model in _texts(guest.get("models")):
             if model not in models:
                 yield (*where, "models", index), "is no model of this manifest", closest(model, models, "its models")
@@ -205,11 +200,29 @@ def _models(raw: Raw) -> Iterator[Disagreement]:
 
 def _routes_name_guests(raw: Raw) -> Iterator[Disagreement]:
     guests = _keys(raw, "guests")
-    for key in ("invoke", "binding", "topic", "job", "actor"):
+    for key in ("filter", "invoke", "binding", "topic", "job", "actor"):
         for index, route in _listed(raw, key):
             guest = route.get("guest")
             if isinstance(guest, str) and guest not in guests:
                 yield (key, index, "guest"), "is no guest of this manifest", closest(guest, guests, "its guests")
+
+
+def _filters(raw: Raw) -> Iterator[Disagreement]:
+    """A filter is a guest of http-wasm, and stands in the chain once: it would wait for its own slot else."""
+    guests = dict(_named(raw, "guests"))
+    answering = {route.get("guest") for _, route in _listed(raw, "invoke")}
+    before: set[str] = set()
+    for index, one in _listed(raw, "filter"):
+        name, where = one.get("guest"), ("filter", index, "guest")
+        if not isinstance(name, str) or name not in guests:
+            continue
+        if guests[name].get("calling") != "http-wasm":
+            yield where, "is no filter", f'write calling = "http-wasm" in [guests.{name}], for a module of http-wasm'
+        elif name in answering:
+            yield where, "answers a method too", "make a guest of another name of its module, for the one or the other"
+        elif name in before:
+            yield where, "is a filter already", "name all methods in that table"
+        before.add(name)
 
 
 def _methods(raw: Raw) -> Iterator[Disagreement]:

@@ -217,6 +217,13 @@ def _method(value: object) -> object:
     return method
 
 
+def _pattern(value: object) -> object:
+    pattern = _some_text(value.strip("/") if isinstance(value, str) else value)
+    if isinstance(pattern, str) and "*" in pattern[:-1]:
+        raise wrong("has a * before its end", "write * at the end alone, for all methods that begin so")
+    return pattern
+
+
 def _apps(value: object) -> object:
     if value == []:
         raise wrong("is empty", "name the applications that may ask, or leave the table out")
@@ -511,12 +518,16 @@ class Guest(Table):
         default=None, description='a module in JavaScript in place of `module`, with `calling = "dapr"`'
     )
     sha256: Digest | None = Field(default=None, description="pin: the module, or the script, must have this digest")
-    calling: Literal["bindgen", "command", "dapr"] = Field(
+    calling: Literal["bindgen", "command", "dapr", "extism", "http-wasm", "wapc"] = Field(
         default="bindgen",
         description='how it is called: "dapr" (handlers for events, by the ABI dapr_v1), "bindgen" (an exported '
-        'function) or "command" (a WASI program)',
+        'function), "command" (a WASI program), "extism" (a plug-in of Extism), '
+        '"http-wasm" (a handler of HTTP requests) or "wapc" (a guest of waPC)',
     )
-    function: Text = Field(default="", description="bindgen: the export to call")
+    function: Text = Field(
+        default="",
+        description="bindgen and extism: the export to call; wapc: the operation, where it is not the event's name",
+    )
     values: Literal["json"] | None = Field(
         default=None,
         description='bindgen: "json" for a function of no, one or several values: the body is a JSON array with an '
@@ -667,6 +678,23 @@ class Invoke(Table):
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
+class Filter(Table):
+    """A guest of http-wasm that invocations go through before they reach their route: it may answer them itself, and
+    change request and reply. Filters stand one behind the other, in the order of the file."""
+
+    guest: Name = Field(description='the guest, with `calling = "http-wasm"`')
+    methods: Annotated[tuple[Annotated[str, BeforeValidator(_pattern)], ...], ValueKind("list of methods")] = Field(
+        default=("*",),
+        description='the methods that it is for, as in `["orders/*", "login"]`; a `*` stands at the end alone',
+        json_schema_extra={"default": '`["*"]`: all'},
+    )
+    on_error: Literal["refuse", "pass"] = Field(
+        default="refuse",
+        description='when the filter itself fails: "refuse" fails the event, "pass" goes on as if there were no filter',
+    )
+    enabled: Switch = Field(default=True, description="false: it is left out for now")
+
+
 class State(Table):
     """A key of a state store."""
 
@@ -789,7 +817,7 @@ class Component(Table):
     guests: tuple[Name, ...] | None = Field(
         default=None,
         description="the guests that are operations of the output binding",
-        json_schema_extra={"default": "all"},
+        json_schema_extra={"default": 'all but those with `calling = "http-wasm"`'},
     )
     replies: tuple[Name, ...] = Field(
         default=(),
@@ -908,6 +936,7 @@ class Manifest(Table):
     signatures: Signatures | None = None
     models: Mapping[ModelName, Model] = Field(default_factory=dict)
     guests: Mapping[Name, Guest] = Field(default_factory=dict)
+    filter: tuple[Filter, ...] = ()
     invoke: tuple[Invoke, ...] = ()
     binding: tuple[Binding, ...] = ()
     topic: tuple[Topic, ...] = ()
@@ -940,4 +969,6 @@ class Manifest(Table):
         if self.component is None:
             return ()
         named = self.component.guests
-        return tuple(name for name in self.guests if named is None or name in named)
+        if named is None:
+            return tuple(name for name, guest in self.guests.items() if guest.calling != "http-wasm")
+        return tuple(name for name in self.guests if name in named)

@@ -215,8 +215,8 @@ def _unanswered(manifest: Manifest, loaded: Sequence[_Loaded]) -> Iterator[str]:
             trigger = route.trigger.value
             if trigger not in caller.triggers:
                 yield (
-                    f"guest {route.guest!r}: its module exports no dapr_on_{trigger} (nor dapr_on_event), which the "
-                    f"{trigger} {route.name!r} needs: write that handler, or take the route out"
+                    f"guest {route.guest!r}: its module has {caller.what}, and none for the {trigger} {route.name!r}: "
+                    "write one, name another guest, or take the route out"
                 )
 
 

@@ -21,7 +21,7 @@ from guesthouse.guests.process.stock import Stock
 from guesthouse.guests.slots import Slots
 from guesthouse.inference.registry import Registry
 from guesthouse.manifest import Manifest
-from guesthouse.plan.routes import Route, Routes
+from guesthouse.plan.routes import Filter, Route, Routes
 
 _logger = structlog.get_logger("guesthouse")
 
@@ -65,6 +65,11 @@ class Plan:
     tokens: tuple[str, ...] = field(
         default=(), repr=False
     )  # a sidecar must send one of these; empty: no token is checked
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """What invocations go through before their route."""
+        return self.routes.filters
 
     def route(self, event: Event) -> Route:
         """See `Routes.find`."""

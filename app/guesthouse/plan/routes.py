@@ -24,10 +24,30 @@ class Route:
     actor: tuple[Address, str] | None = None  # who answers instead of a guest, by which method
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A guest that invocations go through before their route.
+
+    `methods` are those that it is for, `*` at the end for all that begin so. `open`: where it fails, it is left out.
+    """
+
+    guest: str
+    methods: tuple[str, ...]
+    open: bool
+
+    def takes(self, event: Event) -> bool:
+        """Whether it is for this invocation."""
+        name = event.name.strip("/")
+        return any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in self.methods)
+
+
 class Routes:
     """The manifest's routes, found by an event's trigger, name, verb and path."""
 
     def __init__(self, manifest: Manifest) -> None:
+        self.filters = tuple(
+            Filter(one.guest, one.methods, one.on_error == "pass") for one in manifest.filter if one.enabled
+        )
         self._off = frozenset(name for name, guest in manifest.guests.items() if not guest.enabled)
         self._methods: dict[str, list[tuple[tuple[str, ...], Route]]] = {}
         self._topics: dict[str, dict[str | None, Route]] = {}

@@ -8,11 +8,11 @@ by `plan.Host`.
 
 from __future__ import annotations
 
-from guesthouse.guests.capabilities import inference, log, sidecar
+from guesthouse.guests.capabilities import inference, log, onward, sidecar
 from guesthouse.guests.capabilities.capability import Capabilities, Capability
 
 #: Every capability of this host: a new one is a line here.
-CAPABILITIES: Capabilities = (inference.CAPABILITY, log.CAPABILITY, sidecar.CAPABILITY)
+CAPABILITIES: Capabilities = (inference.CAPABILITY, log.CAPABILITY, onward.CAPABILITY, sidecar.CAPABILITY)
 
 #: The tables that they add to a guest's in the manifest.
 GRANTS = {one.name: one.grant for one in CAPABILITIES if one.grant is not None}

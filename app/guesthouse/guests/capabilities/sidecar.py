@@ -39,7 +39,8 @@ from guesthouse_abi.facts import EventFacts
 from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar, Started
 from guesthouse_abi.spent import Spent
 
-CALL_START = ("dapr_v1", "call_start")  # the import of a guest that makes calls
+#: The imports by which guests make calls.
+CALLS = (("dapr_v1", "call_start"), ("wapc", "__host_call"), ("extism:host/user", "dapr_call"))
 _INVOKE, _INVOKE_ACTOR = "InvokeService", "InvokeActor"
 _ITSELF = (
     "the actor would call itself and wait for the end of its own turn: "
@@ -112,6 +113,12 @@ class SidecarGrant:
             value = getattr(self, one.name)
             if value and isinstance(value, tuple):
                 yield one.name, value
+
+
+def calls_by(imports: Iterable[tuple[str, str]]) -> str:
+    """By which imports, of these (module, name), calls are made, in words; empty for none."""
+    found = set(imports)
+    return " and ".join(".".join(one) for one in CALLS if one in found)
 
 
 _WORDS = {
