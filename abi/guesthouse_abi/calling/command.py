@@ -19,12 +19,16 @@ from __future__ import annotations
 
 from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
 from guesthouse_abi.calling.cgi import response_of
+from guesthouse_abi.canonical.functions import enter, versionless
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, Exit, GuestError, MalformedEvent, TryAgain
-from guesthouse_abi.host import FuncType
+from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.wasi_preview1 import flush, give_body, last_words, read_reply
 
 _START = "_start"
+_RUN = "wasi:cli/run"
+_RUNS = FuncType((), (ValType.I32,))
+_INITIALIZE = "_initialize"
 _OUTCOMES: dict[int, type[CallError]] = {64: MalformedEvent, 65: MalformedEvent, 75: TryAgain}
 
 
@@ -35,9 +39,17 @@ class Command:
 
     def __init__(self, cgi: bool = False) -> None:
         self._cgi = cgi
+        self._run = ""  # the export of a component for `wasi:cli/run`, which gives 1 for an error
+        self._initialize = False
 
     def bind(self, shape: Shape) -> Command:
         """See `Convention.bind`."""
+        run = next((name for name in shape.functions if _is_run(name)), None)
+        if run is not None:
+            if shape.functions[run] != _RUNS:
+                raise Unfit([f"export {run!r} is {shape.functions[run] or 'of another type'}, not {_RUNS}"])
+            self._run, self._initialize = run, shape.functions.get(_INITIALIZE) == FuncType()
+            return self
         if _START not in shape.functions:
             raise Unfit([f"exports no function {_START!r}: it is not a program (a library is called as 'bindgen')"])
         if shape.functions[_START] != FuncType():
@@ -56,7 +68,7 @@ class Command:
         context.stdout = None if context.grants.reply_file else reply
         code = 0
         try:
-            start().call(_START)
+            code = self._called(start, context)
         except Exit as end:
             code = end.code
         finally:
@@ -65,6 +77,22 @@ class Command:
             raise _failure(code, last_words(context))
         output = read_reply(context) if context.grants.reply_file else bytes(reply)
         return response_of(output) if self._cgi else Response(output)
+
+    def _called(self, start: Start, context: Context) -> int:
+        """Run the program; its exit code, if it did not end itself by one."""
+        instance = start()
+        if not self._run:
+            instance.call(_START)
+            return 0
+        enter(context, instance)
+        if self._initialize:
+            instance.call(_INITIALIZE)
+        return instance.call(self._run) & 1
+
+
+def _is_run(name: str) -> bool:
+    interface, _, function = name.rpartition("#")
+    return function == "run" and bool(versionless(interface, {_RUN: "2"}))
 
 
 def _failure(code: int, reason: str) -> CallError:

@@ -8,9 +8,11 @@ from guesthouse_abi.calling import Convention, Options
 from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.command import Command
 from guesthouse_abi.calling.dapr import Dapr
+from guesthouse_abi.calling.http import Http
 
 CONVENTIONS: Mapping[str, Callable[[Options], Convention]] = {
     "bindgen": lambda options: Bindgen(options.function, options.json, options.types),
     "command": lambda options: Command(options.cgi),
     "dapr": lambda options: Dapr(),
+    "http": lambda options: Http(),
 }

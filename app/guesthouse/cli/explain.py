@@ -23,7 +23,7 @@ from guesthouse.engine.wasm_sections import memory_minimums
 from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.capabilities.capability import import_modules
 from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
-from guesthouse.guests.guest import GuestFaults, Shape, over_limits, read_module, resolve
+from guesthouse.guests.guest import GuestFaults, Shape, cache_key, core_module, over_limits, read_module, resolve
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
 from guesthouse.text import escaped
@@ -52,6 +52,7 @@ class _Explained:
 
     path: Path
     wasm: bytes
+    core: bytes  # the main module of a component; else the same
     module: Module
     fits: dict[str, str] = field(default_factory=dict)  # a calling convention, and what of the module it would call
     unfit: dict[str, list[str]] = field(default_factory=dict)  # the other conventions, and why
@@ -68,7 +69,7 @@ class _Explained:
     @property
     def calling(self) -> str:
         """The convention that it was most likely written for; empty where none fits."""
-        return next((name for name in ("dapr", "command", "bindgen") if name in self.fits), "")
+        return next((name for name in ("dapr", "http", "command", "bindgen") if name in self.fits), "")
 
     def imports(self, module: str) -> list[str]:
         return [one.name for one in self.module.imports if one.module == module]
@@ -103,8 +104,9 @@ def explain(wasm: Wasm, json: Json = False) -> None:
     Prints the lines of a manifest for it, to paste and to complete. Exit code 1 where the module cannot be served.
     """
     data = read_module(wasm)
-    with _loaded(wasm, data) as module:
-        explained = _explained(wasm, data, module)
+    core = core_module(wasm, data)
+    with _loaded(wasm, data, core) as module:
+        explained = _explained(wasm, data, core, module)
     if json:
         print_json(_record(explained))
     else:
@@ -114,7 +116,7 @@ def explain(wasm: Wasm, json: Json = False) -> None:
 
 
 @contextlib.contextmanager
-def _loaded(path: Path, wasm: bytes) -> Iterator[Module]:
+def _loaded(path: Path, wasm: bytes, core: bytes) -> Iterator[Module]:
     """The module, compiled as for serving. Raises `GuestFaults`."""
     settings = read.parse({"app": {"name": "explain"}}, Path("guesthouse.toml")).engine
     with (
@@ -122,16 +124,16 @@ def _loaded(path: Path, wasm: bytes) -> Iterator[Module]:
         contextlib.closing(open_engine(settings.name, EngineConfig(pooling=False))) as engine,
     ):
         try:
-            module, _ = cache.load(engine, wasm, Limits().memory)
+            module, _ = cache.load(engine, core, Limits().memory, cache_key(wasm, hashlib.sha256(wasm).hexdigest()))
         except CompileError as error:
             raise GuestFaults([f"{path} does not compile: {error}"]) from error
         except EngineError as error:
-            raise GuestFaults(over_limits(wasm, Limits()) or [f"the engine refuses {path}: {error}"]) from error
+            raise GuestFaults(over_limits(core, Limits()) or [f"the engine refuses {path}: {error}"]) from error
         yield module
 
 
-def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
-    found = _Explained(path, wasm, module)
+def _explained(path: Path, wasm: bytes, core: bytes, module: Module) -> _Explained:
+    found = _Explained(path, wasm, core, module)
     shape = Shape(module)
     for name in CONVENTIONS:
         if name == "bindgen":
@@ -148,8 +150,8 @@ def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
     if not found.fits:
         found.missing.append(f"{path.name} fits no way to call it: {'; '.join(_first(found.unfit.values()))}")
     found.missing += resolve(module, import_modules(CAPABILITIES))[1]
-    found.missing += over_limits(wasm, Limits())
-    found.methods = _names(wasm, _LONGEST_FIRST)
+    found.missing += over_limits(core, Limits())
+    found.methods = _names(core, _LONGEST_FIRST)
     return found
 
 
@@ -174,8 +176,10 @@ def _unfit(function: str, shape: Shape) -> list[str]:
 
 
 def _called(name: str, caller: Caller) -> str:
+    if name == "http":
+        return "a component for wasi:http (incoming-handler)"
     if caller.triggers is None:
-        return "a program (_start)"
+        return "a program (_start, or run of wasi:cli)"
     return "handlers for " + ", ".join(trigger for trigger in TRIGGERS if trigger in caller.triggers)
 
 
@@ -193,9 +197,11 @@ def _names(wasm: bytes, names: Sequence[str]) -> list[str]:
 
 
 def _lines(found: _Explained) -> Iterator[str]:
-    pages = memory_minimums(found.wasm)
+    pages = memory_minimums(found.core)
     memory = f", memory from {format_size(pages[0] * PAGE)} on" if pages else ""
     yield f"{found.path}: {len(found.wasm):,} bytes{memory}"
+    if found.core is not found.wasm:
+        yield f"a component, of which its main module is served: {len(found.core):,} bytes"
     yield f"sha256 {hashlib.sha256(found.wasm).hexdigest()}"
     yield from ("", "imports")
     for module in sorted({one.module for one in found.module.imports}):
@@ -252,6 +258,7 @@ def _record(found: _Explained) -> dict[str, object]:
     return {
         "file": str(found.path),
         "bytes": len(found.wasm),
+        "component": found.core is not found.wasm,
         "sha256": hashlib.sha256(found.wasm).hexdigest(),
         "imports": [f"{one.module}.{one.name}" for one in found.module.imports],
         "exports": {name: str(kind) for name, kind in found.module.exports.items()},

@@ -422,7 +422,9 @@ class _Main:
         for index, instance in enumerate(component.core_instances):
             if instance.module is None or len(instance.arguments) > _FIXUP_ARGUMENTS:
                 continue
-            given = [component.core_instances[argument].exports for argument in instance.arguments.values()]
+            given: list[Mapping[str, tuple[int, int]]] = [
+                component.core_instances[argument].exports for argument in instance.arguments.values()
+            ]
             for argument in instance.arguments.values():
                 shim = component.core_instances[argument]
                 sort, table = shim.exports.get(_TABLE, (-1, 0))

@@ -129,11 +129,12 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         elif "module" not in guest:
             remedy = 'name the .wasm file, or a script in JavaScript (script = "answer.js")'
             yield (*where, "module"), "module is missing", remedy
-        if guest.get("calling") == "dapr":
+        calling = guest.get("calling")
+        if calling in ("dapr", "http"):
             for key in ("function", "values", "reply"):
                 if key in guest:
                     remedy = "its handlers have names of their own, and write their replies themselves: leave it out"
-                    yield (*where, key), 'does not go with calling = "dapr"', remedy
+                    yield (*where, key), f'does not go with calling = "{calling}"', remedy
         if "parameters" in guest and "values" not in guest:
             yield (*where, "parameters"), "is used by nobody", 'write values = "json" too, or leave it out'
         if guest.get("calling", "bindgen") == "bindgen":

@@ -491,10 +491,10 @@ class Guest(Table):
         default=None, description='a module in JavaScript in place of `module`, with `calling = "dapr"`'
     )
     sha256: Digest | None = Field(default=None, description="pin: the module, or the script, must have this digest")
-    calling: Literal["bindgen", "command", "dapr"] = Field(
+    calling: Literal["bindgen", "command", "dapr", "http"] = Field(
         default="bindgen",
         description='how it is called: "dapr" (handlers for events, by the ABI dapr_v1), "bindgen" (an exported '
-        'function) or "command" (a WASI program)',
+        'function), "command" (a WASI program) or "http" (a component for wasi:http)',
     )
     function: Text = Field(default="", description="bindgen: the export to call")
     values: Literal["json"] | None = Field(

@@ -1,0 +1,195 @@
+"""Makes host functions of Python functions on values, by the signature that the interface's text has.
+
+An interface that the host answers is an `Answered`: a class for each resource, and a function for each of its own. A
+function takes the context, then the values of its parameters. It returns the value of its result; where that is a
+`result`, it returns the value of `ok`, or raises `Fail` with the value of `err`. A function of the text that has no
+answer here ends the guest as a trap, when it is called; for most, no guest can have a handle to call it with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from guesthouse_abi.canonical.texts import Interface, Signature, interface
+from guesthouse_abi.canonical.types import (
+    Allocator,
+    BadValue,
+    Case,
+    Crossing,
+    Handles,
+    Reallocates,
+    Record,
+    Result,
+    Type,
+)
+from guesthouse_abi.context import Context
+from guesthouse_abi.errors import HostError
+from guesthouse_abi.host import F32, F64, U32, U64, FuncType, HostFunction, ValType
+
+_MOST_NUMBERS = 16  # parameters of a function; with more, they lie in memory
+_KINDS = {ValType.I32: U32, ValType.I64: U64, ValType.F32: F32, ValType.F64: F64}
+_DROP = "[resource-drop]"
+_VERSION = re.compile(r"([a-z0-9-]+:[a-z0-9-]+/[a-z0-9-]+)@0\.([0-9]+)\.[0-9A-Za-z.-]+")
+
+
+class Fail(Exception):
+    """The value of `err` of a function's result."""
+
+    def __init__(self, value: Any = None) -> None:
+        super().__init__(value)
+        self.value = value
+
+
+class Answered:
+    """An interface that the host answers: `resources` are the classes behind its handles.
+
+    All versions 0.N of it are one, where N is `minor`: the later ones have more.
+    """
+
+    def __init__(self, name: str, minor: str = "2", **resources: type[Any]) -> None:
+        self.name = name
+        self.minor = minor
+        self._bodies: dict[str, Callable[..., Any]] = {}
+        self._resources = {key.replace("_", "-"): kind for key, kind in resources.items()}
+        self._text: Interface | None = None
+
+    def function(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register the answer to a function of the interface."""
+
+        def register(body: Callable[..., Any]) -> Callable[..., Any]:
+            if name in self._bodies:
+                raise TypeError(f"{self.name} {name} is defined twice")
+            self._bodies[name] = body
+            return body
+
+        return register
+
+    @property
+    def text(self) -> Interface:
+        """The interface's text, read when first asked for."""
+        if self._text is None:
+            found = interface(self.name)
+            if found is None:
+                raise TypeError(f"there is no text of {self.name}")
+            for name in self._bodies:
+                if name not in found.functions:
+                    raise TypeError(f"{self.name} has no {name}")
+            for name, kind in self._resources.items():
+                resource = found.resource(name)
+                if resource is None:
+                    raise TypeError(f"{self.name} has no resource {name}")
+                resource.kind = kind
+            self._text = found
+        return self._text
+
+    def prepare(self) -> None:
+        """Read the text, so that its handles are known where other interfaces name them."""
+        _ = self.text
+
+    def host_function(self, module: str, name: str) -> HostFunction | None:
+        """What answers the import `module` `name`; None where the interface has no such function."""
+        if name.startswith(_DROP):
+            resource = self.text.resource(name[len(_DROP) :])
+            if resource is None:
+                return None
+            body = _dropped(resource.name)
+            return HostFunction(module, name, FuncType((ValType.I32,)), (U32,), body, None)
+        signature = self.text.functions.get(name)
+        if signature is None:
+            return None
+        return lowered(module, name, signature, self._bodies.get(name) or _unanswered(self.name, name))
+
+
+def versionless(module: str, minors: Mapping[str, str]) -> str:
+    """The interface that an import module names; empty where it is none of `minors`, by name and version 0.N."""
+    found = _VERSION.fullmatch(module)
+    if found is None or minors.get(found[1]) != found[2]:
+        return ""
+    return found[1]
+
+
+def lowered(module: str, name: str, signature: Signature, body: Callable[..., Any]) -> HostFunction:
+    """A host function as the Canonical ABI has it (`canon lower`)."""
+    kinds = [kind for _, kind in signature.parameters]
+    together = Record(kinds)
+    flat = list(together.flat)
+    in_memory = len(flat) > _MOST_NUMBERS
+    if in_memory:
+        flat = [ValType.I32]
+    result = signature.result
+    returned = () if result is None else result.flat
+    to_memory = len(returned) > 1
+    if to_memory:
+        flat.append(ValType.I32)
+    single, answers = kinds[0] if len(kinds) == 1 else None, _answers(result)
+
+    def invoke(context: Context, *numbers: Any) -> Any:
+        if context.state(Allocator).running:
+            raise HostError("the guest's allocator calls the host, which it may not")
+        crossing = Crossing(context)
+        if in_memory:
+            _check_aligned(numbers[0], together)
+            crossing.memory.check(numbers[0], together.size)
+            values = together.load(crossing, numbers[0])
+        elif single is not None:
+            values = (single.lift(crossing, iter(numbers)),)
+        else:
+            values = together.lift(crossing, iter(numbers))
+        if result is None:
+            body(context, *values)
+            return None
+        if to_memory:
+            _check_aligned(numbers[-1], result)
+            crossing.memory.check(numbers[-1], result.size)
+        value = answers(body, context, values)
+        if to_memory:
+            result.store(crossing, value, numbers[-1])
+            return None
+        return result.lower(crossing, value)[0]
+
+    types = FuncType(tuple(flat), () if to_memory else tuple(returned))
+    return HostFunction(module, name, types, tuple(_KINDS[one] for one in flat), invoke, None)
+
+
+def _answers(result: Type | None) -> Callable[..., Any]:
+    if not isinstance(result, Result):
+        return lambda body, context, values: body(context, *values)
+
+    def answer(body: Callable[..., Any], context: Context, values: Any) -> Case:
+        try:
+            return Case("ok", body(context, *values))
+        except Fail as failure:
+            return Case("err", failure.value)
+
+    return answer
+
+
+def _check_aligned(pointer: int, kind: Type) -> None:
+    if pointer % kind.align:
+        raise BadValue(f"the address {pointer:#x} is not aligned to {kind.align}")
+
+
+def _dropped(noun: str) -> Callable[..., Any]:
+    def drop(context: Context, handle: int) -> None:
+        if context.state(Allocator).running:
+            raise HostError("the guest's allocator calls the host, which it may not")
+        item = context.state(Handles).take(handle, object, noun)
+        close = getattr(item, "dropped", None)
+        if close is not None:
+            close(context)
+
+    return drop
+
+
+def _unanswered(interface_name: str, name: str) -> Callable[..., Any]:
+    def refuse(context: Context, *values: Any) -> Any:
+        raise HostError(f"{interface_name} {name} is not answered by this host")
+
+    return refuse
+
+
+def enter(context: Context, instance: Reallocates) -> None:
+    """From here on, host functions may ask this instance's allocator for memory."""
+    context.state(Allocator).instance = instance

@@ -1,0 +1,562 @@
+"""The types of WIT: how a value lies in a guest's memory, and in the numbers of a call.
+
+The rules are those of the Component Model's `CanonicalABI.md`. A value is, in Python:
+
+=====================  ================================================================================================
+u8 … s64, f32, f64     `int`, `float`
+bool, char, string     `bool`, `str`, `str`
+list<u8>               `bytes`
+list<T>                `list`
+tuple, record          `tuple`, in the order of the fields
+option<T>              the value, or `None`
+enum                   `str`, the case's name
+flags                  `frozenset` of names
+result, variant        `Case`, with the case's name and its value
+own<T>, borrow<T>      the host's object behind the handle
+=====================  ================================================================================================
+
+A guest is not trusted: what it hands over is bounded before it is copied, and what it allocates is checked. Every
+fault is a `HostError`, which ends the guest as a trap, as the specification says.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from guesthouse_abi.context import Context
+from guesthouse_abi.errors import BadHandle, BadText, HostError, TooMuch
+from guesthouse_abi.host import ValType
+from guesthouse_abi.memory import Memory
+
+#: Elements of lists that one call may hand over, those of `list<u8>` aside.
+MOST_ELEMENTS = 16_384
+#: Handles that an instance may have open.
+MOST_HANDLES = 4096
+_BAD_VALUE = 0xD800, 0xE000, 0x110000  # the surrogates, and what is above all characters
+
+
+class BadValue(HostError):
+    """A number that is none of the type's values, or an address that is not aligned as the type asks."""
+
+
+class Case(NamedTuple):
+    """A value of a variant or a result."""
+
+    name: str
+    value: Any = None
+
+
+class Reallocates(Protocol):
+    """What lowering needs of an instance."""
+
+    def call(self, export: str, *arguments: int) -> int: ...
+
+
+class Handles:
+    """The host's objects that an instance has handles of. No number is used twice, so none is used after its end."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self.open: dict[int, Any] = {}
+
+    def add(self, item: Any) -> int:
+        """Raises `TooMuch`."""
+        if len(self.open) >= MOST_HANDLES:
+            raise TooMuch(f"{MOST_HANDLES} handles are open; drop one first")
+        self._last += 1
+        self.open[self._last] = item
+        return self._last
+
+    def get(self, handle: int, kind: type[Any], noun: str) -> Any:
+        """The object behind a handle, if it is of this kind. Raises `BadHandle`."""
+        item = self.open.get(handle)
+        if not isinstance(item, kind):
+            raise BadHandle(f"there is no {noun} {handle}")
+        return item
+
+    def take(self, handle: int, kind: type[Any], noun: str) -> Any:
+        """The same; the guest has the handle no longer."""
+        item = self.get(handle, kind, noun)
+        del self.open[handle]
+        return item
+
+
+class Crossing:
+    """One call's way in and out of a guest: its memory, its handles, its allocator, and the call's bounds."""
+
+    __slots__ = ("_bytes", "_elements", "context", "handles", "memory")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.memory: Memory = context.memory
+        self.handles: Handles = context.state(Handles)
+        self._bytes = context.limits.host_memory - context.held
+        self._elements = MOST_ELEMENTS
+
+    def count(self, length: int) -> None:
+        """Account for bytes that are copied out. Raises `TooMuch`."""
+        self._bytes -= length
+        if self._bytes < 0:
+            raise TooMuch(f"a call hands over more than limits.host_memory ({self.context.limits.host_memory} bytes)")
+
+    def count_elements(self, length: int) -> None:
+        """Account for elements of a list. Raises `TooMuch`."""
+        self._elements -= length
+        if self._elements < 0:
+            raise TooMuch(f"a call hands over lists of more than {MOST_ELEMENTS} elements together")
+
+    def allocate(self, size: int, align: int) -> int:
+        """New memory of the guest's, from its own allocator. Raises `HostError`, and what ends a guest."""
+        pointer = self.context.state(Allocator).allocate(size, align)
+        if pointer % align:
+            raise BadValue(f"the guest's allocator gave the address {pointer:#x}, which is not aligned to {align}")
+        self.memory.check(pointer, size)
+        return pointer
+
+
+class Allocator:
+    """The guest's `cabi_realloc`. While it runs, the guest may call nothing of the host's interfaces."""
+
+    def __init__(self) -> None:
+        self.instance: Reallocates | None = None
+        self.running = False
+
+    def allocate(self, size: int, align: int) -> int:
+        """Raises `HostError`, and what ends a guest."""
+        if self.instance is None:
+            raise HostError("a value with memory was asked for before the guest was there (in its start function)")
+        self.running = True
+        try:
+            return self.instance.call("cabi_realloc", 0, 0, align, size)
+        finally:
+            self.running = False
+
+
+class Type:
+    """A type. `flat` are the numbers that a value is in a call."""
+
+    size: int
+    align: int
+    flat: tuple[ValType, ...]
+
+    def load(self, crossing: Crossing, at: int) -> Any:
+        """The value in memory at this address."""
+        raise NotImplementedError
+
+    def store(self, crossing: Crossing, value: Any, at: int) -> None:
+        """Write a value to this address."""
+        raise NotImplementedError
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
+        """The value that the next numbers are."""
+        raise NotImplementedError
+
+    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
+        """A value as numbers."""
+        raise NotImplementedError
+
+
+class Integer(Type):
+    """u8 to s64."""
+
+    def __init__(self, bits: int, signed: bool) -> None:
+        self.size = self.align = bits // 8
+        self.flat = (ValType.I64 if bits == 64 else ValType.I32,)
+        self._mask, self._sign = (1 << bits) - 1, 1 << (bits - 1) if signed else 0
+        self._wide = 0xFFFFFFFFFFFFFFFF if bits == 64 else 0xFFFFFFFF
+
+    def load(self, crossing: Crossing, at: int) -> int:
+        return (int.from_bytes(crossing.memory.read(at, self.size), "little") ^ self._sign) - self._sign
+
+    def store(self, crossing: Crossing, value: int, at: int) -> None:
+        crossing.memory.write(at, (value & self._mask).to_bytes(self.size, "little"))
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> int:
+        return ((int(next(numbers)) & self._mask) ^ self._sign) - self._sign
+
+    def lower(self, crossing: Crossing, value: int) -> list[Any]:
+        return [value & self._wide]
+
+
+class Float(Type):
+    """f32 and f64."""
+
+    def __init__(self, bits: int) -> None:
+        self.size = self.align = bits // 8
+        self.flat = (ValType.F64 if bits == 64 else ValType.F32,)
+        self._layout = struct.Struct("<d" if bits == 64 else "<f")
+
+    def load(self, crossing: Crossing, at: int) -> float:
+        value: float = self._layout.unpack(crossing.memory.read(at, self.size))[0]
+        return value
+
+    def store(self, crossing: Crossing, value: float, at: int) -> None:
+        crossing.memory.write(at, self._layout.pack(value))
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> float:
+        return float(next(numbers))
+
+    def lower(self, crossing: Crossing, value: float) -> list[Any]:
+        return [value]
+
+
+class Bool(Type):
+    """bool."""
+
+    size = align = 1
+    flat = (ValType.I32,)
+
+    def load(self, crossing: Crossing, at: int) -> bool:
+        return crossing.memory.read(at, 1) != b"\0"
+
+    def store(self, crossing: Crossing, value: bool, at: int) -> None:
+        crossing.memory.write(at, b"\1" if value else b"\0")
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> bool:
+        return bool(next(numbers))
+
+    def lower(self, crossing: Crossing, value: bool) -> list[Any]:
+        return [int(value)]
+
+
+class Char(Type):
+    """char."""
+
+    size = align = 4
+    flat = (ValType.I32,)
+
+    def load(self, crossing: Crossing, at: int) -> str:
+        return _char(crossing.memory.u32(at))
+
+    def store(self, crossing: Crossing, value: str, at: int) -> None:
+        crossing.memory.set_u32(at, ord(value))
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> str:
+        return _char(next(numbers))
+
+    def lower(self, crossing: Crossing, value: str) -> list[Any]:
+        return [ord(value)]
+
+
+def _char(number: int) -> str:
+    low, high, end = _BAD_VALUE
+    if low <= number < high or number >= end:
+        raise BadValue(f"{number:#x} is no character")
+    return chr(number)
+
+
+_PAIR = struct.Struct("<II")
+
+
+class _InMemory(Type):
+    """What is an address and a length: texts and lists."""
+
+    size, align = 8, 4
+    flat = (ValType.I32, ValType.I32)
+
+    def load(self, crossing: Crossing, at: int) -> Any:
+        return self._read(crossing, *_PAIR.unpack(crossing.memory.read(at, 8)))
+
+    def store(self, crossing: Crossing, value: Any, at: int) -> None:
+        crossing.memory.write(at, _PAIR.pack(*self._written(crossing, value)))
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
+        return self._read(crossing, next(numbers), next(numbers))
+
+    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
+        return list(self._written(crossing, value))
+
+    def _read(self, crossing: Crossing, pointer: int, length: int) -> Any:
+        raise NotImplementedError
+
+    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
+        raise NotImplementedError
+
+
+class Bytes(_InMemory):
+    """list<u8>."""
+
+    def _read(self, crossing: Crossing, pointer: int, length: int) -> Any:
+        crossing.count(length)
+        return crossing.memory.read(pointer, length)
+
+    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
+        pointer = crossing.allocate(len(value), 1)
+        crossing.memory.write(pointer, value)
+        return pointer, len(value)
+
+
+class Text(Bytes):
+    """string."""
+
+    def _read(self, crossing: Crossing, pointer: int, length: int) -> str:
+        try:
+            return str(super()._read(crossing, pointer, length), "utf-8")
+        except UnicodeDecodeError:
+            raise BadText("a string that is not UTF-8") from None
+
+    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
+        return super()._written(crossing, value.encode(errors="replace"))
+
+
+class ListOf(_InMemory):
+    """list<T> of another type than u8."""
+
+    def __init__(self, element: Type) -> None:
+        self._element = element
+
+    def _read(self, crossing: Crossing, pointer: int, length: int) -> list[Any]:
+        element = self._element
+        crossing.count_elements(length)
+        crossing.context.deadline.check()
+        _aligned(pointer, element.align)
+        crossing.memory.check(pointer, length * element.size)
+        return [element.load(crossing, at) for at in range(pointer, pointer + length * element.size, element.size)]
+
+    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
+        element = self._element
+        pointer = crossing.allocate(len(value) * element.size, element.align)
+        for index, one in enumerate(value):
+            element.store(crossing, one, pointer + index * element.size)
+        return pointer, len(value)
+
+
+class Record(Type):
+    """record and tuple."""
+
+    def __init__(self, fields: Sequence[Type]) -> None:
+        self._fields = tuple(fields)
+        at, offsets = 0, []
+        for one in self._fields:
+            at = _up(at, one.align)
+            offsets.append(at)
+            at += one.size
+        self._offsets = tuple(offsets)
+        self.align = max((one.align for one in self._fields), default=1)
+        self.size = _up(at, self.align)
+        self.flat = tuple(kind for one in self._fields for kind in one.flat)
+
+    def load(self, crossing: Crossing, at: int) -> tuple[Any, ...]:
+        return tuple(one.load(crossing, at + offset) for one, offset in zip(self._fields, self._offsets, strict=True))
+
+    def store(self, crossing: Crossing, value: Any, at: int) -> None:
+        for one, part, offset in zip(self._fields, value, self._offsets, strict=True):
+            one.store(crossing, part, at + offset)
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> tuple[Any, ...]:
+        return tuple(one.lift(crossing, numbers) for one in self._fields)
+
+    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
+        return [n for one, part in zip(self._fields, value, strict=True) for n in one.lower(crossing, part)]
+
+
+class Flags(Type):
+    """flags, of at most 32 names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        self.size = self.align = 1 if len(names) <= 8 else 2 if len(names) <= 16 else 4
+        self.flat = (ValType.I32,)
+
+    def load(self, crossing: Crossing, at: int) -> frozenset[str]:
+        return self._named(int.from_bytes(crossing.memory.read(at, self.size), "little"))
+
+    def store(self, crossing: Crossing, value: frozenset[str], at: int) -> None:
+        crossing.memory.write(at, self._bits(value).to_bytes(self.size, "little"))
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> frozenset[str]:
+        return self._named(next(numbers))
+
+    def lower(self, crossing: Crossing, value: frozenset[str]) -> list[Any]:
+        return [self._bits(value)]
+
+    def _named(self, bits: int) -> frozenset[str]:
+        return frozenset(name for index, name in enumerate(self._names) if bits >> index & 1)
+
+    def _bits(self, value: frozenset[str]) -> int:
+        return sum(1 << index for index, name in enumerate(self._names) if name in value)
+
+
+class Variant(Type):
+    """variant, and what is one: result, option and enum."""
+
+    def __init__(self, cases: Sequence[tuple[str, Type | None]]) -> None:
+        self._cases = tuple(cases)
+        self._numbers = {name: number for number, (name, _) in enumerate(cases)}
+        kinds = [kind for _, kind in cases if kind is not None]
+        self._tag = 1 if len(cases) <= 1 << 8 else 2
+        self.align = max([self._tag, *(kind.align for kind in kinds)])
+        self._payload = _up(self._tag, max((kind.align for kind in kinds), default=1))
+        self.size = _up(self._payload + max((kind.size for kind in kinds), default=0), self.align)
+        joined: list[ValType] = []
+        for kind in kinds:
+            for index, one in enumerate(kind.flat):
+                if index == len(joined):
+                    joined.append(one)
+                elif joined[index] is not one:
+                    both = {joined[index], one}
+                    joined[index] = ValType.I32 if both == {ValType.I32, ValType.F32} else ValType.I64
+        self._joined = tuple(joined)
+        self.flat = (ValType.I32, *joined)
+
+    def load(self, crossing: Crossing, at: int) -> Any:
+        name, kind = self._case(int.from_bytes(crossing.memory.read(at, self._tag), "little"))
+        return self.made(name, None if kind is None else kind.load(crossing, at + self._payload))
+
+    def store(self, crossing: Crossing, value: Any, at: int) -> None:
+        name, part = self.taken(value)
+        number = self._numbers[name]
+        crossing.memory.write(at, number.to_bytes(self._tag, "little"))
+        kind = self._cases[number][1]
+        if kind is not None:
+            kind.store(crossing, part, at + self._payload)
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
+        name, kind = self._case(next(numbers))
+        given = [next(numbers) for _ in self._joined]
+        if kind is None:
+            return self.made(name, None)
+        wanted = (_narrowed(one, have, want) for one, have, want in zip(given, self._joined, kind.flat, strict=False))
+        return self.made(name, kind.lift(crossing, wanted))
+
+    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
+        name, part = self.taken(value)
+        number = self._numbers[name]
+        kind = self._cases[number][1]
+        numbers: list[Any] = [number]
+        if kind is not None:
+            lowered = zip(kind.lower(crossing, part), kind.flat, self._joined, strict=False)
+            numbers += [_widened(one, have, want) for one, have, want in lowered]
+        return numbers + [0] * (len(self.flat) - len(numbers))
+
+    def _case(self, number: int) -> tuple[str, Type | None]:
+        if number >= len(self._cases):
+            raise BadValue(f"the number {number} is none of {len(self._cases)} cases")
+        return self._cases[number]
+
+    def made(self, name: str, value: Any) -> Any:
+        """A case as a value."""
+        return Case(name, value)
+
+    def taken(self, value: Any) -> tuple[str, Any]:
+        """A value as a case."""
+        name, part = value
+        return name, part
+
+
+class Option(Variant):
+    """option<T>."""
+
+    def __init__(self, kind: Type) -> None:
+        super().__init__([("none", None), ("some", kind)])
+
+    def made(self, name: str, value: Any) -> Any:
+        return value
+
+    def taken(self, value: Any) -> tuple[str, Any]:
+        return ("none", None) if value is None else ("some", value)
+
+
+class Enum(Variant):
+    """enum."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__([(name, None) for name in names])
+
+    def made(self, name: str, value: Any) -> Any:
+        return name
+
+    def taken(self, value: Any) -> tuple[str, Any]:
+        return value, None
+
+
+class Result(Variant):
+    """result<T, E>."""
+
+    def __init__(self, ok: Type | None, error: Type | None) -> None:
+        super().__init__([("ok", ok), ("err", error)])
+
+
+class Resource:
+    """A resource: what handles are of. `kind` is the host's class for it, set where the interface is answered."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kind: type[Any] | None = None
+
+
+class Handle(Type):
+    """own<T> and borrow<T>."""
+
+    size = align = 4
+    flat = (ValType.I32,)
+
+    def __init__(self, resource: Resource, owned: bool) -> None:
+        self.resource = resource
+        self.owned = owned
+
+    def load(self, crossing: Crossing, at: int) -> Any:
+        return self._object(crossing, crossing.memory.u32(at))
+
+    def store(self, crossing: Crossing, value: Any, at: int) -> None:
+        crossing.memory.set_u32(at, crossing.handles.add(value))
+
+    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
+        return self._object(crossing, next(numbers))
+
+    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
+        return [crossing.handles.add(value)]
+
+    def _object(self, crossing: Crossing, handle: int) -> Any:
+        resource = self.resource
+        if resource.kind is None:  # the host makes none of them
+            raise BadHandle(f"there is no {resource.name} {handle}")
+        find = crossing.handles.take if self.owned else crossing.handles.get
+        return find(handle, resource.kind, resource.name)
+
+
+def _up(at: int, align: int) -> int:
+    return (at + align - 1) // align * align
+
+
+def _aligned(pointer: int, align: int) -> None:
+    if pointer % align:
+        raise BadValue(f"the address {pointer:#x} is not aligned to {align}")
+
+
+_BITS = {ValType.F32: struct.Struct("<f"), ValType.F64: struct.Struct("<d")}
+_RAW = {ValType.F32: struct.Struct("<I"), ValType.F64: struct.Struct("<Q")}
+
+
+def _narrowed(number: Any, have: ValType, want: ValType) -> Any:
+    """A number of the joined type as one of a case's own type."""
+    if have is want:
+        return number
+    if want is ValType.I32:
+        return number & 0xFFFFFFFF
+    mask = 0xFFFFFFFF if want is ValType.F32 else 0xFFFFFFFFFFFFFFFF
+    return _BITS[want].unpack(_RAW[want].pack(number & mask))[0]
+
+
+def _widened(number: Any, have: ValType, want: ValType) -> Any:
+    """The other way."""
+    return number if have is want or have is ValType.I32 else _RAW[have].unpack(_BITS[have].pack(number))[0]
+
+
+#: The types that have a name of their own.
+PLAIN: dict[str, Type] = {
+    **{f"u{bits}": Integer(bits, False) for bits in (8, 16, 32, 64)},
+    **{f"s{bits}": Integer(bits, True) for bits in (8, 16, 32, 64)},
+    "f32": Float(32),
+    "f64": Float(64),
+    "bool": Bool(),
+    "char": Char(),
+    "string": Text(),
+}
+
+
+def list_of(element: Type) -> Type:
+    """list<T>."""
+    return Bytes() if element is PLAIN["u8"] else ListOf(element)
