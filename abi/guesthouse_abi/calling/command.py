@@ -3,7 +3,10 @@
 Standard input is the event's body, standard output the reply, standard error log lines. With the grant `reply_file`
 that file's content is the reply, and standard output is log lines, too. With `reply = "cgi"` the reply begins with
 headers, as a CGI script's does (`cgi.py`). How a program asks for its arguments, its environment and its files is in
-`imports/wasi_preview1`; what stands in them is up to the sandbox.
+`imports/wasi_preview1` and `imports/preview2`; what stands in them is up to the sandbox.
+
+A component for `wasi:cli/run` is a program too. Its result is the exit code 0 for `ok` and 1 for an error, unless it
+ends itself by `exit`.
 
 ======  ==============================================================================================================
 exit    meaning (64, 65 and 75 as in BSD's `sysexits.h`)
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
 from guesthouse_abi.calling.cgi import response_of
-from guesthouse_abi.canonical.functions import enter, versionless
+from guesthouse_abi.calling.component import Export, export_of
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, Exit, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType, ValType
@@ -28,7 +31,6 @@ from guesthouse_abi.imports.wasi_preview1 import flush, give_body, last_words, r
 _START = "_start"
 _RUN = "wasi:cli/run"
 _RUNS = FuncType((), (ValType.I32,))
-_INITIALIZE = "_initialize"
 _OUTCOMES: dict[int, type[CallError]] = {64: MalformedEvent, 65: MalformedEvent, 75: TryAgain}
 
 
@@ -39,16 +41,12 @@ class Command:
 
     def __init__(self, cgi: bool = False) -> None:
         self._cgi = cgi
-        self._run = ""  # the export of a component for `wasi:cli/run`, which gives 1 for an error
-        self._initialize = False
+        self._run: Export | None = None  # a component's, for `wasi:cli/run`, which gives 1 for an error
 
     def bind(self, shape: Shape) -> Command:
         """See `Convention.bind`."""
-        run = next((name for name in shape.functions if _is_run(name)), None)
-        if run is not None:
-            if shape.functions[run] != _RUNS:
-                raise Unfit([f"export {run!r} is {shape.functions[run] or 'of another type'}, not {_RUNS}"])
-            self._run, self._initialize = run, shape.functions.get(_INITIALIZE) == FuncType()
+        self._run = export_of(shape, _RUN, "run", _RUNS)
+        if self._run is not None:
             return self
         if _START not in shape.functions:
             raise Unfit([f"exports no function {_START!r}: it is not a program (a library is called as 'bindgen')"])
@@ -80,19 +78,10 @@ class Command:
 
     def _called(self, start: Start, context: Context) -> int:
         """Run the program; its exit code, if it did not end itself by one."""
-        instance = start()
-        if not self._run:
-            instance.call(_START)
-            return 0
-        enter(context, instance)
-        if self._initialize:
-            instance.call(_INITIALIZE)
-        return instance.call(self._run) & 1
-
-
-def _is_run(name: str) -> bool:
-    interface, _, function = name.rpartition("#")
-    return function == "run" and bool(versionless(interface, {_RUN: "2"}))
+        if self._run is not None:
+            return self._run.ready(start, context).call(self._run.name) & 1
+        start().call(_START)
+        return 0
 
 
 def _failure(code: int, reason: str) -> CallError:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
+from guesthouse_abi.calling import Caller, Request, Response, Shape, Start, Unfit
 from guesthouse_abi.calling.cgi import failure_of
-from guesthouse_abi.canonical.functions import enter, versionless
+from guesthouse_abi.calling.component import Export, export_of
 from guesthouse_abi.canonical.types import Handles
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, Exit, GuestError
@@ -26,7 +26,6 @@ from guesthouse_abi.imports.wasi_preview1 import flush
 
 HANDLER = "wasi:http/incoming-handler"
 _HANDLE = FuncType((ValType.I32, ValType.I32), ())
-_INITIALIZE = "_initialize"
 _OWN = "guesthouse-"
 _NOT_OK = 300  # the first status that is no success
 _LOWEST = 200
@@ -40,40 +39,30 @@ _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 class Http:
     """Calls `wasi:http/incoming-handler#handle`."""
 
+    def bind(self, shape: Shape) -> Caller:
+        """See `Convention.bind`."""
+        handle = export_of(shape, HANDLER, "handle", _HANDLE)
+        if handle is None:
+            raise Unfit([f"exports no {HANDLER}: it is no component for HTTP"])
+        return Handler(handle)
+
+
+class Handler:
+    """A `Caller`: the handler of one component."""
+
     triggers: frozenset[str] | None = None
 
-    def __init__(self) -> None:
-        self._handle = ""
-        self._initialize = False
-
-    def bind(self, shape: Shape) -> Http:
-        """See `Convention.bind`."""
-        found = [name for name in shape.functions if _is_handler(name)]
-        if not found:
-            raise Unfit([f"exports no {HANDLER}: it is no component for HTTP"])
-        problems = [] if shape.has_memory else ["exports no memory"]
-        problems += [
-            f"export {name!r} is {shape.functions[name] or 'of another type'}, not {_HANDLE}"
-            for name in found
-            if shape.functions[name] != _HANDLE
-        ]
-        if problems:
-            raise Unfit(problems)
-        self._handle = found[0]
-        self._initialize = shape.functions.get(_INITIALIZE) == FuncType()
-        return self
+    def __init__(self, handle: Export) -> None:
+        self._handle = handle
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. Raises `BadReply` for a guest that gives no whole response."""
         out = ResponseOutparam()
         handles = context.state(Handles)
         try:
-            instance = start()
-            enter(context, instance)
-            if self._initialize:
-                instance.call(_INITIALIZE)
+            instance = self._handle.ready(start, context)
             try:
-                instance.call(self._handle, handles.add(_request(context, request.body)), handles.add(out))
+                instance.call(self._handle.name, handles.add(_request(context, request.body)), handles.add(out))
             except Exit as end:
                 if end.code or out.response is None:
                     raise
@@ -84,11 +73,6 @@ class Http:
         if out.response is None:
             raise BadReply("the guest gave no response (response-outparam.set)")
         return _response(context, out.response)
-
-
-def _is_handler(name: str) -> bool:
-    interface, _, function = name.rpartition("#")
-    return function == "handle" and bool(versionless(interface, {HANDLER: "2"}))
 
 
 def _request(context: Context, body: bytes) -> IncomingRequest:

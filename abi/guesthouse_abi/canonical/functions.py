@@ -191,5 +191,7 @@ def _unanswered(interface_name: str, name: str) -> Callable[..., Any]:
 
 
 def enter(context: Context, instance: Reallocates) -> None:
-    """From here on, host functions may ask this instance's allocator for memory."""
-    context.state(Allocator).instance = instance
+    """From here to the event's end, host functions may ask this instance's allocator for memory."""
+    allocator = context.state(Allocator)
+    allocator.instance = instance
+    context.at_end(allocator.forget)  # else instance and context would keep each other

@@ -34,6 +34,8 @@ from guesthouse_abi.memory import Memory
 MOST_ELEMENTS = 16_384
 #: Handles that an instance may have open.
 MOST_HANDLES = 4096
+#: A guest's export that gives memory.
+REALLOC = "cabi_realloc"
 _BAD_VALUE = 0xD800, 0xE000, 0x110000  # the surrogates, and what is above all characters
 
 
@@ -123,13 +125,17 @@ class Allocator:
         self.instance: Reallocates | None = None
         self.running = False
 
+    def forget(self) -> None:
+        """The instance is closed."""
+        self.instance = None
+
     def allocate(self, size: int, align: int) -> int:
         """Raises `HostError`, and what ends a guest."""
         if self.instance is None:
-            raise HostError("a value with memory was asked for before the guest was there (in its start function)")
+            raise HostError(f"the answer needs the guest's {REALLOC}, which is not exported, or not ready yet")
         self.running = True
         try:
-            return self.instance.call("cabi_realloc", 0, 0, align, size)
+            return self.instance.call(REALLOC, 0, 0, align, size)
         finally:
             self.running = False
 

@@ -328,6 +328,7 @@ def response_set_status(context: Context, response: OutgoingResponse, status: in
 @TYPES.function("[method]outgoing-request.headers")
 @TYPES.function("[method]outgoing-response.headers")
 def message_headers(context: Context, message: OutgoingResponse | OutgoingRequest) -> Fields:
+    context.hold(_OVERHEAD * len(message.headers.entries))
     return Fields(message.headers.entries, fixed=True)
 
 
@@ -386,6 +387,7 @@ def outgoing_method(context: Context, request: OutgoingRequest) -> Case:
 
 @TYPES.function("[method]outgoing-request.set-method")
 def outgoing_set_method(context: Context, request: OutgoingRequest, method: Case) -> None:
+    _keep(context, method.value)
     request.method = method
 
 
@@ -396,6 +398,7 @@ def outgoing_path(context: Context, request: OutgoingRequest) -> str | None:
 
 @TYPES.function("[method]outgoing-request.set-path-with-query")
 def outgoing_set_path(context: Context, request: OutgoingRequest, target: str | None) -> None:
+    _keep(context, target)
     request.target = target
 
 
@@ -406,6 +409,7 @@ def outgoing_scheme(context: Context, request: OutgoingRequest) -> Case | None:
 
 @TYPES.function("[method]outgoing-request.set-scheme")
 def outgoing_set_scheme(context: Context, request: OutgoingRequest, scheme: Case | None) -> None:
+    _keep(context, scheme and scheme.value)
     request.scheme = scheme
 
 
@@ -416,7 +420,16 @@ def outgoing_authority(context: Context, request: OutgoingRequest) -> str | None
 
 @TYPES.function("[method]outgoing-request.set-authority")
 def outgoing_set_authority(context: Context, request: OutgoingRequest, authority: str | None) -> None:
+    _keep(context, authority)
     request.authority = authority
+
+
+def _keep(context: Context, text: str | None) -> None:
+    """Account for a text that is kept. Raises `Fail` for a long one, `TooMuch`."""
+    if text is not None:
+        if len(text) > FIELD:
+            raise Fail
+        context.hold(len(text) + _OVERHEAD)
 
 
 @TYPES.function("[constructor]request-options")
