@@ -163,7 +163,7 @@ SECOND = """(core module $Other (memory (export "memory") 1) (func (export "f"))
     [
         (component(options=f"{OPTIONS} string-encoding=utf16"), "any.say has texts in UTF-16, and UTF-8 alone"),
         (component(options=f"{OPTIONS} string-encoding=latin1+utf16"), "any.say has texts in Latin-1 or UTF-16"),
-        (component(WHOLE.replace('"go")))', '"go") async)))')), "it has asynchronous functions (WASI 0.3)"),
+        (component(WHOLE.replace('$main "go")', '$main "go") async')), "it has asynchronous functions (WASI 0.3)"),
         (component(options=f"{OPTIONS} async"), "it has asynchronous functions (WASI 0.3)"),
         (component(more=SECOND), "it has several main modules"),
         (
