@@ -18,7 +18,7 @@ from guesthouse_abi.canonical.types import (
     BadValue,
     Case,
     Crossing,
-    Handles,
+    Handle,
     Reallocates,
     Record,
     Result,
@@ -94,7 +94,7 @@ class Answered:
             resource = self.text.resource(name[len(_DROP) :])
             if resource is None:
                 return None
-            body = _dropped(resource.name)
+            body = _dropped(Handle(resource, owned=True))
             return HostFunction(module, name, FuncType((ValType.I32,)), (U32,), body, None)
         signature = self.text.functions.get(name)
         if signature is None:
@@ -171,14 +171,11 @@ def _check_aligned(pointer: int, kind: Type) -> None:
         raise BadValue(f"the address {pointer:#x} is not aligned to {kind.align}")
 
 
-def _dropped(noun: str) -> Callable[..., Any]:
-    def drop(context: Context, handle: int) -> None:
+def _dropped(handle: Handle) -> Callable[..., Any]:
+    def drop(context: Context, number: int) -> None:
         if context.state(Allocator).running:
             raise HostError("the guest's allocator calls the host, which it may not")
-        item = context.state(Handles).take(handle, object, noun)
-        close = getattr(item, "dropped", None)
-        if close is not None:
-            close(context)
+        handle.lift(Crossing(context), iter((number,)))
 
     return drop
 
