@@ -43,6 +43,11 @@ class Command:
         self._cgi = cgi
         self._run: Export | None = None  # a component's, for `wasi:cli/run`, which gives 1 for an error
 
+    @property
+    def entry(self) -> str:
+        """The export that is called, once a module is bound."""
+        return _START if self._run is None else self._run.name
+
     def bind(self, shape: Shape) -> Command:
         """See `Convention.bind`."""
         self._run = export_of(shape, _RUN, "run", _RUNS)

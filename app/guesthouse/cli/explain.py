@@ -29,6 +29,7 @@ from guesthouse.manifest.text import format_size
 from guesthouse.text import escaped
 from guesthouse_abi.calling import Caller, Options, Unfit
 from guesthouse_abi.calling.bindgen import era_of, functions_in
+from guesthouse_abi.calling.command import Command
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.calling.dapr import TRIGGERS
 from guesthouse_abi.grants import Limits
@@ -179,7 +180,7 @@ def _called(name: str, caller: Caller) -> str:
     if name == "http":
         return "a component for wasi:http (incoming-handler)"
     if caller.triggers is None:
-        return "a program (_start, or run of wasi:cli)"
+        return f"a program ({caller.entry})" if isinstance(caller, Command) else "a program"
     return "handlers for " + ", ".join(trigger for trigger in TRIGGERS if trigger in caller.triggers)
 
 
