@@ -13,17 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from guesthouse_abi.canonical.texts import Interface, Signature, interface
-from guesthouse_abi.canonical.types import (
-    Allocator,
-    BadValue,
-    Case,
-    Crossing,
-    Handle,
-    Reallocates,
-    Record,
-    Result,
-    Type,
-)
+from guesthouse_abi.canonical.types import Allocator, Crossing, Handle, Reallocates, Record, Result, check_aligned
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.host import F32, F64, U32, U64, FuncType, HostFunction, ValType
@@ -112,8 +102,7 @@ def versionless(module: str, minors: Mapping[str, str]) -> str:
 
 def lowered(module: str, name: str, signature: Signature, body: Callable[..., Any]) -> HostFunction:
     """A host function as the Canonical ABI has it (`canon lower`)."""
-    kinds = [kind for _, kind in signature.parameters]
-    together = Record(kinds)
+    together = Record([kind for _, kind in signature.parameters])
     flat = list(together.flat)
     in_memory = len(flat) > _MOST_NUMBERS
     if in_memory:
@@ -123,29 +112,31 @@ def lowered(module: str, name: str, signature: Signature, body: Callable[..., An
     to_memory = len(returned) > 1
     if to_memory:
         flat.append(ValType.I32)
-    single, answers = kinds[0] if len(kinds) == 1 else None, _answers(result)
+    fails = isinstance(result, Result)
+    begin = Crossing.begin
 
     def invoke(context: Context, *numbers: Any) -> Any:
-        if context.state(Allocator).running:
-            raise HostError("the guest's allocator calls the host, which it may not")
-        crossing = Crossing(context)
+        crossing = begin(context)
         if in_memory:
-            _check_aligned(numbers[0], together)
-            crossing.memory.check(numbers[0], together.size)
-            values = together.load(crossing, numbers[0])
-        elif single is not None:
-            values = (single.lift(crossing, iter(numbers)),)
+            check_aligned(numbers[0], together.align)
+            values = together.unpack(crossing, crossing.memory.read(numbers[0], together.size), 0)
         else:
-            values = together.lift(crossing, iter(numbers))
+            values = together.lift(crossing, numbers, 0)
         if result is None:
             body(context, *values)
             return None
         if to_memory:
-            _check_aligned(numbers[-1], result)
+            check_aligned(numbers[-1], result.align)
             crossing.memory.check(numbers[-1], result.size)
-        value = answers(body, context, values)
+        if fails:
+            try:
+                value: Any = "ok", body(context, *values)
+            except Fail as failure:
+                value = "err", failure.value
+        else:
+            value = body(context, *values)
         if to_memory:
-            result.store(crossing, value, numbers[-1])
+            crossing.memory.write(numbers[-1], result.pack(crossing, value))
             return None
         return result.lower(crossing, value)[0]
 
@@ -153,29 +144,9 @@ def lowered(module: str, name: str, signature: Signature, body: Callable[..., An
     return HostFunction(module, name, types, tuple(_KINDS[one] for one in flat), invoke, None)
 
 
-def _answers(result: Type | None) -> Callable[..., Any]:
-    if not isinstance(result, Result):
-        return lambda body, context, values: body(context, *values)
-
-    def answer(body: Callable[..., Any], context: Context, values: Any) -> Case:
-        try:
-            return Case("ok", body(context, *values))
-        except Fail as failure:
-            return Case("err", failure.value)
-
-    return answer
-
-
-def _check_aligned(pointer: int, kind: Type) -> None:
-    if pointer % kind.align:
-        raise BadValue(f"the address {pointer:#x} is not aligned to {kind.align}")
-
-
 def _dropped(handle: Handle) -> Callable[..., Any]:
     def drop(context: Context, number: int) -> None:
-        if context.state(Allocator).running:
-            raise HostError("the guest's allocator calls the host, which it may not")
-        handle.lift(Crossing(context), iter((number,)))
+        handle.lift(Crossing.begin(context), (number,), 0)
 
     return drop
 

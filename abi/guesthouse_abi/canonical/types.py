@@ -22,7 +22,7 @@ fault is a `HostError`, which ends the guest as a trap, as the specification say
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from guesthouse_abi.context import Context
@@ -86,22 +86,48 @@ class Handles:
 
 
 class Crossing:
-    """One call's way in and out of a guest: its memory, its handles, its allocator, and the call's bounds."""
+    """The way in and out of a guest: its memory, its handles, its allocator, and what one call may hand over.
 
-    __slots__ = ("_bytes", "_elements", "context", "handles", "memory")
+    There is one for each event; `begin` is called for each call.
+    """
 
-    def __init__(self, context: Context) -> None:
+    __slots__ = ("_bytes", "_elements", "allocator", "context", "handles", "memory")
+
+    def __init__(self) -> None:
+        self.context: Context
+        self.memory: Memory
+        self.handles: Handles
+        self.allocator: Allocator
+
+    @classmethod
+    def begin(cls, context: Context) -> Crossing:
+        """The event's, for one more call. Raises `HostError` in the middle of an allocation."""
+        self = context.state(cls)
+        try:
+            running = self.allocator.running
+        except AttributeError:
+            self.handles, self.allocator = context.state(Handles), context.state(Allocator)
+            context.at_end(self.forget)  # else this and the context would keep each other
+            running = False
+        if running:
+            raise HostError("the guest's allocator calls the host, which it may not")
         self.context = context
-        self.memory: Memory = context.memory
-        self.handles: Handles = context.state(Handles)
-        self._bytes = context.limits.host_memory - context.held
+        self.memory = context.memory
+        self._bytes = -1
         self._elements = MOST_ELEMENTS
+        return self
+
+    def forget(self) -> None:
+        """The event is over."""
+        del self.context, self.memory
 
     def count(self, length: int) -> None:
         """Account for bytes that are copied out. Raises `TooMuch`."""
-        self._bytes -= length
         if self._bytes < 0:
+            self._bytes = max(self.context.limits.host_memory - self.context.held, 0)
+        if length > self._bytes:
             raise TooMuch(f"a call hands over more than limits.host_memory ({self.context.limits.host_memory} bytes)")
+        self._bytes -= length
 
     def count_elements(self, length: int) -> None:
         """Account for elements of a list. Raises `TooMuch`."""
@@ -111,7 +137,7 @@ class Crossing:
 
     def allocate(self, size: int, align: int) -> int:
         """New memory of the guest's, from its own allocator. Raises `HostError`, and what ends a guest."""
-        pointer = self.context.state(Allocator).allocate(size, align)
+        pointer = self.allocator.allocate(size, align)
         if pointer % align:
             raise BadValue(f"the guest's allocator gave the address {pointer:#x}, which is not aligned to {align}")
         self.memory.check(pointer, size)
@@ -147,16 +173,16 @@ class Type:
     align: int
     flat: tuple[ValType, ...]
 
-    def load(self, crossing: Crossing, at: int) -> Any:
-        """The value in memory at this address."""
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
+        """The value whose bytes begin at `at` in `data`."""
         raise NotImplementedError
 
-    def store(self, crossing: Crossing, value: Any, at: int) -> None:
-        """Write a value to this address."""
+    def pack(self, crossing: Crossing, value: Any) -> bytes:
+        """A value as bytes, `size` of them."""
         raise NotImplementedError
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
-        """The value that the next numbers are."""
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
+        """The value that the numbers from `at` on are."""
         raise NotImplementedError
 
     def lower(self, crossing: Crossing, value: Any) -> list[Any]:
@@ -173,14 +199,14 @@ class Integer(Type):
         self._mask, self._sign = (1 << bits) - 1, 1 << (bits - 1) if signed else 0
         self._wide = 0xFFFFFFFFFFFFFFFF if bits == 64 else 0xFFFFFFFF
 
-    def load(self, crossing: Crossing, at: int) -> int:
-        return (int.from_bytes(crossing.memory.read(at, self.size), "little") ^ self._sign) - self._sign
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> int:
+        return (int.from_bytes(data[at : at + self.size], "little") ^ self._sign) - self._sign
 
-    def store(self, crossing: Crossing, value: int, at: int) -> None:
-        crossing.memory.write(at, (value & self._mask).to_bytes(self.size, "little"))
+    def pack(self, crossing: Crossing, value: int) -> bytes:
+        return (value & self._mask).to_bytes(self.size, "little")
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> int:
-        return ((int(next(numbers)) & self._mask) ^ self._sign) - self._sign
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> int:
+        return ((int(numbers[at]) & self._mask) ^ self._sign) - self._sign
 
     def lower(self, crossing: Crossing, value: int) -> list[Any]:
         return [value & self._wide]
@@ -194,15 +220,15 @@ class Float(Type):
         self.flat = (ValType.F64 if bits == 64 else ValType.F32,)
         self._layout = struct.Struct("<d" if bits == 64 else "<f")
 
-    def load(self, crossing: Crossing, at: int) -> float:
-        value: float = self._layout.unpack(crossing.memory.read(at, self.size))[0]
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> float:
+        value: float = self._layout.unpack_from(data, at)[0]
         return value
 
-    def store(self, crossing: Crossing, value: float, at: int) -> None:
-        crossing.memory.write(at, self._layout.pack(value))
+    def pack(self, crossing: Crossing, value: float) -> bytes:
+        return self._layout.pack(value)
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> float:
-        return float(next(numbers))
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> float:
+        return float(numbers[at])
 
     def lower(self, crossing: Crossing, value: float) -> list[Any]:
         return [value]
@@ -214,17 +240,21 @@ class Bool(Type):
     size = align = 1
     flat = (ValType.I32,)
 
-    def load(self, crossing: Crossing, at: int) -> bool:
-        return crossing.memory.read(at, 1) != b"\0"
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> bool:
+        return data[at] != 0
 
-    def store(self, crossing: Crossing, value: bool, at: int) -> None:
-        crossing.memory.write(at, b"\1" if value else b"\0")
+    def pack(self, crossing: Crossing, value: bool) -> bytes:
+        return b"\1" if value else b"\0"
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> bool:
-        return bool(next(numbers))
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> bool:
+        return bool(numbers[at])
 
     def lower(self, crossing: Crossing, value: bool) -> list[Any]:
         return [int(value)]
+
+
+_U32 = struct.Struct("<I")
+_PAIR = struct.Struct("<II")
 
 
 class Char(Type):
@@ -233,14 +263,14 @@ class Char(Type):
     size = align = 4
     flat = (ValType.I32,)
 
-    def load(self, crossing: Crossing, at: int) -> str:
-        return _char(crossing.memory.u32(at))
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> str:
+        return _char(_U32.unpack_from(data, at)[0])
 
-    def store(self, crossing: Crossing, value: str, at: int) -> None:
-        crossing.memory.set_u32(at, ord(value))
+    def pack(self, crossing: Crossing, value: str) -> bytes:
+        return _U32.pack(ord(value))
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> str:
-        return _char(next(numbers))
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> str:
+        return _char(numbers[at])
 
     def lower(self, crossing: Crossing, value: str) -> list[Any]:
         return [ord(value)]
@@ -253,23 +283,21 @@ def _char(number: int) -> str:
     return chr(number)
 
 
-_PAIR = struct.Struct("<II")
-
-
 class _InMemory(Type):
     """What is an address and a length: texts and lists."""
 
     size, align = 8, 4
     flat = (ValType.I32, ValType.I32)
 
-    def load(self, crossing: Crossing, at: int) -> Any:
-        return self._read(crossing, *_PAIR.unpack(crossing.memory.read(at, 8)))
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
+        pointer, length = _PAIR.unpack_from(data, at)
+        return self._read(crossing, pointer, length)
 
-    def store(self, crossing: Crossing, value: Any, at: int) -> None:
-        crossing.memory.write(at, _PAIR.pack(*self._written(crossing, value)))
+    def pack(self, crossing: Crossing, value: Any) -> bytes:
+        return _PAIR.pack(*self._written(crossing, value))
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
-        return self._read(crossing, next(numbers), next(numbers))
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
+        return self._read(crossing, numbers[at], numbers[at + 1])
 
     def lower(self, crossing: Crossing, value: Any) -> list[Any]:
         return list(self._written(crossing, value))
@@ -317,15 +345,15 @@ class ListOf(_InMemory):
         element = self._element
         crossing.count_elements(length)
         crossing.context.deadline.check()
-        _aligned(pointer, element.align)
-        crossing.memory.check(pointer, length * element.size)
-        return [element.load(crossing, at) for at in range(pointer, pointer + length * element.size, element.size)]
+        check_aligned(pointer, element.align)
+        data = crossing.memory.read(pointer, length * element.size)
+        return [element.unpack(crossing, data, at) for at in range(0, len(data), element.size)]
 
     def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
         element = self._element
-        pointer = crossing.allocate(len(value) * element.size, element.align)
-        for index, one in enumerate(value):
-            element.store(crossing, one, pointer + index * element.size)
+        data = b"".join([element.pack(crossing, one) for one in value])
+        pointer = crossing.allocate(len(data), element.align)
+        crossing.memory.write(pointer, data)
         return pointer, len(value)
 
 
@@ -333,29 +361,31 @@ class Record(Type):
     """record and tuple."""
 
     def __init__(self, fields: Sequence[Type]) -> None:
-        self._fields = tuple(fields)
-        at, offsets = 0, []
-        for one in self._fields:
+        at, flat_at, parts = 0, 0, []
+        for one in fields:
             at = _up(at, one.align)
-            offsets.append(at)
+            parts.append((one, at, flat_at))
             at += one.size
-        self._offsets = tuple(offsets)
-        self.align = max((one.align for one in self._fields), default=1)
+            flat_at += len(one.flat)
+        self._parts = tuple(parts)
+        self.align = max((one.align for one in fields), default=1)
         self.size = _up(at, self.align)
-        self.flat = tuple(kind for one in self._fields for kind in one.flat)
+        self.flat = tuple(kind for one in fields for kind in one.flat)
 
-    def load(self, crossing: Crossing, at: int) -> tuple[Any, ...]:
-        return tuple(one.load(crossing, at + offset) for one, offset in zip(self._fields, self._offsets, strict=True))
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> tuple[Any, ...]:
+        return tuple([one.unpack(crossing, data, at + offset) for one, offset, _ in self._parts])
 
-    def store(self, crossing: Crossing, value: Any, at: int) -> None:
-        for one, part, offset in zip(self._fields, value, self._offsets, strict=True):
-            one.store(crossing, part, at + offset)
+    def pack(self, crossing: Crossing, value: Any) -> bytes:
+        data = bytearray(self.size)
+        for (one, offset, _), part in zip(self._parts, value, strict=True):
+            data[offset : offset + one.size] = one.pack(crossing, part)
+        return bytes(data)
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> tuple[Any, ...]:
-        return tuple(one.lift(crossing, numbers) for one in self._fields)
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> tuple[Any, ...]:
+        return tuple([one.lift(crossing, numbers, at + index) for one, _, index in self._parts])
 
     def lower(self, crossing: Crossing, value: Any) -> list[Any]:
-        return [n for one, part in zip(self._fields, value, strict=True) for n in one.lower(crossing, part)]
+        return [n for (one, _, _), part in zip(self._parts, value, strict=True) for n in one.lower(crossing, part)]
 
 
 class Flags(Type):
@@ -366,14 +396,14 @@ class Flags(Type):
         self.size = self.align = 1 if len(names) <= 8 else 2 if len(names) <= 16 else 4
         self.flat = (ValType.I32,)
 
-    def load(self, crossing: Crossing, at: int) -> frozenset[str]:
-        return self._named(int.from_bytes(crossing.memory.read(at, self.size), "little"))
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> frozenset[str]:
+        return self._named(int.from_bytes(data[at : at + self.size], "little"))
 
-    def store(self, crossing: Crossing, value: frozenset[str], at: int) -> None:
-        crossing.memory.write(at, self._bits(value).to_bytes(self.size, "little"))
+    def pack(self, crossing: Crossing, value: frozenset[str]) -> bytes:
+        return self._bits(value).to_bytes(self.size, "little")
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> frozenset[str]:
-        return self._named(next(numbers))
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> frozenset[str]:
+        return self._named(numbers[at])
 
     def lower(self, crossing: Crossing, value: frozenset[str]) -> list[Any]:
         return [self._bits(value)]
@@ -407,25 +437,26 @@ class Variant(Type):
         self._joined = tuple(joined)
         self.flat = (ValType.I32, *joined)
 
-    def load(self, crossing: Crossing, at: int) -> Any:
-        name, kind = self._case(int.from_bytes(crossing.memory.read(at, self._tag), "little"))
-        return self.made(name, None if kind is None else kind.load(crossing, at + self._payload))
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
+        name, kind = self._case(data[at] if self._tag == 1 else int.from_bytes(data[at : at + 2], "little"))
+        return self.made(name, None if kind is None else kind.unpack(crossing, data, at + self._payload))
 
-    def store(self, crossing: Crossing, value: Any, at: int) -> None:
+    def pack(self, crossing: Crossing, value: Any) -> bytes:
         name, part = self.taken(value)
         number = self._numbers[name]
-        crossing.memory.write(at, number.to_bytes(self._tag, "little"))
         kind = self._cases[number][1]
+        data = number.to_bytes(self._payload, "little")  # the bytes after the tag mean nothing
         if kind is not None:
-            kind.store(crossing, part, at + self._payload)
+            data += kind.pack(crossing, part)
+        return data.ljust(self.size, b"\0")
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
-        name, kind = self._case(next(numbers))
-        given = [next(numbers) for _ in self._joined]
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
+        name, kind = self._case(numbers[at])
         if kind is None:
             return self.made(name, None)
-        wanted = (_narrowed(one, have, want) for one, have, want in zip(given, self._joined, kind.flat, strict=False))
-        return self.made(name, kind.lift(crossing, wanted))
+        given = numbers[at + 1 : at + 1 + len(kind.flat)]
+        narrowed = [_narrowed(one, have, want) for one, have, want in zip(given, self._joined, kind.flat, strict=False)]
+        return self.made(name, kind.lift(crossing, narrowed, 0))
 
     def lower(self, crossing: Crossing, value: Any) -> list[Any]:
         name, part = self.taken(value)
@@ -503,14 +534,14 @@ class Handle(Type):
         self.resource = resource
         self.owned = owned
 
-    def load(self, crossing: Crossing, at: int) -> Any:
-        return self._object(crossing, crossing.memory.u32(at))
+    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
+        return self._object(crossing, _U32.unpack_from(data, at)[0])
 
-    def store(self, crossing: Crossing, value: Any, at: int) -> None:
-        crossing.memory.set_u32(at, crossing.handles.add(value))
+    def pack(self, crossing: Crossing, value: Any) -> bytes:
+        return _U32.pack(crossing.handles.add(value))
 
-    def lift(self, crossing: Crossing, numbers: Iterator[Any]) -> Any:
-        return self._object(crossing, next(numbers))
+    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
+        return self._object(crossing, numbers[at])
 
     def lower(self, crossing: Crossing, value: Any) -> list[Any]:
         return [crossing.handles.add(value)]
@@ -527,7 +558,8 @@ def _up(at: int, align: int) -> int:
     return (at + align - 1) // align * align
 
 
-def _aligned(pointer: int, align: int) -> None:
+def check_aligned(pointer: int, align: int) -> None:
+    """Raises `BadValue` for an address that may not be one of a value with this alignment."""
     if pointer % align:
         raise BadValue(f"the address {pointer:#x} is not aligned to {align}")
 
