@@ -101,7 +101,7 @@ def test_a_program_that_ends_itself_well_has_its_output_as_the_reply(run: Run) -
 
 
 def test_an_invocation_is_a_request_and_the_response_its_reply(run: Run) -> None:
-    reply = run("echo", b"hello", content_type="text/plain", metadata={"x-one": "1", "other": "2"})
+    reply = run("headers", b"hello", content_type="text/plain", metadata={"x-one": "1", "other": "2"})
     assert (reply.body, reply.content_type) == (b"hello", "text/plain")
     assert reply.headers == (("x-one", "1"),)
 
@@ -169,6 +169,11 @@ def test_the_status_says_how_another_event_went(run: Run, status: int, reason: R
 
 def test_a_guest_that_gives_no_response_is_told_so(run: Run) -> None:
     assert failure(run, "none") == (Reason.BAD_REPLY, "the guest gave no response (response-outparam.set)")
+
+
+def test_a_guest_that_does_not_finish_its_body_is_told_so(run: Run) -> None:
+    why = "the guest did not finish the body of its response (outgoing-body.finish)"
+    assert failure(run, "unfinished") == (Reason.BAD_REPLY, why)
 
 
 def test_a_request_of_the_guests_own_is_refused(run: Run) -> None:

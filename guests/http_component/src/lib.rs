@@ -1,12 +1,13 @@
 //! A component for the world `wasi:http/proxy`: it answers a request with its own body.
 //!
-//! `/echo` is the body as it came, `/facts` what the request says of itself, one line a fact; `/status/NNN` has that
-//! status; `/none` sets no response; `/late` asks another host, which it may not.
+//! The body goes through in pieces, whatever the path is, but for these: `/facts` is answered with what the request says
+//! of itself, one line a fact, `/headers` with the headers that begin with `x-`, too; `/status/NNN` has that status;
+//! `/none` sets no response; `/unfinished` does not finish its body; `/late` asks another host, which it may not.
 
 use wasip2::http::types::{
     Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam,
 };
-use wasip2::io::streams::StreamError;
+use wasip2::io::streams::{OutputStream, StreamError};
 
 struct Guest;
 
@@ -20,19 +21,20 @@ impl wasip2::exports::http::incoming_handler::Guest for Guest {
             return;
         }
         let headers = Fields::new();
-        for (name, value) in request.headers().entries() {
-            if name.starts_with("x-") {
-                headers.append(&name, &value).expect("a header that came");
+        if path == "/headers" {
+            for (name, value) in request.headers().entries() {
+                if name.starts_with("x-") {
+                    headers.append(&name, &value).expect("a header that came");
+                }
             }
         }
-        let kind = request.headers().get("content-type");
-        if let Some(kind) = kind.first() {
+        if let Some(kind) = request.headers().get("content-type").first() {
             headers.set("content-type", &[kind.clone()]).expect("a type that came");
         }
         let answer = match path {
-            "/facts" => facts(&request, &target),
-            "/late" => elsewhere(),
-            _ => body_of(&request),
+            "/facts" => Some(facts(&request, &target)),
+            "/late" => Some(elsewhere()),
+            _ => None,
         };
         let response = OutgoingResponse::new(headers);
         if let Some(status) = path.strip_prefix("/status/") {
@@ -40,29 +42,40 @@ impl wasip2::exports::http::incoming_handler::Guest for Guest {
         }
         let body = response.body().expect("the only body");
         ResponseOutparam::set(out, Ok(response));
-        let stream = body.write().expect("the only stream");
-        for part in answer.chunks(4096) {
-            stream.blocking_write_and_flush(part).expect("written");
+        let output = body.write().expect("the only stream");
+        match answer {
+            Some(answer) => write(&output, &answer),
+            None => echo(&request, &output),
         }
-        drop(stream);
-        OutgoingBody::finish(body, None).expect("finished");
+        drop(output);
+        if path != "/unfinished" {
+            OutgoingBody::finish(body, None).expect("finished");
+        }
     }
 }
 
-fn body_of(request: &IncomingRequest) -> Vec<u8> {
+fn echo(request: &IncomingRequest, output: &OutputStream) {
     let body = request.consume().expect("the only body");
-    let stream = body.stream().expect("the only stream");
-    let mut all = Vec::new();
+    let input = body.stream().expect("the only stream");
     loop {
-        match stream.blocking_read(1 << 20) {
-            Ok(part) => all.extend_from_slice(&part),
+        match input.blocking_read(1 << 16) {
+            Ok(part) => write(output, &part),
             Err(StreamError::Closed) => break,
             Err(error) => panic!("{error:?}"),
         }
     }
-    drop(stream);
+    drop(input);
     drop(IncomingBody::finish(body));
-    all
+}
+
+/// As much at a time as the host takes.
+fn write(output: &OutputStream, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        let most = output.check_write().expect("open") as usize;
+        let (part, later) = rest.split_at(most.min(rest.len()));
+        output.write(part).expect("written");
+        rest = later;
+    }
 }
 
 fn facts(request: &IncomingRequest, target: &str) -> Vec<u8> {
