@@ -167,10 +167,10 @@ def test_a_value_is_the_same_when_it_comes_back_from_memory(data: st.DataObject)
     value = data.draw(values)
     guest = Guest()
     crossing = Crossing.begin(guest.context)
-    data = kind.pack(crossing, value)
-    assert len(data) == kind.size
+    packed = kind.pack(crossing, value)
+    assert len(packed) == kind.size
     assert kind.size % kind.align == 0
-    assert kind.unpack(crossing, b"before" + data, 6) == value
+    assert kind.unpack(crossing, b"before" + packed, 6) == value
 
 
 @given(st.data())

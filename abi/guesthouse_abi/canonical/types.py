@@ -91,9 +91,11 @@ class Crossing:
     There is one for each event; `begin` is called for each call.
     """
 
-    __slots__ = ("_bytes", "_elements", "allocator", "context", "handles", "memory")
+    __slots__ = ("_bytes", "_elements", "_ready", "allocator", "context", "handles", "memory")
 
     def __init__(self) -> None:
+        self._ready = False
+        self._bytes = self._elements = 0
         self.context: Context
         self.memory: Memory
         self.handles: Handles
@@ -103,22 +105,19 @@ class Crossing:
     def begin(cls, context: Context) -> Crossing:
         """The event's, for one more call. Raises `HostError` in the middle of an allocation."""
         self = context.state(cls)
-        try:
-            running = self.allocator.running
-        except AttributeError:
+        self.memory = context.memory
+        if not self._ready:
+            self._ready, self.context = True, context
             self.handles, self.allocator = context.state(Handles), context.state(Allocator)
             context.at_end(self.forget)  # else this and the context would keep each other
-            running = False
-        if running:
+        elif self.allocator.running:
             raise HostError("the guest's allocator calls the host, which it may not")
-        self.context = context
-        self.memory = context.memory
-        self._bytes = -1
-        self._elements = MOST_ELEMENTS
+        self._bytes, self._elements = -1, MOST_ELEMENTS
         return self
 
     def forget(self) -> None:
         """The event is over."""
+        self._ready = False
         del self.context, self.memory
 
     def count(self, length: int) -> None:
