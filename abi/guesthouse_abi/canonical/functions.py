@@ -113,15 +113,18 @@ def lowered(module: str, name: str, signature: Signature, body: Callable[..., An
     if to_memory:
         flat.append(ValType.I32)
     fails = isinstance(result, Result)
-    begin = Crossing.begin
+    begin, lifts, at = Crossing.begin, [], 0
+    for _, kind in signature.parameters:
+        lifts.append((kind.lift, at))
+        at += len(kind.flat)
 
     def invoke(context: Context, *numbers: Any) -> Any:
         crossing = begin(context)
         if in_memory:
             check_aligned(numbers[0], together.align)
-            values = together.unpack(crossing, crossing.memory.read(numbers[0], together.size), 0)
+            values = list(together.unpack(crossing, crossing.memory.read(numbers[0], together.size), 0))
         else:
-            values = together.lift(crossing, numbers, 0)
+            values = [lift(crossing, numbers, index) for lift, index in lifts]
         if result is None:
             body(context, *values)
             return None

@@ -71,19 +71,6 @@ class Handles:
         self.open[self._last] = item
         return self._last
 
-    def get(self, handle: int, kind: type[Any], noun: str) -> Any:
-        """The object behind a handle, if it is of this kind. Raises `BadHandle`."""
-        item = self.open.get(handle)
-        if not isinstance(item, kind):
-            raise BadHandle(f"there is no {noun} {handle}")
-        return item
-
-    def take(self, handle: int, kind: type[Any], noun: str) -> Any:
-        """The same; the guest has the handle no longer."""
-        item = self.get(handle, kind, noun)
-        del self.open[handle]
-        return item
-
 
 class Crossing:
     """The way in and out of a guest: its memory, its handles, its allocator, and what one call may hand over.
@@ -435,6 +422,15 @@ class Variant(Type):
                     joined[index] = ValType.I32 if both == {ValType.I32, ValType.F32} else ValType.I64
         self._joined = tuple(joined)
         self.flat = (ValType.I32, *joined)
+        #: Each case by its name: the bytes before its value (those after the tag mean nothing), its type, those behind.
+        self._packed = {
+            name: (
+                number.to_bytes(self._payload if kind is not None else self.size, "little"),
+                kind,
+                b"" if kind is None else bytes(self.size - self._payload - kind.size),
+            )
+            for number, (name, kind) in enumerate(cases)
+        }
 
     def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
         name, kind = self._case(data[at] if self._tag == 1 else int.from_bytes(data[at : at + 2], "little"))
@@ -442,12 +438,8 @@ class Variant(Type):
 
     def pack(self, crossing: Crossing, value: Any) -> bytes:
         name, part = self.taken(value)
-        number = self._numbers[name]
-        kind = self._cases[number][1]
-        data = number.to_bytes(self._payload, "little")  # the bytes after the tag mean nothing
-        if kind is not None:
-            data += kind.pack(crossing, part)
-        return data.ljust(self.size, b"\0")
+        before, kind, behind = self._packed[name]
+        return before if kind is None else before + kind.pack(crossing, part) + behind
 
     def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
         name, kind = self._case(numbers[at])
@@ -534,23 +526,22 @@ class Handle(Type):
         self.owned = owned
 
     def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
-        return self._object(crossing, _U32.unpack_from(data, at)[0])
+        return self.lift(crossing, _U32.unpack_from(data, at), 0)
 
     def pack(self, crossing: Crossing, value: Any) -> bytes:
         return _U32.pack(crossing.handles.add(value))
 
     def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
-        return self._object(crossing, numbers[at])
+        resource, handle, opened = self.resource, numbers[at], crossing.handles.open
+        item = opened.get(handle)
+        if resource.kind is None or not isinstance(item, resource.kind):
+            raise BadHandle(f"there is no {resource.name} {handle}")
+        if self.owned:
+            del opened[handle]
+        return item
 
     def lower(self, crossing: Crossing, value: Any) -> list[Any]:
         return [crossing.handles.add(value)]
-
-    def _object(self, crossing: Crossing, handle: int) -> Any:
-        resource = self.resource
-        if resource.kind is None:  # the host makes none of them
-            raise BadHandle(f"there is no {resource.name} {handle}")
-        find = crossing.handles.take if self.owned else crossing.handles.get
-        return find(handle, resource.kind, resource.name)
 
 
 def _up(at: int, align: int) -> int:
