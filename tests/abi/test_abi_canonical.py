@@ -33,6 +33,7 @@ from guesthouse_abi.canonical.types import (
 )
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, DeadlineExceeded, Trap
+from guesthouse_abi.grants import Grants
 from guesthouse_abi.host import F32, F64
 from guesthouse_abi.imports.preview2 import host_function, interfaces
 from guesthouse_abi.memory import Memory
@@ -74,6 +75,7 @@ def test_the_versions_of_one_interface_are_one(version: str) -> None:
         ("wasi:../../x@0.2.0", "y"),
         ("my:own/exit@0.2.0", "exit"),
         ("wasi:logging/logging@0.2.0", "log"),
+        ("wasi:config/store@0.2.0-rc.2", "get"),
     ],
 )
 def test_an_import_of_anything_else_has_no_answer(module: str, name: str) -> None:
@@ -344,6 +346,15 @@ def test_an_allocator_of_another_type_is_not_called(any_engine: Any) -> None:
     text = guest("(call $arguments (i32.const 16))").replace('"cabi_realloc"', '"other"')
     text = text.replace("(global $free", '(func (export "cabi_realloc") (result i64) (i64.const 1)) (global $free')
     assert "the answer needs the guest's cabi_realloc" in trapped(any_engine, text)
+
+
+def test_the_manifests_config_is_the_guests(any_engine: Any) -> None:
+    text = guest(
+        """(call $config (i32.const 8) (i32.const 6) (i32.const 16))
+        (call $write (call $stdout) (i32.load (i32.const 24)) (i32.load (i32.const 28)) (i32.const 32))""",
+        more='(data (i32.const 8) "colour")',
+    ).replace("(import", '(import "wasi:config/store@0.2.0-rc.1" "get" (func $config (param i32 i32 i32))) (import', 1)
+    assert run(any_engine, text, ctx=wat.context(grants=Grants(config=(("colour", "blue"),)))) == b"blue"
 
 
 def test_a_start_function_has_no_allocator_yet(any_engine: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guesthouse_abi.calling import Instance, Shape, Start, Unfit
-from guesthouse_abi.canonical.functions import enter, versionless
+from guesthouse_abi.canonical.functions import enter, named
 from guesthouse_abi.canonical.types import REALLOC
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import FuncType, ValType
@@ -34,7 +34,8 @@ def export_of(shape: Shape, interface: str, function: str, kind: FuncType) -> Ex
     """The export for a function of an interface of WASI 0.2; None where there is none. Raises `Unfit`."""
     for name, found in shape.functions.items():
         module, _, field = name.rpartition("#")
-        if field != function or not versionless(module, {interface: "2"}):
+        found_interface, version = named(module)
+        if field != function or found_interface != interface or not version.startswith("0.2."):
             continue
         if found != kind:
             raise Unfit([f"export {name!r} is {found or 'of another type'}, not {kind}"])

@@ -9,7 +9,7 @@ answer here ends the guest as a trap, when it is called; for most, no guest can 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from guesthouse_abi.canonical.texts import Interface, Signature, interface
@@ -21,7 +21,7 @@ from guesthouse_abi.host import F32, F64, U32, U64, FuncType, HostFunction, ValT
 _MOST_NUMBERS = 16  # parameters of a function; with more, they lie in memory
 _KINDS = {ValType.I32: U32, ValType.I64: U64, ValType.F32: F32, ValType.F64: F64}
 _DROP = "[resource-drop]"
-_VERSION = re.compile(r"([a-z0-9-]+:[a-z0-9-]+/[a-z0-9-]+)@0\.([0-9]+)\.[0-9A-Za-z.-]+")
+_INTERFACE = re.compile(r"([a-z0-9-]+:[a-z0-9-]+/[a-z0-9-]+)@([0-9]+\.[0-9]+\.[0-9A-Za-z.-]+)")
 
 
 class Fail(Exception):
@@ -35,12 +35,13 @@ class Fail(Exception):
 class Answered:
     """An interface that the host answers: `resources` are the classes behind its handles.
 
-    All versions 0.N of it are one, where N is `minor`: the later ones have more.
+    All versions of it that begin with `version` are one: of a published interface, the later ones have more. Drafts
+    differ as they like, so `version` is then a whole one, or several.
     """
 
-    def __init__(self, name: str, minor: str = "2", **resources: type[Any]) -> None:
+    def __init__(self, name: str, version: str | tuple[str, ...] = "0.2.", **resources: type[Any]) -> None:
         self.name = name
-        self.minor = minor
+        self.version = version
         self._bodies: dict[str, Callable[..., Any]] = {}
         self._resources = {key.replace("_", "-"): kind for key, kind in resources.items()}
         self._text: Interface | None = None
@@ -92,12 +93,10 @@ class Answered:
         return lowered(module, name, signature, self._bodies.get(name) or _unanswered(self.name, name))
 
 
-def versionless(module: str, minors: Mapping[str, str]) -> str:
-    """The interface that an import module names; empty where it is none of `minors`, by name and version 0.N."""
-    found = _VERSION.fullmatch(module)
-    if found is None or minors.get(found[1]) != found[2]:
-        return ""
-    return found[1]
+def named(module: str) -> tuple[str, str]:
+    """The interface that an import module or an export names, and its version; empty where it names none."""
+    found = _INTERFACE.fullmatch(module)
+    return (found[1], found[2]) if found is not None else ("", "")
 
 
 def lowered(module: str, name: str, signature: Signature, body: Callable[..., Any]) -> HostFunction:

@@ -11,26 +11,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from guesthouse_abi.canonical.functions import Answered, versionless
+from guesthouse_abi.canonical.functions import Answered, named
 from guesthouse_abi.host import HostFunction
 
 
 @cache
 def interfaces() -> Mapping[str, Answered]:
     """Every interface that the host answers, by name without a version."""
-    from guesthouse_abi.imports.preview2 import cli, clocks, files, http, io, logging, random, sockets
+    from guesthouse_abi.imports.preview2 import cli, clocks, config, files, http, io, logging, random, sockets
 
-    modules = (cli, clocks, files, http, io, logging, random, sockets)
+    modules = (cli, clocks, config, files, http, io, logging, random, sockets)
     return {one.name: one for module in modules for one in module.INTERFACES}
 
 
 def host_function(module: str, name: str) -> HostFunction | None:
     """What answers a component's import; None for what is none of an interface that the host answers."""
-    if ":" not in module:
-        return None
+    interface, version = named(module)
     known = interfaces()
-    answered = known.get(versionless(module, {one.name: one.minor for one in known.values()}))
-    if answered is None:
+    answered = known.get(interface)
+    if answered is None or not version.startswith(answered.version):
         return None
     for one in known.values():
         one.prepare()  # a handle of one interface is a parameter of another's functions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from guesthouse_abi.canonical.functions import Answered
 from guesthouse_abi.context import Context
 
-LOGGING = Answered("wasi:logging/logging", minor="1")
+LOGGING = Answered("wasi:logging/logging", "0.1.0-draft")
 INTERFACES = (LOGGING,)
 
 _TEXT = 4096  # characters of a line
