@@ -55,6 +55,11 @@ class Handler:
     def __init__(self, handle: Export) -> None:
         self._handle = handle
 
+    @property
+    def entry(self) -> str:
+        """The export that is called."""
+        return self._handle.name
+
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. Raises `BadReply` for a guest that gives no whole response."""
         out = ResponseOutparam()
