@@ -35,6 +35,11 @@ demo: $(VENV)/runtime.stamp ## start the server, send it photos as a sidecar wou
 demo-dapr: $(VENV)/runtime.stamp ## the same behind a real daprd, which is built once (needs Go)
 	@daprd=$$($(VENV)/bin/python tests/daprd/build.py) && $(VENV)/bin/python demo/demo_dapr.py "$$daprd"
 
+.PHONY: demo-actors
+demo-actors: $(VENV)/runtime.stamp ## actors in Rust, C and Go behind a real daprd, placement and scheduler, built once (needs Go)
+	@programs=$$($(VENV)/bin/python tests/daprd/build.py daprd placement scheduler) \
+		&& PYTHONPATH=. $(VENV)/bin/python demo/demo_actors.py $$programs
+
 .PHONY: test
 test: lint unit ## lint, types, import contracts and all tests (PYTEST="-k name" for some)
 

@@ -9,7 +9,22 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
-from bench import cold, dapr, engines, hostile, loaded, many, memory, micro, over_grpc, page, pictures, sidecars, stages
+from bench import (
+    actors,
+    cold,
+    dapr,
+    engines,
+    hostile,
+    loaded,
+    many,
+    memory,
+    micro,
+    over_grpc,
+    page,
+    pictures,
+    sidecars,
+    stages,
+)
 from bench.measure import Findings, Options
 from bench.servers import ROOT
 
@@ -36,6 +51,7 @@ COMPARISONS = {
     "component": sidecars.component,
     "mqtt": sidecars.mqtt,
     "dapr": dapr.calls,
+    "actors": actors.actors,
 }
 
 

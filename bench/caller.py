@@ -14,9 +14,9 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from guesthouse.cli.load_generator import Job, Load, Outcome
 from guesthouse.dapr.client import invoke_request
@@ -79,10 +79,27 @@ class Caller:
             if rate:
                 raise ValueError("callers in Python have no fixed rate: install Go")
             return self._load.run(job)
-        assert self._process is not None
+        message = invoke_request(job.event).SerializeToString()
+        assert job.requests is not None
+        return self.call(job.address, METHOD, [message], job.callers, job.requests, rate)
+
+    def call(
+        self, address: str, method: str, messages: Sequence[bytes], callers: int, requests: int, rate: float = 0.0
+    ) -> Outcome:
+        """Call any method, with one message after the other. Raises `ValueError` without the program in Go."""
+        if self._process is None:
+            raise ValueError("callers in Python only invoke: install Go")
+        told = {
+            "address": address,
+            "method": method,
+            "messages": [base64.b64encode(message).decode() for message in messages],
+            "callers": callers,
+            "requests": requests,
+            "rate": rate,
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(_told(job, rate)) + "\n")
+        self._process.stdin.write(json.dumps(told) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
@@ -91,14 +108,3 @@ class Caller:
         errors = Counter({"error": found["errors"]} if found["errors"] else {})
         examples = {"error": found["example"]} if found["errors"] else {}
         return Outcome(found["latencies"], errors, examples, 0.0, found["seconds"])
-
-
-def _told(job: Job, rate: float) -> dict[str, Any]:
-    return {
-        "address": job.address,
-        "method": METHOD,
-        "message": base64.b64encode(invoke_request(job.event).SerializeToString()).decode(),
-        "callers": job.callers,
-        "requests": job.requests,
-        "rate": rate,
-    }

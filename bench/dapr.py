@@ -16,6 +16,7 @@ from pathlib import Path
 
 import wasmtime
 from dapr.clients import DaprClient
+from dapr.proto.runtime.v1.state_pb2 import GetStateResponse
 
 from bench import servers
 from bench.measure import Figure, Findings, Options, Spread, Target, take_turns
@@ -87,6 +88,17 @@ method = "calls"
 guest = "caller"
 """
 VALUE = bytes(range(64, 96)) * 8
+#: The same in JavaScript, of one call.
+SCRIPT = """import { state } from "dapr";
+export const onInvoke = async () => (await state("state").get("a")).bytes;
+"""
+_SCRIPTED = """
+[guests.script]
+script = "{script}"
+calling = "dapr"
+[guests.script.dapr]
+read_state = ["state/*"]
+"""
 
 
 def _calls(*made: tuple[str, Mapping[str, object]]) -> bytes:
@@ -107,6 +119,10 @@ def _manifest(folder: Path) -> str:
     return _MANIFEST.format(module=folder / "caller.wasm")
 
 
+#: What a sidecar that costs nothing answers to all calls.
+_STATE = GetStateResponse(data=VALUE).SerializeToString()
+
+
 class _Fake(Requests):
     """A sidecar in this process, which answers at once. See `sidecar.SidecarApi`."""
 
@@ -119,7 +135,7 @@ class _Fake(Requests):
         done: Callable[[Ended], None],
     ) -> Callable[[], object]:
         """Nothing is sent."""
-        done(Ended(0, "", VALUE))
+        done(Ended(0, "", _STATE))
         return int
 
 
@@ -143,7 +159,7 @@ class Handler(Program):
 
 
 def calls(options: Options, folder: Path) -> Findings:
-    """Calls of guests: the host's part of three, one against the SDK's client, ten against one."""
+    """Calls of guests: the host's part of three, one in JavaScript, one against the SDK's client, ten against one."""
     findings = Findings()
     findings.add(_inside(options, folder))
     findings.add(_behind(options, folder))
@@ -153,34 +169,41 @@ def calls(options: Options, folder: Path) -> Findings:
 def _inside(options: Options, folder: Path) -> Findings:
     options.say("three calls of a guest, to a sidecar that costs nothing")
     (home,) = _folders(folder, "inside")
-    (home / "guesthouse.toml").write_text(servers.APP + _manifest(home))
+    (home / "answer.js").write_text(SCRIPT)
+    scripted = _SCRIPTED.format(script=home / "answer.js")
+    (home / "guesthouse.toml").write_text(servers.APP + _manifest(home) + scripted)
     saved = {"store_name": "state", "states": [{"key": "a", "value": VALUE}]}
     published = {"pubsub_name": "pubsub", "topic": "results", "data": VALUE}
     three = _calls(_get(), ("SaveState", saved), ("PublishEvent", published))
     with open_plan(load(home / "guesthouse.toml", grants=GRANTS), {"dapr": _Fake()}) as plan:
-        guest = plan.guests["caller"]
 
-        def run(body: bytes) -> bytes:
-            return guest.run(Event(Trigger.INVOKE, "calls", body), Deadline(math.inf)).body
+        def run(body: bytes, guest: str = "caller") -> bytes:
+            return plan.guests[guest].run(Event(Trigger.INVOKE, "calls", body), Deadline(math.inf)).body
 
-        def side(body: bytes) -> Callable[[], float]:
+        def side(body: bytes, guest: str = "caller", times: int = 400) -> Callable[[], float]:
             """Microseconds of CPU time for an event: on a busy machine, what passes on the clock says little."""
 
             def events() -> float:
                 began = time.process_time()
-                for _ in range(400):
-                    run(body)
-                return (time.process_time() - began) / 400 * 1e6
+                for _ in range(times):
+                    run(body, guest)
+                return (time.process_time() - began) / times * 1e6
 
             return events
 
-        assert run(three) == VALUE
-        found = take_turns({"none": side(b""), "three": side(three)}, options.rounds(25))
+        one = _calls(_get())
+        assert run(three) == run(one) == _STATE
+        assert run(b"", "script") == VALUE
+        sides = {"none": side(b""), "three": side(three), "one": side(one), "script": side(b"", "script", 100)}
+        found = take_turns(sides, options.rounds(25))
     more = Spread.of([three - none for three, none in zip(found["three"], found["none"], strict=True)])
     middle = {name: Spread.of(values).median for name, values in found.items()}
     note = f"{middle['three']:.0f} µs : {middle['none']:.0f} µs"
     what = "three calls of a guest, over an event without any: the host's CPU time"
-    return Findings([Figure("dapr", what, more, unit=" µs", target=Target(140), note=note)])
+    calls = Figure("dapr", what, more, unit=" µs", target=Target(140), note=note)
+    what = "an event of a guest in JavaScript that makes one call: CPU time"
+    note = f"{middle['one']:.0f} µs for the same by a module without a runtime"
+    return Findings([calls, Figure("dapr", what, Spread.of(found["script"]), unit=" µs", note=note)])
 
 
 def _behind(options: Options, folder: Path) -> Findings:

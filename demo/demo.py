@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,24 +41,27 @@ What to try next
 
 @dataclass(frozen=True)
 class Served:
-    """A server that is ready: where it listens, its engine, and the seconds that it took to start."""
+    """A server that is ready: where it listens, its engine, the seconds that it took to start, and its process."""
 
     address: str
     engine: str
     seconds: float
+    process: subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
-def served(log: Path) -> Iterator[Served]:
+def served(
+    log: Path, manifest: Path = ROOT / "guesthouse.toml", environment: Mapping[str, str] = {}
+) -> Iterator[Served]:
     """A server in a process of its own. It is ended with the block, also after an exception."""
     began = time.monotonic()
     with log.open("wb") as out:
         server = subprocess.Popen(
-            [sys.executable, "-m", "guesthouse", "serve", "--port", "0", "-m", str(ROOT / "guesthouse.toml")],
+            [sys.executable, "-m", "guesthouse", "serve", "--port", "0", "-m", str(manifest)],
             stdout=out,
             stderr=out,
             cwd=ROOT,
-            env={**os.environ, "GUESTHOUSE_LOG_FORMAT": "json"},
+            env={**os.environ, "GUESTHOUSE_LOG_FORMAT": "json", **environment},
         )
     with ended(server):
         yield _ready(server, log, began)
@@ -69,7 +72,7 @@ def _ready(server: subprocess.Popen[bytes], log: Path, began: float) -> Served:
         text = log.read_text(errors="replace")
         address, engine = (re.search(rf'"{key}": ?"([^"]+)"', text) for key in ("address", "engine"))
         if address and engine:
-            return Served(address[1], engine[1], time.monotonic() - began)
+            return Served(address[1], engine[1], time.monotonic() - began, server)
         time.sleep(0.05)
     sys.exit(f"the server did not start; its log is:\n{log.read_text(errors='replace')}")
 

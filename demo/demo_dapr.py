@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -50,15 +50,23 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def sidecar(daprd: str, app_port: str, log: Path) -> Iterator[tuple[int, float]]:
+def sidecar(
+    daprd: str,
+    app_port: str,
+    log: Path,
+    *,
+    app_id: str = "vision",
+    grpc_port: int = 0,
+    resources: Sequence[str] = RESOURCES,
+    flags: Sequence[str] = (),
+) -> Iterator[tuple[int, float]]:
     """A ready sidecar for the application at `app_port`: the port of its HTTP API, and the seconds that it took."""
-    port, grpc_port, internal, metrics = free_ports(4)
-    command = [daprd, "--app-id", "vision", "--app-port", app_port, "--app-protocol", "grpc"]
+    port, free_grpc_port, internal, metrics = free_ports(4)
+    command = [daprd, "--app-id", app_id, "--app-port", app_port, "--app-protocol", "grpc"]
     command += ["--enable-app-health-check", "--max-body-size", "32Mi", "--dapr-listen-addresses", "127.0.0.1"]
-    command += ["--dapr-http-port", str(port), "--dapr-grpc-port", str(grpc_port)]
+    command += ["--dapr-http-port", str(port), "--dapr-grpc-port", str(grpc_port or free_grpc_port)]
     command += ["--dapr-internal-grpc-port", str(internal), "--metrics-port", str(metrics)]
-    for folder in RESOURCES:
-        command += ["--resources-path", folder]
+    command += [*flags, *(part for folder in resources for part in ("--resources-path", folder))]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
     with ended(process):
@@ -78,14 +86,15 @@ def call(port: int, verb: str, path: str, body: bytes = b"", kind: str = "") -> 
         connection.close()
 
 
-def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> float:
+def wait(process: subprocess.Popen[bytes], port: int, log: Path, name: str = "the sidecar") -> float:
     """Wait until the sidecar and its application are ready. Returns the seconds that it took."""
     began = time.monotonic()
+    path = "/v1.0/healthz" if name == "the sidecar" else "/healthz"
     while time.monotonic() < began + 60 and process.poll() is None:
-        if call(port, "GET", "/v1.0/healthz")[0] == 204:
+        if call(port, "GET", path)[0] in (200, 204):
             return time.monotonic() - began
         time.sleep(0.05)
-    sys.exit(f"the sidecar is not ready; its log is:\n{log.read_text(errors='replace')}")
+    sys.exit(f"{name} is not ready; its log is:\n{log.read_text(errors='replace')}")
 
 
 def said(body: bytes) -> str:

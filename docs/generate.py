@@ -26,13 +26,16 @@ PAGE = DOCS / "manifest.md"
 ENGINES = DOCS / "engines.md"
 TOUR = DOCS / "dapr-abi.md"
 SDK = DOCS.parent / "guests" / "sdk"
-#: By the folder of an SDK: the language's name, how a fence names it, and where an example is.
+#: By the folder of an SDK: the language's name, how a fence names it, and where an example is (`TenReads` is the second
+#: form of the name `ten_reads`).
 LANGUAGES = {
-    "javascript": ("JavaScript", "js", "examples/{}.js"),
-    "rust": ("Rust", "rust", "examples/{}.rs"),
-    "c": ("C", "c", "examples/{}.c"),
-    "go": ("Go", "go", "examples/{}/main.go"),
-    "assemblyscript": ("AssemblyScript", "ts", "examples/{}.ts"),
+    "javascript": ("JavaScript", "js", "examples/{0}.js"),
+    "rust": ("Rust", "rust", "examples/{0}.rs"),
+    "c": ("C", "c", "examples/{0}.c"),
+    "go": ("Go", "go", "examples/{0}/main.go"),
+    "assemblyscript": ("AssemblyScript", "ts", "examples/{0}.ts"),
+    "kotlin": ("Kotlin", "kotlin", "examples/{0}.kt"),
+    "java": ("Java", "java", "src/main/java/examples/{1}.java"),
 }
 BEGIN, END = "<!-- Written by docs/generate.py: `make docs`. -->\n", "<!-- End of what is written. -->\n"
 
@@ -203,7 +206,7 @@ def tour() -> str:
 
 def _example(name: str) -> Iterator[str]:
     for folder, (language, fence, place) in LANGUAGES.items():
-        path = SDK / folder / place.format(name)
+        path = SDK / folder / place.format(name, name.title().replace("_", ""))
         if path.exists():
             code = path.read_text(encoding="utf-8").strip()
             yield f"<details><summary>{language}</summary>\n\n```{fence}\n{code}\n```\n\n</details>\n\n"

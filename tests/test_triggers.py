@@ -17,7 +17,7 @@ from guesthouse.assembly import open_plan
 from guesthouse.cli import app
 from guesthouse.dapr.client import Client
 from guesthouse.dispatch.dispatcher import Dispatcher
-from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.event import ACTOR_TRIGGERS, Actor, Event, Failure, Reason, Trigger
 from guesthouse.manifest import Manifest, load
 from guesthouse.manifest.tables import RouteEntry
 from guesthouse.observe.metrics import Metrics
@@ -50,6 +50,9 @@ guest = "echo"
 [[job]]
 name = "nightly"
 guest = "echo"
+[[actor]]
+type = "echo"
+guest = "echo"
 [component]
 name = "guests"
 """
@@ -67,6 +70,8 @@ def _alarm() -> Trigger:
 
 ALARM = _alarm()
 ALL = [*Trigger, ALARM]
+#: Those with routes, in the order of the manifest. The route of an actor's type is for all events of actors.
+ROUTED = [Trigger.INVOKE, Trigger.BINDING, Trigger.TOPIC, Trigger.JOB, Trigger.ACTOR, Trigger.OPERATION, ALARM]
 
 
 @pytest.fixture
@@ -92,17 +97,23 @@ def plans(path: Path) -> Iterator[Plans]:
 
 def event_of(trigger: Trigger) -> Event:
     """An event for the route that the manifest has for this trigger."""
-    return Event(trigger, NAMES.get(trigger, "alarm" if trigger is ALARM else "echo"), b"x")
+    actor = Actor("7", "m") if trigger in ACTOR_TRIGGERS else None
+    return Event(trigger, NAMES.get(trigger, "alarm" if trigger is ALARM else "echo"), b"x", actor=actor)
+
+
+def route_of(trigger: Trigger) -> Trigger:
+    return Trigger.ACTOR if trigger in ACTOR_TRIGGERS else trigger
 
 
 def test_the_manifest_has_a_route_for_each_trigger(path: Path):
-    assert [route.trigger for route in load(path).routes()] == ALL
+    assert [route.trigger for route in load(path).routes()] == ROUTED
+    assert {route_of(trigger) for trigger in ALL} == set(ROUTED)
 
 
 @pytest.mark.parametrize("trigger", ALL, ids=lambda trigger: trigger.value)
 def test_a_trigger_is_known_wherever_events_are_answered_and_watched(trigger: Trigger, plans: Plans):
     exporter, arrivals, counts, metrics = InMemorySpanExporter(), Arrivals(), Counts(), Metrics(plans)
-    assert ("echo", trigger) in metrics._series  # from the start, before any event
+    assert ("echo", route_of(trigger)) in metrics._series  # from the start, before any event
     traces = Traces("t", exporter)
     traces._provider.add_span_processor(SimpleSpanProcessor(exporter))
     handler = traces.handler(Dispatcher(plans, NoOutputs(), [arrivals, counts, metrics]))
@@ -114,8 +125,8 @@ def test_a_trigger_is_known_wherever_events_are_answered_and_watched(trigger: Tr
     shown: Any = arrivals.after("")["events"]
     assert [one["trigger"] for one in shown] == ([trigger.value] if trigger.arrives else [])
     status: Any = HostMethods(plans, counts, arrivals, handler).status()
-    (route,) = (route for route in status["routes"] if route["trigger"] == trigger.value)
-    assert (route["guest"], route["arrives"]) == ("echo", trigger.arrives)
+    (route,) = (route for route in status["routes"] if route["trigger"] == route_of(trigger).value)
+    assert (route["guest"], route["arrives"]) == ("echo", route_of(trigger).arrives)
     assert metrics._series["echo", trigger].events == 1
 
 
@@ -123,7 +134,7 @@ def test_check_lists_the_routes_of_all_triggers(path: Path):
     result = CliRunner().invoke(app, ["check", "-m", str(path), "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert [route["route"] for route in found["routes"]] == [trigger.value for trigger in ALL]
+    assert [route["route"] for route in found["routes"]] == [trigger.value for trigger in ROUTED]
     assert {route["guest"] for route in found["routes"]} == {"echo"}
 
 

@@ -63,6 +63,11 @@ CAPABILITY = "dapr"
 _CALL = 256  # bytes that a call costs the host besides its contents
 
 
+def held_for(request: CallRequest) -> int:
+    """Bytes that count as held for a call until it is closed. Those of its response come to them."""
+    return _CALL + request.size
+
+
 class _Open:
     """A call whose handle is open."""
 
@@ -107,7 +112,7 @@ class CallTable:
         seconds = self._deadline.remaining()
         if request.seconds is not None:
             seconds = min(seconds, request.seconds)
-        size = _CALL + request.size
+        size = held_for(request)
         self._account.hold(size)
         self._made += 1
         handle, call = self._made, _Open(request.method, size)
@@ -126,13 +131,15 @@ class CallTable:
         try:
             if driven and (every or len(driven) == len(calls)):
                 self._attend(driven, here=seconds is None and (every or len(driven) == 1))
-            left = self._deadline.remaining()
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: _ready(calls, every) or self._deadline.cancelled,
-                    left if seconds is None else min(left, seconds),
-                )
-                ready = _ready(calls, every)
+            ready = _ready(calls, every)
+            if not ready:
+                left = self._deadline.remaining()
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: _ready(calls, every) or self._deadline.cancelled,
+                        left if seconds is None else min(left, seconds),
+                    )
+                    ready = _ready(calls, every)
         finally:
             forget()
             self._spend(began)

@@ -110,8 +110,7 @@ class Log(Protocol):
         """A line with a level ("debug", "info", "warning" or "error") and fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallRequest:
+class CallRequest(NamedTuple):
     """A call to the sidecar: a method of `dapr.proto.runtime.v1.Dapr`, and its request message in protobuf's form.
 
     `seconds` is how long it may take at most; None for as long as the event may.
@@ -128,8 +127,7 @@ class CallRequest:
         return len(self.message) + sum(len(name) + len(value) for name, value in self.metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a call to the sidecar ended. `initial` and `trailing` are metadata as pairs (`guesthouse_abi.pairs`).
 
     `message` is there where `code`, gRPC's, is 0. `refused` says that the host itself ended the call.

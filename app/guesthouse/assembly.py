@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from guesthouse.dapr.actors.messages import ActorType
+from guesthouse.dapr.actors.state import TurnState
+from guesthouse.dapr.actors.stream import Actors
 from guesthouse.dapr.application import Application
 from guesthouse.dapr.callback import Fetched
 from guesthouse.dapr.component.input_binding import Replies
 from guesthouse.dapr.component.reader import Bounds
 from guesthouse.dapr.component.server import Component, ComponentConfig
 from guesthouse.dapr.component.unix_socket import socket_folder
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.listing import Bulk, Listing, Rule, Subscription
@@ -24,12 +27,13 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import PixelCode, open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.event import Event, Handler, Observer, Outputs
+from guesthouse.event import ActorCalls, Event, Handler, Observer, Outputs, Trigger
 from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.process.remote import WorkerSpec
 from guesthouse.guests.process.stock import Stock
 from guesthouse.inference.cores import cores
 from guesthouse.manifest import Manifest
+from guesthouse.manifest.tables import Actor as ActorTable
 from guesthouse.manifest.tables import Component as ComponentTable
 from guesthouse.manifest.tables import Topic
 from guesthouse.observe.events import EventLog
@@ -82,7 +86,8 @@ def open_plan(
             stock.open()  # its processes start while everything else is loaded
         found = dict(services or {})
         if "dapr" not in found:
-            found["dapr"] = stack.enter_context(contextlib.closing(GuestCalls(Endpoint.from_environment())))
+            connection = SidecarConnection(Endpoint.from_environment())
+            found["dapr"] = GuestCalls(stack.enter_context(contextlib.closing(connection)))
         host = Host(engine, cache, stock, pixels, capabilities, found)
         yield stack.enter_context(contextlib.closing(build(manifest, host)))
 
@@ -113,11 +118,13 @@ def with_component(manifest: Manifest, name: str) -> Manifest:
 class ServedApplication(Application):
     """The application of a manifest; its list of transports is made here."""
 
-    def __init__(self, server: Server, component: Component | None, drain: Drain) -> None:
+    def __init__(self, server: Server, component: Component | None, actors: Actors, drain: Drain) -> None:
         self.server = server
         self.component = component
-        # The server last: whoever sees its port open may start a sidecar, which looks for the component at once.
-        super().__init__([server] if component is None else [component, server], drain)
+        self.actors = actors
+        # The component before the server: whoever sees its port open may start a sidecar, which looks for the component
+        # at once. The actors last: a sidecar sends turns as soon as it has their types.
+        super().__init__([server, actors] if component is None else [component, server, actors], drain)
 
 
 def application_for(
@@ -130,8 +137,13 @@ def application_for(
     traces: Traces | None = None,
     fetched: Fetched | None = None,
     reloads: Reloads | None = None,
+    sidecar: Endpoint | None = None,
+    actor_calls: ActorCalls | None = None,
 ) -> ServedApplication:
     """The application of plans, not started yet. `host` and `port` go before the manifest's.
+
+    `sidecar` is the one that actors are hosted for; None: that of the environment. `actor_calls` has actors answer the
+    events of routes to them.
 
     `observers` are called at the end of every event, besides the log and the page. `fetched` is called each time that a
     sidecar has asked for its subscriptions. `reloads` knows how the last reload ended.
@@ -152,13 +164,21 @@ def application_for(
     )
     drain = Drain(settings.drain.notice, settings.drain.limit)
     component = manifest.component
-    if component is None:
-        handler = _handler(plans, outputs, observers, traces, reloads)
-        return ServedApplication(Server(config, handler, listing(manifest), fetched), None, drain)
-    replies = _replies(component)
-    handler = _handler(plans, outputs, [*observers, replies], traces, reloads)
+    replies = None if component is None else _replies(component)
+    heard_by = observers if replies is None else [*observers, replies]
+    handler = _handler(plans, outputs, heard_by, traces, reloads, actor_calls)
+    actors = Actors(
+        sidecar or Endpoint.from_environment(),
+        handler,
+        TurnState,
+        actor_types(plans.now),
+        at_work=_at_work(),
+        threads=threads,
+    )
     server = Server(config, handler, listing(manifest), fetched)
-    return ServedApplication(server, Component(_component(manifest, component), handler, replies), drain)
+    if component is None or replies is None:
+        return ServedApplication(server, None, actors, drain)
+    return ServedApplication(server, Component(_component(manifest, component), handler, replies), actors, drain)
 
 
 def _threads(manifest: Manifest) -> int:
@@ -206,6 +226,7 @@ def _handler(
     observers: Sequence[Observer],
     traces: Traces | None,
     reloads: Reloads | None,
+    actor_calls: ActorCalls | None,
 ) -> Handler:
     """What answers events, from the outermost handler to the dispatcher.
 
@@ -214,7 +235,8 @@ def _handler(
     """
     page = (Counts(), Arrivals()) if plans.now.manifest.page.apps else ()
     heard_by: list[Observer] = [EventLog(), *observers, *page]
-    handler: Handler = InLog(Dispatcher(plans, outputs if traces is None else traces.outputs(outputs), heard_by))
+    delivering = outputs if traces is None else traces.outputs(outputs)
+    handler: Handler = InLog(Dispatcher(plans, delivering, heard_by, actor_calls))
     if traces is not None:
         handler = traces.handler(handler)
     return HostMethods(plans, *page, handler, reloads) if page else handler
@@ -231,8 +253,35 @@ def listing(manifest: Manifest) -> Listing:
     )
 
 
-def update_server(server: Server, plan: Plan, before: Plan) -> None:
-    """Give the server what a reload may change of it: the tokens that it accepts, and its listing."""
+def actor_types(plan: Plan) -> tuple[ActorType, ...]:
+    """The types of actors of a plan, with what their guests can do."""
+    return tuple(_actor_type(plan, table) for table in plan.manifest.actor)
+
+
+def _actor_type(plan: Plan, table: ActorTable) -> ActorType:
+    guest = plan.guests.get(table.guest)
+    triggers = guest.code.caller.triggers if guest is not None else None
+    limits = plan.manifest.guests[table.guest].limits
+    return ActorType(
+        table.type,
+        table.idle,
+        table.drain,
+        table.reentrant,
+        table.guest,
+        places=limits.concurrency + limits.queue,
+        wait=limits.queue_wait,
+        activates=triggers is not None and Trigger.ACTIVATE.value in triggers,
+        deactivates=triggers is not None and Trigger.DEACTIVATE.value in triggers,
+    )
+
+
+def update_application(application: ServedApplication, plan: Plan, before: Plan) -> None:
+    """Give the transports what a reload may change of them: accepted tokens, the listing, the types of actors."""
+    _update_server(application.server, plan, before)
+    application.actors.host(actor_types(plan))
+
+
+def _update_server(server: Server, plan: Plan, before: Plan) -> None:
     if plan.tokens != before.tokens:
         server.accept(plan.tokens)
         structlog.get_logger("guesthouse").info("other tokens are accepted from now on", accepted=len(plan.tokens))

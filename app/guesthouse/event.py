@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from guesthouse.sidecar import TurnCalls
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.spent import Call
 
@@ -40,6 +41,15 @@ class Trigger(str, enum.Enum):
     TOPIC = "topic", False, True, "pubsub"
     JOB = "job", False, True, "timer"
     OPERATION = "operation"  # of our own output binding
+    ACTOR = "actor", False, True, "other"  # a method of an actor
+    TIMER = "timer", False, True, "timer"  # of an actor, as the next three
+    REMINDER = "reminder", False, True, "timer"
+    ACTIVATE = "activate"  # before its first turn here
+    DEACTIVATE = "deactivate"  # when the sidecar lets it go
+
+
+#: The events of actors. The table of an actor's type is the route of all of them.
+ACTOR_TRIGGERS = frozenset({Trigger.ACTOR, Trigger.TIMER, Trigger.REMINDER, Trigger.ACTIVATE, Trigger.DEACTIVATE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +72,11 @@ class ReplyLimit:
 class Event:
     """One thing to be answered by a guest.
 
-    `name` is the method, the binding, `pubsub/topic`, the job or the operation; `path` the route that a topic's event
-    matched (as the sidecar reports it). `metadata` keys are lower case. `reply_limit` is what the transport can carry
-    of a reply; None where it carries any size, or no reply. `fault` says why the event cannot be answered: the
-    transport could not convert its message. The dispatcher raises it instead of running a guest, so that the event is
-    counted and logged as any other that fails.
+    `name` is the method, the binding, `pubsub/topic`, the job, the operation or the actor's type; `path` the route that
+    a topic's event matched (as the sidecar reports it). `actor` is what only an actor's events have. Keys of `metadata`
+    are in lower case. `reply_limit` is what the transport can carry of a reply; None where it carries any size, or no
+    reply. `fault` says why the event cannot be answered: the transport could not convert its message. The dispatcher
+    raises it instead of running a guest, so that the event is counted and logged as any other that fails.
     """
 
     trigger: Trigger
@@ -80,6 +90,7 @@ class Event:
     metadata: Mapping[str, str] = field(default_factory=dict)
     reply_limit: ReplyLimit | None = None
     fault: Failure | None = None
+    actor: Actor | None = None
 
     def check_reply(self, reply: Reply) -> None:
         """Raise `Failure` (`TOO_LARGE`) for a reply over `reply_limit`."""
@@ -90,6 +101,34 @@ class Event:
             limit = self.reply_limit
             text = f"a reply of {size} bytes; {limit.of} leaves room for {limit.size}: {limit.remedy}"
             raise Failure(Reason.TOO_LARGE, text, reply.guest)
+
+
+class ActorState(TurnCalls, Protocol):
+    """An actor's state during one turn: what the guest writes is kept here, and saved when its turn has ended well.
+
+    `TurnCalls` is how the guest reads and writes it.
+    """
+
+    read_bytes: int  # that came from where state is kept
+    saved_bytes: int  # that were saved there
+
+    def commit(self, deadline: Deadline) -> None:
+        """Save what was written, all of it or nothing; nothing where the turn was cancelled. Called after the guest has
+        ended. Raises `Failure`: `OUTPUT` where the sidecar did not take it, `CANCELLED`."""
+
+
+@dataclass(slots=True)
+class Actor:
+    """The turn of an actor that an event is. The actor's type is the event's name.
+
+    `method` is the method's, the timer's or the reminder's name, `callback` what a timer was registered with. `state`
+    is None where nothing can be saved: in a worker process, whose server saves it.
+    """
+
+    id: str
+    method: str = ""
+    callback: str = ""
+    state: ActorState | None = None
 
 
 @dataclass(slots=True)
@@ -139,7 +178,8 @@ class Reply:
     guest: str = ""
     cost: Cost = field(default_factory=Cost)
     headers: Headers = ()  # besides the content type; for invocations alone, names in lower case
-    answer: Answer | None = None  # a status other than 200, for invocations alone
+    answer: Answer | None = None  # a status other than 200, for invocations and methods of actors alone
+    stop: bool = False  # of a timer or a reminder: it is not to fire again
 
 
 class Reason(str, enum.Enum):
@@ -224,6 +264,16 @@ class Outputs(Protocol):
 
         `caller` is the event's deadline, which says whether the caller still waits. Raises `Failure`: `OUTPUT` when a
         destination did not accept the reply, `CANCELLED` when the caller hung up before the first one had it.
+        """
+
+
+class ActorCalls(Protocol):
+    """Has actors answer events."""
+
+    def answer(self, event: Event, actor: tuple[str, str], method: str, caller: Deadline) -> Reply:
+        """Have an actor, named by its type and id, answer an event by a method, within the time of outputs.
+
+        `caller` is the event's deadline. Raises `Failure`.
         """
 
 

@@ -51,6 +51,16 @@ def varint(data: bytes, position: int, end: int) -> tuple[int, int]:
     raise Malformed
 
 
+def encoded(value: int) -> bytes:
+    """A number of 0 or more as a varint."""
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
+
+
 def signed(value: int) -> int:
     """The int64 that a varint stands for (two's complement of 64 bits)."""
     value &= 2**64 - 1

@@ -2,12 +2,13 @@
 //
 // It reads jobs from standard input, one JSON object a line, and answers each with one line:
 //
-//	{"address": "127.0.0.1:50051", "method": "/package.Service/Method", "message": "base64",
+//	{"address": "127.0.0.1:50051", "method": "/package.Service/Method", "messages": ["base64", ...],
 //	 "callers": 4, "requests": 1000, "rate": 0}
 //
-// Each caller sends the message, waits for the answer, and sends it again, until all requests are sent. With a rate
-// (calls a second, of all callers together) calls begin at fixed times instead, whether or not those before are
-// answered, and a latency counts from the time that was fixed. One connection for each address, as a sidecar has.
+// Each caller sends a message, waits for the answer, and sends the next one, until all requests are sent; after the last
+// message comes the first one again. With a rate (calls a second, of all callers together) calls begin at fixed times
+// instead, whether or not those before are answered, and a latency counts from the time that was fixed. One connection
+// for each address, as a sidecar has.
 //
 //	{"seconds": 1.5, "latencies": [0.0004, ...], "errors": 0, "example": ""}
 //
@@ -37,7 +38,7 @@ const (
 type job struct {
 	Address  string
 	Method   string
-	Message  []byte
+	Messages [][]byte
 	Callers  int
 	Requests int
 	Rate     float64
@@ -62,11 +63,11 @@ type call struct {
 	err     error
 }
 
-func send(connection *grpc.ClientConn, j *job, from time.Time) call {
+func send(connection *grpc.ClientConn, j *job, number int, from time.Time) call {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var answer []byte
-	err := connection.Invoke(ctx, j.Method, &j.Message, &answer)
+	err := connection.Invoke(ctx, j.Method, &j.Messages[number%len(j.Messages)], &answer)
 	return call{time.Since(from).Seconds(), err}
 }
 
@@ -78,7 +79,7 @@ func closed(connection *grpc.ClientConn, j *job, calls []call) {
 		go func() {
 			defer callers.Done()
 			for number := next.Add(1) - 1; number < int64(len(calls)); number = next.Add(1) - 1 {
-				calls[number] = send(connection, j, time.Now())
+				calls[number] = send(connection, j, int(number), time.Now())
 			}
 		}()
 	}
@@ -94,7 +95,7 @@ func open(connection *grpc.ClientConn, j *job, calls []call) {
 		callers.Add(1)
 		go func() {
 			defer callers.Done()
-			calls[number] = send(connection, j, at)
+			calls[number] = send(connection, j, number, at)
 		}()
 	}
 	callers.Wait()

@@ -6,7 +6,7 @@
   delete globalThis.__host;
   const OK = 0;
   Math.random = () => host.random();
-  const DONE = 0, FAILED = 1, RETRY = 2, DROP = 3;
+  const DONE = 0, FAILED = 1, RETRY = 2, DROP = 3, STOP = 4;
   const EMPTY = new ArrayBuffer(0);
 
   // ---- bytes ----
@@ -134,6 +134,8 @@
   const OPTIONS = { concurrency: [1, "number"], consistency: [2, "number"] };
   const ITEM = { key: [1, "text"], value: [2, "bytes"], etag: [3, ETAG], metadata: [4, "map"], options: [5, OPTIONS] };
   const JOB = { name: [1, "text"], schedule: [2, "text"], repeats: [3, "number"], due_time: [4, "text"], ttl: [5, "text"], data: [6, ANY] };
+  const ACTOR = { actor_type: [1, "text"], actor_id: [2, "text"] };
+  const REMINDER = { ...ACTOR, name: [3, "text"], due_time: [4, "text"], period: [5, "text"] };
   const MESSAGES = {
     GetState: [{ store_name: [1, "text"], key: [2, "text"], consistency: [3, "number"], metadata: [4, "map"] }, { data: [1, "bytes"], etag: [2, "text"], metadata: [3, "map"] }],
     GetBulkState: [
@@ -165,7 +167,16 @@
     ScheduleJob: [{ job: [1, JOB], overwrite: [2, "number"] }, {}],
     GetJob: [{ name: [1, "text"] }, { job: [1, JOB] }],
     DeleteJob: [{ name: [1, "text"] }, {}],
-    InvokeActor: [{ actor_type: [1, "text"], actor_id: [2, "text"], method: [3, "text"], data: [4, "bytes"], metadata: [5, "map"] }, { data: [1, "bytes"] }],
+    InvokeActor: [{ ...ACTOR, method: [3, "text"], data: [4, "bytes"], metadata: [5, "map"] }, { data: [1, "bytes"] }],
+    GetActorState: [{ ...ACTOR, key: [3, "text"] }, { data: [1, "bytes"] }],
+    ExecuteActorStateTransaction: [
+      { ...ACTOR, operations: [3, { operationType: [1, "text"], key: [2, "text"], value: [3, ANY], metadata: [4, "map"] }, "repeated"] },
+      {},
+    ],
+    RegisterActorTimer: [{ ...REMINDER, callback: [6, "text"], data: [7, "bytes"], ttl: [8, "text"] }, {}],
+    UnregisterActorTimer: [{ ...ACTOR, name: [3, "text"] }, {}],
+    RegisterActorReminder: [{ ...REMINDER, data: [6, "bytes"], ttl: [7, "text"] }, {}],
+    UnregisterActorReminder: [{ ...ACTOR, name: [3, "text"] }, {}],
   };
   const VERBS = ["NONE", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
@@ -322,6 +333,46 @@
   const invokeActor = async (type, id, method, data) =>
     new Data((await made("InvokeActor", { actor_type: type, actor_id: id, method, data: bytesOf(data) })).data);
 
+  // Of the actor whose turn this is.
+  const own = (method, request) => made(method, { actor_type: text(host.event(3)), actor_id: text(host.event(13)), ...request });
+  const change = (...operations) => own("ExecuteActorStateTransaction", { operations });
+
+  const actorState = {
+    /** What is under a key; undefined where there is nothing. */
+    async get(key) {
+      const { data } = await own("GetActorState", { key });
+      return data.length ? new Data(data) : undefined;
+    },
+    async set(key, value, { metadata } = {}) {
+      await change({ operationType: "upsert", key, value: { value: bytesOf(value) }, metadata });
+    },
+    async delete(key) {
+      await change({ operationType: "delete", key });
+    },
+    /** Saves at once what was written until now; else that is done when the turn has ended well. */
+    async saveNow() {
+      await change();
+    },
+  };
+
+  const timers = {
+    async set(name, { dueTime, period, callback, data, ttl } = {}) {
+      await own("RegisterActorTimer", { name, due_time: dueTime, period, callback, data, ttl });
+    },
+    async clear(name) {
+      await own("UnregisterActorTimer", { name });
+    },
+  };
+
+  const reminders = {
+    async set(name, { dueTime, period, data, ttl } = {}) {
+      await own("RegisterActorReminder", { name, due_time: dueTime, period, data, ttl });
+    },
+    async clear(name) {
+      await own("UnregisterActorReminder", { name });
+    },
+  };
+
   // ---- the event and the reply ----
 
   /** Throw it: the same event may succeed later, `after` so many milliseconds. */
@@ -354,7 +405,7 @@
     error: (...values) => log.error(shown(values)),
   };
 
-  const FIELDS = { trigger: 2, name: 3, contentType: 4, verb: 5, query: 6, path: 7, id: 8, pubsub: 9, topic: 10, source: 11, type: 12 };
+  const FIELDS = { trigger: 2, name: 3, contentType: 4, verb: 5, query: 6, path: 7, id: 8, pubsub: 9, topic: 10, source: 11, type: 12, actorId: 13, actorMethod: 14, callback: 15 };
 
   /** The event of the handler. Its fields are read when they are asked for; one that it does not have is "". */
   class Event {
@@ -377,11 +428,12 @@
     Object.defineProperty(Event.prototype, name, { get: () => text(host.event(field)), enumerable: true });
 
   const is = (result) => result !== undefined && result !== null;
-  const RESPONSE = ["status", "headers", "body", "contentType"];
+  const RESPONSE = ["status", "headers", "body", "contentType", "stop"];
 
-  // Writes what a handler has returned: nothing, data, or a response { status, headers, contentType, body }.
+  // Writes what a handler has returned: nothing, data, or a response { status, headers, contentType, body, stop }. Gives the
+  // outcome.
   const reply = (result) => {
-    if (!is(result)) return;
+    if (!is(result)) return DONE;
     const plain = typeof result === "object" && !ArrayBuffer.isView(result) && !(result instanceof ArrayBuffer);
     const response = plain && RESPONSE.some((key) => key in result) ? result : { body: result };
     const { status, headers, body } = response;
@@ -393,6 +445,7 @@
       host.set(1, response.contentType ?? (kind === "text/plain" ? "text/plain; charset=utf-8" : kind));
       if (host.write(buffer(bytesOf(body))) < 0) throw new RangeError("the reply is larger than limits.output");
     } else if (is(response.contentType)) host.set(1, response.contentType);
+    return response.stop ? STOP : DONE;
   };
 
   const failed = (error) => {
@@ -402,12 +455,28 @@
       return RETRY;
     }
     if (error instanceof Drop) return host.set(2, whole(error.message)), DROP;
-    // An Error that the script throws says what its author wants to say; any other says also what it is, and where.
+    // An Error that the script throws says what its author wants to say; any other says also what it is, and where in
+    // the script: places in this file say nothing to its author.
     const plain = error instanceof CallError || error?.constructor === Error;
-    const where = !plain && error instanceof Error ? (error.stack ?? "").trim().split("\n")[0].trim() : "";
+    const places = !plain && error instanceof Error ? (error.stack ?? "").split("\n").map((place) => place.trim()) : [];
+    const where = places.find((place) => place && !place.includes("guesthouse:"));
     const what = plain ? error.message : String(error);
     host.set(2, whole(where ? `${what} (${where})` : what));
     return FAILED;
+  };
+
+  const HANDLERS = ["onInvoke", "onTopic", "onBinding", "onJob", "onOperation", "onActor", "onTimer", "onReminder"];
+
+  // Of actors a script may export functions by the names of methods, timers and reminders.
+  const handlerOf = (script, own, { trigger, actorMethod }) => {
+    const table = script[own];
+    if (!["actor", "timer", "reminder"].includes(trigger) || typeof table !== "object" || table === null) {
+      const other = trigger === "timer" || trigger === "reminder" ? script.onActor : undefined;
+      return table ?? (typeof other === "function" ? other : undefined) ?? script.onEvent;
+    }
+    if (Object.hasOwn(table, actorMethod) && typeof table[actorMethod] === "function") return (event) => table[actorMethod](event);
+    if (trigger === "actor") return () => ({ status: 404, body: `there is no method ${actorMethod}` });
+    throw new Drop(`there is no ${trigger} ${actorMethod}`);
   };
 
   const run = async (script, loaded) => {
@@ -415,10 +484,10 @@
       await loaded;
       const event = new Event();
       const own = "on" + event.trigger[0].toUpperCase() + event.trigger.slice(1);
-      const handler = script[own] ?? script.onEvent;
-      if (typeof handler !== "function") throw new TypeError(`the script exports no ${own} (nor onEvent)`);
-      reply(await handler(event));
-      return DONE;
+      const handler = handlerOf(script, own, event);
+      if (typeof handler !== "function")
+        throw new Error(`the script exports no function ${own}, nor onEvent for all events; handlers are ${HANDLERS.join(", ")} and onEvent`);
+      return reply(await handler(event));
     } catch (error) {
       return failed(error);
     }
@@ -468,7 +537,8 @@
 
   globalThis.__modules = {
     dapr: {
-      state, publish, invoke, binding, secret, configuration, lock, unlock, jobs, invokeActor, call, config, log,
+      state, publish, invoke, binding, secret, configuration, lock, unlock, jobs, invokeActor, actorState, timers, reminders,
+      call, config, log,
       timeLeft: () => host.timeLeft(), encode, decode, CallError, Retry, Drop,
     },
     models: { model },

@@ -199,7 +199,7 @@ def test_a_handler_of_another_type_is_refused_also_one_that_is_reserved() -> Non
     with pytest.raises(Unfit, match="export 'dapr_on_job' is of another type"):
         Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_job": None}))
     caller = Dapr().bind(Exports({"dapr_on_event": handler, "dapr_on_actor": handler}))
-    assert caller.triggers == {"invoke", "topic", "binding", "job", "operation"}
+    assert caller.triggers == {"invoke", "topic", "binding", "job", "operation", "actor", "timer", "reminder"}
 
 
 @pytest.mark.parametrize(
@@ -207,9 +207,9 @@ def test_a_handler_of_another_type_is_refused_also_one_that_is_reserved() -> Non
     [(b"no cup", "no cup"), (b"x" + "ä".encode() * 2000, "x" + "ä" * 511), (b"\xff\xfepicture", ""), (b"cut\xc3", "")],
 )
 def test_the_text_of_a_status_is_the_body_if_that_is_text(body: bytes, text: str) -> None:
-    draft = Draft(invocation=True)
+    draft = Draft("invoke")
     draft.status, draft.body = 404, bytearray(body)
-    assert _response(0, draft, "", "dapr_on_invoke").text == text
+    assert _response(0, draft, "", "dapr_on_invoke", stop=False).text == text
 
 
 @pytest.mark.parametrize(

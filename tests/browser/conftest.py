@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wasmtime
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from guesthouse.dapr.client import Client
 from tests.dapr_real.real_programs import ROOT, App, Program, Sidecar, running
 from tests.support.ports import free_port, listens
+from tests.support.relay import RELAY
 
 SHOTS = ROOT / "out" / "page"
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
@@ -72,11 +74,16 @@ def start_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
     """Starts the programs of a page, with a manifest; stopped at the end."""
     with contextlib.ExitStack() as stack:
 
-        def start(manifest: Path = ROOT / "guesthouse.toml", page_app: str = "web") -> Site:
+        def start(
+            manifest: Path = ROOT / "guesthouse.toml", page_app: str = "web", resources: Path | None = None
+        ) -> Site:
             folder = tmp_path_factory.mktemp("site")
             names = folder / "names.db"
             flags = ("--max-body-size", "32Mi")
-            host_sidecar = Sidecar(folder, "vision", names=names, flags=flags, app_port=free_port())
+            components = () if resources is None else (resources,)
+            host_sidecar = Sidecar(
+                folder, "vision", names=names, flags=flags, resources=components, app_port=free_port()
+            )
             app = App(folder, manifest, port=host_sidecar.app_port, sidecar_port=host_sidecar.ports.grpc)
             page_sidecar = Sidecar(folder, page_app, names=names, flags=flags)
             web = Web(folder, page_sidecar)
@@ -102,6 +109,36 @@ def busy(start_site: Callable[..., Site], tmp_path_factory: pytest.TempPathFacto
     manifest = tmp_path_factory.mktemp("busy") / "guesthouse.toml"
     manifest.write_text(text)
     return start_site(manifest)
+
+
+CALLING = """
+[app]
+name = "vision"
+[page]
+apps = ["web"]
+[guests.relay]
+module = "relay.wasm"
+calling = "dapr"
+[guests.relay.dapr]
+read_state = ["state/cart-*"]
+write_state = ["state/cart-*"]
+""" + "".join(f'[[binding]]\nname = "{name}"\nguest = "relay"\n' for name in ("SaveState", "GetState", "GetState*3"))
+STATE = """apiVersion: dapr.io/v1alpha1
+kind: Component
+metadata: { name: state }
+spec: { type: state.in-memory, version: v1 }
+"""
+
+
+@pytest.fixture(scope="session")
+def calling(start_site: Callable[..., Site], tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """An application whose guest calls its sidecar: for an event of the binding `METHOD`, the method with its body."""
+    folder = tmp_path_factory.mktemp("calling")
+    (folder / "relay.wasm").write_bytes(wasmtime.wat2wasm(RELAY))
+    (folder / "guesthouse.toml").write_text(CALLING)
+    (folder / "components").mkdir()
+    (folder / "components" / "state.yaml").write_text(STATE)
+    return start_site(folder / "guesthouse.toml", resources=folder / "components")
 
 
 @pytest.fixture(scope="session")

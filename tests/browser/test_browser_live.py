@@ -12,6 +12,7 @@ from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from guesthouse.event import Event, Failure, Trigger
 from tests.browser.conftest import PHONE, OpenPage, Site, answered, example, is_http_error
+from tests.support.scripted import encoded
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACED = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
@@ -286,6 +287,77 @@ def test_a_guest_with_models_and_events_has_them_on_its_page(open_page: OpenPage
     assert not re.search(r"- (button|link|img|combobox|textbox|slider|list)(:|$)", tree.replace("- list:", ""), re.M), (
         tree
     )
+
+
+# ---- calls of guests to the sidecar ----
+
+
+def call(site: Site, binding: str, **fields: object) -> None:
+    send(site, binding, encoded(binding, fields))
+
+
+def row_of(place: Locator, method: str, status: str) -> Locator:
+    return place.get_by_role("row").filter(has_text=method).filter(has_text=status)
+
+
+def test_the_calls_of_a_guest_are_counted_by_method_and_status_with_their_time(open_page: OpenPage, calling: Site):
+    call(calling, "SaveState", store_name="state", states=[{"key": "cart-1", "value": b"1"}])
+    call(calling, "GetState*3", store_name="state", key="cart-1")
+    call(calling, "GetState", store_name="state", key="another")  # which is not granted
+    page = open_page(calling)
+
+    card = card_with(page, "binding GetState*3").first
+    expect(card).to_contain_text("3 calls made, ")
+    expect(card_with(page, "Failed").first).to_contain_text("1 call made, 1 not OK")
+    card.get_by_role("button").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".legend")).to_contain_text("Sidecar calls")
+    expect(row_of(dialog, "GetState", "OK")).to_have_text(
+        re.compile(r"^stateGetStateOK3\d+(\.\d+)?\sms\d+(\.\d+)?\sms$")
+    )
+    page.keyboard.press("Escape")
+
+    guest = page.locator("#guests > li")
+    expect(guest.locator(".called")).to_contain_text(
+        re.compile(r"^Called the sidecar: state [5-9]\d* calls, [1-9]\d* not OK, \d.* ms each$".replace(" ms", r"\sms"))
+    )
+    expect(guest.locator(".legend")).to_contain_text("Sidecar calls")
+    guest.get_by_role("link", name="All about relay").click()
+    own = page.locator("#guest").get_by_role("region", name="Calls to the sidecar")
+    expect(row_of(own, "SaveState", "OK")).to_contain_text("state")
+    expect(row_of(own, "GetState", "OK")).to_have_count(1)
+    expect(row_of(own, "GetState", "PERMISSION_DENIED")).to_contain_text(re.compile(r"PERMISSION_DENIED[1-9]"))
+    expect(page.locator("#guest").locator(".legend")).to_contain_text("Sidecar calls")
+
+
+def test_an_event_without_calls_says_nothing_of_them(open_page: OpenPage, busy: Site):
+    send(busy, "words", b"without calls")
+    page = open_page(busy)
+    card = card_with(page, "without calls").first
+    expect(card).not_to_contain_text("made")
+    card.get_by_role("button").click()
+    expect(page.get_by_role("dialog").locator(".legend")).to_contain_text("Inference")
+    expect(page.get_by_role("dialog")).not_to_contain_text(re.compile("sidecar", re.IGNORECASE))
+    page.keyboard.press("Escape")
+    expect(page.locator("#guests .called").first).to_be_hidden()
+    page.goto(f"{busy.web.url}#guest/echo")
+    expect(page.locator("#guest").get_by_text("Calls to the sidecar").locator("xpath=..")).to_contain_text("None since")
+
+
+def test_names_of_calls_are_shown_as_text_and_many_of_them_on_a_phone(open_page: OpenPage, calling: Site):
+    """The host tells names of a table alone; whatever it told, the page would only show it."""
+    page = open_page(calling, viewport={"width": 320, "height": 800}, is_mobile=True, has_touch=True)
+    kind = {"block": HOSTILE, "method": HOSTILE, "status": HOSTILE, "count": 2, "ms": 4.0}
+    page.route(
+        "**/api/guests/relay",
+        lambda route: route.fulfill(json={**route.fetch().json(), "sidecar_calls": [kind] * 40}),
+    )
+    page.goto(f"{calling.web.url}#guest/relay")
+    own = page.locator("#guest").get_by_role("region", name="Calls to the sidecar")
+    expect(own.get_by_role("row")).to_have_count(41)
+    expect(own.get_by_role("rowheader").first).to_contain_text("<img src=x onerror=alert(1)>⟨001B⟩[2J⟨202E⟩gnp.tac")
+    expect(own.locator("img")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 def test_a_guest_that_there_is_not_is_said_to_be_none(open_page: OpenPage, busy: Site):

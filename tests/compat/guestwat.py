@@ -14,8 +14,11 @@ from typing import Any
 
 from PIL import Image
 
+from guesthouse.dapr.api_methods import METHODS
+from guesthouse.scripted.messages import fill
+
 from . import models
-from .rulebook import FOLDER, Call, Group, Rule, documented, import_of
+from .rulebook import FOLDER, Call, Group, Rule, documented, filled, import_of
 
 PAGE = 65536
 _FIRST = 1024  # address of the first data; below it frames keep their records
@@ -38,7 +41,7 @@ def module_of(group: Group) -> str:
     shared = data.add(group.data, {})
     functions, cases, names = [], [], set()
     for index, rule in enumerate(rules):
-        places = data.add(rule.data, shared)
+        places = data.add(filled(rule.data, {"id": rule.id}), shared)
         body = _substituted(rule.body, places) if rule.body else _body(group, rule.calls, places)
         names |= set(re.findall(r"\(call \$([\w-]+\.[\w.]+)", body))
         if "{cases}" in _frame(group):
@@ -122,7 +125,8 @@ def _length(value: Any) -> int:
 
 def _bytes(value: Any, places: Mapping[str, tuple[int, int]]) -> bytes:
     """A text; a list of a `struct` format and its values, where a name is an address and #name a length; or a table:
-    `hex`, `repeat` (a text and how often), `model` (the bytes of one, and `more`), or `picture` (format, mode, width,
+    `hex`, `repeat` (a text and how often), `message` (a method of the sidecar's and the request's fields, as JSON has
+    them; `more` follows in hex), `model` (the bytes of one, and `more`), or `picture` (format, mode, width,
     height and the pixels in hex, again until they are enough; `cut` off after so many bytes)."""
     if isinstance(value, str):
         return value.encode()
@@ -133,6 +137,11 @@ def _bytes(value: Any, places: Mapping[str, tuple[int, int]]) -> bytes:
     if "repeat" in value:
         text, count = value["repeat"]
         return str(text).encode() * int(count)
+    if "message" in value:
+        method, fields = value["message"]
+        message = METHODS[method].request()
+        fill(message, _repeated(fields), method)
+        return bytes(message.SerializeToString()) + bytes.fromhex(value.get("more", ""))
     if "model" in value:
         model: bytes = models.MODELS[value["model"]].SerializeToString()
         return model + str(value.get("more", "")).encode()
@@ -143,6 +152,18 @@ def _bytes(value: Any, places: Mapping[str, tuple[int, int]]) -> bytes:
     made = Image.frombytes(mode, (width, height), (raw * size)[:size])
     made.save(file, kind, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
     return file.getvalue()[: value.get("cut")]
+
+
+def _repeated(fields: Any) -> Any:
+    """Fields of a message, with `repeat` written out."""
+    if isinstance(fields, list):
+        return [_repeated(one) for one in fields]
+    if not isinstance(fields, dict):
+        return fields
+    if "repeat" in fields:
+        text, count = fields["repeat"]
+        return {"text": text * count}
+    return {name: _repeated(value) for name, value in fields.items()}
 
 
 def _number(text: str, places: Mapping[str, tuple[int, int]]) -> int:

@@ -17,12 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import wasmtime
+from dapr.proto.runtime.v1.actors_pb2 import (
+    ExecuteActorStateTransactionRequest,
+    GetActorStateRequest,
+    GetActorStateResponse,
+    InvokeActorRequest,
+)
 from structlog.testing import capture_logs
 
 from guesthouse.assembly import open_plan
+from guesthouse.dapr.actors.state import TurnState
 from guesthouse.dapr.api_methods import Requests
 from guesthouse.dispatch.dispatcher import Dispatcher
-from guesthouse.event import Destination, Event, Failure, Reply, Trigger
+from guesthouse.event import ACTOR_TRIGGERS, Actor, Destination, Event, Failure, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import parse
 from guesthouse.plan.current import Plans
@@ -166,10 +173,11 @@ class Bench:
                 "topic": {"pubsub": "pubsub", "topic": name},
                 "job": {"name": name},
                 "operation": None,  # its name is the guest's
-            }[kind]
+            }.get(kind, {"type": name})
             if route is None:
                 document["component"] = {"name": "compat"}
             else:
+                kind = "actor" if kind in ACTOR_TRIGGERS else kind
                 document.setdefault(kind, []).append({"guest": name, **route})
         return parse(document, self._folder / "guesthouse.toml", grants=GRANTS)
 
@@ -191,7 +199,8 @@ class Bench:
         """Rules whose guests answer events."""
         with logged(), contextlib.ExitStack() as stack:
             try:
-                plan = stack.enter_context(open_plan(self._manifest(work), {"dapr": KitSidecar()}))
+                sidecar = KitSidecar()
+                plan = stack.enter_context(open_plan(self._manifest(work), {"dapr": sidecar}))
             except PlanFaults as error:
                 faulty = {one.rule.id for one in work for f in error.faults if f.startswith(f"guest {one.rule.id!r}: ")}
                 if not faulty:
@@ -206,12 +215,14 @@ class Bench:
                 return
             dispatcher = Dispatcher(Plans(plan), Nowhere())
             for one in work:
-                yield one.rule, next(filter(None, (self._once(dispatcher, one) for _ in range(one.rule.times))), "")
+                turns = (self._once(dispatcher, one, sidecar) for _ in range(one.rule.times))
+                yield one.rule, next(filter(None, turns), "")
 
-    def _once(self, dispatcher: Dispatcher, one: Work) -> str:
+    def _once(self, dispatcher: Dispatcher, one: Work, sidecar: KitSidecar) -> str:
         rule = one.rule
         with capture_logs() as lines:
             outcome = answered(dispatcher, event_of(rule, one.before))
+        saved = sidecar.saved.pop(rule.id, [])
         said = [f"{line.get('stream', 'host')}: {line['event']}" for line in lines if line.get("guest") == rule.id]
         if isinstance(outcome, Exception) and not isinstance(outcome, Failure):
             return f"raised {outcome!r}, where only a Failure may come"
@@ -222,9 +233,13 @@ class Bench:
             if outcome.reason.value != reason or text not in outcome.text or length not in ([], [len(outcome.text)]):
                 return f"failed otherwise: {outcome.reason.value} {outcome.text!r}; logged {said}"
         elif rule.fails is not None:
-            return f"answered {outcome!r}; logged {said}"
-        elif outcome != rule.reply:
-            return f"answered {outcome!r}, not {rule.reply!r}; logged {said}"
+            return f"answered {outcome.body!r}; logged {said}"
+        elif outcome.body != rule.reply:
+            return f"answered {outcome.body!r}, not {rule.reply!r}; logged {said}"
+        elif outcome.stop is not rule.stops:
+            return "stopped" if outcome.stop else "not stopped"
+        if tuple(saved) != rule.saved:
+            return f"saved {saved}, not {list(rule.saved)}; logged {said}"
         missing = [text for text in rule.log if not any(text in line for line in said)]
         return f"logged {said}, and not {missing}" if missing else ""
 
@@ -235,13 +250,17 @@ def event_of(rule: Rule, before: bytes) -> Event:
     body = bytes.fromhex(fields.pop("body_hex")) if "body_hex" in fields else fields.pop("body", "").encode()
     body *= fields.pop("repeat", 1)
     name = f"pubsub/{rule.id}" if kind is Trigger.TOPIC else rule.id
+    if kind in ACTOR_TRIGGERS:
+        told = {"id": "7", "method": "", "callback": "", **fields.pop("actor", {})}
+        reentrancy = told.pop("reentrancy", "")
+        fields["actor"] = Actor(**told, state=TurnState(name, told["id"], reentrancy))
     return Event(kind, name, before + body, **fields)
 
 
-def answered(dispatcher: Dispatcher, event: Event) -> bytes | Exception:
+def answered(dispatcher: Dispatcher, event: Event) -> Reply | Exception:
     """The reply, or what was raised."""
     try:
-        return dispatcher.dispatch(event).body
+        return dispatcher.dispatch(event)
     except Exception as error:
         return error
 
@@ -259,7 +278,13 @@ def logged() -> Iterator[None]:
 
 
 class KitSidecar(Requests):
-    """A sidecar that answers by the key of a GetState. `sidecar.SidecarApi`."""
+    """A sidecar that answers by the key of a GetState. `sidecar.SidecarApi`.
+
+    Of any actor, the state at `k` is `stored`. `saved` has the transactions of each type of actors, in words.
+    """
+
+    def __init__(self) -> None:
+        self.saved: dict[str, list[str]] = {}
 
     def begin(
         self,
@@ -269,6 +294,9 @@ class KitSidecar(Requests):
         seconds: float,
         done: Callable[[Ended], None],
     ) -> Callable[[], object]:
+        if "Actor" in method:
+            done(self._actor(method, message))
+            return lambda: None
         key = message.rpartition(b"\x12")[2][1:]
         if key == b"k":
             done(Ended(0, "", b"value", pairs.encode([("a", "b")])))
@@ -279,6 +307,21 @@ class KitSidecar(Requests):
         elif seconds < 1:
             after(seconds, lambda: done(Ended(4, "the time is over")))
         return lambda: None
+
+    def _actor(self, method: str, message: bytes) -> Ended:
+        if method == "GetActorState":
+            stored = b"stored" if GetActorStateRequest.FromString(message).key == "k" else b""
+            return Ended(0, "", GetActorStateResponse(data=stored).SerializeToString())
+        if method == "InvokeActor":
+            given = InvokeActorRequest.FromString(message).metadata
+            return Ended(0, "", " ".join(f"{name}={given[name]}" for name in sorted(given)).encode())
+        if method == "ExecuteActorStateTransaction":
+            request = ExecuteActorStateTransactionRequest.FromString(message)
+            words = [f"{one.operationType} {one.key} {one.value.value.decode()}".strip() for one in request.operations]
+            if "upsert falls" in words:
+                return Ended(10, "stale")
+            self.saved.setdefault(request.actor_type, []).append(", ".join(words))
+        return Ended(0, "", b"")
 
 
 def after(seconds: float, do: Callable[[], None]) -> None:

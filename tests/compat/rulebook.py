@@ -14,7 +14,9 @@ A file is one group: a title, a frame (`rules/FRAME.wat`), data and guest settin
     refused = "exports no memory"            # a part of a fault at load
 
 `log` has parts of lines that must be logged, `guest` keys of the guest's table in the manifest, `event` fields of the
-event, `times` how often it is sent. `[[each]]` makes a rule for every row: `<key>` in its template is the row's value.
+event, `times` how often it is sent. Of an actor's turn, `saved` has what each transaction must have written, `stops`
+says whether a timer or reminder must be stopped. In `data`, `<id>` is the rule's id, which is also the actor's type.
+`[[each]]` makes a rule for every row: `<key>` in its template is the row's value.
 """
 
 from __future__ import annotations
@@ -68,6 +70,8 @@ class Rule:
     fails: tuple[Any, ...] | None = None
     refused: str | None = None
     log: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
+    stops: bool = False
     covers: tuple[str, ...] = ()
 
 
@@ -129,21 +133,21 @@ def _expanded(tables: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if isinstance(rows, str):
             rows = tomllib.loads((FOLDER / "shared" / rows).read_text(encoding="utf-8"))["row"]
         for row in rows:
-            rule = _filled({key: value for key, value in table.items() if key != "rows"}, row)
+            rule = filled({key: value for key, value in table.items() if key != "rows"}, row)
             yield {**rule, "id": rule["id"].replace(" ", "-")}
 
 
-def _filled(template: Any, row: Mapping[str, Any]) -> Any:
-    """`template` with `<key>` replaced; a text that is nothing but `<key>` becomes the value itself."""
+def filled(template: Any, row: Mapping[str, Any]) -> Any:
+    """`template` with `<key>` replaced where the row has it; a text that is just `<key>` becomes the value itself."""
     if isinstance(template, dict):
-        return {_filled(key, row): _filled(value, row) for key, value in template.items()}
+        return {filled(key, row): filled(value, row) for key, value in template.items()}
     if isinstance(template, list):
-        return [_filled(item, row) for item in template]
+        return [filled(item, row) for item in template]
     if not isinstance(template, str):
         return template
     if template[1:-1] in row and template == f"<{template[1:-1]}>":
         return row[template[1:-1]]
-    return re.sub(r"<(\w+)>", lambda found: str(row[found[1]]), template)
+    return re.sub(r"<(\w+)>", lambda found: str(row.get(found[1], found[0])), template)
 
 
 def _rule(group: str, written: dict[str, Any], guest: Mapping[str, Any]) -> Rule:
@@ -162,6 +166,7 @@ def _rule(group: str, written: dict[str, Any], guest: Mapping[str, Any]) -> Rule
         reply=reply,
         fails=tuple(fails) if fails is not None else None,
         log=tuple(raw.pop("log", ())),
+        saved=tuple(raw.pop("saved", ())),
         covers=tuple(raw.pop("covers", ())),
         guest=_guest(guest, raw.pop("guest", {})),
         **raw,

@@ -34,7 +34,7 @@ PHOTOS = ROOT / "tests" / "data" / "photos"
 PAGE = "http://127.0.0.1:8080"
 SIDECAR = "http://127.0.0.1:3500/v1.0"
 IMAGE = "guesthouse:0.2.0"  # of the guest host and the page
-SERVICES = ("vision", "vision-dapr", "web", "web-dapr", "mosquitto", "redis")
+SERVICES = ("vision", "vision-dapr", "web", "web-dapr", "mosquitto", "redis", "placement", "scheduler")
 PATIENCE = 90.0  # seconds for anything to come about, on a machine that does much else
 
 
@@ -173,6 +173,19 @@ def check_sidecar() -> None:
     assert best(request(f"{SIDECAR}/invoke/vision/method/api/image", photo, "image/png")) == "espresso"
     grey = request(f"{SIDECAR}/invoke/vision/method/api/grayscale", photo, "image/png")
     assert grey.startswith(b"\x89PNG"), grey[:100]
+
+
+def check_control_plane() -> None:
+    """What guests that are actors would need."""
+
+    def connected() -> bool:
+        found = json.loads(request(f"{SIDECAR}/metadata"))
+        state = next(each for each in found["components"] if each["name"] == "state")
+        assert "ACTOR" in state["capabilities"], state
+        placed = found["actorRuntime"]["placement"] == "placement: connected"
+        return placed and bool(found["scheduler"]["connected_addresses"])
+
+    until("placement and scheduler", connected)
 
 
 def check_mqtt(results: Listener) -> None:
@@ -356,13 +369,13 @@ def engine(folder: Path) -> Iterator[None]:
             process.kill()
 
 
-def inside(folder: Path, base: Path, binary: Path) -> None:
+def inside(folder: Path, base: Path) -> None:
     """All that needs the engine."""
     began = time.monotonic()
     project = Project(folder / "guesthouse")
     with engine(folder):
         with step("images made here of the official names"):
-            stand_ins.make(base, binary, folder / "stand-ins")
+            stand_ins.make(base, stand_ins.programs(), folder / "stand-ins")
         with step("docker-compose build"):
             project.compose("build")
         size = int(docker("image", "inspect", "--format", "{{.Size}}", IMAGE))
@@ -376,6 +389,8 @@ def inside(folder: Path, base: Path, binary: Path) -> None:
                 until("the sidecar", lambda: request(f"{SIDECAR}/healthz") == b"")
                 until("the page's way", lambda: request(f"{PAGE}/api/status"))
             check_start_line(project)
+            with step("the sidecar knows placement, scheduler and a store for actors"):
+                check_control_plane()
             with step("a photo through the page"):
                 check_page()
             with step("photos through the sidecar"):
@@ -424,8 +439,8 @@ def main() -> None:
         return
     if os.geteuid():
         sys.exit("error: a container engine and debootstrap need root: run it with sudo")
-    with step("daprd"):
-        binary = stand_ins.daprd()
+    with step("Dapr's programs"):
+        stand_ins.programs()
     with step("a Debian for the images"):
         base = stand_ins.base_archive()
     with step("wheels"):
@@ -437,7 +452,7 @@ def main() -> None:
             shutil.copy(wheel, folder / "guesthouse" / "deploy" / "wheels")
         # A process of its own, the first one of its namespace: with it ends all that it started.
         own = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        command = [*own, sys.executable, "-m", __spec__.name, "--inside", *map(str, (folder, base, binary))]
+        command = [*own, sys.executable, "-m", __spec__.name, "--inside", *map(str, (folder, base))]
         sys.exit(subprocess.run(command, cwd=ROOT).returncode)
 
 

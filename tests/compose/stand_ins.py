@@ -12,7 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from tests.daprd import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
@@ -37,12 +40,16 @@ VOLUME /data
 WORKDIR /data
 CMD ["redis-server"]
 """,
-    "daprio/daprd:1.18.1": """
+    **{
+        f"daprio/{program}:{build.wanted(build.MODULE)}": f"""
 FROM scratch
 WORKDIR /
-COPY daprd /
+COPY --chown=65532:65532 nonroot /home/nonroot
+COPY {program} /
 USER 65532:65532
-""",
+"""
+        for program in build.PROGRAMS
+    },
 }
 
 
@@ -128,13 +135,14 @@ def make_310(folder: Path) -> None:
     )
 
 
-def daprd() -> Path:
-    """The static daprd of tests/daprd."""
-    command = [sys.executable, str(ROOT / "tests" / "daprd" / "build.py"), "--image"]
-    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+def programs() -> dict[str, Path]:
+    """Dapr's static programs, of tests/daprd, by their names."""
+    command = [sys.executable, str(ROOT / "tests" / "daprd" / "build.py"), "--image", *build.PROGRAMS]
+    paths = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return dict(zip(build.PROGRAMS, map(Path, paths), strict=True))
 
 
-def make(base: Path, binary: Path, folder: Path) -> None:
+def make(base: Path, programs: Mapping[str, Path], folder: Path) -> None:
     """The images, in the engine that DOCKER_HOST names."""
     with base.open("rb") as archive:
         command = ["docker", "import", "--change", 'CMD ["python3"]', "-", BASE]
@@ -143,8 +151,10 @@ def make(base: Path, binary: Path, folder: Path) -> None:
         context = folder / name.partition(":")[0].replace("/", "-")
         context.mkdir(parents=True)
         (context / "Dockerfile").write_text(dockerfile)
-        if "COPY daprd" in dockerfile:
-            shutil.copy(binary, context / "daprd")
+        program = name.partition(":")[0].rpartition("/")[2]
+        if program in programs:
+            (context / "nonroot").mkdir()
+            shutil.copy(programs[program], context / program)
         subprocess.run(
             ["docker", "build", "--quiet", "--network=none", "--tag", name, str(context)],
             check=True,

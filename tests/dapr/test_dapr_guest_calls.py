@@ -17,14 +17,23 @@ from dapr.proto.runtime.v1.crypto_pb2 import DecryptRequest, DecryptRequestOptio
 from dapr.proto.runtime.v1.state_pb2 import GetStateRequest
 from google.protobuf import proto
 
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr import one_batch
 from guesthouse.dapr.guest_calls import GuestCalls
+from guesthouse_abi import pairs
 from guesthouse_abi.services import Ended
 from tests.support.ports import free_port
+from tests.support.serving import connected
 from tests.support.waiting import PATIENCE, until
 
 UNAVAILABLE, EXHAUSTED, CANCELLED = 14, 8, 1
 GET = GetStateRequest(store_name="store", key="a").SerializeToString()
+
+
+@pytest.fixture(autouse=True, params=["one batch", "a stream"])
+def _made_as(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How calls with one response are made: as with the installed grpcio, and as with one that was not tried."""
+    if request.param == "a stream":
+        monkeypatch.setattr(one_batch, "TRIED", ())
 
 
 class OneAnswer(grpc.GenericRpcHandler):
@@ -55,8 +64,8 @@ def served(handler: OneAnswer, port: int = 0) -> Iterator[int]:
 
 @contextlib.contextmanager
 def calls_to(port: int) -> Iterator[GuestCalls]:
-    with contextlib.closing(GuestCalls(Endpoint(f"127.0.0.1:{port}"))) as calls:
-        yield calls
+    with connected(f"127.0.0.1:{port}") as connection:
+        yield GuestCalls(connection)
 
 
 def ended(calls: GuestCalls, method: str = "GetState", message: bytes = GET) -> Ended:
@@ -86,9 +95,44 @@ def test_a_call_is_answered():
     assert (end.code, end.message) == (0, b"found")
 
 
+def test_calls_are_made_in_one_batch_with_the_grpcio_that_is_locked():
+    """Try the calls with a new version before it is added."""
+    assert not one_batch.TRIED or grpc.__version__.startswith(one_batch.TRIED)
+
+
+def test_all_that_the_sidecar_says_of_a_call_is_there():
+    def says(context: grpc.ServicerContext) -> Iterator[bytes]:
+        context.send_initial_metadata((("first", "a"),))
+        context.set_trailing_metadata((("last", "b"), ("grpc-status-details-bin", b"\x00\xff")))
+        context.set_code(grpc.StatusCode.ABORTED)
+        context.set_details("Grüße")
+        return iter(())
+
+    with served(OneAnswer(says)) as port, calls_to(port) as calls:
+        end = ended(calls)
+    assert (end.code, end.text, end.message or b"") == (10, "Grüße", b"")
+    assert ("first", "a") in pairs.decode(end.initial)
+    assert pairs.encode([("last", "b")]) in end.trailing
+    assert end.details == b"\x00\xff"
+
+
+def test_an_empty_response_is_a_response():
+    with served(OneAnswer(lambda _: iter([b""]))) as port, calls_to(port) as calls:
+        end = ended(calls)
+    assert (end.code, end.message) == (0, b"")
+
+
+def test_the_time_of_a_call_ends_it():
+    ends: Queue[Ended] = Queue()
+    with served(OneAnswer(waits)) as port, calls_to(port) as calls:
+        calls.begin("GetState", GET, (), 0.1, ends.put).drive()
+        assert ends.get(timeout=PATIENCE).code == 4
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_without_a_sidecar_the_guest_is_told_what_to_look_at(host):
-    with contextlib.closing(GuestCalls(Endpoint(f"{host}:{free_port()}"))) as calls:
+    with connected(f"{host}:{free_port()}") as connection:
+        calls = GuestCalls(connection)
         for _ in range(2):  # the first meets nobody, and the other waits for a connection that does not come
             end = ended(calls)
             assert end.code == UNAVAILABLE
@@ -119,7 +163,7 @@ def test_a_sidecar_that_comes_back_is_found_by_the_calls_that_wait_for_it():
             assert ended(calls).code == 0
         until(lambda: ended(calls).code == UNAVAILABLE, "it is away")
         ends: Queue[Ended] = Queue()
-        calls._connection.doubt()
+        calls._reach.doubt()
         calls.begin("GetState", GET, (), PATIENCE, ends.put).drive()
         with served(OneAnswer(ok), port):
             assert ends.get(timeout=PATIENCE).code in (0, UNAVAILABLE)  # a busy machine may take longer
@@ -130,7 +174,7 @@ def test_a_call_that_waits_for_a_connection_can_be_given_up():
     with calls_to(free_port()) as calls:
         ended(calls)
         ends: Queue[Ended] = Queue()
-        calls._connection.doubt()
+        calls._reach.doubt()
         calls.begin("GetState", GET, (), PATIENCE, ends.put)()
         assert ends.get(timeout=PATIENCE).code in (UNAVAILABLE, CANCELLED)
 

@@ -21,6 +21,7 @@ from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs, state_key
 from guesthouse.event import Cost, Event, Failure, Outputs, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
+from tests.support.serving import connected
 from tests.support.waiting import until
 
 EVENT = Event(Trigger.TOPIC, "bus/photos", id="7")
@@ -78,9 +79,8 @@ def daprd():
 
 @pytest.fixture
 def outputs(daprd):
-    made = SidecarOutputs(Endpoint(f"127.0.0.1:{daprd[1]}", token="sesame"))
-    yield made
-    made.close()
+    with connected(f"127.0.0.1:{daprd[1]}", token="sesame") as connection:
+        yield SidecarOutputs(connection)
 
 
 def forever() -> Deadline:
@@ -186,10 +186,10 @@ def test_the_time_of_the_outputs_ends_a_call(daprd):
     release = threading.Event()
     daprd[0].before = lambda context: release.wait(10) and None
     with (
-        contextlib.closing(SidecarOutputs(Endpoint(f"127.0.0.1:{daprd[1]}"), 0.1)) as outputs,
+        connected(f"127.0.0.1:{daprd[1]}") as connection,
         pytest.raises(Failure, match=r"the reply: no answer within 0\.[01]\d* s, what was left of outputs\.time; "),
     ):
-        outputs.deliver(REPLY, EVENT, Route(to=("results",)), forever())
+        SidecarOutputs(connection, 0.1).deliver(REPLY, EVENT, Route(to=("results",)), forever())
     release.set()
 
 
@@ -246,19 +246,19 @@ def test_what_one_output_has_the_others_get_too_though_the_caller_hung_up(daprd,
 def test_connects_to_a_sidecar_that_starts_later():
     server, port = start(Sidecar())
     server.stop(None).wait()
-    outputs = SidecarOutputs(Endpoint(f"127.0.0.1:{port}"))
-    with pytest.raises(Failure, match="cannot be reached"):
-        outputs.deliver(REPLY, EVENT, Route(to=("results",)), Deadline.after(0.2))
-    servicer = Sidecar()
-    server, _ = start(servicer, port)
+    with connected(f"127.0.0.1:{port}") as connection:
+        outputs = SidecarOutputs(connection)
+        with pytest.raises(Failure, match="cannot be reached"):
+            outputs.deliver(REPLY, EVENT, Route(to=("results",)), Deadline.after(0.2))
+        servicer = Sidecar()
+        server, _ = start(servicer, port)
 
-    def delivered() -> bool:
-        with contextlib.suppress(Failure):
-            outputs.deliver(REPLY, EVENT, Route(to=("results",)), Deadline.after(60))
-        return bool(servicer.calls)
+        def delivered() -> bool:
+            with contextlib.suppress(Failure):
+                outputs.deliver(REPLY, EVENT, Route(to=("results",)), Deadline.after(60))
+            return bool(servicer.calls)
 
-    until(delivered)
-    outputs.close()
+        until(delivered)
     server.stop(None)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprServicer, add_DaprServicer_to_server
-from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataResponse, PubsubSubscription
+from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprServicer, DaprStub, add_DaprServicer_to_server
+from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest, GetMetadataResponse, PubsubSubscription
 
-from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.listing import Listing, Subscription
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
-from tests.support.waiting import until
+from tests.support.serving import connected
+from tests.support.waiting import join, until
 
 LISTING = Listing((Subscription("bus", "photos"), Subscription("bus", "texts")))
 
@@ -24,10 +25,13 @@ class Sidecar(DaprServicer):
         self.subscribed: list[str] = []
         self.asked = threading.Semaphore(0)
         self.refuse = False
+        self.answer = threading.Event()
+        self.answer.set()
         self.port = 0
 
     def GetMetadata(self, request, context):
         self.asked.release()
+        self.answer.wait()
         if self.refuse:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "not allowed")
         told = [PubsubSubscription(pubsub_name="bus", topic=topic) for topic in self.subscribed]
@@ -47,9 +51,11 @@ def sidecar():
 
 @pytest.fixture
 def subscribed(sidecar):
-    asking = Subscribed(Endpoint(f"127.0.0.1:{sidecar.port}"), first=0.0, again=0.01)
-    yield asking
-    asking.close()
+    with (
+        connected(f"127.0.0.1:{sidecar.port}") as connection,
+        contextlib.closing(Subscribed(connection, first=0.0, again=0.01)) as asking,
+    ):
+        yield asking
 
 
 @pytest.fixture
@@ -104,6 +110,21 @@ def test_a_sidecar_that_does_not_say_is_no_reason_for_a_word(sidecar, subscribed
     assert (subscribed.topics, warnings) == ({}, [])
 
 
+def test_a_question_under_way_ends_with_who_asks_and_the_connection_stays(sidecar, monkeypatch):
+    monkeypatch.setattr("guesthouse.dapr.subscribed._TIMEOUT", 3600.0)
+    with connected(f"127.0.0.1:{sidecar.port}") as connection:
+        sidecar.answer.clear()
+        asking = Subscribed(connection, first=0.0, again=0.0)
+        asking.fetched(LISTING)
+        assert sidecar.asked.acquire(timeout=30)
+        closing = threading.Thread(target=asking.close)
+        closing.start()
+        join(closing)  # though the sidecar has not answered
+        sidecar.answer.set()
+        assert DaprStub(connection.channel).GetMetadata(GetMetadataRequest(), timeout=30).subscriptions == []
+
+
 def test_nobody_is_asked_before_the_sidecar_has_fetched_the_list(sidecar):
-    Subscribed(Endpoint(f"127.0.0.1:{sidecar.port}"), first=0.0, again=0.0).close()
+    with connected(f"127.0.0.1:{sidecar.port}") as connection:
+        Subscribed(connection, first=0.0, again=0.0).close()
     assert not sidecar.asked.acquire(blocking=False)

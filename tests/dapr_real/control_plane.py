@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.dapr_real.real_programs import ROOT, Program
+from tests.daprd import services
 from tests.support.ports import free_port
 
 
@@ -27,19 +28,7 @@ class Service(Program):
         super().__init__(name, folder)
         port, self._health = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
-        self._command = [built(name), "--id", name, "--port", str(port), "--listen-address", "127.0.0.1"]
-        self._command += ["--healthz-port", str(self._health), "--healthz-listen-address", "127.0.0.1"]
-        self._command += ["--metrics-port", str(free_port()), "--metrics-listen-address", "127.0.0.1"]
-        if name == "placement":
-            self._command += ["--initial-cluster", f"{name}=127.0.0.1:{free_port()}"]
-        else:
-            data = folder / "etcd"
-            data.mkdir(mode=0o700)
-            self._command += ["--etcd-data-dir", str(data), "--etcd-client-port", str(free_port())]
-            self._command += ["--etcd-initial-cluster", f"{name}=http://127.0.0.1:{free_port()}"]
-            self._command += ["--etcd-backend-batch-interval", "50ms", "--workers", "128"]
-            self._command += ["--identity-directory-write", str(folder / "tls")]
-            self._command += ["--override-broadcast-host-port", self.address]
+        self._command = services.command(built(name), name, folder, port, self._health, free_port)
 
     def start(self) -> Service:
         self._run(self._command, {"NAMESPACE": "default"})
@@ -70,5 +59,4 @@ class ControlPlane:
     @property
     def flags(self) -> tuple[str, ...]:
         """For a sidecar that uses them."""
-        addresses = ("--placement-host-address", self.placement.address)
-        return (*addresses, "--scheduler-host-address", self.scheduler.address)
+        return services.flags(self.placement.address, self.scheduler.address)

@@ -86,6 +86,16 @@ class Program:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def ended(self, seconds: float = PATIENCE) -> int:
         """Its exit code, once it has ended."""
         assert self._process is not None
@@ -96,6 +106,12 @@ class Program:
         assert self._process is not None
         spent = psutil.Process(self._process.pid).cpu_times()
         return float(spent.user + spent.system)
+
+    def connections_to(self, port: int) -> int:
+        """How many connections it has to a port of this machine."""
+        assert self._process is not None
+        found = psutil.Process(self._process.pid).net_connections("tcp")
+        return sum(bool(one.raddr) and one.raddr.port == port and one.status == "ESTABLISHED" for one in found)
 
     def stop(self) -> None:
         """End it, gently at first. Nothing happens when it has ended."""

@@ -9,9 +9,12 @@ import re
 from typing import Any
 
 import pytest
+from dapr.proto.runtime.v1.state_pb2 import GetStateResponse
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import BytesValue
 
+from guesthouse.dapr.client import Client
+from guesthouse.event import Event, Trigger
 from guesthouse.guests.capabilities.sidecar import DEPTH
 from tests.dapr_real.calling_guests import Calls, encoded, manifest, write_components
 from tests.dapr_real.control_plane import ControlPlane
@@ -41,6 +44,15 @@ guest = "echo"
 """
 
 
+#: What the guest reads is saved by its route.
+COPIES = """
+[[binding]]
+name = "GetState"
+guest = "relay"
+state = { store = "state", key = "copied" }
+"""
+
+
 @pytest.fixture(scope="module")
 def stock(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory, redis: Redis) -> Pair:
     """Another application, which is invoked and gets messages."""
@@ -59,7 +71,7 @@ def calls(
 ) -> Calls:
     folder = tmp_path_factory.mktemp("acts")
     flags = (*write_components(folder, redis), *control_plane.flags)
-    pair = start_for_module(manifest(request.param), app_id=f"acts-{request.param}", flags=flags)
+    pair = start_for_module(manifest(request.param, more=COPIES), app_id=f"acts-{request.param}", flags=flags)
     return Calls(pair, folder)
 
 
@@ -73,6 +85,16 @@ def test_state_is_saved_read_and_deleted(calls: Calls, redis: Redis):
     calls.does("DeleteState", store_name="state", key="a")
     calls.does("DeleteBulkState", store_name="state", states=[{"key": "b"}])
     assert calls.does("GetState", store_name="state", key="a").data == b""
+
+
+def test_calls_of_guests_and_replies_that_go_on_share_one_connection(calls: Calls):
+    calls.does("SaveState", store_name="state", states=[{"key": "original", "value": b"one"}])
+    request = encoded("GetState", {"store_name": "state", "key": "original"})
+    with Client(f"127.0.0.1:{calls.pair.app.port}", token="") as client:
+        client.send(Event(Trigger.BINDING, "GetState", request), timeout=60)
+    copied = calls.does("GetState", store_name="state", key="copied").data
+    assert copied == GetStateResponse(data=b"one", etag="1").SerializeToString()
+    assert calls.pair.app.connections_to(calls.pair.sidecar.ports.grpc) == 1
 
 
 def test_a_state_that_must_not_exist_yet_is_saved_once(calls: Calls):

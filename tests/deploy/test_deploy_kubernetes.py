@@ -313,8 +313,20 @@ def test_prometheus_asks_the_port_of_metrics_with_their_token_and_calls_it_as_th
 
 
 def test_the_components_are_for_this_application_alone():
-    for kind, name in (("Component", "pubsub"), ("Component", "state"), ("Resiliency", "vision")):
+    components = [(kind, name) for kind in ("Component", "Resiliency") for name in names(kind)]
+    assert {("Component", "pubsub"), ("Component", "state"), ("Component", "actors")} <= set(components)
+    for kind, name in components:
         assert annotation("app-id") in one(kind, name)["scopes"]
+
+
+def names(kind: str) -> list[str]:
+    return [document["metadata"]["name"] for _, document in DOCUMENTS if document["kind"] == kind]
+
+
+def test_the_state_of_actors_does_not_end_and_one_store_alone_has_it():
+    stores = [name for name in names("Component") if "actorStateStore" in metadata(name)]
+    assert stores == ["actors"]
+    assert "ttlInSeconds" not in metadata("actors")
 
 
 def test_autoscalers_count_what_the_application_reads_and_move_the_same_pods():

@@ -19,6 +19,7 @@ from guesthouse.dapr import status
 from guesthouse.event import EVENT_FAULTS, Reason
 from guesthouse.manifest import Manifest, parse
 from guesthouse.manifest.tables import Binding, Topic
+from tests.daprd import build
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -201,6 +202,40 @@ def test_compose_builds_each_image_once_and_before_who_else_uses_it():
     for name, service in services().items():
         if service["image"] in builds and "build" not in service:
             assert builds[service["image"]][0] in before(name)
+
+
+def test_every_version_of_dapr_that_is_named_is_the_one_that_the_tests_build():
+    release, contrib = build.wanted(build.MODULE), build.wanted("github.com/dapr/components-contrib")
+    images = {image for service in services().values() if (image := service["image"]).startswith("daprio/")}
+    assert images == {f"daprio/{program}:{release}" for program in build.PROGRAMS}
+    conformance = (ROOT / "tests" / "conformance" / "go.mod").read_text()
+    assert f"\t{build.MODULE} v{release}\n" in conformance
+    assert f"\tgithub.com/dapr/components-contrib v{contrib}\n" in conformance
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *COMPONENTS.rglob("*.yaml")]
+    found = [re.findall(r"(?:daprd`?|sidecar|away) \(?(\d+\.\d+\.\d+)", text.read_text()) for text in texts]
+    minor = release.rpartition(".")[0] + "."  # what earlier ones did is said here and there
+    assert {version for versions in found for version in versions if version.startswith(minor)} == {release}
+
+
+def test_the_sidecar_of_compose_knows_what_guests_that_are_actors_need():
+    found = services()
+    command, ports = found["vision-dapr"]["command"], {}
+    for name in ("placement", "scheduler"):
+        (flag,) = (word for word in found[name]["command"] if word.startswith("--port="))
+        ports[name] = flag.removeprefix("--port=")
+        assert f"--{name}-host-address={name}:{ports[name]}" in command
+    assert f"--override-broadcast-host-port=scheduler:{ports['scheduler']}" in found["scheduler"]["command"][2]
+    stores = [each["metadata"]["name"] for each in documents(COMPOSE / "components") if actor_store(each)]
+    assert stores == ["state"]
+
+
+@pytest.mark.parametrize("folder", ["local", "redis"])
+def test_each_folder_of_components_with_a_state_store_keeps_the_state_of_actors(folder: str):
+    assert [each["metadata"]["name"] for each in documents(COMPONENTS / folder) if actor_store(each)] == ["state"]
+
+
+def actor_store(component: dict[str, Any]) -> bool:
+    return {"name": "actorStateStore", "value": "true"} in component["spec"].get("metadata", [])
 
 
 def test_what_waits_in_the_redis_of_compose_fits_into_it():

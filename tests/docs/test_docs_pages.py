@@ -61,7 +61,9 @@ def test_every_command_exists(page: Path) -> None:
 def snippets() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for index, block in enumerate(blocks(page, "toml")):
-            if "[package]" in block or "[[call]]" in block:  # cargo's; test_docs_guests.py has these
+            if any(
+                sign in block for sign in ("[package]", "[[call]]", "[event]")
+            ):  # cargo's; test_docs_guests.py has these
                 continue
             yield f"{page.relative_to(ROOT)}-{index + 1}", block
 
@@ -72,9 +74,10 @@ def test_every_manifest_can_be_read(name: str, snippet: str) -> None:
     document = tomllib.loads(snippet)
     document.setdefault("app", {"name": "example"})
     guests, models = document.setdefault("guests", {}), document.setdefault("models", {})
-    for kind in ("invoke", "binding", "topic", "job"):
+    for kind in ("invoke", "binding", "topic", "job", "actor"):
         for route in document.get(kind, []):
-            guests.setdefault(route["guest"], {"module": "guest.wasm", "function": "infer"})
+            if "guest" in route:
+                guests.setdefault(route["guest"], {"module": "guest.wasm", "function": "infer"})
     for guest in guests.values():
         granted = guest.get("models", [])
         for model in granted.values() if isinstance(granted, dict) else granted:

@@ -70,6 +70,25 @@ def test_memory_that_starts_over_its_limit_is_refused(engine):
         wat.linked(engine, '(module (memory (export "memory") 17))').instantiate(wat.context(memory=1 << 20))
 
 
+COLLECTED = """(module
+  (type $block (array (mut i8)))
+  (type $list (struct (field (ref null $list)) (field (ref $block))))
+  (memory (export "memory") 1)
+  (func (export "f") (result i32) (local $kept (ref null $list)) (local $left i32)
+    (local.set $left (i32.const 24))
+    (loop $more
+      (local.set $kept (struct.new $list (local.get $kept) (array.new_default $block (i32.const 1048576))))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    (i32.const 7)))"""
+
+
+def test_the_limit_of_memory_holds_the_heap_of_the_garbage_collector_too(engine):
+    """24 MiB in a heap that the module's own memory has no part of."""
+    assert call(engine, COLLECTED, "f", ctx=wat.context(memory=64 << 20)) == 7
+    with pytest.raises(Trap, match=r"^GC heap out of memory: no capacity for allocation of \d+ bytes$"):
+        call(engine, COLLECTED, "f", ctx=wat.context(memory=16 << 20))
+
+
 def test_threads_never_see_each_others_exceptions(engine):
     module = wat.compiled(engine, HOSTED)
     link = module.link([HOST.functions[i.name] for i in module.imports])

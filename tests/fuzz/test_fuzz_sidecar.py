@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guesthouse.dapr import outputs as outputs_module
-from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
 from tests.support.budget import examples
+from tests.support.serving import connected
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,9 @@ def ends() -> Iterator[tuple[Anything, SidecarOutputs]]:
     server.add_generic_rpc_handlers((anything,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    outputs = SidecarOutputs(Endpoint(f"127.0.0.1:{port}"))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, connected(f"127.0.0.1:{port}") as connection:
         patch.setattr(outputs_module, "FIRST_PAUSE", 0.001)
-        yield anything, outputs
-    outputs.close()
+        yield anything, SidecarOutputs(connection)
     server.stop(None)
 
 

@@ -105,7 +105,7 @@ questions = st.one_of(
         st.just("line"),
         st.tuples(st.sampled_from(["stdout", "host", "no"]) | anything, names | anything),
     ),
-    st.tuples(st.sampled_from(["inference", "log", "", "sidecar"]) | anything, names | anything, anything),
+    st.tuples(st.sampled_from(["inference", "log", "", "dapr"]) | anything, names | anything, anything),
 )
 heads = st.one_of(
     anything,

@@ -19,7 +19,7 @@ HEAD_AT, PAYLOAD_AT = 4096, 4096 + (1 << 20)
 READY, EVENT, REPLY, FAILURE, ASK = 2, 4, 5, 6, 7
 
 channel = socket.socket(fileno=int(sys.argv[5]))
-channel.send(FRAME.pack(4, READY, 0, 0, *NOTHING))
+channel.send(FRAME.pack(5, READY, 0, 0, *NOTHING))
 arena = socket.recv_fds(channel, FRAME.size, 3)[1][0]
 size = os.fstat(arena).st_size
 memory = mmap.mmap(arena, size)
@@ -28,7 +28,7 @@ memory = mmap.mmap(arena, size)
 EVENTS: list[tuple[int, int]] = []  # sizes of head and payload of the frames that came
 
 
-def send(kind, head, payload=b"", *, version=4, claims=None, numbers=NOTHING):
+def send(kind, head, payload=b"", *, version=5, claims=None, numbers=NOTHING):
     text = head if isinstance(head, bytes) else json.dumps(head).encode()
     memory[HEAD_AT : HEAD_AT + len(text)] = text
     memory[PAYLOAD_AT : PAYLOAD_AT + len(payload)] = payload
@@ -49,9 +49,9 @@ def ask(capability, what, arguments, payload=b""):
     return receive()
 
 
-def replying(kind="", headers=(), answer=None):
+def replying(kind="", headers=(), answer=None, stop=False):
     """The head of a reply."""
-    return [kind, headers, answer]
+    return [kind, headers, answer, stop]
 
 
 def reply(body):
@@ -151,6 +151,8 @@ DOES: dict[str, Callable[[], object]] = {
     "many headers": lambda: send(REPLY, replying(headers=[["a", "b"]] * 2000)),
     "an answer that is none": lambda: send(REPLY, replying(answer=[404, ""])),
     "an answer for ever": lambda: send(REPLY, replying(answer=[429, "", 1e30])),
+    "a stop that is none": lambda: send(REPLY, replying(stop=0)),
+    "a stop of an invocation": lambda: send(REPLY, replying(stop=True)),
     "a failure that is short": lambda: send(FAILURE, ["GUEST", ""]),
     "an unknown reason": lambda: send(FAILURE, ["OK", "", None]),
     "a long text": lambda: send(FAILURE, ["TRAP", "x" * 2000, None]),

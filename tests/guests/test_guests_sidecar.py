@@ -3,8 +3,11 @@ such guests are tested in tests/dapr_real."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,10 +16,13 @@ import pytest
 import wasmtime
 
 from guesthouse.assembly import open_plan
-from guesthouse.dapr.api_methods import Requests, method_of
+from guesthouse.dapr.api_methods import method_of
 from guesthouse.event import Answer, Event, Failure, Reason, Reply, Trigger
-from guesthouse.guests.capabilities import GRANTS
+from guesthouse.guests.capabilities import CAPABILITIES, GRANTS
 from guesthouse.guests.capabilities.sidecar import DEPTH, RemoteSidecar, SidecarGrant, _allows
+from guesthouse.guests.process import wire
+from guesthouse.guests.process.answers import Answers
+from guesthouse.guests.process.wire import Arena, Channel, Kind
 from guesthouse.manifest import ManifestError, load
 from guesthouse.observe.metrics import Metrics
 from guesthouse.plan.current import Plans
@@ -29,6 +35,8 @@ from guesthouse_abi.services import Ended
 from guesthouse_abi.spent import Spent
 from tests.support.places import PLACES, engine_table, isolation_of
 from tests.support.relay import RELAY
+from tests.support.scripted import Scripted, encoded, sidecar_of
+from tests.support.waiting import PATIENCE
 
 MANIFEST = """
 [app]
@@ -57,6 +65,10 @@ calling = "dapr"
 [guests.answers]
 module = "answers.wasm"
 calling = "dapr"
+[guests.holds]
+module = "holds.wasm"
+calling = "dapr"
+limits = { host_memory = "64KiB" }
 """
 #: Its outcome, or its status where that is over 3, is the number that its body is.
 ANSWERS = r"""(module
@@ -73,33 +85,30 @@ ANSWERS = r"""(module
     (drop (call $reply_status (i32.load (i32.const 0))))
     (i32.const 0)))"""
 
-
-class Scripted(Requests):
-    """A sidecar that answers as `reply` says; requests are read as the real one's are. `sidecar.SidecarApi`."""
-
-    def __init__(self) -> None:
-        self.made: list[tuple[str, bytes, dict[str, str]]] = []
-        self.reply: Callable[[str, Callable[[Ended], None]], object] = lambda method, done: done(Ended(0, "", b"ok"))
-        self.cancelled = 0
-
-    def begin(
-        self,
-        method: str,
-        message: bytes,
-        metadata: Sequence[tuple[str, str]],
-        seconds: float,
-        done: Callable[[Ended], None],
-    ) -> Callable[[], object]:
-        self.made.append((method, message, dict(metadata)))
-        self.reply(method, done)
-        return self._cancel
-
-    def _cancel(self) -> None:
-        self.cancelled += 1
+#: Its status is 500 where there is no room for ten calls one after the other; else 300 less what a call returns beside
+#: a reply of 40,000 bytes.
+HOLDS = r"""(module
+  (import "dapr_v1" "reply_write" (func $reply_write (param i32 i32) (result i32)))
+  (import "dapr_v1" "reply_status" (func $reply_status (param i32) (result i32)))
+  (import "dapr_v1" "call_start" (func $call_start (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "dapr_v1" "call_close" (func $call_close (param i32) (result i32)))
+  (memory (export "memory") 1) (data (i32.const 0) "GetState")
+  (func $start (result i32)
+    (call $call_start
+      (i32.const 0) (i32.const 8) (i32.const 16) (i32.const 30000) (i32.const 0) (i32.const 0) (i32.const 0)))
+  (func (export "dapr_on_invoke") (result i32)
+    (local $made i32)
+    (loop $more
+      (if (call $call_close (call $start)) (then (drop (call $reply_status (i32.const 500))) (return (i32.const 0))))
+      (local.set $made (i32.add (local.get $made) (i32.const 1)))
+      (br_if $more (i32.lt_u (local.get $made) (i32.const 10))))
+    (drop (call $reply_write (i32.const 16) (i32.const 40000)))
+    (drop (call $reply_status (i32.sub (i32.const 300) (call $start))))
+    (i32.const 0)))"""
 
 
 def written(folder: Path, place: str = "thread", manifest: str = MANIFEST) -> Path:
-    for name, wat in {"relay": RELAY, "answers": ANSWERS}.items():
+    for name, wat in {"relay": RELAY, "answers": ANSWERS, "holds": HOLDS}.items():
         (folder / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(wat))
     path = folder / "guesthouse.toml"
     isolation = f'calling = "dapr"\nisolation = "{isolation_of(place)}"'
@@ -119,17 +128,6 @@ def plan(loaded: Plan) -> Plan:
     sidecar = sidecar_of(loaded)
     sidecar.__init__()  # type: ignore[misc]
     return loaded
-
-
-def sidecar_of(plan: Plan) -> Scripted:
-    sidecar = plan.host.services["dapr"]
-    assert isinstance(sidecar, Scripted)
-    return sidecar
-
-
-def encoded(method: str, fields: Mapping[str, Any]) -> bytes:
-    """A request of a method, as a guest would write it."""
-    return method_of(method.partition("*")[0]).request(**fields).SerializeToString()
 
 
 def call(
@@ -214,7 +212,7 @@ def test_each_building_block_names_its_grant(plan: Plan, method: str, request_: 
     assert f"write {grant} in [guests.relay.dapr]" in refused(plan, method, request_)
 
 
-@pytest.mark.parametrize("method", ["Shutdown", "SetMetadata", "GetMetadata", "RegisterActorTimer"])
+@pytest.mark.parametrize("method", ["Shutdown", "SetMetadata", "GetMetadata", "UnregisterActorRemindersByType"])
 def test_some_methods_are_no_guests(plan: Plan, method: str) -> None:
     assert refused(plan, method) == f"no guest may call {method}"
 
@@ -347,6 +345,12 @@ def test_too_many_calls_are_a_number_and_no_end(plan: Plan) -> None:
     assert "4 calls are open" in failed.value.text
 
 
+def test_requests_count_with_all_else_that_the_host_holds_until_their_call_is_closed(plan: Plan) -> None:
+    reply = plan.guests["holds"].run(Event(Trigger.INVOKE, "holds"), Deadline.after(30))
+    assert reply.answer is not None
+    assert reply.answer.status == 304  # the last call was one too many: LIMIT
+
+
 def test_calls_are_told_to_the_operator(plan: Plan) -> None:
     cost = call(plan, "GetState*2", GET).cost
     assert [(one.capability, one.subject, one.status) for one in cost.calls] == [("dapr", "GetState", "OK")] * 2
@@ -432,6 +436,24 @@ def test_a_handle_that_a_worker_was_not_given_is_no_question_to_the_server() -> 
         with pytest.raises(BadHandle):
             call()
     ask.assert_not_called()
+
+
+def test_what_a_worker_has_the_server_hold_is_bounded_by_the_server(plan: Plan) -> None:
+    """A worker that was taken over keeps no account: it begins calls and closes none."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.closing(Channel(ours, Arena.create(1 << 16))) as channel, theirs:
+        capabilities = {one.name: one for one in CAPABILITIES}
+        event, deadline = Event(Trigger.INVOKE, "holds"), Deadline.after(PATIENCE)
+        answers = Answers(plan.guests["holds"], event, deadline, channel, capabilities)
+        told = []
+        for _ in range(3):
+            start = json.dumps(["dapr", "start", {"method": "GetState", "metadata": [], "seconds": None}]).encode()
+            channel.arena.put(start, [bytes(30_000)])
+            theirs.send(wire._FRAME.pack(wire.VERSION, Kind.ASK, len(start), 30_000, *wire.NO_NUMBERS))
+            answers.answer(channel.receive())
+            told.append(wire._FRAME.unpack(theirs.recv(100))[1])
+        answers.close()
+    assert told == [Kind.ANSWER, Kind.ANSWER, Kind.REFUSAL]  # the limit is 64 KiB
 
 
 def test_patterns_of_a_grant() -> None:

@@ -29,7 +29,7 @@ def test_a_sound_manifest_is_warned_of_nothing(tmp_path):
 def test_without_a_route_no_event_reaches_a_guest(tmp_path):
     assert warned(tmp_path) == [
         "no event reaches any guest: there are no routes — app.name — "
-        "write [[invoke]], [[binding]], [[topic]] or [[job]]"
+        "write [[invoke]], [[binding]], [[topic]], [[job]] or [[actor]]"
     ]
     assert warned(tmp_path, component={"name": "guests"}) == []  # each guest is an operation
 

@@ -16,7 +16,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from guesthouse.assembly import ServedApplication, application_for, open_plan
 from guesthouse.cli.telemetry import probes_for
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.manifest import load
 from guesthouse.observe.metrics import Metrics
@@ -24,6 +23,7 @@ from guesthouse.observe.probes import Probes
 from guesthouse.observe.traces import Traces
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
+from tests.support.serving import connected
 
 _LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
@@ -83,7 +83,7 @@ def watched(manifest: Path, traces: Traces | None = None, sidecar: str = "127.0.
     with contextlib.ExitStack() as stack:
         loaded = load(manifest)
         plan = stack.enter_context(open_plan(loaded))
-        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint(sidecar))))
+        outputs = SidecarOutputs(stack.enter_context(connected(sidecar)))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
         metrics = Metrics(plans)
         application = application_for(plans, outputs, port=0, observers=[metrics], traces=traces)

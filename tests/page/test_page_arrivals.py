@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import pickle
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from guesthouse.dapr.api_methods import METHODS
 from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.page import arrivals as module
-from guesthouse.page.arrivals import ARRIVALS, AT_ONCE, LONGEST_SIDE, Arrivals
+from guesthouse.page.arrivals import ARRIVALS, AT_ONCE, KINDS, LONGEST_SIDE, Arrivals
 from guesthouse.page.counts import TEXT_BYTES
 from tests.support.waiting import join
 
@@ -57,6 +60,7 @@ def test_an_arrival_has_what_the_page_shows_of_it(arrivals: Arrivals):
         "type": "text/plain",
         "bytes": 10,
         "cost": {"queued": 5.0, "guest": 10.0, "host": 0.0, "inference": 20.0, "total": 40.0},
+        "calls": None,
         "picture": None,
         "text": "no picture",
         "text_cut": False,
@@ -74,6 +78,33 @@ def test_a_failed_arrival_says_why(arrivals: Arrivals):
     (event,) = after(arrivals, "")["events"]
     assert event["failure"] == {"reason": "GUEST", "text": "no photo"}
     assert (event["guest"], event["cost"]) == ("classify", None)
+
+
+def test_an_arrival_has_the_calls_that_its_guest_made(arrivals: Arrivals):
+    durations = {("dapr", "GetState", "OK"): [0.001, 0.003], ("dapr", "SaveState", "ABORTED"): [0.002]}
+    arrivals.answered(PHOTO, reply(spent={"dapr": 0.006}, durations=durations))
+    arrivals.failed(PHOTO, Failure(Reason.GUEST, "no", "classify", Cost(durations=durations)))
+    answered, failed = after(arrivals, "")["events"]
+    assert answered["cost"]["dapr"] == 6.0
+    assert answered["calls"] == failed["calls"]
+    assert answered["calls"] == {
+        "count": 3,
+        "ms": 6.0,
+        "failed": 1,
+        "kinds": [
+            {"block": "state", "method": "GetState", "status": "OK", "count": 2, "ms": 4.0},
+            {"block": "state", "method": "SaveState", "status": "ABORTED", "count": 1, "ms": 2.0},
+        ],
+    }
+
+
+def test_of_an_event_with_many_calls_a_part_is_kept(arrivals: Arrivals):
+    names = sorted(METHODS)[: KINDS + 9]
+    arrivals.answered(PHOTO, reply(durations={("dapr", name, "OK"): [0.001] * 1000 for name in names}))
+    (event,) = after(arrivals, "")["events"]
+    assert (event["calls"]["count"], len(event["calls"]["kinds"])) == (1000 * len(names), KINDS)
+    kept = pickle.dumps([dataclasses.astuple(one) for one in arrivals._arrivals])
+    assert len(kept) < 8192  # not the times of 25,000 calls
 
 
 def test_invocations_are_never_shown(arrivals: Arrivals):

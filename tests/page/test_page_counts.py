@@ -83,6 +83,19 @@ def test_failures_are_kept_by_reason_with_the_last_of_each_and_the_most_memory(c
     assert (full["reason"], full["count"], len(full["text"])) == ("FULL", 1, TEXT_BYTES)
 
 
+def test_calls_to_the_sidecar_are_counted_whether_the_event_failed_or_not(counts: Counts):
+    event, durations = Event(Trigger.INVOKE, "m"), {("dapr", "GetState", "OK"): [0.002]}
+    counts.answered(event, reply(spent={"dapr": 0.002}, durations=durations))
+    counts.failed(event, Failure(Reason.GUEST, "no", "classify", Cost(spent={"dapr": 0.004}, durations=durations)))
+    found = summary(counts, "classify")
+    assert found["sidecar"] == [{"block": "state", "count": 2, "ms": 4.0, "failed": 0}]
+    assert found["window"]["mean"]["dapr"] == pytest.approx(3)
+    assert details(counts, "classify")["sidecar_calls"] == [
+        {"block": "state", "method": "GetState", "status": "OK", "count": 2, "ms": 4.0}
+    ]
+    assert summary(counts, "another")["sidecar"] == []
+
+
 def test_what_is_older_than_the_window_counts_no_more(counts: Counts, clock: Time):
     counts.answered(Event(Trigger.INVOKE, "m"), reply())
     clock.now += STEP * STEPS

@@ -22,8 +22,6 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from guesthouse import masking
 from guesthouse.assembly import capacity_with_spare, open_plan
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.endpoint import Endpoint
-from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import Event, Failure, Reason, Trigger
 from guesthouse.guests.log import KEPT, KEPT_TEXT, GuestLog
@@ -36,6 +34,7 @@ from guesthouse.plan.build import build
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Reloader, ReloadListeners, Reloads, Source
 from guesthouse_abi.services import Log
+from tests.support.doubles import NoOutputs
 from tests.support.places import PLACES, engine_table, isolation_of
 from tests.support.serving import serving
 from tests.support.waiting import until
@@ -176,7 +175,7 @@ def test_a_guest_says_when_it_was_last_changed(tmp_path: Path):
     """A reload that changes nothing of a guest leaves its time; one that does is the guest's last."""
     path = write(tmp_path, PAGE)
     with open_plan(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
-        methods = HostMethods(plans, Counts(), Arrivals(), Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1"))))
+        methods = HostMethods(plans, Counts(), Arrivals(), Dispatcher(plans, NoOutputs()))
 
         def asked(name: str) -> Any:
             event = Event(Trigger.INVOKE, f"_guesthouse/{name}", metadata={"dapr-caller-app-id": "web"})
@@ -242,7 +241,7 @@ def test_the_status_says_how_the_last_reload_ended_without_folders_and_secrets(t
     path = write(tmp_path, PAGE)
     with open_plan(load(path)) as plan, contextlib.closing(Plans(plan)) as plans:
         reloads = Reloads()
-        following = Dispatcher(plans, SidecarOutputs(Endpoint("127.0.0.1:1")))
+        following = Dispatcher(plans, NoOutputs())
         methods = HostMethods(plans, Counts(), Arrivals(), following, reloads)
         source = Source(path, functools.partial(load, path), capacity_with_spare(plan.manifest))
         reloader = Reloader(plans, source, ReloadListeners(ended=[reloads.ended]))

@@ -12,9 +12,8 @@ from typing import Any
 
 import wasmtime
 
-from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_server
+from guesthouse.assembly import ServedApplication, application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.event import Event, Trigger
 from guesthouse.manifest import load
@@ -23,6 +22,7 @@ from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Reloader, ReloadListeners, Source, files_of
 from guesthouse.system.stamps import stamps
 from tests.support.served import Served
+from tests.support.serving import connected
 
 Serve = Callable[..., Served]
 
@@ -90,10 +90,10 @@ def reloading(path: Path, watch: bool = False) -> Iterator[Reloading]:
     with contextlib.ExitStack() as stack:
         plan = stack.enter_context(open_plan(manifest))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))))
+        outputs = SidecarOutputs(stack.enter_context(connected()))
         metrics = Metrics(plans)
         application = application_for(plans, outputs, port=0, observers=[metrics])
-        listeners = ReloadListeners(functools.partial(update_server, application.server), [metrics.reloaded])
+        listeners = ReloadListeners(functools.partial(update_application, application), [metrics.reloaded])
         source = Source(path, functools.partial(load, path), capacity_with_spare(manifest))
         reloader = Reloader(plans, source, listeners, watch, interval=0.02)
         reloader.seen(seen)

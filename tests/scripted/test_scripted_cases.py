@@ -8,13 +8,17 @@ from xml.etree import ElementTree
 import pytest
 
 from guesthouse.event import Answer, Event, Failure, Reason, Reply, Trigger
+from guesthouse.manifest import read
 from guesthouse.scripted import junit
+from guesthouse.scripted.actors import ActorMemory
 from guesthouse.scripted.cases import Outcome, cases_in, read_case, run
 from guesthouse.scripted.script import Script, ScriptedSidecar
 from guesthouse.scripted.tables import ScriptFaults
 from guesthouse_abi.deadline import Deadline
 
 EVENT = '[event]\nname = "cart"\n'
+ACTOR = '[event]\ntrigger = "actor"\nname = "Cart"\n'
+MANIFEST = read.parse({"app": {"name": "t"}}, Path("guesthouse.toml"))
 
 
 class Answers:
@@ -32,7 +36,8 @@ class Answers:
 def outcome(folder: Path, text: str, ending: Reply | Failure) -> Outcome:
     file = folder / "case.toml"
     file.write_text(EVENT + text)
-    return run(read_case(file), Answers(ending), ScriptedSidecar(Script()))
+    sidecar = ScriptedSidecar(Script())
+    return run(read_case(file), Answers(ending), sidecar, ActorMemory(MANIFEST, sidecar))
 
 
 def test_an_event_has_all_that_a_file_says(tmp_path: Path) -> None:
@@ -143,6 +148,13 @@ def test_another_failure_is_told(tmp_path: Path, text: str, problem: str) -> Non
         (EVENT + "[reply]\nstatus = 99", "99 is no status — PLACE: reply.status — write a number from 200 to 599"),
         (EVENT + '[failure]\nreason = "SAD"', '"SAD" is none of its values — PLACE: failure.reason — write one'),
         (EVENT + "[replies]", 'unknown key "replies" — PLACE: replies — it may have call, event, failure, order,'),
+        (EVENT + "[state]", "only an actor has a state — PLACE: state — write trigger = \"actor\", or leave it out"),
+        (EVENT + 'actor = "7"', 'unknown key "actor" — PLACE: event.actor — it may have'),
+        (ACTOR + 'method = "m"', "actor is missing — PLACE: event.actor — write the actor's id"),
+        (ACTOR + 'actor = "7"', "method is missing — PLACE: event.method — write which method, timer or reminder"),
+        (ACTOR + 'method = "m"\nactor = "a/b"', '"a/b" is no name of an actor or of its type — PLACE: event.actor'),
+        (ACTOR + 'method = "m"\nactor = "7"\n[state]\na = 1', "1 is a whole number, not bytes — PLACE: state.a — "),
+        (ACTOR + 'method = "m"\nactor = "7"\n[reply]\nstop = 1', "1 is not true or false — PLACE: reply.stop — write"),
         (EVENT + "metadata = { a = 5 }", "5 is a whole number, not text — PLACE: event.metadata.a — write"),
     ],
 )  # fmt: skip

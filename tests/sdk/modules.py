@@ -7,6 +7,7 @@ missing, the test is skipped.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 
 SDK = Path(__file__).resolve().parents[2] / "guests" / "sdk"
 EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")
+ACCOUNT = "account"  # the sixth, an actor: test_sdk_actors.py
 _KEPT = 16  # modules of one name
 
 
@@ -156,12 +158,59 @@ def as_module(source: str) -> Path:
     return kept(name, made_of, lambda goal: ran(tool("node"), *command, goal, cwd=AS))
 
 
+# ---- Kotlin and Java ----
+
+_MAVEN_OFFLINE = (
+    "Unknown host",
+    "Temporary failure in name resolution",
+    "Connection refused",
+    "Network is unreachable",
+    "onnect timed out",
+    "onnection timed out",
+)
+
+
+def maven_folder(language: str) -> Path:
+    """A folder with the examples of an SDK that Maven builds: all of them by one run, which takes its time."""
+    made_of = sources(SDK / language, ".kt", ".java", ".xml")
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in made_of)).hexdigest()
+    folder = _cache() / f"{language}-{digest[:32]}"
+    with (_cache() / "maven.lock").open("w") as lock:  # other workers of these tests wait for the same modules
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _maven_build(language, folder)
+    return folder
+
+
+def _maven_build(language: str, goal: Path) -> None:
+    mvn = tool("mvn")
+    tool("javac")
+    with tempfile.TemporaryDirectory(dir=_cache()) as made:
+        package = Path(made) / "package"
+        shutil.copytree(SDK / language, package, ignore=shutil.ignore_patterns("target"))
+        command = [str(mvn), "--batch-mode", "--quiet", "package"]
+        done = subprocess.run(command, cwd=package, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode and any(word in done.stdout for word in _MAVEN_OFFLINE):
+            pytest.skip("Maven reaches no repository, and what it needs is not here yet")
+        assert done.returncode == 0, done.stdout
+        modules = Path(made) / "modules"
+        modules.mkdir()
+        for name in EXAMPLES:
+            shutil.copy(package / "target" / f"{name}.wasm", modules)
+        modules.rename(goal)
+    folders = [folder for folder in _cache().glob(f"{language}-*") if folder.is_dir()]
+    for old in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 # ---- which there are ----
 
 #: Languages whose modules are not committed: how an example is built.
 BUILT: Mapping[str, Callable[[str], Path]] = {
     "assemblyscript": lambda name: as_module(f"examples/{name}.ts"),
     "go": lambda name: go_module(f"examples/{name}"),
+    "java": lambda name: maven_folder("java") / f"{name}.wasm",
+    "kotlin": lambda name: maven_folder("kotlin") / f"{name}.wasm",
 }
 #: The guest that uses each client once (test_sdk_clients.py).
 CLIENTS: Mapping[str, Callable[[], Path]] = {
@@ -173,6 +222,9 @@ CLIENTS: Mapping[str, Callable[[], Path]] = {
 #: Languages whose examples are scripts.
 SCRIPTS = {path.parents[1].name for path in SDK.glob("*/examples/hello.js")}
 LANGUAGES = sorted({*BUILT, *SCRIPTS, *(path.parents[1].name for path in SDK.glob("*/examples/hello.wasm"))})
+
+#: Those that have the sixth.
+ACTORS = [language for language in LANGUAGES if any((SDK / language / "examples").glob(f"{ACCOUNT}*"))]
 
 
 def module_of(language: str, name: str) -> Path:

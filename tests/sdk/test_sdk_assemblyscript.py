@@ -40,7 +40,7 @@ def test_the_guest_of_its_readme_compiles_where_it_is_installed(package: Path, t
         (installed / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(package / file, installed / file)
     readme = (AS / "README.md").read_text()
-    guest, _, test = (block[1] for block in re.finditer(r"```(?:ts|js)\n(.*?)```", readme, re.DOTALL))
+    guest, *_, test = (block[1] for block in re.finditer(r"```(?:ts|js)\n(.*?)```", readme, re.DOTALL))
     (tmp_path / "count.ts").write_text(guest)
     compiler = node_modules() / "assemblyscript" / "bin" / "asc.js"
     config = "node_modules/guesthouse-dapr/asconfig.json"

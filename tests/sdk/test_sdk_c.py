@@ -19,9 +19,9 @@ from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.observe.logs import Level
 from guesthouse_abi.deadline import Deadline
-from tests.guests.test_guests_sidecar import Scripted
-from tests.sdk.modules import EXAMPLES, SDK, c_module, clang, ran, tool
+from tests.sdk.modules import ACCOUNT, EXAMPLES, SDK, c_module, clang, ran, tool
 from tests.support.logged import json_lines
+from tests.support.scripted import Scripted
 
 C = SDK / "c"
 STRICT = ["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{C}", f"-I{SDK}"]
@@ -55,7 +55,7 @@ def test_its_own_tests_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize("standard", ["c99", "gnu11", "c17"])
 def test_the_examples_compile_without_a_warning(tmp_path: Path, target: list[str], standard: str) -> None:
     compiler = clang()
-    for name in EXAMPLES:
+    for name in (*EXAMPLES, ACCOUNT):
         made = tmp_path / f"{name}.wasm"
         ran(compiler, *target, f"-std={standard}", *STRICT, C / "examples" / f"{name}.c", "-o", made)
         module = wasmtime.Module(wasmtime.Engine(), made.read_bytes())

@@ -1,26 +1,28 @@
 """The clients of the SDKs in C, Go and AssemblyScript: Dapr's own protobuf code reads what they write.
 
-A guest of each SDK uses each client once. The Rust SDK has more clients, and a test of its own (test_sdk_rust.py).
+A guest of each SDK uses each client once. The Rust SDK has more clients, and a test of its own (test_sdk_rust.py); the
+calls of an actor's own turn are here for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from guesthouse.assembly import open_plan
-from guesthouse.event import Event, Trigger
+from guesthouse.event import Actor, Event, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
+from guesthouse.sidecar import SidecarApi
 from guesthouse_abi.deadline import Deadline
-from guesthouse_abi.services import Ended
-from tests.guests.test_guests_sidecar import Scripted, encoded
-from tests.sdk.modules import CLIENTS
-from tests.sdk.test_sdk_examples import response
+from guesthouse_abi.services import Account, Ended
+from tests.sdk.modules import CLIENTS, module_of
+from tests.sdk.test_sdk_examples import request, response
 from tests.sdk.test_sdk_rust import MANIFEST
+from tests.support.scripted import Scripted, encoded
 
 FIRST_WRITE = {"concurrency": 1}
 ITEM = {"key": "k", "value": b"v", "etag": {"value": "7"}, "options": FIRST_WRITE}
@@ -58,7 +60,8 @@ CALLS: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
         "data": {"value": b"data"}}}, {}, "ok"),
     ("GetJob", {"name": "sweep"}, {"job": {"name": "sweep", "schedule": "@daily", "data": {"value": b"v"}}}, "v"),
     ("DeleteJob", {"name": "sweep"}, {}, "ok"),
-    ("InvokeActor", {"actor_type": "Cart", "actor_id": "7", "method": "add", "data": b"data", **METADATA},
+    ("InvokeActor", {"actor_type": "Cart", "actor_id": "7", "method": "add", "data": b"data",
+                     "metadata": {"a": "b", "guesthouse-depth": "1"}},
      {"data": b"v"}, "v"),
     ("GetWorkflowBeta1", {"instance_id": "any"}, {}, "ok"),
 ]  # fmt: skip
@@ -78,10 +81,90 @@ def test_clients_write_and_read_daprs_messages(tmp_path: Path, language: str) ->
     sidecar.reply = reply
     with open_plan(load(path, grants=GRANTS), {"dapr": sidecar}) as plan:
         told = plan.guests["clients"].run(Event(Trigger.INVOKE, "any"), Deadline.after(60)).body.decode().splitlines()
-    assert [(method, message) for method, message, _ in sidecar.made] == [
-        (method, encoded(method, request)) for method, request, _, _ in CALLS
+    assert [(method, request(method, message)) for method, message, _ in sidecar.made] == [
+        (method, request(method, encoded(method, fields))) for method, fields, _, _ in CALLS
     ]
     assert told == [text for _, _, _, text in CALLS]
     assert [headers for method, _, headers in sidecar.made if method == "InvokeService"] == [
         {"guesthouse-depth": "1", "x-a": "b"}
     ]
+
+
+WHO = {"actor_type": "Cart", "actor_id": "7"}
+FIRES = {**WHO, "due_time": "1s", "period": "2s", "data": b"data", "ttl": "9s"}
+SAVED = {"operationType": "upsert", "key": "k", "value": {"value": b"v"}, "metadata": {"ttlInSeconds": "9"}}
+
+#: The calls of an actor's own turn, in the order in which the guests make them.
+OWN: list[tuple[str, Mapping[str, Any]]] = [
+    ("GetActorState", {**WHO, "key": "k"}),
+    ("ExecuteActorStateTransaction", {**WHO, "operations": [SAVED]}),
+    ("ExecuteActorStateTransaction", {**WHO, "operations": [{"operationType": "delete", "key": "l"}]}),
+    ("ExecuteActorStateTransaction", WHO),
+    ("RegisterActorTimer", {**FIRES, "name": "tick", "callback": "again"}),
+    ("UnregisterActorTimer", {**WHO, "name": "tick"}),
+    ("RegisterActorReminder", {**FIRES, "name": "daily"}),
+    ("UnregisterActorReminder", {**WHO, "name": "daily"}),
+]
+
+SCRIPT = """
+import { actorState, reminders, timers } from "dapr";
+
+export async function onActor() {
+  const fires = { dueTime: "1s", period: "2s", data: "data", ttl: "9s" };
+  const got = await actorState.get("k");
+  await actorState.set("k", "v", { metadata: { ttlInSeconds: "9" } });
+  await actorState.delete("l");
+  await actorState.saveNow();
+  await timers.set("tick", { ...fires, callback: "again" });
+  await timers.clear("tick");
+  await reminders.set("daily", fires);
+  await reminders.clear("daily");
+  return got.text();
+}
+"""
+
+
+class Recorded:
+    """The state of a turn that keeps nothing, and notes the calls. `sidecar.TurnCalls` and `event.ActorState`."""
+
+    handed_on: Mapping[str, str] = {}
+    read_bytes = saved_bytes = 0
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, bytes]] = []
+
+    def begin(
+        self,
+        api: SidecarApi,
+        method: str,
+        message: bytes,
+        metadata: Sequence[tuple[str, str]],
+        seconds: float,
+        account: Account,
+        done: Callable[[Ended], None],
+    ) -> Callable[[], object]:
+        self.made.append((method, message))
+        done(Ended(0, "", response(method, {"data": b"v"}) if method == "GetActorState" else b""))
+        return lambda: None
+
+    def commit(self, deadline: Deadline) -> None:
+        """See `event.ActorState`."""
+
+
+@pytest.mark.parametrize("language", [*sorted(CLIENTS), "rust", "javascript"])
+def test_the_calls_of_an_actors_own_turn_are_daprs_messages(tmp_path: Path, language: str) -> None:
+    path = tmp_path / "guesthouse.toml"
+    module = (
+        "" if language == "javascript" else CLIENTS[language]() if language in CLIENTS else module_of("rust", "clients")
+    )
+    text = MANIFEST.replace("MODULE", str(module))
+    if language == "javascript":
+        (tmp_path / "clients.js").write_text(SCRIPT)
+        text = text.replace('module = ""', 'script = "clients.js"')
+    path.write_text(text)
+    state = Recorded()
+    with open_plan(load(path, grants=GRANTS), {"dapr": Scripted()}) as plan:
+        event = Event(Trigger.ACTOR, "Cart", actor=Actor("7", "any", state=state))
+        told = plan.guests["clients"].run(event, Deadline.after(60)).body.decode()
+    assert state.made == [(method, encoded(method, fields)) for method, fields in OWN]
+    assert told.startswith("[118]" if language == "rust" else "v")

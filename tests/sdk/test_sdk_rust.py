@@ -19,9 +19,9 @@ from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
-from tests.guests.test_guests_sidecar import Scripted, encoded
 from tests.sdk.modules import SDK, module_of
-from tests.sdk.test_sdk_examples import response
+from tests.sdk.test_sdk_examples import request, response
+from tests.support.scripted import Scripted, encoded
 
 CARGO = shutil.which("cargo") or ""
 DEBIAN_RUSTC = Path("/usr/bin/rustc")
@@ -124,7 +124,8 @@ CALLS: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
               "data": {"value": b"v"}}},
      'JobDetails { schedule: "@daily", due: "1s", ttl: "1h", repeats: Some(3), data: [118] }'),
     ("DeleteJob", {"name": "sweep"}, {}, "()"),
-    ("InvokeActor", {"actor_type": "Cart", "actor_id": "7", "method": "add", "data": b"data", "metadata": {"a": "b"}},
+    ("InvokeActor", {"actor_type": "Cart", "actor_id": "7", "method": "add", "data": b"data",
+                     "metadata": {"a": "b", "guesthouse-depth": "1"}},
      {"data": b"v"}, "[118]"),
     ("GetWorkflowBeta1", {"instance_id": "any"}, {}, "[]"),
 ]  # fmt: skip
@@ -144,8 +145,8 @@ def test_clients_write_and_read_daprs_messages(tmp_path: Path) -> None:
     event = Event(Trigger.INVOKE, "any", verb="PUT", metadata={"a": "b"}, content_type="text/plain")
     with capture_logs() as lines, open_plan(load(path, grants=GRANTS), {"dapr": sidecar}) as plan:
         told = plan.guests["clients"].run(event, Deadline.after(60)).body.decode().splitlines()
-    assert [(method, message) for method, message, _ in sidecar.made] == [
-        (method, encoded(method, request)) for method, request, _, _ in CALLS
+    assert [(method, request(method, message)) for method, message, _ in sidecar.made] == [
+        (method, request(method, encoded(method, fields))) for method, fields, _, _ in CALLS
     ]
     assert told[:-1] == [text for _, _, _, text in CALLS]
     assert told[-1] == '(true, [("a", "b")], Some("PUT"), Invoke, Some("text/plain"))'

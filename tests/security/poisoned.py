@@ -37,7 +37,6 @@ import onnxruntime as ort
 
 from guesthouse.assembly import application_for, open_plan
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.engine import kernels
 from guesthouse.event import Event, Failure, Trigger
@@ -50,6 +49,7 @@ from guesthouse_abi import memory
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.imports import wasmedge_image
 from tests.security.poisoned_events import batched, inference, odd_calls, picture_script, pictures, program, written
+from tests.support.serving import connected
 from tests.support.waiting import join
 
 OTHER = bytes(range(0x10, 0x20))
@@ -331,10 +331,10 @@ def served(folder: Path, log: io.StringIO) -> Iterator[tuple[Client, Callable[[]
     logs.configure(logs.Format.JSON, logs.Level.DEBUG, log)
     with (
         open_plan(load(path)) as plan,
-        contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs,
+        connected() as connection,
     ):
         plans = Plans(plan)
-        application = application_for(plans, outputs, port=0)
+        application = application_for(plans, SidecarOutputs(connection), port=0)
         application.start()
 
         def reload() -> None:

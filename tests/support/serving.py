@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guesthouse.assembly import application_for, open_plan
 from guesthouse.dapr.client import Client
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import Manifest, load
@@ -30,13 +30,20 @@ def moved(manifest: Manifest, place: str) -> Manifest:
 
 
 @contextlib.contextmanager
+def connected(target: str = "127.0.0.1:1", token: str = "") -> Iterator[SidecarConnection]:
+    """A connection to a sidecar; without `target`, to none."""
+    with contextlib.closing(SidecarConnection(Endpoint(target, token=token))) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
 def serving(manifest: Path, place: str = "thread") -> Iterator[tuple[Client, Plan]]:
     """Serve a manifest on a free port, as `guesthouse serve` does, in this process."""
     with (
         open_plan(moved(load(manifest, grants=GRANTS), place)) as plan,
-        contextlib.closing(SidecarOutputs(Endpoint("127.0.0.1:1"))) as outputs,
+        connected() as connection,
     ):
-        application = application_for(Plans(plan), outputs, port=0)
+        application = application_for(Plans(plan), SidecarOutputs(connection), port=0)
         application.start()
         try:
             with Client(f"127.0.0.1:{application.server.port}", token="") as client:

@@ -66,8 +66,8 @@ class Request:
 class Response:
     """A guest's answer. `content_type` is None where the guest did not say.
 
-    `status` is HTTP's, for invocations alone. From 300 on, `text` says why in words, and `retry_after` after how many
-    seconds to try again; there is no body then.
+    `status` is HTTP's, for invocations and methods of actors alone. From 300 on, `text` says why in words, and
+    `retry_after` after how many seconds to try again. `stop`: the timer or reminder is not to fire again.
     """
 
     body: bytes
@@ -76,6 +76,7 @@ class Response:
     status: int = 200
     text: str = ""
     retry_after: float | None = None
+    stop: bool = False
 
 
 class Unfit(Exception):

@@ -15,13 +15,15 @@ from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.dapr_v1 import TEXT, Draft, begin_draft
 from guesthouse_abi.imports.wasi_preview1 import flush, last_words
 
-TRIGGERS = ("invoke", "topic", "binding", "job", "operation")
+TRIGGERS = ("invoke", "topic", "binding", "job", "operation", "actor", "timer", "reminder", "activate", "deactivate")
 _PREFIX = "dapr_on_"
 _ANY = "dapr_on_event"
-_RESERVED = "dapr_on_actor"  # no event calls it yet
+#: What is called for a trigger that has no handler of its own, instead of `_ANY`, in order.
+_OTHERS = {"timer": (_PREFIX + "actor", _ANY), "reminder": (_PREFIX + "actor", _ANY), "activate": (), "deactivate": ()}
+_STOPPED = frozenset({"timer", "reminder"})  # events that the guest may want no more of
 _HANDLER = FuncType((), (ValType.I32,))
 _STARTS = ("_initialize", "_start")
-_DONE, _FAILED, _RETRY, _DROP = range(4)
+_DONE, _FAILED, _RETRY, _DROP, _STOP = range(5)
 _OUTCOMES: dict[int, type[CallError]] = {_FAILED: GuestError, _RETRY: TryAgain, _DROP: MalformedEvent}
 _decoder = codecs.getincrementaldecoder("utf-8")  # which bears a character that is cut
 _NOT_OK = 300  # the first status that is no success
@@ -39,14 +41,18 @@ class Dapr:
             problems.append(f"exports no handler ({', '.join(names)}): it is not written for dapr_v1")
         problems += [
             f"export {name!r} is {shape.functions[name] or 'of another type'}, not {_HANDLER}"
-            for name in (*found, *(name for name in (_RESERVED,) if name in shape.functions))
+            for name in found
             if shape.functions[name] != _HANDLER
         ]
         if problems:
             raise Unfit(problems)
         start = next((name for name in _STARTS if shape.functions.get(name) == FuncType()), None)
-        handlers = {t: _PREFIX + t if _PREFIX + t in found else _ANY for t in TRIGGERS}
-        return Handlers({t: name for t, name in handlers.items() if name in found}, start)
+        handlers = {}
+        for trigger in TRIGGERS:
+            choices = (_PREFIX + trigger, *_OTHERS.get(trigger, (_ANY,)))
+            if name := next((choice for choice in choices if choice in found), None):
+                handlers[trigger] = name
+        return Handlers(handlers, start)
 
 
 class Handlers:
@@ -81,7 +87,8 @@ class Handlers:
             outcome = instance.call(handler)
         finally:
             flush(context)
-        return _response(outcome, draft, last_words(context), handler)
+        stop = outcome == _STOP and context.event.trigger in _STOPPED
+        return _response(_DONE if stop else outcome, draft, last_words(context), handler, stop)
 
 
 def _beginning(body: bytearray) -> str:
@@ -92,7 +99,7 @@ def _beginning(body: bytearray) -> str:
         return ""
 
 
-def _response(outcome: int, draft: Draft, words: str, handler: str) -> Response:
+def _response(outcome: int, draft: Draft, words: str, handler: str, stop: bool) -> Response:
     if outcome == _DONE:
         text = draft.text
         if draft.status >= _NOT_OK and text is None:
@@ -104,10 +111,11 @@ def _response(outcome: int, draft: Draft, words: str, handler: str) -> Response:
             draft.status,
             text or "",
             draft.retry_after,
+            stop,
         )
     kind = _OUTCOMES.get(outcome)
     if kind is None:
-        raise BadReply(f"{handler} gave {outcome}; an outcome is 0, 1, 2 or 3")
+        raise BadReply(f"{handler} gave {outcome}; an outcome is 0, 1, 2 or 3, and 4 for timers and reminders")
     error = kind(draft.text or words or "the guest gives no reason")
     if isinstance(error, TryAgain):
         error.after = draft.retry_after

@@ -25,6 +25,8 @@ from guesthouse_abi.imports.preview2.http import Entry, Fields, IncomingRequest,
 from guesthouse_abi.imports.wasi_preview1 import flush
 
 HANDLER = "wasi:http/incoming-handler"
+#: An actor's turns are none of them: a component has no way to its state.
+TRIGGERS = frozenset({"invoke", "topic", "binding", "job", "operation"})
 _HANDLE = FuncType((ValType.I32, ValType.I32), ())
 _OWN = "guesthouse-"
 _NOT_OK = 300  # the first status that is no success
@@ -50,7 +52,7 @@ class Http:
 class Handler:
     """A `Caller`: the handler of one component."""
 
-    triggers: frozenset[str] | None = None
+    triggers: frozenset[str] | None = TRIGGERS
 
     def __init__(self, handle: Export) -> None:
         self._handle = handle

@@ -8,7 +8,7 @@ calling convention `dapr` (`calling/dapr.py`), which takes a `Draft` from here; 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from guesthouse_abi import headers, pairs
 from guesthouse_abi.context import Context
@@ -30,14 +30,16 @@ _METADATA = 16384  # bytes of a call's metadata
 _WAITED = 1024  # handles that are waited for at once
 _FOREVER = 0xFFFFFFFF
 _ANY, _ALL = 0, 1
+_WITH_STATUS = frozenset({"invoke", "actor"})
+_WITH_HEADERS = frozenset({"invoke"})
 _LEVELS = ("debug", "info", "warning", "error")
 
 
 class Draft:
-    """What the guest has written of its reply. `invocation`: whether it may have a status and headers."""
+    """What the guest has written of its reply to an event of this trigger."""
 
-    def __init__(self, invocation: bool) -> None:
-        self.invocation = invocation
+    def __init__(self, trigger: str) -> None:
+        self.trigger = trigger
         self.body = bytearray()
         self.content_type: str | None = None
         self.text: str | None = None
@@ -58,7 +60,7 @@ class _Event:
 
 def begin_draft(context: Context) -> Draft:
     """The draft of an event's reply, which the guest may write from now on."""
-    draft = context.state(_Event).draft = Draft(context.event.trigger == "invoke")
+    draft = context.state(_Event).draft = Draft(context.event.trigger)
     return draft
 
 
@@ -90,6 +92,9 @@ _FIELDS: Mapping[int, Callable[[EventFacts], str | None]] = {
     10: lambda event: _topic_part(event, 2),
     11: lambda event: event.metadata.get("ce_source") if event.trigger == "topic" else None,
     12: lambda event: event.metadata.get("ce_type") if event.trigger == "topic" else None,
+    13: lambda event: event.actor.id if event.actor is not None else None,
+    14: lambda event: event.actor.method or None if event.actor is not None else None,
+    15: lambda event: event.actor.callback or None if event.actor is not None else None,
 }
 
 
@@ -125,9 +130,10 @@ def event_metadata_all(context: Context, offset: U32, buffer: U32, capacity: U32
 # ---- the reply ----
 
 
-def _draft(context: Context, invocation: bool = False) -> Draft:
+def _draft(context: Context, triggers: Container[str] | None = None) -> Draft:
+    """The draft, where events of these triggers have what the guest wants to write; None: all have it."""
     draft = context.state(_Event).draft
-    if draft is None or (invocation and not draft.invocation):
+    if draft is None or (triggers is not None and draft.trigger not in triggers):
         raise Refused(UNSUPPORTED)
     return draft
 
@@ -165,7 +171,7 @@ def reply_set(context: Context, field: U32, text: U32, length: U32) -> I32:
 
 @MODULE.function()
 def reply_status(context: Context, status: U32) -> I32:
-    draft = _draft(context, invocation=True)
+    draft = _draft(context, _WITH_STATUS)
     if not 200 <= status <= 599:
         raise Refused(INVALID)
     draft.status = status
@@ -174,7 +180,7 @@ def reply_status(context: Context, status: U32) -> I32:
 
 @MODULE.function()
 def reply_header(context: Context, name: U32, name_length: U32, value: U32, value_length: U32) -> I32:
-    draft = _draft(context, invocation=True)
+    draft = _draft(context, _WITH_HEADERS)
     key = context.memory.text(name, name_length, headers.BLOCK)
     content = context.memory.text(value, value_length, headers.BLOCK)
     if key == "content-type" or not headers.may_be_set(key, content):

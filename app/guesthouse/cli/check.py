@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from guesthouse.assembly import open_plan
 from guesthouse.cli.models import inputs
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note, number, print_json, print_table
+from guesthouse.dapr.actors.needs import NEEDED, Lack, asked
+from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.unary import AROUND
 from guesthouse.faults import Faults
 from guesthouse.guests.capabilities import GRANTS
@@ -18,7 +21,7 @@ from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
-from guesthouse.manifest.tables import Binding, Invoke, Topic
+from guesthouse.manifest.tables import Actor, Binding, Invoke, Topic
 from guesthouse.manifest.text import format_size
 from guesthouse.plan.plan import Plan
 from guesthouse_abi.calling.command import Command
@@ -47,9 +50,16 @@ def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None
         digits = _ALL if json else _SHORT
         guests, models, files = list(_guests(plan, digits)), list(_models(plan, digits, full=json)), list(_files(plan))
         calls = list(_calls(plan))
-        notes = [f"guest {guest.name!r} {text}" for guest in plan.guests.values() for text in _notes(guest)]
+        actors = {table.guest for table in loaded.actor}  # whose own state needs no grant
+        notes = [
+            f"guest {guest.name!r} {text}"
+            for guest in plan.guests.values()
+            for text in _notes(guest, guest.name in actors)
+        ]
         notes += [f"model {model.name!r}: {text}" for model in plan.models.models for text in model.notes]
         warnings = [*_unsendable(loaded), *plan.warnings]
+        for lack in _lacks(loaded):
+            (warnings if lack.fatal else notes).append(f"{lack.text}: {lack.remedy}")
     routes = list(_routes(loaded))
     if json:
         found = {"guests": guests, "models": models, "files": files, "calls": calls, "routes": routes}
@@ -115,6 +125,16 @@ def _function(guest: Guest) -> str:
     return caller.entry if isinstance(caller, (Command, Handler)) else guest.config.function
 
 
+def _lacks(manifest: Manifest) -> Iterator[Lack]:
+    """What actors need, and of that what the sidecar lacks, where the environment says which one it is."""
+    if not manifest.actor and all(topic.actor is None for topic in manifest.topic):
+        return
+    if not any(os.environ.get(name) for name in ("DAPR_GRPC_PORT", "DAPR_GRPC_ENDPOINT")):
+        yield Lack(NEEDED, "with DAPR_GRPC_PORT in the environment, check asks the sidecar for them", fatal=False)
+        return
+    yield from asked(Endpoint.from_environment())
+
+
 def _guests(plan: Plan, digits: int) -> Iterator[Row]:
     for guest in plan.guests.values():
         modules: dict[str, int] = {}
@@ -167,7 +187,7 @@ def _calls(plan: Plan) -> Iterator[Row]:
             yield {"calls_of": guest.name, "may": what, "names": names}
 
 
-def _notes(guest: Guest) -> Iterator[str]:
+def _notes(guest: Guest, is_actor: bool) -> Iterator[str]:
     """What may be as it should, and is not usual."""
     grants, parts = guest.config.grants, guest.granted.parts
     granted = {
@@ -188,15 +208,15 @@ def _notes(guest: Guest) -> Iterator[str]:
     for part in parts:
         if not part.files:
             yield f"is granted an empty folder, {part.host}: it sees no folder without a file in it"
-    yield from _notes_on_calls(guest)
+    yield from _notes_on_calls(guest, is_actor)
 
 
-def _notes_on_calls(guest: Guest) -> Iterator[str]:
+def _notes_on_calls(guest: Guest, is_actor: bool) -> Iterator[str]:
     grant = guest.config.grant(SidecarGrant)
     calls = any((i.module, i.name) == CALL_START for i in guest.code.module.imports)
     if grant is not None and not calls:
         yield "has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start): leave it out"
-    if calls and not any((grant or SidecarGrant()).lines()):
+    if calls and not is_actor and not any((grant or SidecarGrant()).lines()):
         yield (
             "may call the sidecar (it imports dapr_v1.call_start) and is granted nothing, so each call ends with "
             f"PERMISSION_DENIED: name what it may do in [guests.{guest.name}.dapr] (docs/guests.md)"
@@ -205,7 +225,10 @@ def _notes_on_calls(guest: Guest) -> Iterator[str]:
 
 def _routes(manifest: Manifest) -> Iterator[Row]:
     for route in manifest.routes():
-        yield {"route": route.trigger.value, "name": route.name, "guest": route.guest, "for": _which(route.table)}
+        table, which = route.table, _which(route.table)
+        if isinstance(table, Topic) and table.actor is not None:
+            which = f"{which}, by the actor {table.actor}"
+        yield {"route": route.trigger.value, "name": route.name, "guest": route.guest, "for": which}
 
 
 def _which(table: object) -> object:
@@ -214,6 +237,8 @@ def _which(table: object) -> object:
         return table.verbs or "all usual verbs"
     if isinstance(table, Topic):
         return table.route.match if table.route is not None and table.route.match else "all events"
+    if isinstance(table, Actor):
+        return "methods, timers, reminders"
     return _onward(table.to) if isinstance(table, Binding) else ""
 
 

@@ -16,17 +16,20 @@ from typing import Annotated
 
 import typer
 
-from guesthouse.assembly import application_for, capacity_with_spare, open_plan, update_server
+from guesthouse.assembly import application_for, capacity_with_spare, open_plan, update_application
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.output import note
 from guesthouse.cli.timeline import Timeline
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.actors.calls import SidecarActors
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
+from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.reload import Reloader, ReloadListeners, Source, files_of
 from guesthouse.scripted.script import Script, ScriptedSidecar, load_script
+from guesthouse.sidecar import SidecarApi
 from guesthouse.system.signals import run_until_signal
 from guesthouse.system.stamps import Stamp, stamps
 
@@ -79,17 +82,21 @@ def dev(
         seen = dict(stamps([path]))
         loaded = read()
         seen |= stamps(files_of(loaded))
-        plan = stack.enter_context(open_plan(loaded, {"dapr": sidecar} if script is not None else None))
+        connection = stack.enter_context(contextlib.closing(SidecarConnection(Endpoint.from_environment())))
+        api: SidecarApi = sidecar if script is not None else GuestCalls(connection)
+        plan = stack.enter_context(open_plan(loaded, {"dapr": api}))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        outputs = SidecarOutputs(Endpoint.from_environment(), loaded.outputs.time)
-        stack.enter_context(contextlib.closing(outputs))
+        outputs = SidecarOutputs(connection, loaded.outputs.time)
+        actor_calls = SidecarActors(connection, loaded.outputs.time)
         timeline = Timeline(functools.partial(_differences, sidecar, script) if script is not None else list)
         timeline.install()
         stack.callback(timeline.remove)
-        application = application_for(plans, outputs, host="127.0.0.1", port=port, observers=[timeline])
+        application = application_for(
+            plans, outputs, host="127.0.0.1", port=port, observers=[timeline], actor_calls=actor_calls
+        )
         application.start()
         source = Source(path, read, capacity_with_spare(loaded))
-        listeners = ReloadListeners(functools.partial(update_server, application.server))
+        listeners = ReloadListeners(functools.partial(update_application, application))
         reloader = Reloader(plans, source, listeners, watch=True, interval=INTERVAL)
         reloader.seen(seen)
         stack.enter_context(contextlib.closing(reloader))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from guesthouse.cli.output import fail
-from guesthouse.event import Event, Trigger
+from guesthouse.event import ACTOR_TRIGGERS, Event, Trigger
 from guesthouse.faults import fault
 from guesthouse.manifest.text import shown
 
@@ -18,7 +18,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="The method, the binding, PUBSUB/TOPIC, the job, or the guest of an operation.",
+        help="The method, the binding, PUBSUB/TOPIC, the job, the guest of an operation, or the actor as TYPE/ID.",
         show_default=False,
     ),
 ]
@@ -45,8 +45,32 @@ def read_event(
         fail(
             [fault(f"{shown(name)} names no topic of a component", "topic", "write PUBSUB/TOPIC, as in pubsub/photos")]
         )
+    if kind in ACTOR_TRIGGERS:
+        _refuse_actor(kind, name)
     verb = verb.upper() if kind is Trigger.INVOKE else ""
     return Event(kind, name, read_body(data), content_type, verb, query, path)
+
+
+def _refuse_actor(kind: Trigger, name: str) -> NoReturn:
+    """An actor's turn comes from its sidecar alone, in an order that the sidecar keeps."""
+    remedy = "call it by InvokeActor of the sidecar's API; `guesthouse send` without --to runs its guest here"
+    fail([fault("an actor is called through its sidecar", f"{kind.value} {name}", remedy)])
+
+
+def read_turn(kind: Trigger, name: str, method: str, data: str, content_type: str, callback: str) -> Event:
+    """An actor's turn with its body read. What names no actor ends the command, and so does a missing method."""
+    from guesthouse.scripted.actors import actor_in
+
+    try:
+        actor_type, actor = actor_in(name, method, callback)
+    except ValueError as error:
+        fail([fault(str(error), kind.value, "write TYPE/ID, as in Cart/7")])
+    wants = kind not in (Trigger.ACTIVATE, Trigger.DEACTIVATE)
+    if wants is not bool(method):
+        what = "which method, timer or reminder is missing" if wants else f"{shown(method)} is one argument too many"
+        example = f"write {kind.value} {name}" + (" METHOD" if wants else "")
+        fail([fault(what, f"{kind.value} {name}", example)])
+    return Event(kind, actor_type, read_body(data), content_type, actor=actor)
 
 
 def read_body(data: str) -> bytes:

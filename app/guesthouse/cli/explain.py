@@ -20,12 +20,14 @@ from guesthouse.engine.base import PAGE, EngineConfig, EngineError, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.wasm_sections import memory_minimums
+from guesthouse.event import ACTOR_TRIGGERS
 from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.capabilities.capability import import_modules
 from guesthouse.guests.capabilities.sidecar import CALL_START, SidecarGrant
 from guesthouse.guests.guest import GuestFaults, Shape, cache_key, core_module, over_limits, read_module, resolve
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
+from guesthouse.sidecar import OWN_ACTOR
 from guesthouse.text import escaped
 from guesthouse_abi.calling import Caller, Options, Unfit
 from guesthouse_abi.calling.bindgen import era_of, functions_in
@@ -42,6 +44,7 @@ _ROUTES = {
     "topic": '[[topic]]\npubsub = "PUBSUB"\ntopic = "{name}"\nguest = "{name}"',
     "binding": '[[binding]]\nname = "{name}"\nguest = "{name}"',
     "job": '[[job]]\nname = "{name}"\nguest = "{name}"',
+    "actor": '[[actor]]\ntype = "{name}"\nguest = "{name}"',
 }
 
 Wasm = Annotated[Path, typer.Argument(metavar="FILE", help="The .wasm file.", show_default=False)]
@@ -91,11 +94,21 @@ class _Explained:
 
     @property
     def grants(self) -> dict[str, list[str]]:
-        """The grants of calls that it would need, each with the methods that its data names."""
+        """The grants of calls that it would need, each with the methods that its data names. An actor's own needs
+        none."""
         found: dict[str, list[str]] = {}
         for method in self.methods if self.makes_calls else ():
             found.setdefault(METHODS[method].uses.grant, []).append(method)
+        found.pop(OWN_ACTOR, None)
         return found
+
+    @property
+    def routes(self) -> list[str]:
+        """The triggers that it gets tables for. Actors are for guests that say so: they need more than a sidecar."""
+        if self.calling != "dapr":
+            return ["invoke"]
+        actor = any(f"dapr_on_{trigger.value}" in self.module.exports for trigger in ACTOR_TRIGGERS)
+        return [trigger for trigger in self.triggers if trigger in _ROUTES and (actor or trigger != "actor")]
 
 
 @app.command(epilog=example_text("explain thumb.wasm"))
@@ -158,7 +171,7 @@ def _explained(path: Path, wasm: bytes, core: bytes, module: Module) -> _Explain
 
 def _try_functions(found: _Explained, shape: Shape) -> None:
     """Which functions could be called as those of wasmedge-bindgen."""
-    handlers = {f"dapr_on_{trigger}" for trigger in (*TRIGGERS, "event", "actor")}
+    handlers = {f"dapr_on_{trigger}" for trigger in (*TRIGGERS, "event")}
     why = {name: _unfit(name, shape) for name in functions_in(shape) if name not in handlers}
     found.functions = [name for name, problems in why.items() if not problems]
     if found.functions:
@@ -249,9 +262,8 @@ def _manifest(found: _Explained) -> str:
         lines += [f'{grant} = ["{forms[grant]}"]  # {", ".join(m)}' for grant, m in found.grants.items()]
         if not found.grants:
             lines.append('# read_state = ["STORE/KEY"], and so on: docs/guests.md')
-    for trigger in found.triggers if found.calling == "dapr" else ("invoke",):
-        if trigger in _ROUTES:
-            lines += ["", _ROUTES[trigger].format(name=found.name)]
+    for trigger in found.routes:
+        lines += ["", _ROUTES[trigger].format(name=found.name)]
     return "\n".join(lines)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +12,7 @@ import typer
 from tomlkit.exceptions import TOMLKitError
 
 from guesthouse.cli.options import DEFAULT_MANIFEST, Json, ManifestFile, example_text, new_app
-from guesthouse.cli.output import fail, note, print_table
+from guesthouse.cli.output import fail, note, print_table, replace_file
 from guesthouse.faults import fault
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import Manifest, load
@@ -102,26 +100,10 @@ def register(path: Path, name: str, sha256: str) -> None:
         if digests is None:
             model["stands_for"] = digests = tomlkit.array()
         digests.append(sha256)
-        replace(path, tomlkit.dumps(document))
+        replace_file(path, tomlkit.dumps(document))
     except (OSError, TOMLKitError) as error:
         what = f"the manifest cannot be changed ({error})"
         fail([fault(what, str(path), f'write "{sha256}" into models.{name}.stands_for yourself')])
-
-
-def replace(path: Path, text: str) -> None:
-    """Replace the text of a file, wholly or not at all. The file keeps its permissions."""
-    path = path.resolve()  # a link stays one: the file that it leads to is replaced
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), path.stat().st_mode & 0o7777)
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _no_model(manifest: Path, loaded: Manifest, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What commands print with: tables, progress and errors.
+"""What commands print with (tables, progress and errors), and how they replace a file.
 
 Results go to standard output, all else to standard error. On a terminal people get colour, tables and progress bars;
 in a pipe plain lines; JSON where a command was given `--json`. Text that came from outside is printed with its control
@@ -11,8 +11,10 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -118,3 +120,20 @@ def _rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     for line in cells:
         table.add_row(*(Text(cell) for cell in line))
     Console().print(table)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace the text of a file, wholly or not at all; it may be new. A file that is there keeps its permissions."""
+    path = path.resolve()  # a link stays one: the file that it leads to is replaced
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            if path.exists():
+                os.fchmod(file.fileno(), path.stat().st_mode & 0o7777)
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -20,12 +20,14 @@ from guesthouse.assembly import (
     application_for,
     capacity_with_spare,
     open_plan,
-    update_server,
+    update_application,
     with_component,
 )
 from guesthouse.cli.options import DEFAULT_MANIFEST, LogFormat, LogLevel, ManifestFile, example_text, new_app
 from guesthouse.cli.telemetry import probes_for, traces_for
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.actors.calls import SidecarActors
+from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
+from guesthouse.dapr.guest_calls import GuestCalls
 from guesthouse.dapr.outputs import SidecarOutputs
 from guesthouse.dapr.subscribed import Subscribed
 from guesthouse.engine import version_of
@@ -114,10 +116,12 @@ def serve(
         seen = dict(stamps([manifest]))  # stamped before it is read: a change meanwhile is a change
         loaded = read()
         seen |= stamps(files_of(loaded))
-        plan = stack.enter_context(open_plan(loaded))
+        endpoint = Endpoint.from_environment()
+        sidecar = stack.enter_context(contextlib.closing(SidecarConnection(endpoint)))
+        plan = stack.enter_context(open_plan(loaded, {"dapr": GuestCalls(sidecar)}))
         plans = stack.enter_context(contextlib.closing(Plans(plan)))
-        sidecar = Endpoint.from_environment()
-        outputs = stack.enter_context(contextlib.closing(SidecarOutputs(sidecar, loaded.outputs.time)))
+        outputs = SidecarOutputs(sidecar, loaded.outputs.time)
+        actor_calls = SidecarActors(sidecar, loaded.outputs.time)
         subscribed = stack.enter_context(contextlib.closing(Subscribed(sidecar)))
         traces = traces_for(loaded)
         if traces is not None:
@@ -125,7 +129,7 @@ def serve(
         observers: list[Observer] = [subscribed]
         metrics = None
         if loaded.metrics is not None or metrics_port is not None:
-            metrics = Metrics(plans, lambda: subscribed.topics)
+            metrics = Metrics(plans, lambda: subscribed.topics, lambda: application.actors)
             observers.append(metrics)
         reloads = Reloads()
         application = application_for(
@@ -137,6 +141,8 @@ def serve(
             traces=traces,
             fetched=subscribed.fetched,
             reloads=reloads,
+            sidecar=endpoint,
+            actor_calls=actor_calls,
         )
         probes = None
         if metrics is not None:
@@ -144,7 +150,7 @@ def serve(
             stack.enter_context(contextlib.closing(probes))
         application.start()
         seconds = time.monotonic() - began
-        listeners = ReloadListeners(functools.partial(update_server, application.server), [reloads.ended])
+        listeners = ReloadListeners(functools.partial(update_application, application), [reloads.ended])
         if metrics is not None:
             listeners.ended.append(metrics.reloaded)
         reloader = Reloader(plans, Source(manifest, read, capacity_with_spare(loaded)), listeners, watch, hung_up)

@@ -18,6 +18,7 @@ from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.current import Plans
 from guesthouse.scripted import junit
+from guesthouse.scripted.actors import ActorMemory
 from guesthouse.scripted.cases import NoOutputs, Outcome, cases_in, run
 from guesthouse.scripted.script import Script, ScriptedSidecar
 from guesthouse.text import escaped
@@ -48,11 +49,12 @@ def run_tests(
     loaded = load(folder / manifest if manifest == DEFAULT_MANIFEST else manifest, grants=GRANTS)
     sidecar = ScriptedSidecar(Script())
     outcomes = []
-    with open_plan(loaded, {"dapr": sidecar}) as plan:
+    memory = ActorMemory(loaded, sidecar)
+    with open_plan(loaded, {"dapr": memory}) as plan:
         handler = Dispatcher(Plans(plan), NoOutputs())
         width = max(len(case.name) for case in cases)
         for case in cases:
-            outcomes.append(run(case, handler, sidecar))
+            outcomes.append(run(case, handler, sidecar, memory))
             _tell(outcomes[-1], width, verbose)
     if report is not None:
         try:

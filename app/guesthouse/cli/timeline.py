@@ -61,6 +61,8 @@ class Timeline(logging.Handler):
 
     def _print(self, event: Event, ending: str, cost: Cost | None) -> None:
         what = f"{event.trigger.value} {event.name}{'?' if event.query else ''}{event.query}"
+        if event.actor is not None:
+            what = " ".join(filter(None, (f"{what}/{event.actor.id}", event.actor.method)))
         head, _, rest = ending.partition("\n")
         lines = [f"{time.strftime('%H:%M:%S')} {escaped(what)}, {len(event.body)} bytes: {head}{escaped(rest)}"]
         lines += self._moments(cost or Cost())

@@ -19,13 +19,14 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from guesthouse import protobuf
-from guesthouse.sidecar import Checked, NotMade, Use
+from guesthouse.sidecar import OWN_ACTOR, Checked, NotMade, Use, check_metadata
 from guesthouse_abi.calls import Code
 
 SERVICE = "dapr.proto.runtime.v1.Dapr"
 
 _NAMES = 1000  # keys, operations or entries of one request
 _FIELDS = 100_000  # of one request, with those of its parts
+_FIELD = 2  # bytes of a field at least, those of its parts not counted
 _MESSAGES = 10_000  # of one request with a stream
 #: Metadata of GetSecret that choose a version of the same secret; others may choose another one.
 _VERSIONS = frozenset({"version_id", "versionID", "version_stage"})
@@ -35,6 +36,9 @@ _UNWRITTEN = re.compile(r"[\x00-\x20\x7f#]")
 _DOTS = re.compile(r"(?:^|[/\\])\.\.?(?:$|[/\\;?#])")
 _PATH = re.compile(rf"{_DOTS.pattern}|[\x00-\x1f\x7f\ufffd]")
 _DECODED = 3
+#: Methods in whose message the host's own metadata go: a sidecar hands on those of the call itself for others alone.
+CARRIERS = frozenset({"InvokeActor"})
+NO_METADATA: Mapping[str, str] = {}
 _ABSENT_APP = "a workflow of another application cannot be used"
 
 
@@ -113,11 +117,21 @@ def _invoke(request: Any) -> Iterator[Use]:
         yield Use("invoke", _within(request.id, name))
 
 
+def _invoke_actor(request: Any) -> Iterator[Use]:
+    for name, value in request.metadata.items():
+        if name.lower() != "content-type":
+            check_metadata(name.lower(), value)
+    yield Use("actors", _within(request.actor_type, request.actor_id))
+
+
 def _forms(name: str) -> Iterator[str]:
     """A name as it is written, and as it is after each decoding. What is no UTF-8, such as %c0%ae, becomes U+FFFD."""
-    for _ in range(_DECODED):
-        yield name
+    yield name
+    for _ in range(_DECODED - 1):
+        if "%" not in name:
+            return
         name = unquote(name)
+        yield name
 
 
 def _prefix(request: Any) -> Iterator[Use]:
@@ -201,7 +215,19 @@ _TABLE: Mapping[str, Uses] = {
     "DeleteJobAlpha1": _of("write_jobs", "name"),
     "DeleteJobsByPrefix": Uses("write_jobs", _prefix),
     "DeleteJobsByPrefixAlpha1": Uses("write_jobs", _prefix),
-    "InvokeActor": _of("actors", "actor_type", "actor_id"),
+    "InvokeActor": Uses("actors", _invoke_actor),
+    **{
+        name: _of(OWN_ACTOR, "actor_type", "actor_id")
+        for name in (
+            "GetActorState",
+            "ExecuteActorStateTransaction",
+            "RegisterActorTimer",
+            "UnregisterActorTimer",
+            "RegisterActorReminder",
+            "UnregisterActorReminder",
+            "GetActorReminder",
+        )
+    },
     **{f"StartWorkflow{version}": _workflow("workflows", "workflow_name") for version in ("Alpha1", "Beta1")},
     **{
         f"{what}Workflow{version}": _workflow("workflow_instances", "instance_id")
@@ -230,13 +256,19 @@ class Method:
         """As gRPC has it."""
         return f"/{SERVICE}/{self.name}"
 
-    def checked(self, message: bytes) -> Checked:
-        """A request, read whole. Raises `NotMade`."""
-        return self._stream(message) if self.streams else self._single(message)
+    def checked(self, message: bytes, added: Mapping[str, str] = NO_METADATA) -> Checked:
+        """A request, read whole; see `SidecarApi.checked`. Raises `NotMade`."""
+        return self._stream(message) if self.streams else self._single(message, added)
 
-    def _single(self, message: bytes) -> Checked:
-        request = self._parsed(message, "the request", _FIELDS)[0]
-        return Checked(request.SerializeToString(), self._uses(request))
+    def _single(self, message: bytes, added: Mapping[str, str]) -> Checked:
+        if len(message) > _FIELDS * _FIELD:
+            self._count(message, "the request", _FIELDS)
+        request, sent = self._parsed(message, "the request")
+        uses = self._uses(request)
+        if added and self.name in CARRIERS:
+            request.metadata.update(added)
+            sent = request.SerializeToString()
+        return Checked(sent, uses)
 
     def _stream(self, message: bytes) -> Checked:
         checked = io.BytesIO()
@@ -253,28 +285,40 @@ class Method:
             if size > len(message) - begin:
                 self._malformed(what)
             at = begin + size
-            request, left = self._parsed(message[begin:at], what, left)
+            left = self._count(message[begin:at], what, left)
+            request, sent = self._parsed(message[begin:at], what)
             if number == 0:
                 uses = self._uses(request)
             elif request.HasField("options"):
                 _invalid("only the first message may have options")
-            proto.serialize_length_prefixed(request, checked)
+            checked.write(protobuf.encoded(len(sent)))
+            checked.write(sent)
         if at < len(message):
             _invalid(f"more than {_MESSAGES} messages")
         if not uses:
             _invalid("a stream without a message")
         return Checked(checked.getvalue(), uses)
 
-    def _parsed(self, message: bytes, what: str, most: int) -> tuple[Any, int]:
-        """A message, and how many fields there may be after it."""
-        request = self.request()
+    def _count(self, message: bytes, what: str, most: int) -> int:
+        """How many fields there may be after a message, where there may be `most` with it."""
         try:
-            left = _fields_left(message, request.DESCRIPTOR, most)
-            request.ParseFromString(message)
-        except (DecodeError, protobuf.Malformed):
+            return _fields_left(message, self.request.DESCRIPTOR, most)
+        except protobuf.Malformed:
             self._malformed(what)
-        _refuse_unknown(request)
-        return request, left
+
+    def _parsed(self, message: bytes, what: str) -> tuple[Any, bytes]:
+        """A message, and its bytes as they are sent: written anew."""
+        try:
+            request = self.request.FromString(message)
+        except DecodeError:
+            self._malformed(what)
+        request.DiscardUnknownFields()
+        sent = request.SerializeToString()
+        # Most guests write a message as it is written here. Of another one, the size tells what was discarded: a field
+        # that is not known here could name what was not granted.
+        if sent != message and self.request.FromString(message).ByteSize() != len(sent):
+            _invalid("the request has fields that this host does not know")
+        return request, sent
 
     def _malformed(self, what: str) -> NoReturn:
         _invalid(f"{what} is no {self.request.DESCRIPTOR.name}")
@@ -314,14 +358,6 @@ def _fields_left(message: bytes, kind: Any, most: int) -> int:
     return most
 
 
-def _refuse_unknown(request: Message) -> None:
-    """A field that is not known here could name what was not granted."""
-    before = request.ByteSize()
-    request.DiscardUnknownFields()
-    if request.ByteSize() != before:
-        raise NotMade(Code.INVALID_ARGUMENT, "the request has fields that this host does not know")
-
-
 def _methods() -> Iterator[Method]:
     service = dapr_pb2.DESCRIPTOR.services_by_name["Dapr"]
     for method in service.methods:
@@ -341,9 +377,9 @@ class Requests:
 
     __slots__ = ()
 
-    def checked(self, method: str, message: bytes) -> Checked:
+    def checked(self, method: str, message: bytes, added: Mapping[str, str] = NO_METADATA) -> Checked:
         """See `sidecar.SidecarApi`."""
-        return method_of(method).checked(message)
+        return method_of(method).checked(message, added)
 
 
 def method_of(name: str) -> Method:

@@ -1,13 +1,14 @@
-"""Where the sidecar's own gRPC API listens, and how it is called: by `outputs` and by `subscribed`."""
+"""Where the sidecar's own gRPC API listens, and the one connection to it: of `guest_calls`, `outputs`, `subscribed`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 import grpc
+from grpc.experimental import ChannelOptions
 
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.tokens import TOKEN_KEY
@@ -23,6 +24,10 @@ _OPTIONS = [
     # A restarted sidecar is found soon: gRPC's own back-off goes up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # gRPC makes no call again, and keeps nothing for that: who calls knows what may be repeated.
+    ("grpc.enable_retries", 0),
+    # A call with a stream of responses is read by whoever waits for it, without a thread of gRPC's between the two.
+    (ChannelOptions.SingleThreadedUnaryStream, 1),
 ]
 
 
@@ -51,14 +56,21 @@ class Endpoint:
             target = parts.netloc if parts.port else f"{parts.netloc}:{443 if tls else 80}"
         return cls(target, tls, token)
 
-    def connect(self, more: Sequence[tuple[str, object]] = ()) -> tuple[grpc.Channel, Metadata]:
-        """A channel to the sidecar, which connects with its first call, and the metadata that each call needs.
 
-        `more` are options of the channel.
-        """
-        options = [*_OPTIONS, *more]
-        if self.tls:
-            channel = grpc.secure_channel(self.target, grpc.ssl_channel_credentials(), options)
+class SidecarConnection:
+    """The connection to a sidecar, which begins with the first call. Whoever opens it closes it, after all that call.
+
+    `metadata` is what each call needs.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.target = endpoint.target
+        self.metadata: Metadata = ((TOKEN_KEY, endpoint.token),) if endpoint.token else ()
+        if endpoint.tls:
+            self.channel = grpc.secure_channel(endpoint.target, grpc.ssl_channel_credentials(), _OPTIONS)
         else:
-            channel = grpc.insecure_channel(self.target, options)
-        return channel, ((TOKEN_KEY, self.token),) if self.token else ()
+            self.channel = grpc.insecure_channel(endpoint.target, _OPTIONS)
+
+    def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        self.channel.close()

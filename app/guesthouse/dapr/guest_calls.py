@@ -13,11 +13,12 @@ from time import monotonic
 from typing import Any
 
 import grpc
-from grpc.experimental import ChannelOptions
 
+from guesthouse import protobuf
 from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.dapr.convert import Metadata
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import SidecarConnection
+from guesthouse.dapr.one_batch import waited_for
 from guesthouse_abi import pairs
 from guesthouse_abi.calls import Driven
 from guesthouse_abi.services import Ended
@@ -26,10 +27,6 @@ _log = logging.getLogger(__name__)
 
 Done = Callable[[Ended], None]
 
-# A call with a stream of responses is read by whoever waits for it, without a thread of gRPC's between the two. So a
-# call with one response is made as such a call, too: the bytes on the wire are the same.
-# gRPC makes no call again, and keeps nothing for that.
-_OPTIONS = ((ChannelOptions.SingleThreadedUnaryStream, 1), ("grpc.enable_retries", 0))
 _DETAILS = "grpc-status-details-bin"
 _QUESTION = "/dapr.proto.runtime.v1.Dapr/GetMetadata"  # which any sidecar answers, if only by refusing it
 _NO_ANSWERS = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
@@ -45,20 +42,18 @@ _STREAM_FACTOR, _STREAM_MORE = 2, 1 << 20
 
 
 class GuestCalls(Requests):
-    """See `sidecar.SidecarApi`. Connects with the first call.
+    """See `sidecar.SidecarApi`.
+
+    The thread that waits for a call reads it, without a thread of gRPC's between the two (`one_batch`).
 
     No call is made twice: gRPC does not tell whether one that failed was sent. After a connection was lost, calls wait
     a short time for the next one before they are made.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._channel, self._metadata = endpoint.connect(_OPTIONS)
-        self._connection = _Connection(self._channel, endpoint.target, self._metadata)
+    def __init__(self, connection: SidecarConnection) -> None:
+        self._channel, self._metadata = connection.channel, connection.metadata
+        self._reach = _Reach(connection)
         self._methods: dict[str, Any] = {}
-
-    def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._channel.close()
 
     def begin(
         self, method: str, message: bytes, metadata: Sequence[tuple[str, str]], seconds: float, done: Done
@@ -67,25 +62,25 @@ class GuestCalls(Requests):
         known, all_metadata = method_of(method), (*self._metadata, *metadata)
         made = self._methods.get(known.path)
         if made is None:
-            kind: Any = self._channel.stream_stream if known.streams else self._channel.unary_stream
-            made = self._methods[known.path] = kind(known.path)
+            made = self._channel.stream_stream(known.path) if known.streams else waited_for(self._channel, known.path)
+            self._methods[known.path] = made
         call: _Call
         if known.streams:
             messages, most = list(known.messages(message)), _STREAM_FACTOR * len(message) + _STREAM_MORE
-            call = _Streaming(self._connection, made, messages, all_metadata, seconds, done, most)
+            call = _Streaming(self._reach, made, messages, all_metadata, seconds, done, most)
         else:
-            call = _Single(self._connection, made, message, all_metadata, seconds, done)
-        if not self._connection.keeps(call):
+            call = _Single(self._reach, made, message, all_metadata, seconds, done)
+        if not self._reach.keeps(call):
             call.begin()
         return call
 
 
-class _Connection:
-    """Keeps calls back for a short time while the connection is lost."""
+class _Reach:
+    """Whether the sidecar can be reached. While that is in doubt, it keeps calls back for a short time."""
 
-    def __init__(self, channel: grpc.Channel, target: str, metadata: Metadata) -> None:
-        self._port = ":" + target.rpartition(":")[2]
-        self._channel, self._metadata = channel, tuple(metadata)
+    def __init__(self, connection: SidecarConnection) -> None:
+        self._port = ":" + connection.target.rpartition(":")[2]
+        self._connection = connection
         self._lock = threading.Lock()
         self._kept: list[_Call] | None = None  # None: the connection is not in doubt
 
@@ -108,8 +103,8 @@ class _Connection:
                 return
             self._kept = []
         try:
-            question: Any = self._channel.unary_unary(_QUESTION)
-            asked = question.future(b"", timeout=_RECONNECT, metadata=self._metadata, wait_for_ready=True)
+            question: Any = self._connection.channel.unary_unary(_QUESTION)
+            asked = question.future(b"", timeout=_RECONNECT, metadata=self._connection.metadata, wait_for_ready=True)
         except Exception:  # the channel is closed, or no thread can be started
             self._release(connected=False)
             return
@@ -129,9 +124,9 @@ class _Call(Driven):
     """A call to the sidecar. gRPC's own call is read by one thread, whichever comes first."""
 
     def __init__(
-        self, connection: _Connection, method: Any, request: Any, metadata: Metadata, seconds: float, done: Done
+        self, reach: _Reach, method: Any, request: Any, metadata: Metadata, seconds: float, done: Done
     ) -> None:
-        self._connection = connection
+        self._reach = reach
         self._method, self._request, self._metadata = method, request, tuple(metadata)
         self._until = monotonic() + seconds
         self.end = done
@@ -203,8 +198,8 @@ class _Call(Driven):
             _log.exception("a call to the sidecar could not be read")
             return Ended(_INTERNAL, "internal error")
         if ended.code == _UNAVAILABLE and not ended.trailing and not ended.initial:
-            self._connection.doubt()
-            if self._connection.said_by_grpc(ended.text):
+            self._reach.doubt()
+            if self._reach.said_by_grpc(ended.text):
                 return Ended(_UNAVAILABLE, _NO_SIDECAR)
         return ended
 
@@ -232,7 +227,7 @@ class _Streaming(_Call):
 
     def __init__(
         self,
-        connection: _Connection,
+        reach: _Reach,
         method: Any,
         request: Sequence[bytes],
         metadata: Metadata,
@@ -240,7 +235,7 @@ class _Streaming(_Call):
         done: Done,
         most: int,
     ) -> None:
-        super().__init__(connection, method, request, metadata, seconds, done)
+        super().__init__(reach, method, request, metadata, seconds, done)
         self._most = most  # bytes of the response
 
     def _made(self, seconds: float) -> Any:
@@ -249,22 +244,12 @@ class _Streaming(_Call):
     def _response(self, call: Any) -> bytes:
         collected = io.BytesIO()
         for message in call:
-            collected.write(_varint(len(message)))
+            collected.write(protobuf.encoded(len(message)))
             collected.write(message)
             if collected.tell() > self._most:
                 call.cancel()
                 raise _TooLong(f"the response has more than {self._most} bytes")
         return collected.getvalue()
-
-
-def _varint(value: int) -> bytes:
-    """A number as protobuf writes it, https://protobuf.dev/programming-guides/encoding/#varints."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _ending(call: Any, message: bytes | None) -> Ended:

@@ -23,7 +23,7 @@ from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.state_pb2 import SaveStateRequest
 
 from guesthouse.dapr.convert import Metadata
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import SidecarConnection
 from guesthouse.dapr.status import cut
 from guesthouse.event import Destination, Event, Failure, Reason, Reply
 from guesthouse.text import escaped
@@ -77,20 +77,15 @@ class _Delivery:
 
 
 class SidecarOutputs:
-    """`event.Outputs` over the sidecar. Connects with the first reply; may be used from any number of threads.
+    """`event.Outputs` over the sidecar. May be used from any number of threads.
 
     All outputs of one event have `seconds` together, however much time the guest has used.
     """
 
-    def __init__(self, endpoint: Endpoint, seconds: float = TIME) -> None:
+    def __init__(self, connection: SidecarConnection, seconds: float = TIME) -> None:
         self._time = seconds
-        self._endpoint = endpoint
-        self._channel, self._metadata = endpoint.connect()
-        self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._channel.close()
+        self._connection = connection
+        self._sidecar = DaprStub(connection.channel)  # type: ignore[no-untyped-call]
 
     def deliver(self, reply: Reply, event: Event, destination: Destination, caller: Deadline) -> None:
         """Save the reply as state, then send it to each output binding in turn (operation `create`, bytes as they are).
@@ -103,7 +98,7 @@ class SidecarOutputs:
         trace.
         """
         delivery = _Delivery(reply, Deadline.after(self._time), caller)
-        metadata = (*self._metadata, *context_of(event.metadata).items())
+        metadata = (*self._connection.metadata, *context_of(event.metadata).items())
         content_type = {"contentType": reply.content_type} if reply.content_type else {}
         if destination.state is not None:
             store, template = destination.state
@@ -133,7 +128,8 @@ class SidecarOutputs:
                 return
             except grpc.RpcError as error:
                 code, details = error.code(), error.details()
-            _log.warning("%s, attempt %d: %s: %s (%s)", output, attempt + 1, code.name, details, self._endpoint.target)
+            target = self._connection.target
+            _log.warning("%s, attempt %d: %s: %s (%s)", output, attempt + 1, code.name, details, target)
             again = code is grpc.StatusCode.UNAVAILABLE and attempt + 1 < ATTEMPTS
             if not again or not delivery.pause(FIRST_PAUSE * 2**attempt):
                 break

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping
 import grpc
 import structlog
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
-from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
+from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest, GetMetadataResponse
 
-from guesthouse.dapr.endpoint import Endpoint
+from guesthouse.dapr.endpoint import SidecarConnection
 from guesthouse.dapr.listing import Listing
 from guesthouse.event import Event, Failure, Reply, Trigger
 from guesthouse.system.threads import lasting_thread
@@ -34,14 +34,15 @@ _log = structlog.get_logger("guesthouse.topics")
 class Subscribed:
     """Asks the sidecar, in a thread of its own, and remembers what is known of each topic. An `event.Observer`."""
 
-    def __init__(self, endpoint: Endpoint, *, first: float = FIRST, again: float = AGAIN) -> None:
-        self._channel, self._metadata = endpoint.connect()
-        self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
+    def __init__(self, connection: SidecarConnection, *, first: float = FIRST, again: float = AGAIN) -> None:
+        self._metadata = connection.metadata
+        self._sidecar = DaprStub(connection.channel)  # type: ignore[no-untyped-call]
         self._first, self._again = first, again
         self._changed = threading.Condition()
         self._known: dict[str, bool | None] = {}  # by PUBSUB/TOPIC; None: not known yet
         self._fetched = False
         self._closed = False
+        self._asked: grpc.Future[GetMetadataResponse] | None = None  # the question under way
         self._thread = lasting_thread("topics", self._run)
 
     def fetched(self, listing: Listing) -> None:
@@ -68,8 +69,9 @@ class Subscribed:
         """Stop asking."""
         with self._changed:
             self._closed = True
+            if self._asked is not None:
+                self._asked.cancel()
             self._changed.notify_all()
-        self._channel.close()
         self._thread.join()
 
     def _came(self, event: Event) -> None:
@@ -97,9 +99,14 @@ class Subscribed:
 
     def _complete(self) -> bool:
         """Ask once. True when the sidecar has subscribed to all topics."""
+        with self._changed:
+            if self._closed:
+                return False
+            ask = self._sidecar.GetMetadata.future
+            self._asked = ask(GetMetadataRequest(), timeout=_TIMEOUT, metadata=self._metadata)
         try:
-            metadata = self._sidecar.GetMetadata(GetMetadataRequest(), timeout=_TIMEOUT, metadata=self._metadata)
-        except (grpc.RpcError, ValueError):  # the sidecar is away or refuses, or this was closed meanwhile
+            metadata = self._asked.result()
+        except (grpc.RpcError, grpc.FutureCancelledError):  # the sidecar is away or refuses, or this was closed
             return False
         subscribed = {f"{one.pubsub_name}/{one.topic}" for one in metadata.subscriptions}
         with self._changed:

@@ -1,4 +1,4 @@
-"""The way of every event from a transport to a guest: find the route, run the guest, deliver the reply.
+"""The way of every event from a transport to a guest: find the route, run the guest, save its actor, deliver the reply.
 
 Here it is also decided when an event that fails is given up. The dispatcher knows neither Dapr nor Wasm. Who observes
 events is decided where the dispatcher is made (`assembly.py`).
@@ -13,7 +13,8 @@ from typing import TypeVar
 import structlog
 
 from guesthouse.dispatch.attempts import Attempts, digest
-from guesthouse.event import EVENT_FAULTS, Event, Failure, Observer, Outputs, Reason, Reply, failure_of
+from guesthouse.event import EVENT_FAULTS, ActorCalls, Event, Failure, Observer, Outputs, Reason, Reply, failure_of
+from guesthouse.manifest.addresses import Address
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.routes import Route
@@ -32,10 +33,18 @@ _log = structlog.get_logger("guesthouse.events")
 class Dispatcher:
     """Answers events, each with the guests of the plan that it began with. For any number of threads."""
 
-    def __init__(self, plans: Plans, outputs: Outputs, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        plans: Plans,
+        outputs: Outputs,
+        observers: Sequence[Observer] = (),
+        actors: ActorCalls | None = None,
+    ) -> None:
+        """`actors` answers the events of routes to actors; None where no actor can be reached."""
         self._plans = plans
         self._outputs = outputs
         self._observers = observers
+        self._actors = actors
         self._attempts = Attempts()
 
     def dispatch(self, event: Event, deadline: Deadline | None = None) -> Reply:
@@ -72,8 +81,13 @@ class Dispatcher:
         try:
             if event.fault is not None:
                 raise event.fault
-            reply = plan.guests[route.guest].run(event, deadline)
+            if route.actor is not None:
+                reply = self._asked(event, *route.actor, deadline)
+            else:
+                reply = plan.guests[route.guest].run(event, deadline)
             event.check_reply(reply)
+            if event.actor is not None and event.actor.state is not None:
+                event.actor.state.commit(deadline)
             if route.to or route.state:
                 self._outputs.deliver(reply, event, route, deadline)
         except Exception as error:
@@ -81,6 +95,12 @@ class Dispatcher:
         if route.attempts:
             self._attempts.forget(event)
         return reply
+
+    def _asked(self, event: Event, address: Address, method: str, deadline: Deadline) -> Reply:
+        """An actor's answer. Raises `Failure`."""
+        if self._actors is None:
+            raise Failure(Reason.OUTPUT, f"no actor {address.type!r} can be reached from here: there is no sidecar")
+        return self._actors.answer(event, (address.type, address.id_for(event)), method, deadline)
 
     def _judged(self, event: Event, route: Route, error: Exception) -> Failure:
         """The failure of an event on this route, with its guest, and whether the event is dropped or sent again."""

@@ -290,7 +290,9 @@ class WasmtimeInstance:
         kind = _KINDS.get(code, "trap") if code is not None else "trap"
         if kind == "interrupt":
             return DeadlineExceeded("the time limit was reached")
-        return Trap(kind, kind if code is not None else text.splitlines()[0] if text else kind)
+        # What is no trap of the specification has a backtrace before its cause.
+        said = (text.partition("Caused by:\n")[2] or text).strip()
+        return Trap(kind, kind if code is not None else said.splitlines()[0] if said else kind)
 
     def close(self) -> None:
         """Free the store. A `Memory` object that is used after this has no bytes, for its address may be reused."""

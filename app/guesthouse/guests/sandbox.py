@@ -93,7 +93,8 @@ class Sandbox:
         answer = None
         if response.status != _OK:
             answer = Answer(response.status, response.text, response.retry_after)
-        return Reply(response.body, kind, guest.name, _cost(context, started, memory), response.headers, answer)
+        cost = _cost(context, started, memory)
+        return Reply(response.body, kind, guest.name, cost, response.headers, answer, response.stop)
 
     def retain(self) -> Sandbox:
         """See `guest.Runner.retain`. There is nothing to count: a sandbox holds nothing between events."""
@@ -114,6 +115,12 @@ def _facts(event: Event) -> Sequence[tuple[str, str]]:
         ("GUESTHOUSE_PATH", event.path),
         ("GUESTHOUSE_ID", event.id),
     ]
+    if event.actor is not None:
+        facts += [
+            ("GUESTHOUSE_ACTOR_ID", event.actor.id),
+            ("GUESTHOUSE_ACTOR_METHOD", event.actor.method),
+            ("GUESTHOUSE_ACTOR_CALLBACK", event.actor.callback),
+        ]
     # https://opentelemetry.io/docs/specs/otel/context/env-carriers/
     # A sidecar whose traces are off sends a traceparent of zeros, which is none.
     trace = context_of({key: event.metadata.get(key, "") for key in TRACE})

@@ -35,6 +35,8 @@ def disagreements(raw: Raw) -> Iterator[Disagreement]:
     yield from _twice(raw, "binding", ("name",))
     yield from _dead_letters(raw)
     yield from _twice(raw, "job", ("name",))
+    yield from _twice(raw, "actor", ("type",))
+    yield from _actors(raw)
     yield from _topics(raw)
     yield from _component(raw)
     yield from _metrics(raw)
@@ -204,7 +206,7 @@ def _models(raw: Raw) -> Iterator[Disagreement]:
 
 def _routes_name_guests(raw: Raw) -> Iterator[Disagreement]:
     guests = _keys(raw, "guests")
-    for key in ("invoke", "binding", "topic", "job"):
+    for key in ("invoke", "binding", "topic", "job", "actor"):
         for index, route in _listed(raw, key):
             guest = route.get("guest")
             if isinstance(guest, str) and guest not in guests:
@@ -250,6 +252,7 @@ def _topics(raw: Raw) -> Iterator[Disagreement]:
     paths: dict[tuple[str, str, str], int] = {}
     matches: dict[tuple[str, str, str], int] = {}
     for index, route in _listed(raw, "topic"):
+        yield from _answered(index, route)
         pubsub, topic, rule = route.get("pubsub"), route.get("topic"), route.get("route", {})
         if not (isinstance(pubsub, str) and isinstance(topic, str) and isinstance(rule, dict)):
             continue
@@ -263,6 +266,29 @@ def _topics(raw: Raw) -> Iterator[Disagreement]:
             yield _again(where, first, "give each table of a topic a route of its own")
         elif isinstance(path, str) and paths.setdefault((pubsub, topic, path), index) != index:
             yield _again(("topic", index, "route", "path"), paths[pubsub, topic, path], "give each route its own path")
+
+
+def _answered(index: int, route: Raw) -> Iterator[Disagreement]:
+    """A guest or an actor answers a topic's events."""
+    if "guest" in route and "actor" in route:
+        remedy = "leave one of them out: the guest of an actor is that of its type"
+        yield ("topic", index, "actor"), "does not go with guest", remedy
+    if "guest" not in route and "actor" not in route:
+        yield ("topic", index, "guest"), "is missing", 'name a guest, or an actor as in actor = "Cart/{data.id}"'
+    if "method" in route and "actor" not in route:
+        yield ("topic", index, "method"), "is of an actor, and none is named", "name the actor, or leave method out"
+
+
+def _actors(raw: Raw) -> Iterator[Disagreement]:
+    """A turn that calls its own actor again holds one slot while it waits for another one."""
+    guests = _named(raw, "guests")
+    for index, actor in _listed(raw, "actor"):
+        limits = guests.get(str(actor.get("guest")), {}).get("limits", {})
+        single = isinstance(limits, dict) and limits.get("concurrency") in (1, "1")
+        if actor.get("reentrant") in (True, "true") and single:
+            remedy = "raise the limit, or leave reentrant out"
+            what = "is of no use with limits.concurrency = 1: a turn inside another one would wait for its slot"
+            yield ("actor", index, "reentrant"), what, remedy
 
 
 def _again(where: Where, first: int, remedy: str) -> Disagreement:

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from guesthouse.event import Trigger
 from guesthouse.inference.cores import cores
+from guesthouse.manifest.addresses import ACTOR_NAME, Address, AddressFault
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
 from guesthouse_abi import grants
 from guesthouse_abi.bindgen_values import TYPES
@@ -237,6 +238,25 @@ def _value_type(value: object) -> object:
 def _component_name(value: object) -> object:
     if isinstance(value, str) and not COMPONENT_NAME.fullmatch(value):
         raise wrong("is no component's name", "use small letters, digits and -, as in guests for bindings.guests")
+    return value
+
+
+def _actor_type(value: object) -> object:
+    value = _some_text(value)
+    if isinstance(value, str) and not ACTOR_NAME.fullmatch(value):
+        raise wrong("is no type of actors", "leave out / \\ # ? and control characters, as in Cart")
+    if isinstance(value, str) and value.startswith("dapr.internal."):
+        raise wrong("is a type of Dapr's workflow engine", "choose another name")
+    return value
+
+
+def _address(value: object) -> object:
+    value = _some_text(value)
+    if isinstance(value, str):
+        try:
+            Address.parse(value)
+        except AddressFault as fault:
+            raise wrong(fault.what, fault.remedy) from None
     return value
 
 
@@ -715,7 +735,13 @@ class Topic(Table):
 
     pubsub: SomeText = Field(description="the pub/sub component")
     topic: SomeText = Field(description="the topic")
-    guest: Name = Field(description="the guest that answers")
+    guest: Name | None = Field(default=None, description="the guest that answers; a table has a guest or an actor")
+    actor: Annotated[str, BeforeValidator(_address), ValueKind("TYPE/ID")] | None = Field(
+        default=None,
+        description="instead of a guest: the actor that answers, as in `Cart/{data.customer.id}`; "
+        "`{data.NAME.NAME}` is a value of the JSON body, `{metadata.NAME}` of the metadata",
+    )
+    method: SomeText | None = Field(default=None, description="the actor's method; left out: the topic's name")
     route: Match | None = Field(
         default=None, description="only some of the topic's events; several tables may share a topic"
     )
@@ -736,6 +762,21 @@ class Job(Table):
 
     name: SomeText = Field(description="the job's name")
     guest: Name = Field(description="the guest that answers")
+    enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
+
+
+class Actor(Table):
+    """A type of actors that a guest is (docs/actors.md)."""
+
+    type: Annotated[str, BeforeValidator(_actor_type), ValueKind("name")] = Field(description="the type's name")
+    guest: Name = Field(description="the guest that takes the turns")
+    idle: Duration = Field(default=3600.0, gt=0, description="without a turn for so long, the sidecar lets an actor go")
+    drain: Duration = Field(
+        default=2.0, ge=0, description="how long turns may go on when actors move to another host; then they are cut"
+    )
+    reentrant: Switch = Field(
+        default=False, description="a turn may call its own actor again, also by way of other actors"
+    )
     enabled: Switch = Field(default=True, description="false: its events are refused for now (`OFF`)")
 
 
@@ -844,9 +885,9 @@ class RouteEntry(NamedTuple):
 
     trigger: Trigger
     name: str  # the `name` of its events
-    guest: str
+    guest: str  # "": an actor answers
     enabled: bool
-    table: Invoke | Binding | Topic | Job | None  # None for an operation of the component
+    table: Invoke | Binding | Topic | Job | Actor | None  # None for an operation of the component
 
 
 class Manifest(Table):
@@ -871,6 +912,7 @@ class Manifest(Table):
     binding: tuple[Binding, ...] = ()
     topic: tuple[Topic, ...] = ()
     job: tuple[Job, ...] = ()
+    actor: tuple[Actor, ...] = ()
 
     def routes(self) -> Iterator[RouteEntry]:
         """Every route of the manifest, trigger by trigger. All code that needs routes gets them here."""
@@ -879,9 +921,12 @@ class Manifest(Table):
         for binding in self.binding:
             yield RouteEntry(Trigger.BINDING, binding.name, binding.guest, binding.enabled, binding)
         for topic in self.topic:
-            yield RouteEntry(Trigger.TOPIC, f"{topic.pubsub}/{topic.topic}", topic.guest, topic.enabled, topic)
+            name = f"{topic.pubsub}/{topic.topic}"
+            yield RouteEntry(Trigger.TOPIC, name, topic.guest or "", topic.enabled, topic)
         for job in self.job:
             yield RouteEntry(Trigger.JOB, job.name, job.guest, job.enabled, job)
+        for actor in self.actor:
+            yield RouteEntry(Trigger.ACTOR, actor.type, actor.guest, actor.enabled, actor)
         for name in self.operations:
             yield RouteEntry(Trigger.OPERATION, name, name, True, None)
 

@@ -31,11 +31,12 @@ def _all(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
     yield from _matches(manifest)
     yield from _state_keys(manifest)
     yield from _without_end(manifest)
+    yield from _actors(manifest)
 
 
 def _no_routes(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
     if next(manifest.routes(), None) is None:
-        remedy = "write [[invoke]], [[binding]], [[topic]] or [[job]]"
+        remedy = "write [[invoke]], [[binding]], [[topic]], [[job]] or [[actor]]"
         yield ("app", "name"), "no event reaches any guest: there are no routes", remedy
 
 
@@ -75,3 +76,12 @@ def _without_end(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
     for index, topic in enumerate(manifest.topic):
         if topic.enabled and topic.on_error == "retry" and topic.dead_letter is None:
             yield ("topic", index), what, 'give it a dead_letter, or on_error = "drop"'
+
+
+def _actors(manifest: Manifest) -> Iterator[tuple[Where, str, str]]:
+    """Guests that cannot know which actor they are."""
+    for index, actor in enumerate(manifest.actor):
+        calling = manifest.guests[actor.guest].calling
+        if calling != "dapr":
+            what = f"a guest with calling = {shown(calling)} learns neither its actor's id nor the method"
+            yield ("actor", index, "guest"), what, 'write it for dapr_v1 (docs/guests.md), with calling = "dapr"'

@@ -45,7 +45,7 @@ class EventLog:
             guest=reply.guest,
             trigger=event.trigger.value,
             name=event.name,
-            **({"id": event.id} if event.id else {}),
+            **_which(event),
             bytes=len(reply.body),
             **fields(reply.cost),
         )
@@ -80,7 +80,7 @@ class EventLog:
             guest=failure.guest,
             trigger=event.trigger.value,
             name=event.name,
-            **({"id": event.id} if event.id else {}),
+            **_which(event),
             bytes=len(event.body),
             sha256=digest(event),
             reason=failure.reason.value,
@@ -89,6 +89,16 @@ class EventLog:
             exc_info=cause,
             **(fields(failure.cost) if failure.cost is not None else {}),
         )
+
+
+def _which(event: Event) -> dict[str, str]:
+    """What tells an event from others of its name, where it has that."""
+    found = {"id": event.id} if event.id else {}
+    if event.actor is not None:
+        found["actor"] = event.actor.id
+        if event.actor.method:
+            found["method"] = event.actor.method
+    return found
 
 
 def _origin(failure: Failure) -> BaseException | None:

@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
@@ -19,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from guesthouse import __version__
 from guesthouse.engine import version_of
-from guesthouse.event import Cost, Event, Failure, Reason, Reply, Trigger
+from guesthouse.event import ACTOR_TRIGGERS, Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.guest import Guest
 from guesthouse.guests.log import GuestLog
 from guesthouse.inference import session
@@ -111,13 +112,60 @@ class _Runs:
             self.rows.add(rows)
 
 
+class _Turns:
+    """The turns of one type of actors. Activations and deactivations are turns, too."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.turns = dict.fromkeys(sorted(ACTOR_TRIGGERS), 0)
+        self.failures = dict.fromkeys(Reason, 0)
+        self.seconds = Histogram(SECONDS)
+        self.read = self.saved = 0  # bytes of state
+
+    def count(self, event: Event, cost: Cost | None, reason: Reason | None) -> None:
+        state = event.actor.state if event.actor is not None else None
+        with self.lock:
+            self.turns[event.trigger] += 1
+            if reason is not None:
+                self.failures[reason] += 1
+            if cost is not None:
+                self.seconds.add(cost.queued + cost.total)
+            if state is not None:
+                self.read += state.read_bytes
+                self.saved += state.saved_bytes
+
+
+class HostedActors(Protocol):
+    """What a host of actors says of itself."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the sidecar has the types now."""
+
+    @property
+    def active(self) -> Mapping[str, int]:
+        """Actors that are active now, by type."""
+
+    @property
+    def activated(self) -> Mapping[str, int]:
+        """Actors that became active, by type."""
+
+
 class Metrics(Collector):
     """An `event.Observer` that counts for Prometheus. For any number of threads."""
 
-    def __init__(self, plans: Plans, topics: Callable[[], Mapping[str, bool]] = dict) -> None:
-        """`topics` gives for each topic whether the sidecar has subscribed to it, as far as that is known."""
+    def __init__(
+        self,
+        plans: Plans,
+        topics: Callable[[], Mapping[str, bool]] = dict,
+        actors: Callable[[], HostedActors | None] = lambda: None,
+    ) -> None:
+        """`topics` gives for each topic whether the sidecar has subscribed to it, as far as that is known. `actors` is
+        what hosts actors."""
         self._plans = plans
         self._topics = topics
+        self._actors = actors
+        self._turns: dict[str, _Turns] = {}
         self._lock = threading.Lock()
         self._series: dict[tuple[str, Trigger], _Series] = {}
         self._runs: dict[str, _Runs] = {}
@@ -134,6 +182,8 @@ class Metrics(Collector):
         with self._lock:
             for pair in _routed(plan.manifest):
                 self._series.setdefault(pair, _Series())
+            for actor in plan.manifest.actor:
+                self._turns.setdefault(actor.type, _Turns())
             for guest in plan.guests.values():
                 self._guests_known.add(guest.name)
                 if id(guest.code.module) not in loaded:
@@ -161,10 +211,14 @@ class Metrics(Collector):
     def answered(self, event: Event, reply: Reply) -> None:
         """See `event.Observer`."""
         self._of(reply.guest, event.trigger).count(reply.cost, None)
+        if (turns := self._turns_of(event)) is not None:
+            turns.count(event, reply.cost, None)
 
     def failed(self, event: Event, failure: Failure) -> None:
         """See `event.Observer`. An event for which no guest was found has an empty `guest`."""
         self._of(failure.guest, event.trigger).count(failure.cost, failure.reason)
+        if (turns := self._turns_of(event)) is not None:
+            turns.count(event, failure.cost, failure.reason)
 
     def _of(self, guest: str, trigger: Trigger) -> _Series:
         found = self._series.get((guest, trigger))
@@ -173,6 +227,10 @@ class Metrics(Collector):
                 known = guest if guest in self._guests_known else ""
                 found = self._series.setdefault((known, trigger), _Series())
         return found
+
+    def _turns_of(self, event: Event) -> _Turns | None:
+        """Where the event is counted by its actor's type; None for events that are no turns, and for unknown types."""
+        return self._turns.get(event.name) if event.trigger in ACTOR_TRIGGERS else None
 
     # ---- when it is asked for ----
 
@@ -183,6 +241,7 @@ class Metrics(Collector):
         """
         yield from self._events()
         yield from self._guests()
+        yield from self._of_actors()
         yield from self._models()
         yield CounterMetricFamily(
             "guesthouse_code_compiles", "Guests compiled when they were loaded.", self._loads[True]
@@ -262,6 +321,39 @@ class Metrics(Collector):
         text = "1 where the last worker process that was to be started did not start."
         failing = float(bool(self._plans.now.host.stock.fault))
         yield GaugeMetricFamily("guesthouse_workers_failing", text, failing)
+
+    def _of_actors(self) -> Iterable[Metric]:
+        kind = ["type"]
+        turns = CounterMetricFamily(
+            "guesthouse_actor_turns", "Turns that ended, well or not.", labels=(*kind, "trigger")
+        )
+        failures = CounterMetricFamily("guesthouse_actor_failures", "Turns that failed.", labels=(*kind, "reason"))
+        text = "Waiting for a slot, and in it; not: for the actor's turns before."
+        seconds = HistogramMetricFamily("guesthouse_actor_turn_seconds", text, labels=kind)
+        read = CounterMetricFamily("guesthouse_actor_state_read_bytes", "State that came.", labels=kind)
+        saved = CounterMetricFamily("guesthouse_actor_state_saved_bytes", "State that was saved.", labels=kind)
+        activated = CounterMetricFamily("guesthouse_actor_activations", "Actors that became active.", labels=kind)
+        active = GaugeMetricFamily("guesthouse_actors_active", "Actors that are active now.", labels=kind)
+        with self._lock:
+            known = list(self._turns.items())
+        hosted = self._actors()
+        for name, one in known:
+            with one.lock:
+                for trigger, count in one.turns.items():
+                    turns.add_metric((name, trigger.value), count)
+                for reason, count in one.failures.items():
+                    failures.add_metric((name, reason.value), count)
+                one.seconds.add_to(seconds, [name])
+                read.add_metric([name], one.read)
+                saved.add_metric([name], one.saved)
+            activated.add_metric([name], hosted.activated.get(name, 0) if hosted is not None else 0)
+            active.add_metric([name], hosted.active.get(name, 0) if hosted is not None else 0)
+        hosts = GaugeMetricFamily(
+            "guesthouse_actors_hosted",
+            "Whether the sidecar has the types of actors.",
+            float(bool(hosted and hosted.open)),
+        )
+        return turns, failures, seconds, read, saved, activated, active, hosts
 
     def _models(self) -> Iterable[Metric]:
         seconds = HistogramMetricFamily("guesthouse_model_run_seconds", "Runs of the model.", labels=["model"])

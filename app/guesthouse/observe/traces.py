@@ -173,6 +173,10 @@ def _attributes(event: Event) -> dict[str, AttributeValue]:
         attributes["http.request.method"] = event.verb
     if event.id:
         attributes["faas.invocation_id"] = event.id[:TEXT]
+    if event.actor is not None:
+        attributes["guesthouse.actor"] = event.actor.id[:TEXT]
+        if event.actor.method:
+            attributes["guesthouse.method"] = event.actor.method[:TEXT]
     if event.trigger is Trigger.TOPIC:
         attributes["messaging.system"] = "dapr"
         attributes["messaging.operation.type"] = "process"

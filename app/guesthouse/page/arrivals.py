@@ -13,12 +13,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import simplejpeg
 
 from guesthouse.event import Cost, Event, Failure, Reply
-from guesthouse.page.counts import TEXT_BYTES, Json, milliseconds
+from guesthouse.page import Json
+from guesthouse.page.calls import Calls
+from guesthouse.page.counts import TEXT_BYTES, milliseconds
 from guesthouse.tracecontext import trace_id
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, HostError
@@ -27,6 +29,7 @@ from guesthouse_abi.pictures import Era, Layout, decode_and_resize, size_of
 ARRIVALS = 100
 AT_ONCE = 50  # arrivals in one answer
 PICTURE_BYTES = 32 * 2**20
+KINDS = 16  # of calls of one event, by method and status
 NAME = 256  # characters of a name or an id that came from outside
 LONGEST_SIDE = 480  # pixels of a picture that is shown
 LARGE_SIDE = 1600  # pixels of a picture that is looked at by itself
@@ -189,7 +192,7 @@ class _Arrival:
 
     event: Event
     guest: str
-    cost: Cost | None
+    spent: InitVar[Cost | None]
     at: float  # time of day, seconds since 1970
     failure: Failure | None = None
     number: int = 0
@@ -201,9 +204,14 @@ class _Arrival:
     reply_type: str = ""
     reply_size: int = 0
     reply: bytes = b""  # its beginning, where it is no picture
+    cost: dict[str, Json] | None = None
+    calls: dict[str, Json] | None = None  # to the sidecar; None where there was none
 
-    def __post_init__(self) -> None:
-        # The body may be large, and the traceback of a failure keeps many objects alive: neither is kept here.
+    def __post_init__(self, spent: Cost | None) -> None:
+        # Neither the body is kept, nor the traceback of a failure, which keeps many objects alive, nor what a cost has
+        # of each call: all these may be large.
+        if spent is not None:
+            self.cost, self.calls = milliseconds(spent), _calls(spent)
         old = self.event
         self.size, self.trace = len(old.body), trace_id(old.metadata)
         self.event = Event(old.trigger, old.name[:NAME], content_type=old.content_type[:NAME], id=old.id[:NAME])
@@ -222,7 +230,8 @@ class _Arrival:
             "guest": self.guest,
             "type": self.event.content_type,
             "bytes": self.size,
-            "cost": milliseconds(self.cost) if self.cost is not None else None,
+            "cost": self.cost,
+            "calls": self.calls,
             "picture": self.picture if self.picture in pictures else None,
             "text": _text(self.body, self.size),
             "text_cut": self.size > TEXT_BYTES,
@@ -233,6 +242,14 @@ class _Arrival:
             "cut": self.reply_size > TEXT_BYTES,
             "failure": {"reason": failure.reason.value, "text": failure.text} if failure is not None else None,
         }
+
+
+def _calls(cost: Cost) -> dict[str, Json] | None:
+    """The calls of an event to the sidecar, all together, and by method and status the first `KINDS` of them."""
+    calls = Calls()
+    calls.add(cost.durations)
+    kinds = calls.by_status()
+    return {**calls.in_all(), "kinds": kinds[:KINDS]} if kinds else None
 
 
 def _text(beginning: bytes, size: int) -> str | None:

@@ -1,8 +1,8 @@
 """What the page shows of a guest: how many events it answered, how fast, and why others failed.
 
 `Counts` hears of every event (`event.Observer`) and keeps a bounded amount of each guest, whatever comes: totals,
-failures by reason, and two counters and a histogram for each of the last `STEPS` steps of time. Who may ask is decided
-in `methods`.
+failures by reason, its calls to the sidecar, and two counters and a histogram for each of the last `STEPS` steps of
+time. Who may ask is decided in `methods`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from guesthouse.event import Cost, Event, Failure, Reply
-
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | dict[str, Json] | None"
+from guesthouse.page import Json
+from guesthouse.page.calls import Calls
+from guesthouse_abi.calls import CAPABILITY
 
 STEP = 5.0  # seconds
 STEPS = 60
 TEXT_BYTES = 2048  # of an event, of its reply, or of a failure
-PARTS = ("queued", "guest", "host", "inference")
-"""The parts of an event's time, as `Cost` names them."""
+PARTS = ("queued", "guest", "host", "inference", CAPABILITY)
+"""The parts of an event's time, as `Cost.times` names them: the last are calls to the sidecar."""
 
 # Latencies are counted in bins, eight for each doubling from 0.1 ms on: a percentile is right within 5 %.
 _FIRST, _PER_DOUBLING, _BINS = 1e-4, 8, 168
@@ -55,7 +56,8 @@ class Counts:
             return self._of(guest).summary(self._step())
 
     def details(self, guest: str) -> dict[str, Json]:
-        """What is kept of one guest besides: failures by reason, and the most memory that an event took."""
+        """What is kept of one guest besides: failures by reason, calls to the sidecar by method and by how they ended,
+        and the most memory that an event took."""
         with self._lock:
             return self._of(guest).details()
 
@@ -103,6 +105,7 @@ class _Guest:
         self._last: dict[str, Json] | None = None
         self._memory = 0  # the most of any event
         self._host_memory = 0
+        self._calls = Calls()
         self._steps: deque[_Step] = deque(maxlen=STEPS)
 
     def answered(self, now: int, cost: Cost) -> None:
@@ -133,8 +136,10 @@ class _Guest:
         self._memory = max(self._memory, cost.memory)
         self._host_memory = max(self._host_memory, cost.host_memory)
         step.bins[_bin(cost.queued + cost.total)] += 1
+        times = cost.times()
         for index, name in enumerate(PARTS):
-            step.sums[index] += getattr(cost, name)
+            step.sums[index] += times.get(name, 0.0)
+        self._calls.add(cost.durations)
 
     def summary(self, now: int) -> dict[str, Json]:
         steps = {step.number: step for step in self._steps if step.number > now - STEPS}
@@ -148,6 +153,7 @@ class _Guest:
             "failures": self.failures,
             "reasons": {reason: kept.number for reason, kept in self._reasons.items()},
             "last_failure": self._last,
+            "sidecar": self._calls.by_block(),
             "window": {
                 "calls": sum(step.calls for step in kept),
                 "failures": sum(step.failures for step in kept),
@@ -171,6 +177,7 @@ class _Guest:
                 {"reason": reason, "count": kept.number, "text": kept.text, "at": round(kept.at, 3)}
                 for reason, kept in sorted(self._reasons.items(), key=lambda item: -item[1].number)
             ],
+            "sidecar_calls": self._calls.by_status(),
             "peak": {"memory": self._memory, "host_memory": self._host_memory},
         }
 

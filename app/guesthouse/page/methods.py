@@ -25,8 +25,9 @@ from guesthouse.guests.log import GuestLog
 from guesthouse.inference import session
 from guesthouse.manifest import tables
 from guesthouse.manifest.tables import RESERVED
+from guesthouse.page import Json
 from guesthouse.page.arrivals import Arrivals
-from guesthouse.page.counts import STEP, STEPS, Counts, Json, milliseconds
+from guesthouse.page.counts import STEP, STEPS, Counts, milliseconds
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from guesthouse.plan.reload import Reloads

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from guesthouse.event import Event, Failure, Reason, Trigger
+from guesthouse.event import ACTOR_TRIGGERS, Event, Failure, Reason, Trigger
 from guesthouse.manifest import Manifest
 from guesthouse.manifest import tables as written
+from guesthouse.manifest.addresses import Address
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which guest answers, and where its reply goes besides to the caller."""
+    """Which guest answers, or which actor, and where the reply goes besides to the caller."""
 
     guest: str
     to: tuple[str, ...] = ()
@@ -20,6 +21,7 @@ class Route:
     attempts: int = 0  # an event that has failed so often is given up; 0: never
     dead_letter: str = ""  # the output binding that gets an event that is given up; "": none
     enabled: bool = True
+    actor: tuple[Address, str] | None = None  # who answers instead of a guest, by which method
 
 
 class Routes:
@@ -57,7 +59,8 @@ class Routes:
             paths = self._topics.get(event.name, {})
             route = paths.get(event.path) or paths.get(None)
         else:
-            route = self._others.get((event.trigger, event.name))
+            trigger = Trigger.ACTOR if event.trigger in ACTOR_TRIGGERS else event.trigger
+            route = self._others.get((trigger, event.name))
         if route is None:
             path = f" with the path {event.path!r}" if event.path else ""
             raise Failure(Reason.NOT_FOUND, f"no guest answers the {event.trigger.value} {event.name!r}{path}")
@@ -86,6 +89,8 @@ def _route(entry: written.RouteEntry) -> Route:
     if isinstance(table, (written.Binding, written.Topic)):
         state = (table.state.store, table.state.key) if table.state is not None else None
         route = replace(route, to=table.to, state=state, drop=table.on_error == "drop")
+    if isinstance(table, written.Topic) and table.actor is not None:
+        route = replace(route, actor=(Address.parse(table.actor), table.method or table.topic))
     if isinstance(table, written.Binding):
         route = replace(route, attempts=table.attempts or 0, dead_letter=table.dead_letter or "")
     return route

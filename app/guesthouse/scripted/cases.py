@@ -20,19 +20,45 @@
     reason = "TRY_AGAIN"
     text = "no broker"                 # is in the failure's text
 
+An actor's turn names the actor, and may say what its state is before it and after it:
+
+    [event]
+    trigger = "actor"                  # or timer, reminder, activate, deactivate
+    name = "Cart"                      # the actor's type
+    actor = "7"                        # its id
+    method = "add"                     # or the timer's or the reminder's name
+
+    [state]
+    count = { json = 1 }
+
+    [state_after]                      # all that it is then
+    count = { json = 2 }
+
 Without `[failure]` the event must be answered. Calls that come otherwise than in the file fail the test too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from guesthouse.event import Cost, Destination, Event, Failure, Handler, Reason, Reply, Trigger
+from guesthouse.event import (
+    ACTOR_TRIGGERS,
+    Actor,
+    Cost,
+    Destination,
+    Event,
+    Failure,
+    Handler,
+    Reason,
+    Reply,
+    Trigger,
+)
 from guesthouse.faults import fault
 from guesthouse.manifest.text import shown
+from guesthouse.scripted.actors import ActorMemory, State, actor_in
 from guesthouse.scripted.messages import same_json
 from guesthouse.scripted.script import Script, ScriptedSidecar, script_in
 from guesthouse.scripted.tables import ScriptFaults, Table, in_words, read
@@ -43,14 +69,14 @@ FOLDER = "tests"
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Bytes that a reply must have; with `json`, spaces and the order of keys do not count."""
+    """Bytes that a reply or a value must have; with `json`, spaces and the order of keys do not count."""
 
     data: bytes
     json: bool
 
-    def is_in(self, reply: Reply) -> bool:
-        """Whether a reply has it."""
-        return reply.body == self.data or (self.json and same_json(reply.body, self.data))
+    def is_in(self, data: bytes) -> bool:
+        """Whether it is these bytes."""
+        return data == self.data or (self.json and same_json(data, self.data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +88,7 @@ class WantedReply:
     status: int | None = None
     text: str = ""  # of a status from 300 on
     headers: tuple[tuple[str, str], ...] = ()
+    stop: bool | None = None  # of a timer or a reminder
 
     def problems(self, reply: Reply) -> Iterator[str]:
         """Where a reply is another one."""
@@ -79,7 +106,9 @@ class WantedReply:
         for name, value in self.headers:
             if headers.get(name) != value:
                 yield f"the header {name} is {shown(headers.get(name, ''))}, not {shown(value)}"
-        if self.body is not None and not self.body.is_in(reply):
+        if self.stop is not None and reply.stop is not self.stop:
+            yield "it goes on: the outcome is not STOP" if self.stop else "it is stopped: the outcome is STOP"
+        if self.body is not None and not self.body.is_in(reply.body):
             yield f"the body is {in_words(reply.body)}, not {in_words(self.body.data)}"
 
 
@@ -110,6 +139,8 @@ class Case:
     event: Event
     script: Script
     wanted: WantedReply | WantedFailure
+    state: State = field(default_factory=dict)  # of an actor, before its turn
+    state_after: Mapping[str, Body] | None = None  # None: anything
 
 
 @dataclass(slots=True)
@@ -150,16 +181,34 @@ def read_case(file: Path) -> Case:
     reply, failure = document.table("reply"), document.table("failure")
     if reply is not None and failure is not None:
         document.refuse("an event has a reply or fails, not both", "leave one out", "failure")
+    state, after = document.table("state"), document.table("state_after")
+    for key, found in (("state", state), ("state_after", after)):
+        if found is not None and event.actor is None:
+            document.refuse("only an actor has a state", 'write trigger = "actor", or leave it out', key)
     document.end()
     wanted = _failure(failure) if failure is not None else _reply(reply) if reply is not None else WantedReply()
-    return Case(file.stem, file, event, script, wanted)
+    before = {key: state.bytes_of(key) or b"" for key in state.names()} if state is not None else {}
+    return Case(file.stem, file, event, script, wanted, before, _values(after))
+
+
+def _values(table: Table | None) -> Mapping[str, Body] | None:
+    if table is None:
+        return None
+    return {key: body for key in table.names() if (body := _body(table, key)) is not None}
+
+
+def _body(table: Table, key: str) -> Body | None:
+    written, data = table.take(key), table.bytes_of(key)
+    return None if data is None else Body(data, isinstance(written, dict) and "json" in written)
 
 
 def _event(table: Table) -> Event:
     trigger = Trigger(table.choice("trigger", [one.value for one in Trigger], Trigger.INVOKE.value))
-    name = table.text("name", "write the method, the binding, PUBSUB/TOPIC, the job or the operation")
+    remedy = "write the method, the binding, PUBSUB/TOPIC, the job, the operation or the actor's type"
+    name = table.text("name", remedy)
     if trigger is Trigger.TOPIC and not all(name.partition("/")):
         table.refuse(f"{shown(name)} names no topic of a component", "write PUBSUB/TOPIC, as in pubsub/photos", "name")
+    actor = _actor(table, trigger, name) if trigger in ACTOR_TRIGGERS else None
     event = Event(
         trigger,
         name,
@@ -170,21 +219,33 @@ def _event(table: Table) -> Event:
         table.text("path"),
         table.text("id"),
         {key.lower(): value for key, value in table.texts("metadata").items()},
+        actor=actor,
     )
     table.end()
     return event
 
 
+def _actor(table: Table, trigger: Trigger, kind: str) -> Actor:
+    id = table.text("actor", "write the actor's id")
+    named = trigger not in (Trigger.ACTIVATE, Trigger.DEACTIVATE)
+    method = table.text("method", "write which method, timer or reminder it is") if named else ""
+    try:
+        return actor_in(f"{kind}/{id}", method, table.text("callback"))[1]
+    except ValueError as error:
+        table.refuse(str(error), "leave out / \\ # ? and control characters, as in Cart and 7", "actor")
+
+
 def _reply(table: Table) -> WantedReply:
-    written = table.take("body")
-    data = table.bytes_of("body")
-    body = Body(data, isinstance(written, dict) and "json" in written) if data is not None else None
+    body = _body(table, "body")
     status = table.take("status")
     if status is not None and not (isinstance(status, int) and 200 <= status <= 599):
         table.refuse(f"{shown(status)} is no status", "write a number from 200 to 599", "status")
     content_type = table.text("content_type") if table.has("content_type") else None
     headers = tuple((name.lower(), value) for name, value in table.texts("headers").items())
-    wanted = WantedReply(body, content_type, status, table.text("text"), headers)
+    stop = table.take("stop")
+    if not isinstance(stop, bool | None):
+        table.refuse(f"{shown(stop)} is not true or false", "write true or false", "stop")
+    wanted = WantedReply(body, content_type, status, table.text("text"), headers, stop)
     table.end()
     return wanted
 
@@ -208,13 +269,17 @@ class NoOutputs:
         """See `event.Outputs`."""
 
 
-def run(case: Case, handler: Handler, sidecar: ScriptedSidecar) -> Outcome:
-    """Run one test, where `sidecar` answers the calls of the handler's guests."""
+def run(case: Case, handler: Handler, sidecar: ScriptedSidecar, memory: ActorMemory) -> Outcome:
+    """Run one test, where `sidecar`, and `memory` before it, answer the calls of the handler's guests."""
     sidecar.follow(case.script)
+    event = case.event
+    if event.actor is not None:
+        event = replace(event, actor=replace(event.actor))
+        memory.turn(event, case.state)
     began = time.perf_counter()
     problems: Sequence[str]
     try:
-        reply = handler.dispatch(case.event)
+        reply = handler.dispatch(event)
     except Failure as failure:
         cost = failure.cost or Cost()
         if isinstance(case.wanted, WantedFailure):
@@ -227,4 +292,17 @@ def run(case: Case, handler: Handler, sidecar: ScriptedSidecar) -> Outcome:
             problems = [f"it was answered with {in_words(reply.body)}, and did not fail"]
         else:
             problems = list(case.wanted.problems(reply))
+    if case.state_after is not None:
+        problems = [*problems, *_differences(memory.values, case.state_after)]
     return Outcome(case, [*problems, *sidecar.faults()], time.perf_counter() - began, cost)
+
+
+def _differences(state: State, wanted: Mapping[str, Body]) -> Iterator[str]:
+    """Where an actor's state is another one."""
+    for key in sorted({*state, *wanted}):
+        if key not in state:
+            yield f"the state has no {shown(key)}, which is to be {in_words(wanted[key].data)}"
+        elif key not in wanted:
+            yield f"the state has {shown(key)} too: {in_words(state[key])}"
+        elif not wanted[key].is_in(state[key]):
+            yield f"the state {shown(key)} is {in_words(state[key])}, not {in_words(wanted[key].data)}"

@@ -14,6 +14,7 @@
 const [ABSENT, INVALID, BAD_HANDLE, LIMIT, UNSUPPORTED] = [-1, -2, -3, -4, -6];
 const FIELDS = [
   null, "body", "trigger", "name", "contentType", "verb", "query", "path", "id", "pubsub", "topic", "source", "type",
+  "actorId", "actorMethod", "callback",
 ];
 
 const bytesOf = (value) => (typeof value === "string" ? Buffer.from(value) : Buffer.from(value ?? []));
@@ -63,8 +64,8 @@ function readPairs(data) {
 }
 
 export class Host {
-  /** What the event has: trigger, name, body, contentType, verb, query, path, id, pubsub, topic, source, type and
-   * metadata; and config, answers (of the calls, in their order), limitCalls. */
+  /** What the event has: trigger, name, body, contentType, verb, query, path, id, pubsub, topic, source, type, actorId,
+   * actorMethod, callback and metadata; and config, answers (of the calls, in their order), limitCalls. */
   constructor(event = {}) {
     this.event = { trigger: "invoke", name: "", metadata: {}, config: {}, answers: [], ...event };
     this.calls = [];
@@ -82,7 +83,7 @@ export class Host {
     start?.();
     const handler = handlers[`dapr_on_${this.event.trigger}`] ?? handlers.dapr_on_event;
     if (!handler) throw new Error(`the guest has no handler for ${this.event.trigger}`);
-    got.outcome = ["DONE", "FAILED", "RETRY", "DROP"][handler()];
+    got.outcome = ["DONE", "FAILED", "RETRY", "DROP", "STOP"][handler()];
     return got;
   }
 
@@ -120,7 +121,7 @@ export class Host {
         return 0;
       },
       reply_status: (status) => {
-        if (!invocation) return UNSUPPORTED;
+        if (!invocation && event.trigger !== "actor") return UNSUPPORTED;
         if (status < 200 || status > 599) return INVALID;
         got.status = status;
         return 0;

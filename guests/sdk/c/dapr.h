@@ -11,8 +11,8 @@
  *
  * C99. It needs no malloc and no C library: with -ffreestanding -nostdlib it brings memcpy and memset itself. What
  * lives here, from top to bottom: the imported functions, the memory of this header, the event, the reply, log and
- * configuration, a writer and a reader of protobuf, calls, and the usual requests. Running a model is not here:
- * wasi_nn.h has that.
+ * configuration, a writer and a reader of protobuf, calls, the usual requests, and an actor's own turn. Running a model
+ * is not here: wasi_nn.h has that.
  *
  * Texts are UTF-8 with a zero at their end, as C has them; a text from outside ends at the first zero in it.
  * `dapr_bytes` are bytes of any values. What a function here gives stays as it is until the event ends, and lies in
@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DAPR_SDK_VERSION "0.1.0"
+#define DAPR_SDK_VERSION "0.2.0"
 
 #ifndef DAPR_MEMORY
 #define DAPR_MEMORY 262144
@@ -93,10 +93,11 @@ int32_t dapr_v1_call_close(uint32_t handle);
 /* ---- handlers ---- */
 
 /* What a handler gives. */
-enum { DAPR_DONE = 0, DAPR_FAILED = 1, DAPR_RETRY = 2, DAPR_DROP = 3 };
+enum { DAPR_DONE = 0, DAPR_FAILED = 1, DAPR_RETRY = 2, DAPR_DROP = 3, DAPR_STOP = 4 };
 
 /* DAPR_ON(invoke) { … return DAPR_DONE; } answers invocations. Others: topic, binding, job, operation, and `event` for
- * all that has no handler of its own. */
+ * all that has no handler of its own; of actors: actor, timer, reminder, activate and deactivate. DAPR_ON_ACTOR, further
+ * below, makes those of an actor by name. */
 #define DAPR_ON(trigger)                                                          \
     DAPR_EXPORT_("dapr_on_" #trigger) int32_t dapr_on_##trigger(void);            \
     int32_t dapr_on_##trigger(void)
@@ -257,7 +258,10 @@ enum {
     DAPR_EVENT_PUBSUB = 9,
     DAPR_EVENT_TOPIC = 10,
     DAPR_EVENT_SOURCE = 11,
-    DAPR_EVENT_TYPE = 12
+    DAPR_EVENT_TYPE = 12,
+    DAPR_EVENT_ACTOR_ID = 13,
+    DAPR_EVENT_ACTOR_METHOD = 14,
+    DAPR_EVENT_CALLBACK = 15
 };
 
 static inline dapr_bytes dapr_body(void) { return dapr_take_(dapr_v1_event_read(DAPR_EVENT_BODY, DAPR_FREE_)); }
@@ -334,7 +338,7 @@ static inline const char *dapr_query(const char *name) {
 /* ---- the reply ---- */
 
 /* Each gives 0, or a number below 0: DAPR_LIMIT for a reply that is too large, DAPR_INVALID for a value that no reply
- * can have, DAPR_UNSUPPORTED for status and headers of another event than an invocation. */
+ * can have, DAPR_UNSUPPORTED for status and headers of an event that has none. */
 static inline int32_t dapr_reply(dapr_bytes data) { return dapr_v1_reply_write(data.data, data.size); }
 
 static inline int32_t dapr_reply_text(const char *text) { return dapr_v1_reply_write(text, dapr_length(text)); }
@@ -1104,5 +1108,176 @@ static inline dapr_call dapr_actor_(const struct dapr_actor_request *of) {
     dapr_put_map(&request, 5, of->metadata);
     return dapr_started_(DAPR_DATA_, "InvokeActor", request, of->milliseconds);
 }
+
+/* ---- the own turn of an actor ----
+ *
+ * The actor is DAPR_EVENT_NAME (its type) and DAPR_EVENT_ACTOR_ID; DAPR_EVENT_ACTOR_METHOD is the method, the timer or
+ * the reminder. What is written in a turn is saved when the turn has ended well, all of it at once, and is given up when
+ * it has not. dapr_actor_save saves at once what was written until then. */
+
+static inline dapr_message dapr_own_actor_(void) {
+    dapr_message request = {NULL, 0};
+    dapr_put_text(&request, 1, dapr_event(DAPR_EVENT_NAME));
+    dapr_put_text(&request, 2, dapr_event(DAPR_EVENT_ACTOR_ID));
+    return request;
+}
+
+/* What is under a key of the actor's state. An absent key has no data. */
+#define dapr_actor_get(...) dapr_finish(dapr_actor_get_start(__VA_ARGS__))
+#define dapr_actor_get_start(...) DAPR_REQUEST_(actor_get, __VA_ARGS__)
+struct dapr_actor_get_request {
+    const char *key;
+    uint32_t milliseconds;
+    char end_;
+};
+static inline dapr_call dapr_actor_get_(const struct dapr_actor_get_request *of) {
+    dapr_message request = dapr_own_actor_();
+    dapr_put_text(&request, 3, of->key);
+    return dapr_started_(DAPR_DATA_, "GetActorState", request, of->milliseconds);
+}
+
+static inline dapr_call dapr_actor_change_(const char *kind, const char *key, dapr_bytes value, dapr_strings metadata,
+                                           uint32_t milliseconds) {
+    dapr_message request = dapr_own_actor_();
+    if (kind) {
+        uint32_t operation = dapr_put_begin(&request, 3);
+        dapr_put_text(&request, 1, kind);
+        dapr_put_text(&request, 2, key);
+        if (dapr_equal(kind, "upsert")) {
+            uint32_t any = dapr_put_begin(&request, 3);
+            dapr_put_bytes(&request, 2, value);
+            dapr_put_end(&request, any);
+        }
+        dapr_put_map(&request, 4, metadata);
+        dapr_put_end(&request, operation);
+    }
+    return dapr_started_(DAPR_ANY_, "ExecuteActorStateTransaction", request, milliseconds);
+}
+
+/* Puts a value under a key of the actor's state. */
+#define dapr_actor_set(...) dapr_finish(dapr_actor_set_start(__VA_ARGS__))
+#define dapr_actor_set_start(...) DAPR_REQUEST_(actor_set, __VA_ARGS__)
+struct dapr_actor_set_request {
+    const char *key;
+    dapr_bytes value;
+    dapr_strings metadata;
+    uint32_t milliseconds;
+    char end_;
+};
+static inline dapr_call dapr_actor_set_(const struct dapr_actor_set_request *of) {
+    return dapr_actor_change_("upsert", of->key, of->value, of->metadata, of->milliseconds);
+}
+
+/* Takes a key out of the actor's state. */
+#define dapr_actor_remove(...) dapr_finish(dapr_actor_remove_start(__VA_ARGS__))
+#define dapr_actor_remove_start(...) DAPR_REQUEST_(actor_remove, __VA_ARGS__)
+struct dapr_actor_remove_request {
+    const char *key;
+    uint32_t milliseconds;
+    char end_;
+};
+static inline dapr_call dapr_actor_remove_(const struct dapr_actor_remove_request *of) {
+    dapr_bytes none = {NULL, 0};
+    return dapr_actor_change_("delete", of->key, none, NULL, of->milliseconds);
+}
+
+/* Saves at once what was written until now. It stays saved, also where the turn fails. */
+static inline dapr_result dapr_actor_save(void) {
+    dapr_bytes none = {NULL, 0};
+    return dapr_finish(dapr_actor_change_(NULL, NULL, none, NULL, 0));
+}
+
+static inline dapr_message dapr_fires_(const char *name, const char *due_time, const char *period) {
+    dapr_message request = dapr_own_actor_();
+    dapr_put_text(&request, 3, name);
+    dapr_put_text(&request, 4, due_time);
+    dapr_put_text(&request, 5, period);
+    return request;
+}
+
+/* A timer of the actor, which lasts as long as the actor is in memory: dapr_timer_set("tick", "10s", .period = "1m").
+ * `.data` is the body of its events, `.callback` their DAPR_EVENT_CALLBACK. */
+#define dapr_timer_set(...) dapr_finish(dapr_timer_set_start(__VA_ARGS__))
+#define dapr_timer_set_start(...) DAPR_REQUEST_(timer_set, __VA_ARGS__)
+struct dapr_timer_set_request {
+    const char *name, *due_time, *period, *callback;
+    dapr_bytes data;
+    const char *ttl;
+    uint32_t milliseconds;
+    char end_;
+};
+static inline dapr_call dapr_timer_set_(const struct dapr_timer_set_request *of) {
+    dapr_message request = dapr_fires_(of->name, of->due_time, of->period);
+    dapr_put_text(&request, 6, of->callback);
+    dapr_put_bytes(&request, 7, of->data);
+    dapr_put_text(&request, 8, of->ttl);
+    return dapr_started_(DAPR_ANY_, "RegisterActorTimer", request, of->milliseconds);
+}
+
+/* A reminder of the actor, which outlasts restarts: dapr_reminder_set("daily", "1h", .period = "24h"). */
+#define dapr_reminder_set(...) dapr_finish(dapr_reminder_set_start(__VA_ARGS__))
+#define dapr_reminder_set_start(...) DAPR_REQUEST_(reminder_set, __VA_ARGS__)
+struct dapr_reminder_set_request {
+    const char *name, *due_time, *period;
+    dapr_bytes data;
+    const char *ttl;
+    uint32_t milliseconds;
+    char end_;
+};
+static inline dapr_call dapr_reminder_set_(const struct dapr_reminder_set_request *of) {
+    dapr_message request = dapr_fires_(of->name, of->due_time, of->period);
+    dapr_put_bytes(&request, 6, of->data);
+    dapr_put_text(&request, 7, of->ttl);
+    return dapr_started_(DAPR_ANY_, "RegisterActorReminder", request, of->milliseconds);
+}
+
+/* Takes a timer or a reminder out. In its own turn, the outcome DAPR_STOP does that. */
+static inline dapr_result dapr_timer_clear(const char *name) {
+    dapr_message request = dapr_fires_(name, NULL, NULL);
+    return dapr_finish(dapr_started_(DAPR_ANY_, "UnregisterActorTimer", request, 0));
+}
+
+static inline dapr_result dapr_reminder_clear(const char *name) {
+    dapr_message request = dapr_fires_(name, NULL, NULL);
+    return dapr_finish(dapr_started_(DAPR_ANY_, "UnregisterActorReminder", request, 0));
+}
+
+/* return dapr_refuse(409, "not enough: ", balance): a status for the caller of a method, with texts, joined. They are
+ * the body: a caller over gRPC sees nothing else. */
+static inline int32_t dapr_refuse_(uint32_t status, const char *text) {
+    dapr_reply_status(status);
+    dapr_reply_failure(text);
+    dapr_reply_text(text);
+    return DAPR_DONE;
+}
+#define dapr_refuse(status, ...) dapr_refuse_(status, dapr_join(__VA_ARGS__))
+
+/* A function for the method, timer or reminder of a name. */
+typedef struct {
+    const char *name;
+    int32_t (*call)(void);
+} dapr_named;
+
+static inline int32_t dapr_call_named_(const dapr_named *functions, uint32_t count, const char *kind) {
+    const char *name = dapr_event(DAPR_EVENT_ACTOR_METHOD);
+    if (!name) name = "";
+    for (uint32_t i = 0; i < count; i++)
+        if (dapr_equal(functions[i].name, name)) return functions[i].call();
+    if (dapr_equal(dapr_event(DAPR_EVENT_TRIGGER), "actor")) return dapr_refuse(404, "there is no method ", name);
+    return dapr_outcome(DAPR_DROP, "there is no ", kind, " ", name);
+}
+
+#define DAPR_NAMED_(trigger, ...)                                                                      \
+    DAPR_ON(trigger) {                                                                                 \
+        static const dapr_named functions[] = {__VA_ARGS__};                                           \
+        return dapr_call_named_(functions, (uint32_t)(sizeof functions / sizeof *functions), #trigger); \
+    }                                                                                                  \
+    struct dapr_semicolon_
+
+/* DAPR_ON_ACTOR({"deposit", deposit}, {"withdraw", withdraw}); calls static int32_t deposit(void) for the method
+ * `deposit`. Another method is answered with the status 404; another timer or reminder is dropped. */
+#define DAPR_ON_ACTOR(...) DAPR_NAMED_(actor, __VA_ARGS__)
+#define DAPR_ON_TIMER(...) DAPR_NAMED_(timer, __VA_ARGS__)
+#define DAPR_ON_REMINDER(...) DAPR_NAMED_(reminder, __VA_ARGS__)
 
 #endif

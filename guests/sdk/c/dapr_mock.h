@@ -38,7 +38,7 @@ struct dapr_mock_call {
 };
 
 static struct {
-    dapr_bytes event[13];
+    dapr_bytes event[16];
     struct dapr_mock_text metadata[DAPR_MOCK_MOST], config[DAPR_MOCK_MOST];
     uint32_t metadata_count, config_count;
     char reply[DAPR_MOCK_REPLY + 1];
@@ -86,6 +86,14 @@ static inline void dapr_mock_body(const void *data, uint32_t size) {
 
 static inline void dapr_mock_event(uint32_t field, const char *text) {
     dapr_mock.event[field] = dapr_mock_copy_(text, (uint32_t)strlen(text));
+}
+
+/* An actor's turn: `trigger` is actor, timer or reminder, `name` what is called. */
+static inline void dapr_mock_turn(const char *trigger, const char *type, const char *id, const char *name) {
+    dapr_mock_event(DAPR_EVENT_TRIGGER, trigger);
+    dapr_mock_event(DAPR_EVENT_NAME, type);
+    dapr_mock_event(DAPR_EVENT_ACTOR_ID, id);
+    dapr_mock_event(DAPR_EVENT_ACTOR_METHOD, name);
 }
 
 static inline void dapr_mock_put_(struct dapr_mock_text *texts, uint32_t *count, const char *name, const char *value) {
@@ -138,7 +146,7 @@ static inline int32_t dapr_mock_look_(const struct dapr_mock_text *texts, uint32
 }
 
 int32_t dapr_v1_event_read(uint32_t field, uint32_t offset, void *buffer, uint32_t capacity) {
-    if (field > 12 || !dapr_mock.event[field].data) return DAPR_ABSENT;
+    if (field >= sizeof dapr_mock.event / sizeof *dapr_mock.event || !dapr_mock.event[field].data) return DAPR_ABSENT;
     return dapr_mock_give_(dapr_mock.event[field], offset, buffer, capacity);
 }
 

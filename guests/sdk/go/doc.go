@@ -28,4 +28,4 @@
 package dapr
 
 // Version is that of this package.
-const Version = "0.1.0"
+const Version = "0.2.0"

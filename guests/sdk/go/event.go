@@ -17,6 +17,13 @@ const (
 	Binding   Trigger = "binding"
 	Job       Trigger = "job"
 	Operation Trigger = "operation"
+
+	// Of actors: a method, a timer, a reminder, before the first turn, and when the sidecar lets the actor go.
+	ActorMethod     Trigger = "actor"
+	ActorTimer      Trigger = "timer"
+	ActorReminder   Trigger = "reminder"
+	ActorActivate   Trigger = "activate"
+	ActorDeactivate Trigger = "deactivate"
 )
 
 // The fields of an event in dapr_v1.
@@ -33,6 +40,9 @@ const (
 	fieldTopic
 	fieldSource
 	fieldType
+	fieldActorID
+	fieldActorMethod
+	fieldCallback
 )
 
 // Event is what the guest answers. Its methods read from the host; a text is empty where the event has none.
@@ -70,7 +80,7 @@ func (r *bodyReader) Read(buffer []byte) (int, error) {
 // Trigger says where the event is from.
 func (e *Event) Trigger() Trigger { return Trigger(e.read(fieldTrigger)) }
 
-// Name is the method, PUBSUB/TOPIC, the binding, the job or the operation.
+// Name is the method, PUBSUB/TOPIC, the binding, the job, the operation, or the actor's type.
 func (e *Event) Name() string { return string(e.read(fieldName)) }
 
 // ContentType is that of the body.
@@ -99,6 +109,15 @@ func (e *Event) Source() string { return string(e.read(fieldSource)) }
 
 // Type is the CloudEvent's type.
 func (e *Event) Type() string { return string(e.read(fieldType)) }
+
+// ActorID is the id of the actor whose turn this is.
+func (e *Event) ActorID() string { return string(e.read(fieldActorID)) }
+
+// ActorMethod is the actor's method, the timer or the reminder.
+func (e *Event) ActorMethod() string { return string(e.read(fieldActorMethod)) }
+
+// Callback is the text that a timer was set with.
+func (e *Event) Callback() string { return string(e.read(fieldCallback)) }
 
 // Metadata is one piece of metadata, by its name in lower case: a header of an invocation, an attribute of a
 // CloudEvent, what a binding's component told.

@@ -19,6 +19,7 @@ const (
 	failed
 	retry
 	drop
+	stop
 )
 
 type outcomeError struct {
@@ -40,6 +41,21 @@ func RetryAfter(after time.Duration, err error) error {
 // Drop is an error of the event itself: sending it again cannot help.
 func Drop(err error) error { return &outcomeError{error: err, outcome: drop} }
 
+// Stop is what a handler of a timer or a reminder returns where that is not to fire again. The event is answered, as
+// without an error.
+var Stop error = &outcomeError{error: errors.New("the timer or reminder stops"), outcome: stop}
+
+type statusError struct {
+	text   string
+	status int
+}
+
+func (e *statusError) Error() string { return e.text }
+
+// Refuse is an answer to an invocation or to a method of an actor, with a status from 300 on. The text is also the body
+// of an actor's answer, for its callers see nothing else. For other events it is a failure.
+func Refuse(status int, text string) error { return &statusError{text, status} }
+
 // Answer has a handler answer the event. It is what an exported handler returns:
 //
 //	//go:wasmexport dapr_on_topic
@@ -49,7 +65,17 @@ func Answer(handler Handler) int32 {
 	if err == nil {
 		return done
 	}
+	if err == Stop {
+		return stop
+	}
 	abi.Current.ReplySet(2, err.Error())
+	var refused *statusError
+	if errors.As(err, &refused) && abi.Current.ReplyStatus(uint32(refused.status)) == 0 {
+		if (&Event{}).Trigger() == ActorMethod {
+			abi.Current.ReplyWrite([]byte(refused.text))
+		}
+		return done
+	}
 	var asked *outcomeError
 	if errors.As(err, &asked) {
 		if asked.after > 0 {

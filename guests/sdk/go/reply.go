@@ -32,8 +32,8 @@ func (r *Reply) ContentType(value string) error {
 	return abiError("the content type", abi.Current.ReplySet(1, value))
 }
 
-// Status sets the HTTP status of an invocation's reply, from 200 to 599. From 300 on the caller gets no body; its text
-// is what Failure sets, or else the body.
+// Status sets the HTTP status of the reply to an invocation or to a method of an actor, from 200 to 599. From 300 on the caller of an
+// invocation gets no body; its text is what Failure sets, or else the body. An actor's caller gets the body.
 func (r *Reply) Status(status int) error {
 	return abiError("the status", abi.Current.ReplyStatus(uint32(status)))
 }

@@ -20,19 +20,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from guesthouse.event import Event
 from guesthouse.guests.capabilities.capability import Answer, Ask, AskedEvent, Capability, Question
 from guesthouse.guests.guest import GuestConfig
 from guesthouse.guests.process.wire import WireError, items, member, number, pair, text
-from guesthouse.sidecar import NotMade, SidecarApi, Use
+from guesthouse.sidecar import OWN_ACTOR, NotMade, SidecarApi, TurnCalls, Use, check_metadata
 from guesthouse.system import threads
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.calls import CAPABILITY as NAME
-from guesthouse_abi.calls import CallTable, Code
+from guesthouse_abi.calls import CallTable, Code, held_for
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import BadHandle, TooMuch
 from guesthouse_abi.facts import EventFacts
@@ -40,6 +40,11 @@ from guesthouse_abi.services import Account, CallRequest, Calls, Ended, Sidecar,
 from guesthouse_abi.spent import Spent
 
 CALL_START = ("dapr_v1", "call_start")  # the import of a guest that makes calls
+_INVOKE, _INVOKE_ACTOR = "InvokeService", "InvokeActor"
+_ITSELF = (
+    "the actor would call itself and wait for the end of its own turn: "
+    "write reentrant = true in its [[actor]], or do without the call"
+)
 DEPTH = "guesthouse-depth"  # metadata of an invocation: how many guests have invoked one another before it
 
 _LATER = 0.02  # seconds that a call without a time of its own may take after its event's end, which then is the reason
@@ -48,12 +53,6 @@ _METADATA = 1024  # pairs
 _TEXT = 16384  # characters of a pair
 _WAITED = 1024  # handles that are waited for at once
 _U32 = 0xFFFFFFFF  # a guest may ask for any handle
-_NAME_OF_METADATA = re.compile(r"[a-z0-9_.-]{1,256}", re.ASCII)
-#: The host's and the sidecar's; or of a connection: a sidecar hands metadata of an invocation on as headers of HTTP.
-_FORBIDDEN = frozenset(
-    {"authorization", "connection", "content-length", "content-type", "host", "keep-alive", "proxy-connection", "te",
-     "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent"}
-)  # fmt: skip
 
 
 def _names(what: str, form: str) -> Any:
@@ -156,51 +155,62 @@ class _GuestSidecar:
 
     def calls(self, event: EventFacts, deadline: Deadline, spent: Spent, account: Account) -> Calls:
         """See `services.Sidecar`."""
-        added = tuple(context_of(event.metadata).items())
+        trace = tuple(context_of(event.metadata).items())
+        turn = event.actor.state if isinstance(event, Event) and event.actor is not None else None
 
         def begin(request: CallRequest, seconds: float, done: Callable[[Ended], None]) -> Callable[[], object]:
             threads.note_wait()
             if request.seconds is None:
                 seconds += _LATER
             try:
-                return self._begin(request, seconds, event, added, done)
+                if self._api is None:
+                    raise NotMade(Code.UNAVAILABLE, "there is no sidecar here")
+                message, metadata = self._checked(self._api, request, event, turn)
+                metadata = (*metadata, *trace)
+                if turn is None:
+                    return self._api.begin(request.method, message, metadata, seconds, done)
+                return turn.begin(self._api, request.method, message, metadata, seconds, account, done)
             except NotMade as refusal:
                 done(Ended(refusal.code, str(refusal), refused=True))
                 return _nothing
 
         return CallTable(begin, self._grant.open, self._grant.calls, deadline, spent, account)
 
-    def _begin(
-        self,
-        request: CallRequest,
-        seconds: float,
-        event: EventFacts,
-        added: tuple[tuple[str, str], ...],
-        done: Callable[[Ended], None],
-    ) -> Callable[[], object]:
-        if self._api is None:
-            raise NotMade(Code.UNAVAILABLE, "there is no sidecar here")
-        checked = self._api.checked(request.method, request.message)
+    def _checked(
+        self, api: SidecarApi, request: CallRequest, event: EventFacts, turn: TurnCalls | None
+    ) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+        """The message that is sent, and its metadata. Raises `NotMade` for what the guest may not do."""
+        method, added = request.method, {}
+        if method in (_INVOKE, _INVOKE_ACTOR):
+            added[DEPTH] = str(1 + _depth(event))
+        if method == _INVOKE_ACTOR:  # to an actor, the metadata of the call itself do not go
+            added.update(context_of(event.metadata))
+        handed_on = turn.handed_on if turn is not None and method == _INVOKE_ACTOR else {}
+        checked = api.checked(method, request.message, {**added, **handed_on})
         for name, value in request.metadata:
-            _check_metadata(name, value)
+            check_metadata(name, value)
+        own = None if event.actor is None else f"{event.name}/{event.actor.id}"
         for use in checked.uses:
-            if not _allows(getattr(self._grant, use.grant), use):
+            if use.grant == OWN_ACTOR:
+                _check_own(method, use.name, own)
+                if turn is None:
+                    raise NotMade(Code.UNAVAILABLE, "nothing here keeps the state of actors")
+            elif not _allows(getattr(self._grant, use.grant), use):
                 raise NotMade(Code.PERMISSION_DENIED, self._denied(use))
-        metadata = (*request.metadata, *added)
-        if request.method == "InvokeService":
-            metadata = (*metadata, (DEPTH, str(self._deeper(event))))
-        return self._api.begin(request.method, checked.message, metadata, seconds, done)
+            elif method == _INVOKE_ACTOR and use.name == own and not handed_on:
+                raise NotMade(Code.FAILED_PRECONDITION, _ITSELF)
+        if added:
+            self._check_depth(event)
+        if method == _INVOKE:
+            return checked.message, (*request.metadata, *added.items())
+        return checked.message, request.metadata
 
-    def _deeper(self, event: EventFacts) -> int:
-        """How deep an invocation of this event's is. Raises `NotMade`."""
-        written = event.metadata.get(DEPTH, "")
-        depth = 1 + (int(written) if written.isascii() and written.isdigit() and len(written) < 4 else 0)
-        if depth > self._grant.depth:
-            text = (
-                f"this event is invocation {depth - 1} of a chain; at most {self._grant.depth} go one within the other"
-            )
+    def _check_depth(self, event: EventFacts) -> None:
+        """Raise `NotMade` where an invocation of this event's would be too deep."""
+        depth = _depth(event)
+        if depth >= self._grant.depth:
+            text = f"this event is invocation {depth} of a chain; at most {self._grant.depth} go one within the other"
             raise NotMade(Code.FAILED_PRECONDITION, f"{text} (depth in [guests.{self._guest}.dapr])")
-        return depth
 
     def _denied(self, use: Use) -> str:
         wanted = f"{use.name}*" if use.every else use.name
@@ -214,14 +224,25 @@ def _nothing() -> None:
     """Cancels a call that was not made."""
 
 
-def _check_metadata(name: str, value: str) -> None:
-    """Raise `NotMade` for metadata that a guest may not set."""
-    named = _NAME_OF_METADATA.fullmatch(name) is not None
-    reserved = name in _FORBIDDEN or name.startswith(("dapr-", "grpc-", "guesthouse-")) or name.endswith("-bin")
-    if not named or reserved or not (value.isascii() and value.isprintable()):
-        raise NotMade(
-            Code.INVALID_ARGUMENT, f"metadata {name[:80]!a} of a call that a guest may not set, or not to this value"
-        )
+def _depth(event: EventFacts) -> int:
+    """How many invocations one within the other have led to this event."""
+    written = event.metadata.get(DEPTH, "")
+    return int(written) if written.isascii() and written.isdigit() and len(written) < 4 else 0
+
+
+def _check_own(method: str, named: str, own: str | None) -> None:
+    """Raise `NotMade` for a call that is an actor's own, where that is not the actor `own` whose turn it is."""
+    if own is None:
+        why = "this event is no actor's turn"
+    elif named != own:
+        why = f"this is the turn of {own[:200]!a} and not of {named[:200]!a}"
+    else:
+        return
+    raise NotMade(
+        Code.PERMISSION_DENIED,
+        f"{method} is for an actor's own turns alone, and {why}: have the guest invoke that actor (grant actors), "
+        "whose own guest does it",
+    )
 
 
 # ---- from a worker process ----
@@ -239,21 +260,31 @@ class RemoteSidecar:
 
 
 class _RemoteCalls:
-    """See `services.Calls`: by questions, but which handles are open, and what has ended, is kept here."""
+    """See `services.Calls`: by questions, but which handles are open, and what has ended, is kept here.
+
+    The guest's account is here too, as in a thread: it has all that the host holds for the event. The server counts
+    what calls cost once more by itself, for it does not believe a worker.
+    """
 
     def __init__(self, ask: Ask, deadline: Deadline, account: Account) -> None:
         self._ask = ask
         self._deadline = deadline
         self._account = account
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}  # what is held for each
         self._ended: dict[int, Ended] = {}
 
     def start(self, request: CallRequest) -> Started:
         """See `services.Calls`."""
         self._deadline.check()
         arguments = {"method": request.method, "metadata": request.metadata, "seconds": request.seconds}
-        handle, refusal = self._ask("start", arguments, [request.message]).head
-        self._open.add(handle)
+        size = held_for(request)
+        self._account.hold(size)
+        try:
+            handle, refusal = self._ask("start", arguments, [request.message]).head
+        except TooMuch:
+            self._account.release(size)
+            raise
+        self._open[handle] = size
         return Started(handle, refusal)
 
     def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
@@ -280,6 +311,7 @@ class _RemoteCalls:
                 head["code"], head["text"], message, initial or b"", trailing or b"", details, head["refused"]
             )
             self._account.hold(ended.size)
+            self._open[handle] += ended.size
             self._ended[handle] = ended
         return self._ended[handle]
 
@@ -287,10 +319,8 @@ class _RemoteCalls:
         """See `services.Calls`."""
         self._check((handle,))
         self._ask("close", handle)
-        self._open.remove(handle)
-        ended = self._ended.pop(handle, None)
-        if ended is not None:
-            self._account.release(ended.size)
+        self._ended.pop(handle, None)
+        self._account.release(self._open.pop(handle))
 
     def finish(self) -> None:
         """See `services.Calls`: the server does that at the event's end."""
@@ -303,7 +333,8 @@ class _RemoteCalls:
 
 
 class _Held:
-    """What the server holds for one event of a worker's: `services.Account`."""
+    """What the server holds for the calls of one event of a worker's: `services.Account`. A worker that keeps its own
+    account never meets this limit."""
 
     def __init__(self, most: int) -> None:
         self._left = most

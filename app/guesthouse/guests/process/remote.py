@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TypeVar
 
-from guesthouse.event import Answer, Cost, Event, Failure, Reason, Reply
+from guesthouse.event import Answer, Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests.capabilities import CAPABILITIES, Capabilities
 from guesthouse.guests.files import Granted
 from guesthouse.guests.guest import Guest, GuestConfig
@@ -37,6 +37,7 @@ GRACE = 0.2  # seconds past its deadline after which a worker is killed
 START = 60.0  # seconds that a worker may take to start, and to become a guest's
 _LOOK = 0.1  # seconds between looks at whether the caller hung up
 _KEPT_OUTPUT = 2000  # bytes that are kept of what a worker writes on standard error, the last ones
+_STOPPED = frozenset({Trigger.TIMER, Trigger.REMINDER})  # events whose guest may want no more of them
 _OK, _STATUS = 200, 599  # the least and the greatest status of a reply
 _LONGEST = 1 << 32  # seconds after which an event may be sent again
 _HEADERS = headers.BLOCK // 4  # of a reply, at most: the shortest header has a name, a colon and an end of line
@@ -196,7 +197,10 @@ class Worker:
             while (frame := self._next(channel, deadline)).kind not in (Kind.REPLY, Kind.FAILURE):
                 answers.answer(frame)
             answers.close()  # calls that are given up now are part of what the event cost
-            return self._ending(frame, guest, answers, began)
+            reply = self._ending(frame, guest, answers, began)
+            if reply.stop and event.trigger not in _STOPPED:
+                raise WireError("a reply that stops what is no timer and no reminder")
+            return reply
         finally:
             forget()
             answers.close()
@@ -242,9 +246,12 @@ class Worker:
                 raise WireError(f"a reply of {frame.size} bytes")
             if frame.head is None:
                 return Reply(frame.payload(), guest.config.reply_type, guest.name, cost)
-            kind, found, answer = wire.fields(frame.head, 3)
+            kind, found, answer, stop = wire.fields(frame.head, 4)
             headers_of_reply = tuple(_header(pair) for pair in wire.items(found, _HEADERS))
-            return Reply(frame.payload(), wire.text(kind, TEXT), guest.name, cost, headers_of_reply, _answer(answer))
+            content_type, told = wire.text(kind, TEXT), _answer(answer)
+            if not isinstance(stop, bool):
+                raise WireError(f"a reply that stops by {type(stop).__name__}")
+            return Reply(frame.payload(), content_type, guest.name, cost, headers_of_reply, told, stop)
         reason, text, after = wire.fields(frame.head, 3)
         if wire.text(reason, TEXT) not in REASONS:
             raise WireError(f"a failure for the reason {reason!a}")

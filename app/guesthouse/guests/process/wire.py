@@ -32,10 +32,10 @@ from typing import Any
 
 import numpy as np
 
-from guesthouse.event import Event, Trigger
+from guesthouse.event import Actor, Event, Trigger
 from guesthouse_abi.services import Tensor
 
-VERSION = 4
+VERSION = 5
 HEAD = 1 << 20  # bytes of a head at most
 DIMENSIONS = 32  # of a tensor
 _FRAME = struct.Struct("<HHIQ4d")
@@ -405,10 +405,13 @@ def encode_event(event: Event) -> list[object]:
         event.path,
         event.id,
         dict(event.metadata),
+        None if event.actor is None else [event.actor.id, event.actor.method, event.actor.callback],
     ]
 
 
 def decode_event(head: Sequence[Any], body: bytes) -> Event:
     """What `encode_event` wrote, with its body."""
-    trigger, name, *rest = head
-    return Event(_TRIGGERS[trigger], name, body, *rest)
+    trigger, name, *rest, actor = head
+    event = Event(_TRIGGERS[trigger], name, body, *rest)
+    event.actor = None if actor is None else Actor(*actor)
+    return event

@@ -10,7 +10,7 @@ received               answered
 (nothing)              READY, when all is loaded that every guest needs
 TRY {}, setup          READY {"lacking"} or FAULT {"text"}: whether the guest can be loaded. None of its code runs
 SETUP {}, setup        READY {"lacking"}; or FAULT {"text"}, after which the worker ends
-EVENT [event], body    REPLY [content type, headers, answer], body; without a head where these are as the guest's
+EVENT [event], body    REPLY [content type, headers, answer, stop], body; without a head where these are as the guest's
                        settings have them. Or FAILURE [reason, text, retry after]. Before that any number of ASK
                        [capability, question, arguments], each answered by the server
 =====================  ================================================================================================
@@ -152,10 +152,10 @@ def _answer(guest: Guest, channel: Channel, frame: Frame) -> None:
 
 def _head(guest: Guest, reply: Reply) -> list[object] | None:
     answer = reply.answer
-    if answer is None and not reply.headers and reply.content_type == guest.config.reply_type:
+    if answer is None and not reply.headers and not reply.stop and reply.content_type == guest.config.reply_type:
         return None
     told = None if answer is None else [answer.status, answer.text, answer.retry_after]
-    return [reply.content_type, reply.headers, told]
+    return [reply.content_type, reply.headers, told, reply.stop]
 
 
 def _fail(channel: Channel, failure: Failure) -> None:

@@ -143,6 +143,7 @@ export const PARTS = {
   guest: "Guest (Wasm)",
   host: "Decoding, host",
   inference: "Inference",
+  dapr: "Sidecar calls",
   queued: "Waiting",
   sidecar: "Transport: sidecars",
   browser: "Transport: browser",
@@ -168,10 +169,28 @@ export function legend(parts) {
 }
 
 /** The parts of an event's cost, as the host tells it. */
-export function partsOf({ queued = 0, guest = 0, host = 0, inference = 0, total = 0 }) {
+export function partsOf({ queued = 0, guest = 0, host = 0, inference = 0, dapr = 0, total = 0 }) {
   // What is left of the host's total is the sandbox being made and cleared away: the guest's own cost.
-  const sandbox = Math.max(0, total - guest - host - inference);
-  return [["guest", guest + sandbox], ["host", host], ["inference", inference], ["queued", queued]];
+  const sandbox = Math.max(0, total - guest - host - inference - dapr);
+  return [["guest", guest + sandbox], ["host", host], ["inference", inference], ...waited(dapr), ["queued", queued]];
+}
+
+/** How long a guest waited for the sidecar, as a part of its time; no part where it made no calls. */
+export const waited = (milliseconds) => (milliseconds ? [["dapr", milliseconds]] : []);
+
+/** How many calls there were, `where`, and how many of them did not end well. */
+export const calls = ({ count: many, failed }, where = "") => `${count(many, "call")}${where}${failed ? `, ${whole(failed)} not OK` : ""}`;
+
+/** Calls to the sidecar by method and status, as the host tells them: `kinds` of `many` calls, which may be more. */
+export function callTable(kinds, many = 0) {
+  const head = el("tr", {}, ...["Building block", "Method", "Status", "How often", "Each took", "Together"].map((name) => el("th", { scope: "col" }, name)));
+  const rows = kinds.map(({ block, method, status, count: often, ms: took }) =>
+    el("tr", { class: status === "OK" ? null : "bad" }, el("td", {}, block), el("th", { scope: "row" }, method), el("td", {}, status), el("td", {}, whole(often)), el("td", {}, ms(took / often)), el("td", {}, ms(took))),
+  );
+  const left = many - kinds.reduce((sum, one) => sum + one.count, 0);
+  const more = left > 0 ? el("p", { class: "lead" }, `And ${count(left, "call")} more.`) : "";
+  // A narrow screen scrolls it sideways, by keyboard too.
+  return el("div", { class: "calls", role: "region", "aria-label": "Calls to the sidecar", tabindex: "0" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)), more);
 }
 
 const KINDS = { "image/jpeg": "JPEG", "image/png": "PNG", "application/octet-stream": "raw bytes", "text/plain": "text" };

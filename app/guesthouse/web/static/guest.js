@@ -1,7 +1,7 @@
 // A guest's own page: its traffic, failures by reason, log lines, limits, memory, models and latest events.
 
 import { Traffic } from "./charts.js";
-import { bytes, count, el, faultBox, fill, kinds, ms, refusedReload, row, since, whole } from "./draw.js";
+import { bytes, callTable, count, el, faultBox, fill, kinds, ms, refusedReload, row, since, whole } from "./draw.js";
 import * as live from "./live.js";
 import { figures, means, modelCard, routesTo } from "./operator.js";
 
@@ -50,6 +50,7 @@ class View {
   #tiles = el("dl", { class: "tiles" });
   #means = el("div", { class: "means" });
   #failed = el("div");
+  #calls = el("div", { class: "sheet" });
   #limits = el("div", { class: "sheet" });
   #log = el("ol", { class: "log", tabindex: "0", "aria-label": "Log lines, the newest last" });
   #logNote = el("p", { class: "lead" });
@@ -71,6 +72,7 @@ class View {
       block("Failures by reason", this.#failed),
       block("Limits and memory", this.#limits),
       block("Models", this.#models),
+      el("div", { class: "block wide" }, el("h2", {}, "Calls to the sidecar"), this.#calls),
       block("About it", el("div", { class: "sheet" }, this.#about)),
       el("div", { class: "block wide" }, el("h2", {}, "Log"), this.#logNote, this.#log),
       el("div", { class: "block wide" }, el("h2", {}, "Latest events"), this.#events),
@@ -98,6 +100,7 @@ class View {
     });
     this.#traffic.update(guest.series, status.step);
     this.#part("failed", guest.failed, () => fill(this.#failed, failures(guest.failed)));
+    this.#part("calls", guest.sidecar_calls, () => fill(this.#calls, guest.sidecar_calls.length ? callTable(guest.sidecar_calls) : "None since the start."));
     this.#part("limits", [guest.limits, guest.peak], () => fill(this.#limits, ...limits(guest)));
     this.#part("log", [guest.log, guest.log_dropped], () => this.#drawLog(guest));
     const models = status.models.filter((model) => guest.models.includes(model.name));

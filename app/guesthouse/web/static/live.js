@@ -2,7 +2,7 @@
 
 import { picture } from "./api.js";
 import { show } from "./card.js";
-import { bytes, count, el, fill, labelBars, labelsOf, legend, marked, ms, partsOf, percent, row, since, stack, time } from "./draw.js";
+import { bytes, calls, callTable, count, el, fill, labelBars, labelsOf, legend, marked, ms, partsOf, percent, row, since, stack, time } from "./draw.js";
 
 const KEPT = 100; // events, as many as the host keeps
 const narrow = matchMedia("(max-width: 48rem)");
@@ -61,7 +61,7 @@ export function explain(status, fault) {
     // The banner says what to do, except where there is none.
     empty = [`${fault.title}. `, ...(fault.code === "not-shown" ? [`${fault.text} `, ...marked(fault.remedy)] : [])];
   } else if (status && !status.routes.some(({ arrives }) => arrives)) {
-    empty = ["The host’s manifest has no [[binding]], [[topic]] or [[job]]: nothing can come by itself."];
+    empty = ["The host’s manifest has no route, such as a [[binding]] or a [[topic]], by which events come by themselves."];
   } else if (status) {
     const names = status.routes.filter(({ arrives }) => arrives).map(({ trigger, name }) => `the ${trigger} ${name}`);
     empty = [`Nothing has come yet. What arrives by ${names.join(", ")} appears here by itself.`];
@@ -113,6 +113,7 @@ export function card(event, isNew = false) {
   const { failure } = event;
   const labels = failure ? null : labelsOf(event.reply);
   const title = failure ? "Failed" : labels ? labels[0].label : summary(event);
+  const made = event.calls ? `, ${calls(event.calls, " made")}` : "";
   const cost = event.cost ? ` in ${ms(event.cost.queued + event.cost.total)}` : "";
   const button = el(
     "button",
@@ -124,7 +125,7 @@ export function card(event, isNew = false) {
       el("span", { class: "what" }, el("span", {}, title), labels ? el("span", {}, percent(labels[0].probability)) : ""),
       el("span", { class: "why" }, failure ? failure.text : ""),
       el("span", { class: "more" }, `${event.trigger} ${event.name}, ${bytes(event.bytes)}`),
-      el("span", { class: "more" }, event.guest ? `${event.guest}${cost}, ` : "", since(event.at)),
+      el("span", { class: "more" }, event.guest ? `${event.guest}${cost}${made}, ` : "", since(event.at)),
     ),
   );
   button.addEventListener("click", () => open(event));
@@ -181,6 +182,7 @@ function open(event) {
     ),
     parts ? stack(parts) : "",
     parts ? legend(parts) : "",
+    event.calls ? el("div", {}, el("h3", {}, "Calls to the sidecar"), callTable(event.calls.kinds, event.calls.count)) : "",
   );
 }
 

@@ -1,7 +1,7 @@
 // The operator's view: guests, models, calls, failures and latencies, as the host's status tells them.
 
 import { Traffic } from "./charts.js";
-import { bytes, count, duration, el, fill, legend, marked, ms, refusedReload, row, since, stack, whole } from "./draw.js";
+import { bytes, calls as counted, count, duration, el, fill, legend, marked, ms, refusedReload, row, since, stack, waited, whole } from "./draw.js";
 
 const narrow = matchMedia("(max-width: 48rem)");
 const find = (id) => document.getElementById(id);
@@ -81,8 +81,15 @@ export function figures(guest) {
 /** Where the time of a call went on average; nothing where there was none. */
 export function means({ mean, latency }) {
   if (latency.p50 === null) return [];
-  const parts = ["guest", "host", "inference", "queued"].map((name) => [name, mean[name]]);
+  const parts = [...["guest", "host", "inference"].map((name) => [name, mean[name]]), ...waited(mean.dapr), ["queued", mean.queued]];
   return [el("p", { class: "mean" }, "A call on average"), stack(parts), legend(parts)];
+}
+
+/** What a guest called of the sidecar since the start; nothing where it called nothing. */
+export function called({ sidecar }) {
+  if (!sidecar.length) return [];
+  const one = (block) => `${block.block} ${counted(block)}, ${ms(block.ms / block.count)} each`;
+  return ["Called the sidecar: ", sidecar.map(one).join("; ")];
 }
 
 /** A guest's card: folded it says the most important, unfolded it has charts. */
@@ -91,6 +98,7 @@ class GuestCard {
   #ways = el("p", { class: "ways" });
   #figures = el("dl", { class: "figures" });
   #means = el("div", { class: "means" });
+  #called = el("p", { class: "called" });
   #last = el("p", { class: "last" });
   #traffic;
   #touched = false;
@@ -99,7 +107,7 @@ class GuestCard {
     this.#traffic = new Traffic(name);
     const summary = el("summary", {}, el("h4", {}, name), this.#short);
     const more = el("p", { class: "more" }, el("a", { href: `#guest/${name}` }, `All about ${name}`));
-    this.fold = el("details", {}, summary, this.#ways, this.#figures, this.#traffic.element, this.#means, this.#last, more);
+    this.fold = el("details", {}, summary, this.#ways, this.#figures, this.#traffic.element, this.#means, this.#called, this.#last, more);
     summary.addEventListener("click", () => (this.#touched = true));
     this.element = el("li", {}, this.fold);
   }
@@ -113,6 +121,7 @@ class GuestCard {
     fill(this.#figures, ...figures(guest));
     this.#traffic.update(guest.series, status.step);
     fill(this.#means, ...means(guest.window));
+    fill(this.#called, ...called(guest));
     const last = guest.last_failure;
     fill(this.#last, ...(last ? ["Last failure ", since(last.at), `, ${last.reason}: ${last.text.slice(0, 200)}`] : []));
     // On a phone the reader unfolds what is wanted; elsewhere what has been called is open, until the reader folds it.

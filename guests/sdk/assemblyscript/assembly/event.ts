@@ -8,6 +8,8 @@ export const DONE: i32 = 0;
 export const FAILED: i32 = 1;
 export const RETRY: i32 = 2;
 export const DROP: i32 = 3;
+/** As DONE; and this timer or reminder of an actor is not to fire again. */
+export const STOP: i32 = 4;
 
 const BODY: u32 = 1;
 
@@ -41,12 +43,13 @@ export namespace Event {
     return <i32>max<i64>(0, min<i64>(left, buffer.length));
   }
 
-  /** "invoke", "topic", "binding", "job" or "operation". */
+  /** "invoke", "topic", "binding", "job" or "operation"; of actors "actor" (a method), "timer", "reminder", "activate" or
+   * "deactivate". */
   export function trigger(): string {
     return readText(2);
   }
 
-  /** The method, PUBSUB/TOPIC, the binding, the job or the operation. */
+  /** The method, PUBSUB/TOPIC, the binding, the job, the operation, or the actor's type. */
   export function name(): string {
     return readText(3);
   }
@@ -93,6 +96,21 @@ export namespace Event {
     return readText(12);
   }
 
+  /** The id of the actor whose turn this is. */
+  export function actorId(): string {
+    return readText(13);
+  }
+
+  /** The actor's method, the timer or the reminder. */
+  export function actorMethod(): string {
+    return readText(14);
+  }
+
+  /** The text that a timer was set with. */
+  export function callback(): string {
+    return readText(15);
+  }
+
   /** A piece of metadata by its name in lower case (of an invocation: a header), or null. */
   export function metadata(name: string): string | null {
     const key = utf8(name);
@@ -130,7 +148,7 @@ export namespace Event {
 }
 
 /** What the guest answers. Each function gives 0, or a number below 0: LIMIT for a reply that is too large, INVALID for
- * a value that no reply can have, UNSUPPORTED for status and headers of another event than an invocation. */
+ * a value that no reply can have, UNSUPPORTED for status and headers of an event that has none. */
 export namespace Reply {
   /** Appends to the body. */
   export function write(data: Uint8Array): i32 {
@@ -186,6 +204,15 @@ export function retry(why: string): i32 {
 export function drop(why: string): i32 {
   Reply.failure(why);
   return DROP;
+}
+
+/** return refuse(409, "not enough"): a status for the caller of a method of an actor, or of an invocation. The text is the
+ * body, too: an actor's caller sees nothing else. */
+export function refuse(status: u32, why: string): i32 {
+  Reply.status(status);
+  Reply.failure(why);
+  Reply.text(why);
+  return DONE;
 }
 
 export enum Level {

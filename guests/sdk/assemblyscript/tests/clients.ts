@@ -1,9 +1,10 @@
 // No example: each request once, and a line of the reply for what came back. Dapr's own protobuf code reads the
 // requests in the SDKs' tests.
 import {
-  DONE, FAILED, Job, Message, Options, Reply, Result, StateOperation, Verb, call, deleteJob, deleteState, getBulkState,
-  getConfiguration, getJob, getSecret, getState, invoke, invokeActor, invokeBinding, pair, publish, saveState,
-  scheduleJob, stateTransaction, tryLock, unlock, utf8,
+  DONE, FAILED, Fires, Job, Message, Options, Reply, Result, StateOperation, Verb, call, clearReminder, clearTimer, deleteJob, deleteState, getActorState, getBulkState,
+  getConfiguration, getJob, getSecret, getState, invoke, invokeActor, invokeBinding, pair, publish, removeActorState,
+  saveActorState, saveState,
+  scheduleJob, setActorState, setReminder, setTimer, stateTransaction, tryLock, unlock, utf8,
 } from "../assembly";
 
 let failed = false;
@@ -77,5 +78,24 @@ export function dapr_on_invoke(): i32 {
   const added = invokeActor("Cart", "7", "add", data, ab);
   tell(added, added.text);
   tell(call("GetWorkflowBeta1", new Message().text(1, "any")), "ok");
+  return failed ? FAILED : DONE;
+}
+
+/** The calls of an actor's own turn. */
+export function dapr_on_actor(): i32 {
+  const got = getActorState("k");
+  tell(got, got.text);
+  tell(setActorState("k", utf8("v"), pair("ttlInSeconds", "9")), "ok");
+  tell(removeActorState("l"), "ok");
+  tell(saveActorState(), "ok");
+  const fires = new Fires("1s");
+  fires.period = "2s";
+  fires.data = utf8("data");
+  fires.ttl = "9s";
+  fires.callback = "again";
+  tell(setTimer("tick", fires), "ok");
+  tell(clearTimer("tick"), "ok");
+  tell(setReminder("daily", fires), "ok");
+  tell(clearReminder("daily"), "ok");
   return failed ? FAILED : DONE;
 }

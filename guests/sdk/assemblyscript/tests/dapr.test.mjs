@@ -38,6 +38,30 @@ test("a job has no status", () => {
   assert.equal(new Host({ trigger: "job" }).run(units).body.toString(), "");
 });
 
+const turn = (trigger, actorMethod, more) => ({ trigger, name: "Account", actorId: "ann", actorMethod, ...more });
+
+test("a method of an actor reads and writes its state", () => {
+  const host = new Host(turn("actor", "deposit", { body: "3", answers: [state("4")] }));
+  const got = host.run(built("account"));
+  assert.deepEqual([got.outcome, got.body.toString()], ["DONE", "7"]);
+  const own = [[1, "Account"], [2, "ann"]];
+  assert.deepEqual(host.calls[0].request, message(...own, [3, "balance"]));
+  const written = [[1, "upsert"], [2, "balance"], [3, [[2, "7"]]]];
+  assert.deepEqual(host.calls[1].request, message(...own, [3, written]));
+});
+
+test("an actor refuses with a status, and has no other methods", () => {
+  const got = new Host(turn("actor", "withdraw", { body: "3" })).run(built("account"));
+  assert.deepEqual([got.status, got.body.toString()], [409, "not enough: the balance is 0"]);
+  assert.equal(new Host(turn("actor", "rob")).run(built("account")).status, 404);
+});
+
+test("a reminder stops, and is dropped where there is none of its name", () => {
+  assert.equal(new Host(turn("reminder", "interest", { body: "1" })).run(built("account")).outcome, "STOP");
+  const got = new Host(turn("reminder", "deposit")).run(built("account"));
+  assert.deepEqual([got.outcome, got.failure], ["DROP", "there is no reminder deposit"]);
+});
+
 test("an error of the guest is logged, and ends it", () => {
   const host = new Host({ body: "abort" });
   assert.throws(() => host.run(units), WebAssembly.RuntimeError);

@@ -56,3 +56,18 @@ DAPR_ON(invoke) {
     tell(dapr_finish(dapr_start("GetWorkflowBeta1", request, NULL, 0)), "ok");
     return failed ? DAPR_FAILED : DAPR_DONE;
 }
+
+/* The calls of an actor's own turn. */
+DAPR_ON(actor) {
+    dapr_bytes v = dapr_bytes_of("v"), data = dapr_bytes_of("data");
+    dapr_result got = dapr_actor_get("k");
+    tell(got, dapr_text(got.data));
+    tell(dapr_actor_set("k", v, .metadata = dapr_texts("ttlInSeconds", "9")), "ok");
+    tell(dapr_actor_remove("l"), "ok");
+    tell(dapr_actor_save(), "ok");
+    tell(dapr_timer_set("tick", "1s", .period = "2s", .callback = "again", .data = data, .ttl = "9s"), "ok");
+    tell(dapr_timer_clear("tick"), "ok");
+    tell(dapr_reminder_set("daily", "1s", .period = "2s", .data = data, .ttl = "9s"), "ok");
+    tell(dapr_reminder_clear("daily"), "ok");
+    return failed ? DAPR_FAILED : DAPR_DONE;
+}

@@ -220,9 +220,78 @@ static int test_an_invocation(void) {
     return 0;
 }
 
+static int32_t count(void) {
+    dapr_result total = dapr_actor_get("total");
+    if (total.code) return dapr_failed(total);
+    const char *next = dapr_number(dapr_number_of(total.data, 0) + 1);
+    dapr_result set = dapr_actor_set("total", dapr_bytes_of(next), .metadata = dapr_texts("ttlInSeconds", "9"));
+    if (!set.code) set = dapr_actor_remove("draft");
+    if (!set.code) set = dapr_actor_save();
+    if (set.code) return dapr_failed(set);
+    dapr_reply_text(next);
+    return DAPR_DONE;
+}
+
+static int32_t stop(void) { return DAPR_STOP; }
+
+static int32_t set_all(void) {
+    dapr_timer_set("tick", "1s", .period = "2s", .callback = "again", .data = dapr_bytes_of("d"), .ttl = "9s");
+    dapr_timer_clear("tick");
+    dapr_reminder_set("daily", "1s", .period = "2s", .data = dapr_bytes_of("d"), .ttl = "9s");
+    dapr_reminder_clear("daily");
+    return DAPR_DONE;
+}
+
+DAPR_ON_ACTOR({"count", count}, {"set", set_all});
+DAPR_ON_REMINDER({"daily", stop});
+
+static int has_name(uint32_t call, const char *method, const char *name) {
+    dapr_bytes request = dapr_mock.calls[call].request;
+    return dapr_equal(dapr_mock.calls[call].method, method) && has_text(request, 1, "Counter") &&
+           has_text(request, 2, "a") && has_text(request, 3, name);
+}
+
+static int test_an_actor(void) {
+    dapr_mock_reset();
+    dapr_mock_turn("actor", "Counter", "a", "count");
+    dapr_mock_answer(DAPR_OK, dapr_mock_state("4", ""));
+    CHECK(dapr_on_actor() == DAPR_DONE && dapr_equal(dapr_mock.reply, "5") && dapr_mock.calls_count == 4);
+    CHECK(has_name(0, "GetActorState", "total"));
+    dapr_bytes operation = dapr_find(dapr_mock.calls[1].request, 3).bytes;
+    CHECK(has_text(operation, 1, "upsert") && has_text(operation, 2, "total"));
+    CHECK(has_text(dapr_find(operation, 3).bytes, 2, "5") && has_text(dapr_find(operation, 4).bytes, 2, "9"));
+    operation = dapr_find(dapr_mock.calls[2].request, 3).bytes;
+    CHECK(has_text(operation, 1, "delete") && has_text(operation, 2, "draft"));
+    CHECK(dapr_find(dapr_mock.calls[3].request, 3).number == 0);
+
+    dapr_mock_turn("actor", "Counter", "a", "other");
+    CHECK(dapr_on_actor() == DAPR_DONE && dapr_mock.status == 404);
+    CHECK(dapr_equal(dapr_mock.reply, "5there is no method other"));
+    dapr_mock_turn("reminder", "Counter", "a", "daily");
+    CHECK(dapr_on_reminder() == DAPR_STOP);
+    dapr_mock_turn("reminder", "Counter", "a", "count");
+    CHECK(dapr_on_reminder() == DAPR_DROP && dapr_equal(dapr_mock.failure, "there is no reminder count"));
+    return 0;
+}
+
+static int test_timers_and_reminders(void) {
+    dapr_mock_reset();
+    dapr_mock_turn("actor", "Counter", "a", "set");
+    CHECK(dapr_on_actor() == DAPR_DONE && dapr_mock.calls_count == 4);
+    CHECK(has_name(0, "RegisterActorTimer", "tick") && has_name(1, "UnregisterActorTimer", "tick"));
+    CHECK(has_name(2, "RegisterActorReminder", "daily") && has_name(3, "UnregisterActorReminder", "daily"));
+    dapr_bytes timer = dapr_mock.calls[0].request, reminder = dapr_mock.calls[2].request;
+    CHECK(has_text(timer, 4, "1s") && has_text(timer, 5, "2s") && has_text(timer, 6, "again"));
+    CHECK(has_text(timer, 7, "d") && has_text(timer, 8, "9s"));
+    CHECK(has_text(reminder, 4, "1s") && has_text(reminder, 5, "2s") && has_text(reminder, 6, "d"));
+    CHECK(has_text(reminder, 7, "9s"));
+    return 0;
+}
+
 int main(void) {
     int (*const tests[])(void) = {test_texts, test_the_event, test_the_reply, test_messages, test_any_bytes,
-                                  test_state, test_items, test_calls_at_once, test_an_invocation};
+                                  test_state, test_items, test_calls_at_once, test_an_invocation,
+                                  test_an_actor, test_timers_and_reminders};
     int failed = 0;
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) failed += tests[i]();
     printf("%d of %d tests failed\n", failed, (int)(sizeof tests / sizeof *tests));

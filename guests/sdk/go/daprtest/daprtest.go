@@ -12,6 +12,7 @@
 package daprtest
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ const (
 	Failed
 	Retry
 	Drop
+	Stop
 )
 
 // Call is a call that the guest has made.
@@ -77,6 +79,9 @@ type Host struct {
 	Path        string
 	ID          string
 	Source      string
+	ActorID     string // of an actor's turn, whose type is Name
+	ActorMethod string
+	Callback    string
 	Type        string
 	Metadata    map[string]string
 	Config      map[string]string
@@ -84,10 +89,16 @@ type Host struct {
 	Answers     []Answer // of the calls, in their order; then OK, with an empty message
 	LimitCalls  int      // 0: any number
 
+	// State is that of the actor whose turn the event is. Where there is one, the host answers the calls for it, and they
+	// are no part of Calls and Answers. After Run it is what the turn has saved.
+	State map[string]string
+
 	Calls []Call
 	Log   []Line
 
-	got Got
+	got     Got
+	begun   []*Call           // by their handles
+	written map[string]string // State, with what the turn has written
 }
 
 // New makes the host of one event: an invocation without a body, with ten seconds of time.
@@ -101,8 +112,50 @@ func New(t *testing.T) *Host {
 func (h *Host) Run(handler dapr.Handler) Got {
 	abi.Current = functions{h}
 	h.got = Got{Headers: map[string]string{}}
+	h.written = maps.Clone(h.State)
 	h.got.Outcome = Outcome(dapr.Answer(handler))
+	if h.got.Outcome == Done || h.got.Outcome == Stop {
+		h.State = h.written
+	}
 	return h.got
+}
+
+// Turn makes the event a turn of an actor with a state.
+func (h *Host) Turn(trigger dapr.Trigger, kind, id, method string) {
+	h.Trigger, h.Name, h.ActorID, h.ActorMethod = trigger, kind, id, method
+	if h.State == nil {
+		h.State = map[string]string{}
+	}
+}
+
+// ownState answers a call for the state of the actor whose turn it is.
+func (h *Host) ownState(method string, request []byte) (Answer, bool) {
+	if h.State == nil || string(proto.Find(request, 2).Bytes) != h.ActorID {
+		return Answer{}, false
+	}
+	switch method {
+	case "GetActorState":
+		return Answer{Message: proto.Message{}.Text(1, h.written[string(proto.Find(request, 3).Bytes)])}, true
+	case "ExecuteActorStateTransaction":
+		changes := 0
+		for _, field := range proto.Fields(request) {
+			if field.Number != 3 {
+				continue
+			}
+			changes++
+			key := string(proto.Find(field.Bytes, 2).Bytes)
+			if string(proto.Find(field.Bytes, 1).Bytes) == "delete" {
+				delete(h.written, key)
+			} else {
+				h.written[key] = string(proto.Find(proto.Find(field.Bytes, 3).Bytes, 2).Bytes)
+			}
+		}
+		if changes == 0 {
+			h.State = maps.Clone(h.written)
+		}
+		return Answer{}, true
+	}
+	return Answer{}, false
 }
 
 // State is the answer to GetState.
@@ -133,7 +186,7 @@ func (f functions) EventRead(field, offset uint32, buffer []byte) int32 {
 	}
 	texts := map[uint32]string{
 		2: string(f.Trigger), 3: f.Name, 4: f.ContentType, 5: f.Verb, 6: f.Query, 7: f.Path, 8: f.ID, 11: f.Source,
-		12: f.Type,
+		12: f.Type, 13: f.ActorID, 14: f.ActorMethod, 15: f.Callback,
 	}
 	text := texts[field]
 	if text == "" {
@@ -176,7 +229,7 @@ func (f functions) ReplySet(field uint32, text string) int32 {
 }
 
 func (f functions) ReplyStatus(status uint32) int32 {
-	if f.Trigger != dapr.Invoke {
+	if f.Trigger != dapr.Invoke && f.Trigger != dapr.ActorMethod {
 		return abi.Unsupported
 	}
 	if status < 200 || status > 599 {
@@ -218,18 +271,23 @@ func (f functions) CallStart(method string, request, metadata []byte, millisecon
 		Method: method, Request: append([]byte(nil), request...), Headers: abi.ReadPairs(metadata),
 		Timeout: time.Duration(milliseconds) * time.Millisecond, open: true,
 	}
-	if len(f.Calls) < len(f.Answers) {
-		call.answer = f.Answers[len(f.Calls)]
+	if answer, own := f.ownState(method, request); own {
+		call.answer = answer
+	} else {
+		if len(f.Calls) < len(f.Answers) {
+			call.answer = f.Answers[len(f.Calls)]
+		}
+		f.Calls = append(f.Calls, call)
 	}
-	f.Calls = append(f.Calls, call)
-	return int32(len(f.Calls))
+	f.Host.begun = append(f.Host.begun, &call)
+	return int32(len(f.begun))
 }
 
 func (f functions) call(handle uint32) *Call {
-	if handle == 0 || int(handle) > len(f.Calls) || !f.Calls[handle-1].open {
+	if handle == 0 || int(handle) > len(f.begun) || !f.begun[handle-1].open {
 		return nil
 	}
-	return &f.Calls[handle-1]
+	return f.begun[handle-1]
 }
 
 func (f functions) CallWait(handles []uint32, mode uint32, milliseconds int32) int32 {

@@ -41,3 +41,20 @@ fn clients(event: Event) -> Result<Reply> {
     tell(&(time_left() > Duration::ZERO, event.all_metadata(), event.verb(), event.trigger(), event.content_type()))?;
     Ok(told.into())
 }
+
+/// The calls of an actor's own turn.
+#[dapr::on_actor]
+fn own(event: Event) -> Result<Reply> {
+    let turn = Turn::from(event);
+    let mut told = String::new();
+    let mut tell = |what: &dyn Debug| writeln!(told, "{what:?}");
+    tell(&turn.read("k").send()?)?;
+    tell(&turn.write([Change::set("k", "v").metadata("ttlInSeconds", "9")]).send()?)?;
+    tell(&turn.write([Change::remove("l")]).send()?)?;
+    tell(&turn.save_now().send()?)?;
+    tell(&turn.set_timer("tick", "1s").every("2s").callback("again").data("data").ttl("9s").send()?)?;
+    tell(&turn.clear_timer("tick").send()?)?;
+    tell(&turn.set_reminder("daily", "1s").every("2s").data("data").ttl("9s").send()?)?;
+    tell(&turn.clear_reminder("daily").send()?)?;
+    Ok(told.into())
+}

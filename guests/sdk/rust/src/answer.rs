@@ -1,6 +1,7 @@
 //! What the attributes export: a handler is called, and what it gives becomes the event's outcome.
 
 use crate::error::{Error, Outcome};
+use crate::event::Trigger;
 use crate::reply::milliseconds;
 use crate::{sys, Event, Reply, Result};
 
@@ -31,10 +32,7 @@ impl<T: Into<Reply>> Answer for Result<T> {
 /// Runs a handler on the event of this guest, and gives the ABI's number of the outcome. The attributes call it.
 pub fn answer<A: Answer>(handler: impl FnOnce(Event) -> A) -> i32 {
     let given = handler(Event::of_this_guest()).into_reply();
-    match given.and_then(Reply::send) {
-        Ok(()) => number(Outcome::Done),
-        Err(error) => number(fail(error)),
-    }
+    number(given.and_then(Reply::send).unwrap_or_else(fail))
 }
 
 fn fail(error: Error) -> Outcome {
@@ -43,7 +41,12 @@ fn fail(error: Error) -> Outcome {
         sys::retry_after(milliseconds(wait));
     }
     match error.status {
-        Some(status) if sys::reply_status(status.into()) == 0 => Outcome::Done,
+        Some(status) if sys::reply_status(status.into()) == 0 => {
+            if Event::of_this_guest().trigger() == Trigger::Actor {
+                sys::reply_write(error.text.as_bytes()); // of an actor's answer, callers see the body alone
+            }
+            Outcome::Done
+        }
         _ => error.outcome,
     }
 }
@@ -54,5 +57,6 @@ fn number(outcome: Outcome) -> i32 {
         Outcome::Failed => 1,
         Outcome::Retry => 2,
         Outcome::Drop => 3,
+        Outcome::Stop => 4,
     }
 }

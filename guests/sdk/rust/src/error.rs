@@ -19,6 +19,8 @@ pub enum Outcome {
     Retry,
     /// The event is at fault: it is not sent again.
     Drop,
+    /// It is answered, and this timer or reminder does not fire again.
+    Stop,
 }
 
 /// Why an event is not answered. Make one with [`failed`](Self::failed), [`retry`](Self::retry), [`drop`](Self::drop) or
@@ -55,8 +57,8 @@ impl Error {
         Self::new(Outcome::Drop, text)
     }
 
-    /// An answer to an invocation with an HTTP status from 300 to 599. For other events, which have no status, it is
-    /// the same as [`failed`](Self::failed).
+    /// An answer to an invocation or to a method of an actor, with an HTTP status from 300 to 599. The text is the body
+    /// of an actor's answer. For other events, which have no status, it is the same as [`failed`](Self::failed).
     pub fn status(status: u16, text: impl Into<String>) -> Self {
         Self { status: Some(status), ..Self::failed(text) }
     }

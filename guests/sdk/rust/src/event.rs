@@ -18,6 +18,16 @@ pub enum Trigger {
     Job,
     /// An operation of an output binding that the host itself is.
     Operation,
+    /// A method of an actor.
+    Actor,
+    /// A timer of an actor.
+    Timer,
+    /// A reminder of an actor.
+    Reminder,
+    /// An actor, before its first turn on this host.
+    Activate,
+    /// An actor that the sidecar lets go.
+    Deactivate,
     /// Something that this version does not know.
     Other,
 }
@@ -62,11 +72,16 @@ impl Event {
             Some(b"binding") => Trigger::Binding,
             Some(b"job") => Trigger::Job,
             Some(b"operation") => Trigger::Operation,
+            Some(b"actor") => Trigger::Actor,
+            Some(b"timer") => Trigger::Timer,
+            Some(b"reminder") => Trigger::Reminder,
+            Some(b"activate") => Trigger::Activate,
+            Some(b"deactivate") => Trigger::Deactivate,
             _ => Trigger::Other,
         }
     }
 
-    /// The method, `PUBSUB/TOPIC`, the binding, the job or the operation.
+    /// The method, `PUBSUB/TOPIC`, the binding, the job, the operation, or the actor's type.
     pub fn name(&self) -> String {
         self.field(3).unwrap_or_default()
     }
@@ -121,6 +136,21 @@ impl Event {
     /// The CloudEvent's type.
     pub fn cloud_event_type(&self) -> Option<String> {
         self.field(12)
+    }
+
+    /// The id of the actor whose turn this is.
+    pub fn actor_id(&self) -> Option<String> {
+        self.field(13)
+    }
+
+    /// The actor's method, the timer or the reminder.
+    pub fn actor_method(&self) -> Option<String> {
+        self.field(14)
+    }
+
+    /// What a timer was registered with as its callback.
+    pub fn callback(&self) -> Option<String> {
+        self.field(15)
     }
 
     /// A field by the ABI's number, as text.

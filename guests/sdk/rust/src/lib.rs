@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(any(feature = "json", not(doctest)), doc = include_str!("../README.md"))]
 #![warn(missing_docs)]
 
 mod actors;
@@ -23,11 +23,12 @@ mod request;
 mod secrets;
 mod state;
 mod sys;
+mod turn;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod mock;
 
-pub use actors::{actor, Actor};
+pub use actors::{actor, ActorRef};
 pub use answer::{answer, Answer};
 pub use app::{app, App, Response};
 pub use bindings::{binding, Binding, BindingResponse};
@@ -36,7 +37,12 @@ pub use code::Code;
 pub use configuration::{configuration, Configuration, ConfigurationItem};
 pub use error::{Error, Outcome, Result};
 pub use event::{BodyReader, Event, Trigger};
-pub use guesthouse_dapr_macros::{on_binding, on_event, on_invoke, on_job, on_operation, on_topic};
+#[cfg(feature = "json")]
+pub use guesthouse_dapr_macros::actor;
+pub use guesthouse_dapr_macros::{
+    on_activate, on_actor, on_binding, on_deactivate, on_event, on_invoke, on_job, on_operation, on_reminder, on_timer,
+    on_topic,
+};
 pub use jobs::{job, Job, JobDetails};
 pub use lock::{lock, Lock, Unlocked};
 pub use log::{config, debug, error, info, log, time_left, warning, Level};
@@ -45,6 +51,9 @@ pub use reply::{write_reply, Reply};
 pub use request::{call, methods, Method, Request};
 pub use secrets::{secrets, Secrets};
 pub use state::{state, Item, Operation, Read, State, Value};
+#[cfg(feature = "json")]
+pub use turn::{take_turn, Actor};
+pub use turn::{Change, Turn};
 
 /// An attribute goes on a function.
 ///
@@ -70,6 +79,41 @@ pub use state::{state, Item, Operation, Read, State, Value};
 /// ```compile_fail
 /// #[guesthouse_dapr::on_invoke]
 /// fn handler(_: guesthouse_dapr::Event) -> f32 { 1.0 }
+/// ```
+///
+/// An actor has methods, and each name of a turn once.
+///
+/// ```compile_fail
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Cart;
+/// #[guesthouse_dapr::actor]
+/// impl Cart {
+///     fn add(&mut self, _: &guesthouse_dapr::Turn) {}
+/// }
+/// ```
+///
+/// ```compile_fail
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Cart;
+/// #[guesthouse_dapr::actor]
+/// impl Cart {
+///     #[method]
+///     fn add(&mut self, _: &guesthouse_dapr::Turn) {}
+///     #[method("add")]
+///     fn put(&mut self, _: &guesthouse_dapr::Turn) {}
+/// }
+/// ```
+///
+/// ```
+/// # #[cfg(feature = "json")] {
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Cart;
+/// #[guesthouse_dapr::actor]
+/// impl Cart {
+///     #[method]
+///     fn add(&mut self, _: &guesthouse_dapr::Turn) {}
+/// }
+/// # }
 /// ```
 #[cfg(doctest)]
 struct Misuse;

@@ -25,7 +25,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::proto::Writer;
+use crate::proto::{fields, Writer};
 use crate::{answer, Answer, Code, Event, Level, Method, Outcome, Request};
 
 type Model = Box<dyn Fn(&[Input]) -> Vec<Vec<u8>>>;
@@ -41,6 +41,7 @@ pub struct Mock {
     config: BTreeMap<String, String>,
     time_left: Duration,
     expected: VecDeque<(Made, Given)>,
+    state: BTreeMap<String, Vec<u8>>,
     models: BTreeMap<String, Model>,
     pictures: Option<Pictures>,
 }
@@ -63,6 +64,31 @@ pub fn binding(name: &str) -> Mock {
 /// A job.
 pub fn job(name: &str) -> Mock {
     event("job", name)
+}
+
+/// A turn of an actor: a method.
+pub fn actor(kind: &str, id: &str, method: &str) -> Mock {
+    event("actor", kind).field(13, id).field(14, method)
+}
+
+/// A timer of an actor.
+pub fn timer(kind: &str, id: &str, name: &str) -> Mock {
+    event("timer", kind).field(13, id).field(14, name)
+}
+
+/// A reminder of an actor.
+pub fn reminder(kind: &str, id: &str, name: &str) -> Mock {
+    event("reminder", kind).field(13, id).field(14, name)
+}
+
+/// An actor, before its first turn.
+pub fn activation(kind: &str, id: &str) -> Mock {
+    event("activate", kind).field(13, id)
+}
+
+/// An actor that the sidecar lets go.
+pub fn deactivation(kind: &str, id: &str) -> Mock {
+    event("deactivate", kind).field(13, id)
 }
 
 fn event(trigger: &str, name: &str) -> Mock {
@@ -118,6 +144,18 @@ impl Mock {
         Self { time_left: time, ..self }
     }
 
+    /// What is under a key of the actor's state before its turn. In a turn, the mock itself answers the calls for that
+    /// state, unless they are expected; [`Answered::state`] is what has become of it.
+    pub fn state(mut self, key: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.state.insert(key.into(), value.into());
+        self
+    }
+
+    /// All of the state, as an earlier turn has left it.
+    pub fn state_of(self, earlier: &Answered) -> Self {
+        Self { state: earlier.state.clone(), ..self }
+    }
+
     /// The next call, and what it gives.
     pub fn expect<M: Method>(mut self, request: Request<M>, given: Given) -> Self {
         let made =
@@ -149,6 +187,7 @@ impl Mock {
             0 => Outcome::Done,
             2 => Outcome::Retry,
             3 => Outcome::Drop,
+            4 => Outcome::Stop,
             _ => Outcome::Failed,
         };
         let host = HOST.take().expect("nobody else takes it");
@@ -157,7 +196,9 @@ impl Mock {
         }
         let mut answered = host.answered;
         answered.outcome = outcome;
-        if outcome != Outcome::Done {
+        if matches!(outcome, Outcome::Done | Outcome::Stop) {
+            answered.state = host.written;
+        } else {
             answered.body.clear();
         }
         answered
@@ -169,18 +210,21 @@ impl Mock {
 pub struct Answered {
     /// What becomes of the event.
     pub outcome: Outcome,
-    /// The reply's body. It is empty after any outcome but `Done`, for then it is not sent.
+    /// The reply's body. It is empty after any outcome but `Done` and `Stop`, for then it is not sent.
     pub body: Vec<u8>,
     /// The reply's content type.
     pub content_type: Option<String>,
     /// Why the event failed, or what a status from 300 on says.
     pub text: Option<String>,
-    /// The status of an invocation's reply.
+    /// The status of the reply to an invocation or to a method of an actor.
     pub status: u16,
     /// The headers of an invocation's reply.
     pub headers: Vec<(String, String)>,
     /// After what time the event may be sent again.
     pub after: Option<Duration>,
+    /// The actor's state after its turn: with what was written, if the turn has ended well; else as it was, but for
+    /// what was saved at once.
+    pub state: BTreeMap<String, Vec<u8>>,
     /// The guest's log.
     pub log: Vec<LogLine>,
 }
@@ -282,6 +326,7 @@ struct Host {
     answered: Answered,
     open: BTreeMap<u32, Given>,
     made: u32,
+    written: BTreeMap<String, Vec<u8>>, // the actor's state, with what the turn has written
     graphs: Vec<String>,
     contexts: Vec<Context>,
 }
@@ -303,14 +348,71 @@ impl Host {
             status: 200,
             headers: Vec::new(),
             after: None,
+            state: mock.state.clone(),
             log: Vec::new(),
         };
-        Self { mock, answered, open: BTreeMap::new(), made: 0, graphs: Vec::new(), contexts: Vec::new() }
+        Self {
+            written: mock.state.clone(),
+            mock,
+            answered,
+            open: BTreeMap::new(),
+            made: 0,
+            graphs: Vec::new(),
+            contexts: Vec::new(),
+        }
+    }
+
+    fn trigger(&self) -> &str {
+        self.mock.fields.get(&2).map_or("", String::as_str)
     }
 
     fn is_invocation(&self) -> bool {
-        self.mock.fields.get(&2).is_some_and(|trigger| trigger == "invoke")
+        self.trigger() == "invoke"
     }
+
+    fn is_turn(&self) -> bool {
+        self.mock.fields.contains_key(&13)
+    }
+
+    /// The answer to a call for the state of the actor whose turn it is. None for another call.
+    fn own_state(&mut self, made: &Made) -> Option<Given> {
+        let of = Writer::new().text(1, self.mock.fields.get(&3)?).text(2, self.mock.fields.get(&13)?).done();
+        let rest: Vec<_> = fields(made.message.strip_prefix(&of[..])?).map(|field| field.expect("a message")).collect();
+        match made.method.as_str() {
+            "GetActorState" => {
+                let key = rest[0].text().expect("a key");
+                Some(self.written.get(&key).map_or_else(|| ok([]), data))
+            }
+            "ExecuteActorStateTransaction" => {
+                for change in &rest {
+                    let (kind, key, value) = change_of(change.bytes().expect("an operation"));
+                    match kind.as_str() {
+                        "upsert" => self.written.insert(key, value),
+                        _ => self.written.remove(&key),
+                    };
+                }
+                if rest.is_empty() {
+                    self.answered.state = self.written.clone();
+                }
+                Some(ok([]))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Of an operation of `ExecuteActorStateTransaction`: what it does, the key, and the value.
+fn change_of(message: &[u8]) -> (String, String, Vec<u8>) {
+    let (mut kind, mut key, mut value) = (String::new(), String::new(), Vec::new());
+    for field in fields(message).map(|field| field.expect("a message")) {
+        match field.number {
+            1 => kind = field.text().expect("a text"),
+            2 => key = field.text().expect("a text"),
+            3 => value = crate::app::any(field.bytes().expect("a message")).expect("a message"),
+            _ => {}
+        }
+    }
+    (kind, key, value)
 }
 
 struct TakeAway;
@@ -390,7 +492,7 @@ pub(crate) mod host {
 
     pub fn reply_status(status: u32) -> i32 {
         with(|host| match u16::try_from(status) {
-            _ if !host.is_invocation() => UNSUPPORTED,
+            _ if !host.is_invocation() && host.trigger() != "actor" => UNSUPPORTED,
             Ok(status @ 200..=599) => {
                 host.answered.status = status;
                 0
@@ -455,6 +557,12 @@ pub(crate) mod host {
 
     pub fn call_start(method: &str, request: &[u8], metadata: &[u8], _milliseconds: u32) -> i32 {
         let made = Made { method: method.into(), message: request.into(), headers: metadata.into() };
+        let expected = with(|host| host.mock.expected.front().is_some_and(|(wanted, _)| *wanted == made));
+        if !expected && with(|host| host.is_turn()) {
+            if let Some(given) = with(|host| host.own_state(&made)) {
+                return with(|host| open(host, given));
+            }
+        }
         // The host is free again before a panic: what is dropped then closes its calls.
         let wrong = match with(|host| host.mock.expected.pop_front()) {
             Some((wanted, given)) if wanted == made => return with(|host| open(host, given)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{sys, Error, Result};
+use crate::{sys, Error, Outcome, Result};
 
 /// What an event is answered with. Handlers may also give bytes, text or `()`, which become one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub struct Reply {
     headers: Vec<(String, String)>,
     after: Option<Duration>,
     text: Option<String>,
+    stop: bool,
 }
 
 impl Reply {
@@ -42,6 +43,11 @@ impl Reply {
         Self { content_type: Some(content_type.into()), ..self }
     }
 
+    /// This timer or reminder of an actor is not to fire again.
+    pub fn stop(self) -> Self {
+        Self { stop: true, ..self }
+    }
+
     /// The HTTP status of an invocation's reply, 200 to 599. Dapr passes statuses from 200 to 299 on to HTTP callers as
     /// 200, with the header `wasm-status`; what it makes of the others is in the ABI's specification.
     pub fn status(self, status: u16) -> Self {
@@ -65,7 +71,7 @@ impl Reply {
     }
 
     /// Gives it to the host.
-    pub(crate) fn send(self) -> Result<()> {
+    pub(crate) fn send(self) -> Result<Outcome> {
         if let Some(content_type) = &self.content_type {
             taken(sys::reply_set(1, content_type), || format!("the content type '{content_type}'"))?;
         }
@@ -81,7 +87,8 @@ impl Reply {
         if let Some(wait) = self.after {
             taken(sys::retry_after(milliseconds(wait)), || "a time to wait".into())?;
         }
-        write_reply(&self.body)
+        write_reply(&self.body)?;
+        Ok(if self.stop { Outcome::Stop } else { Outcome::Done })
     }
 }
 

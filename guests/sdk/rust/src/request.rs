@@ -60,7 +60,13 @@ methods! {
     ScheduleJob () = nothing;
     GetJob crate::JobDetails = crate::jobs::read;
     DeleteJob () = nothing;
-    InvokeActor Vec<u8> = crate::actors::read;
+    InvokeActor Vec<u8> = crate::actors::read_data;
+    GetActorState Vec<u8> = crate::actors::read_data;
+    ExecuteActorStateTransaction () = nothing;
+    RegisterActorTimer () = nothing;
+    UnregisterActorTimer () = nothing;
+    RegisterActorReminder () = nothing;
+    UnregisterActorReminder () = nothing;
 }
 
 fn nothing(_message: Vec<u8>) -> Result<(), Malformed> {

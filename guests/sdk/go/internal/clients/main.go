@@ -77,6 +77,34 @@ func clients(event *dapr.Event, reply *dapr.Reply) error {
 	return failed
 }
 
+//go:wasmexport dapr_on_actor
+func onActor() int32 { return dapr.Answer(own) }
+
+// own makes the calls of an actor's own turn.
+func own(event *dapr.Event, reply *dapr.Reply) error {
+	var failed error
+	tell := func(err error, what string) {
+		if err != nil {
+			failed = err
+		}
+		fmt.Fprintln(reply, what)
+	}
+	turn := dapr.TurnOf(event)
+	got, err := turn.Read("k")
+	tell(err, string(got))
+	tell(turn.Write(dapr.Change{Key: "k", Data: []byte("v"), Metadata: map[string]string{"ttlInSeconds": "9"}}), "ok")
+	tell(turn.Remove("l"), "ok")
+	tell(turn.SaveNow(), "ok")
+	data := dapr.FireOptions{Every: "2s", Data: []byte("data"), TTL: "9s"}
+	timer := data
+	timer.Callback = "again"
+	tell(turn.SetTimer("tick", "1s", timer), "ok")
+	tell(turn.ClearTimer("tick"), "ok")
+	tell(turn.SetReminder("daily", "1s", data), "ok")
+	tell(turn.ClearReminder("daily"), "ok")
+	return failed
+}
+
 func joined(values map[string]string) string {
 	var lines []string
 	for key, value := range values {
