@@ -39,7 +39,7 @@ from guesthouse_abi.imports.preview2 import host_function, interfaces
 from guesthouse_abi.memory import Memory
 from tests.support import wat
 
-SIGNATURES = Path(__file__).resolve().parents[1] / "data" / "wasi-0.2.12-signatures.txt"
+SIGNATURES = Path(__file__).resolve().parents[1] / "data" / "wasi-signatures.txt"
 SIZE = 1 << 20
 
 

@@ -12,6 +12,7 @@ from guesthouse_abi.canonical.functions import enter
 from guesthouse_abi.canonical.types import Handles
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, Trap
+from guesthouse_abi.grants import Grants
 from guesthouse_abi.host import HostFunction, ValType
 from guesthouse_abi.imports.preview2 import host_function
 from guesthouse_abi.imports.preview2.cli import Lines, Reply, Stdin
@@ -27,16 +28,19 @@ from guesthouse_abi.imports.preview2.http import (
     ResponseOutparam,
 )
 from guesthouse_abi.imports.preview2.io import InputStream, IoError, Pollable, Writer
+from guesthouse_abi.imports.preview2.nn import Execution, Graph, NnFault, NnTensor
 from guesthouse_abi.imports.preview2.sockets import Network
 from guesthouse_abi.imports.wasi_preview1.descriptors import STDERR
+from tests.abi.inference_host import Doubler, Models
 from tests.support import wat
 from tests.support.guarded import GuardedHost
 
 SIZE = 4096
+GRANTED = Grants(models=frozenset({"doubler"}), config=(("a", "b"),))
 
 
 def _functions() -> list[HostFunction]:
-    text = (Path(__file__).resolve().parents[1] / "data" / "wasi-0.2.12-signatures.txt").read_text()
+    text = (Path(__file__).resolve().parents[1] / "data" / "wasi-signatures.txt").read_text()
     found = [host_function(*line.split(" ")[:2]) for line in text.splitlines()]
     return [function for function in found if function is not None]
 
@@ -83,6 +87,10 @@ def _opened(context: Context) -> None:
         Pollable(1 << 63),
         IoError(),
         Network(),
+        NnTensor(context, (1, 3), "FP32", bytes(12)),
+        Graph(Doubler()),
+        Execution(Doubler()),
+        NnFault("unknown", "why"),
     ):
         handles.add(item)
 
@@ -90,7 +98,7 @@ def _opened(context: Context) -> None:
 @settings(max_examples=400)
 @given(st.data())
 def test_any_numbers_in_any_function_get_an_answer_or_end_the_guest(data: st.DataObject) -> None:
-    context = wat.context(0.02, host_memory=1 << 20, output=1 << 16)
+    context = wat.context(0.02, inference=Models(), grants=GRANTED, host_memory=1 << 20, output=1 << 16)
     context.stdin = b"input"
     context.arguments = ("a", "b")
     host = GuardedHost(context, SIZE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from guesthouse_abi.canonical.texts import Interface, Signature, interface
 from guesthouse_abi.canonical.types import Allocator, Crossing, Handle, Reallocates, Record, Result, check_aligned
@@ -22,6 +22,7 @@ _MOST_NUMBERS = 16  # parameters of a function; with more, they lie in memory
 _KINDS = {ValType.I32: U32, ValType.I64: U64, ValType.F32: F32, ValType.F64: F64}
 _DROP = "[resource-drop]"
 _INTERFACE = re.compile(r"([a-z0-9-]+:[a-z0-9-]+/[a-z0-9-]+)@([0-9]+\.[0-9]+\.[0-9A-Za-z.-]+)")
+Body = TypeVar("Body", bound=Callable[..., Any])
 
 
 class Fail(Exception):
@@ -46,10 +47,10 @@ class Answered:
         self._resources = {key.replace("_", "-"): kind for key, kind in resources.items()}
         self._text: Interface | None = None
 
-    def function(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def function(self, name: str) -> Callable[[Body], Body]:
         """Register the answer to a function of the interface."""
 
-        def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        def register(body: Body) -> Body:
             if name in self._bodies:
                 raise TypeError(f"{self.name} {name} is defined twice")
             self._bodies[name] = body
@@ -148,7 +149,10 @@ def lowered(module: str, name: str, signature: Signature, body: Callable[..., An
 
 def _dropped(handle: Handle) -> Callable[..., Any]:
     def drop(context: Context, number: int) -> None:
-        handle.lift(Crossing.begin(context), (number,), 0)
+        item = handle.lift(Crossing.begin(context), (number,), 0)
+        release = getattr(item, "release", None)  # of what accounts for itself
+        if release is not None:
+            release(context)
 
     return drop
 

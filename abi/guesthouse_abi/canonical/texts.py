@@ -1,8 +1,8 @@
 """Reads the texts of interfaces: the packages in the folder `wit`, each one file, in WIT.
 
 A package is read when a guest imports something of it, and then kept. All that WASI 0.2 uses is understood, gates
-(`@since` …) and worlds are skipped. Versions are left out: those of `0.2` differ by what was added. The texts are the
-public ones, unchanged, with their licence beside them.
+(`@since` …) and worlds are skipped; an interface stands behind those that it uses. Versions are left out: those of
+`0.2` differ by what was added. The texts of WASI 0.2 are the public ones, unchanged, with their licence beside them.
 """
 
 from __future__ import annotations

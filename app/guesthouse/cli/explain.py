@@ -82,7 +82,7 @@ class _Explained:
     def infers(self) -> list[str]:
         """The import modules by which it asks for inference."""
         modules = dict.fromkeys(one.module for one in self.module.imports)
-        return [name for name in modules if name.endswith("_nn") or "tensorflow" in name]
+        return [name for name in modules if name.endswith("_nn") or "tensorflow" in name or name.startswith("wasi:nn/")]
 
     @property
     def opens_files(self) -> bool:

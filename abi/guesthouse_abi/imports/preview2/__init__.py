@@ -18,9 +18,9 @@ from guesthouse_abi.host import HostFunction
 @cache
 def interfaces() -> Mapping[str, Answered]:
     """Every interface that the host answers, by name without a version."""
-    from guesthouse_abi.imports.preview2 import cli, clocks, config, files, http, io, logging, random, sockets
+    from guesthouse_abi.imports.preview2 import cli, clocks, config, files, http, io, logging, nn, random, sockets
 
-    modules = (cli, clocks, config, files, http, io, logging, random, sockets)
+    modules = (cli, clocks, config, files, http, io, logging, nn, random, sockets)
     return {one.name: one for module in modules for one in module.INTERFACES}
 
 
