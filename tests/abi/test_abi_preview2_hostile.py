@@ -66,6 +66,7 @@ class Guest:
 def _opened(context: Context) -> None:
     """One handle of each resource that a guest can have, from 1 on."""
     handles = context.state(Handles)
+    model: Any = Doubler()
     request = IncomingRequest("GET", "/a?b", "c", [("d", b"e")], b"body")
     for item in (
         request,
@@ -88,8 +89,8 @@ def _opened(context: Context) -> None:
         IoError(),
         Network(),
         NnTensor(context, (1, 3), "FP32", bytes(12)),
-        Graph(Doubler()),
-        Execution(Doubler()),
+        Graph(model),
+        Execution(model),
         NnFault("unknown", "why"),
     ):
         handles.add(item)
