@@ -37,7 +37,9 @@ from guesthouse_abi.grants import Grants
 from guesthouse_abi.host import F32, F64
 from guesthouse_abi.imports.preview2 import host_function, interfaces
 from guesthouse_abi.memory import Memory
+from guesthouse_abi.services import Log
 from tests.support import wat
+from tests.support.doubles import Lines
 
 SIGNATURES = Path(__file__).resolve().parents[1] / "data" / "wasi-signatures.txt"
 SIZE = 1 << 20
@@ -355,6 +357,15 @@ def test_the_manifests_config_is_the_guests(any_engine: Any) -> None:
         more='(data (i32.const 8) "colour")',
     ).replace("(import", '(import "wasi:config/store@0.2.0-rc.1" "get" (func $config (param i32 i32 i32))) (import', 1)
     assert run(any_engine, text, ctx=wat.context(grants=Grants(config=(("colour", "blue"),)))) == b"blue"
+
+
+def test_a_line_of_the_log_has_its_level_and_its_context(any_engine: Any) -> None:
+    ctx = wat.context()
+    body = "(call $log (i32.const 3) (i32.const 8) (i32.const 4) (i32.const 12) (i32.const 4))"
+    run(any_engine, guest(body, more='(data (i32.const 8) "copyhalf")'), ctx=ctx)
+    log = ctx.services[Log]
+    assert isinstance(log, Lines)
+    assert log.entries == [("warning", "half", {"context": "copy"})]
 
 
 def test_a_start_function_has_no_allocator_yet(any_engine: Any) -> None:

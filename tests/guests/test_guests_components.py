@@ -1,4 +1,4 @@
-"""Guests that are components, as Rust's toolchain makes them: programs, and handlers of HTTP."""
+"""Guests that are components, as the toolchains of Rust and C make them: programs, and handlers of HTTP."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ calling = "command"
 isolation = "ISOLATION"
 args = ["one", "two"]
 env = {{ GREETING = "hello" }}
+limits = {{ time = "20s", memory = "16MiB" }}
+[guests.capitals]
+module = "{ROOT}/guests/c_component/c_component.wasm"
+calling = "command"
+isolation = "ISOLATION"
 limits = {{ time = "20s", memory = "16MiB" }}
 """
 
@@ -95,6 +100,10 @@ def test_a_program_that_fails_says_why_on_standard_error(run: Run, body: bytes) 
 
 def test_a_program_that_ends_itself_well_has_its_output_as_the_reply(run: Run) -> None:
     assert run("m", b"exit 0", "cli").body == b""
+
+
+def test_a_program_of_c_is_served_too(run: Run) -> None:
+    assert run("m", b"hello " * 2000, "capitals").body == b"HELLO " * 2000
 
 
 # ---- HTTP ----
