@@ -41,6 +41,7 @@ COMPARISONS = {
     "photo": over_grpc.photo,
     "tensor": over_grpc.tensor,
     "programs": over_grpc.programs,
+    "components": over_grpc.components,
     "loaded": loaded.loaded,
     "memory": memory.memory,
     "engines": engines.engines,

@@ -259,10 +259,39 @@ def programs(options: Options, folder: Path) -> Findings:
     return findings
 
 
-def _assembled(folder: Path) -> Path:
+def components(options: Options, folder: Path) -> Findings:
+    """A body there and back through a component for wasi:http, against a core module that uses dapr_v1."""
+    findings = Findings()
+    modules = {
+        "component": (servers.ROOT / "guests" / "http_component" / "http_component.wasm", "http"),
+        "core": (_assembled(folder, "echo_dapr"), "dapr"),
+    }
+    manifest = "".join(
+        f'[guests.{name}]\nmodule = "{module}"\ncalling = "{calling}"\n\n'
+        f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n\n'
+        for name, (module, calling) in modules.items()
+    )
+    pair = ("component", "core")
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(servers.guesthouse(folder, manifest))
+        for what, size, bound, requests in (
+            ("1 KiB", 1024, 1.3, as_many(500, 150)),
+            ("600 KB", 600_000, 1.2, as_many(60, 20)),
+        ):
+            body = (bytes(range(256)) * (size // 256 + 1))[:size]
+            sides = {name: (server, invoke(name, body)) for name in modules}
+            for callers in (1, 4):
+                options.say(f"components, {what}, {_callers(callers)}")
+                blocks = race(sides, callers, requests(callers), options.rounds(5))
+                target = Target(bound) if callers == 1 else None
+                findings.figures.append(latency("components", f"{what}, {_callers(callers)}", blocks, pair, target))
+    return findings
+
+
+def _assembled(folder: Path, name: str = "echo") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    module = folder / "least.wasm"
-    module.write_bytes(wasmtime.wat2wasm((PROGRAMS / "echo.wat").read_text()))
+    module = folder / f"{name}.wasm"
+    module.write_bytes(wasmtime.wat2wasm((PROGRAMS / f"{name}.wat").read_text()))
     return module
 
 

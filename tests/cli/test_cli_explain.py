@@ -138,10 +138,29 @@ def test_a_module_that_cannot_be_served_is_told_with_all_that_is_missing(guestho
 
 
 @pytest.mark.parametrize(
+    ("guest", "fits", "route"),
+    [
+        ("http", '  "http" fits: a component for wasi:http (incoming-handler)', 'calling = "http"'),
+        ("cli", '  "command" fits: a program (wasi:cli/run@0.2.12#run)', 'calling = "command"'),
+    ],
+)
+def test_a_component_is_explained_by_its_main_module(guesthouse, guests_folder, guest, fits, route) -> None:
+    path = guests_folder / f"{guest}_component" / f"{guest}_component.wasm"
+    done = guesthouse("explain", path)
+    assert (done.code, done.err) == (0, "")
+    assert "a component, of which its main module is served: " in done.out
+    assert "  wasi:io/streams@0.2.12: [method]input-stream.blocking-read, " in done.out
+    assert fits in done.out
+    assert route in done.out
+    assert "wasi_snapshot_preview1" not in done.out
+    assert json.loads(guesthouse("explain", path, "--json").out)["component"] is True
+
+
+@pytest.mark.parametrize(
     ("data", "fault"),
     [
         (b"text", "is not a Wasm module"),
-        (b"\0asm\x0d\0\1\0", "is a component, not a core module: build it for wasm32-wasip1"),
+        (b"\0asm\x0d\0\1\0", "is a component that cannot be served: it exports no function of a core module"),
         (b"\0asm\1\0\0\0\xff", "does not compile"),
     ],
 )

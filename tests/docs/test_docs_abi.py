@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guesthouse_abi.imports import host_modules, ssvm
+from guesthouse_abi.imports.preview2 import interfaces
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "abi.md"
 # | `name(parameter, parameter)` | `(i32 i32)->(i32)` | … |
@@ -59,3 +60,10 @@ def test_the_modules_of_ssvm_are_those_of_v1_under_another_name() -> None:
             name: function.signature for name, function in v1.items()
         }
         assert f"`{old.name}`" in PAGE.read_text()
+
+
+def test_the_page_has_every_interface_of_components() -> None:
+    section = PAGE.read_text().partition("\n## Components\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `wasi:")]
+    named = [name for row in rows for name in re.findall(r"`(wasi:[a-z0-9/-]+)`", row.split(" | ")[0])]
+    assert sorted(named) == sorted(interfaces())

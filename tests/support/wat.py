@@ -10,7 +10,7 @@ from typing import Any
 import wasmtime
 
 from guesthouse.engine.base import Engine, Instance, Linked, Module
-from guesthouse.guests.guest import Shape
+from guesthouse.guests.guest import Shape, resolve
 from guesthouse_abi.calling import Caller, Convention, Request, Unfit
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
@@ -31,12 +31,8 @@ def compiled(engine: Engine, wat: str | bytes, memory: int = Limits().memory) ->
 def linked(engine: Engine, wat: str | bytes, memory: int = Limits().memory) -> Linked:
     """A module linked against the real host modules."""
     module = compiled(engine, wat, memory)
-    functions, modules = [], host_modules()
-    for wanted in module.imports:
-        function = modules[wanted.module].functions[wanted.name]
-        assert function.signature == wanted.type.function, wanted
-        if function not in functions:  # a module may import one twice
-            functions.append(function)
+    functions, faults = resolve(module, host_modules())
+    assert faults == []
     return module.link(functions)
 
 

@@ -51,7 +51,7 @@ def response_of(output: bytes) -> Response:
         else:
             headers.append((name, value))
     if status >= 300:
-        raise _failure(status, body)
+        raise failure_of(status, body)
     return Response(body, content_type, tuple(headers))
 
 
@@ -70,7 +70,8 @@ def _status(value: str) -> int:
     return status
 
 
-def _failure(status: int, body: bytes) -> CallError:
+def failure_of(status: int, body: bytes) -> CallError:
+    """What a status from 300 on means, with the body's first line as its text."""
     text = body[:TEXT].decode("utf-8", "replace").strip().partition("\n")[0].strip() or f"status {status}"
     if status in _GONE:
         return NotFound(text)

@@ -9,6 +9,7 @@ from guesthouse_abi.calling.bindgen import Bindgen
 from guesthouse_abi.calling.command import Command
 from guesthouse_abi.calling.dapr import Dapr
 from guesthouse_abi.calling.extism import Extism
+from guesthouse_abi.calling.http import Http
 from guesthouse_abi.calling.http_wasm import HttpWasm
 from guesthouse_abi.calling.wapc import Wapc
 
@@ -17,6 +18,7 @@ CONVENTIONS: Mapping[str, Callable[[Options], Convention]] = {
     "command": lambda options: Command(options.cgi),
     "dapr": lambda options: Dapr(),
     "extism": lambda options: Extism(options.function),
+    "http": lambda options: Http(),
     "http-wasm": lambda options: HttpWasm(),
     "wapc": lambda options: Wapc(options.function),
 }

@@ -80,14 +80,17 @@ class ExecutionContext(Session):
     ) -> None:
         """Copy a tensor for the input of this index. Raises `NnError`, `InferenceError` and `TooMuch`."""
         info = _at(self.model, "input", self.model.inputs, index)
-        if dtype != info.dtype:
-            raise InferenceError(f"the input {described(info)} does not take {dtype}")
-        if info.shape is not None and (
-            len(shape) != len(info.shape)
-            or any(wanted not in (None, given) for wanted, given in zip(info.shape, shape, strict=True))
-        ):
-            raise InferenceError(f"the input {described(info)} does not take the shape {list(shape)}")
+        _check_fits(info, dtype, shape)
         self.take_input(context, info, dtype, shape, data)
+
+    def give_input(self, name: str, tensor: Tensor) -> None:
+        """Take a tensor, which is accounted for, for the input of this name. Raises `NnError`, `InferenceError`."""
+        info = self.model.input(name)
+        if info is None:
+            text = f"the model {self.model.name} has no input {name!r}; it has {listed(self.model.inputs)}"
+            raise NnError(NnErrorKind.INVALID_ARGUMENT, text)
+        _check_fits(info, tensor.dtype, tensor.shape)
+        self.inputs[info.name] = tensor
 
     def compute(self, context: Context) -> None:
         """Run the graph on the inputs that were set, which stay for another run. Raises `NnError` and `TooMuch`."""
@@ -107,6 +110,17 @@ class ExecutionContext(Session):
             text = f"the output {info.name} has no value before compute has succeeded"
             raise NnError(NnErrorKind.RUNTIME_ERROR, text)
         return value
+
+
+def _check_fits(info: TensorInfo, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Raises `InferenceError`."""
+    if dtype != info.dtype:
+        raise InferenceError(f"the input {described(info)} does not take {dtype}")
+    if info.shape is not None and (
+        len(shape) != len(info.shape)
+        or any(wanted not in (None, given) for wanted, given in zip(info.shape, shape, strict=True))
+    ):
+        raise InferenceError(f"the input {described(info)} does not take the shape {list(shape)}")
 
 
 def load(context: Context, parts: Sequence[GuestBytes], encoding: Encoding, target: Target) -> int:

@@ -24,6 +24,8 @@ from guesthouse.manifest.read import sound_part
 from guesthouse.manifest.tables import Actor, Binding, Invoke, Topic
 from guesthouse.manifest.text import format_size
 from guesthouse.plan.plan import Plan
+from guesthouse_abi.calling.command import Command
+from guesthouse_abi.calling.http import Handler
 
 app = new_app()
 
@@ -118,6 +120,12 @@ def _unsendable(manifest: Manifest) -> Iterator[str]:
             )
 
 
+def _function(guest: Guest) -> str:
+    """The export that is called; empty where there are several."""
+    caller = guest.code.caller
+    return caller.entry if isinstance(caller, (Command, Handler)) else guest.config.function
+
+
 def _lacks(manifest: Manifest) -> Iterator[Lack]:
     """What actors need, and of that what the sidecar lacks, where the environment says which one it is."""
     if not manifest.actor and all(topic.actor is None for topic in manifest.topic):
@@ -136,7 +144,7 @@ def _guests(plan: Plan, digits: int) -> Iterator[Row]:
         yield {
             "guest": guest.name,
             "calling": guest.config.calling,
-            "function": guest.config.function or ("_start" if guest.config.calling == "command" else ""),
+            "function": _function(guest),
             "models": sorted(guest.config.grants.models),
             "imports": [f"{name} ({count})" for name, count in sorted(modules.items())],
             "exports": sorted(set(guest.code.module.exports) - {"memory"}),

@@ -24,7 +24,7 @@ from guesthouse.event import ACTOR_TRIGGERS
 from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.capabilities.capability import import_modules
 from guesthouse.guests.capabilities.sidecar import SidecarGrant, calls_by
-from guesthouse.guests.guest import GuestFaults, Shape, over_limits, read_module, resolve
+from guesthouse.guests.guest import GuestFaults, Shape, cache_key, core_module, over_limits, read_module, resolve
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
 from guesthouse.sidecar import OWN_ACTOR
@@ -63,6 +63,7 @@ class _Explained:
 
     path: Path
     wasm: bytes
+    core: bytes  # the main module of a component; else the same
     module: Module
     fits: dict[str, str] = field(default_factory=dict)  # a calling convention, and what of the module it would call
     unfit: dict[str, list[str]] = field(default_factory=dict)  # the other conventions, and why
@@ -79,9 +80,8 @@ class _Explained:
     @property
     def calling(self) -> str:
         """The convention that it was most likely written for; empty where none fits."""
-        return next(
-            (name for name in ("dapr", "wapc", "http-wasm", "extism", "command", "bindgen") if name in self.fits), ""
-        )
+        likely = ("dapr", "wapc", "http-wasm", "http", "extism", "command", "bindgen")
+        return next((name for name in likely if name in self.fits), "")
 
     def imports(self, module: str) -> list[str]:
         return [one.name for one in self.module.imports if one.module == module]
@@ -90,7 +90,7 @@ class _Explained:
     def infers(self) -> list[str]:
         """The import modules by which it asks for inference."""
         modules = dict.fromkeys(one.module for one in self.module.imports)
-        return [name for name in modules if name.endswith("_nn") or "tensorflow" in name]
+        return [name for name in modules if name.endswith("_nn") or "tensorflow" in name or name.startswith("wasi:nn/")]
 
     @property
     def opens_files(self) -> bool:
@@ -127,8 +127,9 @@ def explain(wasm: Wasm, json: Json = False) -> None:
     Prints the lines of a manifest for it, to paste and to complete. Exit code 1 where the module cannot be served.
     """
     data = read_module(wasm)
-    with _loaded(wasm, data) as module:
-        explained = _explained(wasm, data, module)
+    core = core_module(wasm, data)
+    with _loaded(wasm, data, core) as module:
+        explained = _explained(wasm, data, core, module)
     if json:
         print_json(_record(explained))
     else:
@@ -138,7 +139,7 @@ def explain(wasm: Wasm, json: Json = False) -> None:
 
 
 @contextlib.contextmanager
-def _loaded(path: Path, wasm: bytes) -> Iterator[Module]:
+def _loaded(path: Path, wasm: bytes, core: bytes) -> Iterator[Module]:
     """The module, compiled as for serving. Raises `GuestFaults`."""
     settings = read.parse({"app": {"name": "explain"}}, Path("guesthouse.toml")).engine
     with (
@@ -146,16 +147,16 @@ def _loaded(path: Path, wasm: bytes) -> Iterator[Module]:
         contextlib.closing(open_engine(settings.name, EngineConfig(pooling=False))) as engine,
     ):
         try:
-            module, _ = cache.load(engine, wasm, Limits().memory)
+            module, _ = cache.load(engine, core, Limits().memory, cache_key(wasm, hashlib.sha256(wasm).hexdigest()))
         except CompileError as error:
             raise GuestFaults([f"{path} does not compile: {error}"]) from error
         except EngineError as error:
-            raise GuestFaults(over_limits(wasm, Limits()) or [f"the engine refuses {path}: {error}"]) from error
+            raise GuestFaults(over_limits(core, Limits()) or [f"the engine refuses {path}: {error}"]) from error
         yield module
 
 
-def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
-    found = _Explained(path, wasm, module)
+def _explained(path: Path, wasm: bytes, core: bytes, module: Module) -> _Explained:
+    found = _Explained(path, wasm, core, module)
     shape = Shape(module)
     for name in CONVENTIONS:
         if name in _BY_NAME:
@@ -172,8 +173,8 @@ def _explained(path: Path, wasm: bytes, module: Module) -> _Explained:
     if not found.fits:
         found.missing.append(f"{path.name} fits no way to call it: {'; '.join(_first(found.unfit.values()))}")
     found.missing += resolve(module, import_modules(CAPABILITIES))[1]
-    found.missing += over_limits(wasm, Limits())
-    found.methods = _names(wasm, _LONGEST_FIRST)
+    found.missing += over_limits(core, Limits())
+    found.methods = _names(core, _LONGEST_FIRST)
     return found
 
 
@@ -213,9 +214,11 @@ def _names(wasm: bytes, names: Sequence[str]) -> list[str]:
 
 
 def _lines(found: _Explained) -> Iterator[str]:
-    pages = memory_minimums(found.wasm)
+    pages = memory_minimums(found.core)
     memory = f", memory from {format_size(pages[0] * PAGE)} on" if pages else ""
     yield f"{found.path}: {len(found.wasm):,} bytes{memory}"
+    if found.core is not found.wasm:
+        yield f"a component, of which its main module is served: {len(found.core):,} bytes"
     yield f"sha256 {hashlib.sha256(found.wasm).hexdigest()}"
     yield from ("", "imports")
     for module in sorted({one.module for one in found.module.imports}):
@@ -271,6 +274,7 @@ def _record(found: _Explained) -> dict[str, object]:
     return {
         "file": str(found.path),
         "bytes": len(found.wasm),
+        "component": found.core is not found.wasm,
         "sha256": hashlib.sha256(found.wasm).hexdigest(),
         "imports": [f"{one.module}.{one.name}" for one in found.module.imports],
         "exports": {name: str(kind) for name, kind in found.module.exports.items()},

@@ -79,12 +79,13 @@ class CodeCache:
         self.folder = Path(self._private.name)
         self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
 
-    def load(self, engine: Loader[M_co], wasm: bytes, memory: int) -> tuple[M_co, bool]:
+    def load(self, engine: Loader[M_co], wasm: bytes, memory: int, key: str = "") -> tuple[M_co, bool]:
         """The module `wasm` for `engine` and a guest with `memory` bytes, and whether it was compiled just now.
 
+        `key` stands for the module's digest where it was taken out of something larger, whose digest it has.
         Raises `compiler.CompileError`, `EngineError`.
         """
-        path = self.path(engine, hashlib.sha256(wasm).hexdigest(), memory)
+        path = self.path(engine, key or hashlib.sha256(wasm).hexdigest(), memory)
         with contextlib.suppress(EngineError, OSError):
             return _used(engine, path), False
         with _temporary(self.folder) as source, _temporary(self.folder) as target:
@@ -117,9 +118,9 @@ class CodeCache:
             if _removed(path):
                 kept -= found.st_size
 
-    def path(self, engine: Loader[object], sha256: str, memory: int) -> Path:
-        """Where the artefact of a module with this digest is, once the module was loaded."""
-        return self.folder / f"{sha256}-{engine.name}-{engine.fingerprint(memory)}{_SUFFIX}"
+    def path(self, engine: Loader[object], key: str, memory: int) -> Path:
+        """Where the artefact of a module with this digest, or key, is, once the module was loaded."""
+        return self.folder / f"{key}-{engine.name}-{engine.fingerprint(memory)}{_SUFFIX}"
 
     def close(self) -> None:
         """Remove the temporary folder, if one was used."""

@@ -28,7 +28,7 @@ _KNOWN = {
     "__wbindgen_": f"{_BROWSER} (wasm-bindgen): build for wasm32-wasip1, without crates that need a browser",
     "go.": f"{_BROWSER}: build with GOOS=wasip1",
     "gojs.": f"{_BROWSER}: build with GOOS=wasip1, or TinyGo with -target=wasip1",
-    "wasi:": "is WASI preview 2: build for preview 1 (wasm32-wasip1)",
+    "wasi:": "is an interface of components that this host does not have",
     "wasix_": "is Wasmer's WASIX: build for WASI preview 1 (wasm32-wasip1)",
     "wasi_snapshot_preview1.sock_": "is one of WasmEdge's sockets: guests have no network",
     "wasi.thread-spawn": "starts a thread: build for one thread",

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
+from guesthouse.engine.component import REVISION, NotUnwrapped, is_component, unwrapped
 from guesthouse.engine.wasm_sections import memory_minimums, table_minimums
 from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.faults import Faults
@@ -28,6 +29,7 @@ from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import FuncType, HostFunction, HostModule
 from guesthouse_abi.imports import host_modules
+from guesthouse_abi.imports.preview2 import host_function as component_function
 from guesthouse_abi.services import Services
 
 T = TypeVar("T")
@@ -194,21 +196,22 @@ def load_code(
         )
     if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
         raise GuestFaults([fault])
-    artefact = cache.path(engine, sha256, config.limits.memory)
+    core, key, memory = core_module(config.module, wasm), cache_key(wasm, sha256), config.limits.memory
+    artefact = cache.path(engine, key, memory)
     same = known.get(artefact) if known is not None else None
     try:
-        module, compiled = (same.module, False) if same is not None else cache.load(engine, wasm, config.limits.memory)
+        module, compiled = (same.module, False) if same is not None else cache.load(engine, core, memory, key)
     except CompileError as error:
         raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
     except EngineError as error:
         raise GuestFaults(
-            over_limits(wasm, config.limits) or [f"the engine refuses {config.module}: {error}"]
+            over_limits(core, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
     except OSError as error:
         why = error.strerror or str(error)
         raise GuestFaults([f"its compiled code cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
     functions, caller, faults = _checked(config, module, modules or host_modules())
-    faults += over_limits(wasm, config.limits)
+    faults += over_limits(core, config.limits)
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, compiled, tuple(functions), caller)
@@ -237,7 +240,7 @@ def _checked(
 
 
 def read_module(path: Path) -> bytes:
-    """The bytes of a core module. Raises `GuestFaults`."""
+    """The bytes of a module's file, which may be a component. Raises `GuestFaults`."""
     try:
         with path.open("rb") as file:
             wasm = file.read(MODULE_SIZE + 1)
@@ -247,9 +250,24 @@ def read_module(path: Path) -> bytes:
         raise GuestFaults([f"{path} is larger than {MODULE_SIZE} bytes"])
     if wasm[:4] != b"\0asm":
         raise GuestFaults([f"{path} is not a Wasm module"])
-    if wasm[4:8] != b"\1\0\0\0":
-        raise GuestFaults([f"{path} is a component, not a core module: build it for wasm32-wasip1"])
+    if wasm[4:8] != b"\1\0\0\0" and not is_component(wasm):
+        raise GuestFaults([f"{path} is of a version of Wasm that is not known here: build it by other tools"])
     return wasm
+
+
+def core_module(path: Path, wasm: bytes) -> bytes:
+    """The module that is compiled: the main one of a component, else the file itself. Raises `GuestFaults`."""
+    if not is_component(wasm):
+        return wasm
+    try:
+        return unwrapped(wasm)
+    except NotUnwrapped as error:
+        raise GuestFaults([f"{path} is a component that cannot be served: {error}"]) from None
+
+
+def cache_key(wasm: bytes, sha256: str) -> str:
+    """What the compiled code of a file with this digest is kept by."""
+    return f"{sha256}-{REVISION}" if is_component(wasm) else sha256
 
 
 def resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[HostFunction], list[str]]:
@@ -258,7 +276,7 @@ def resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[Hos
     for wanted in module.imports:
         where = f"import {wanted.module}.{wanted.name}"
         host = modules.get(wanted.module)
-        function = host.functions.get(wanted.name) if host else None
+        function = host.functions.get(wanted.name) if host else component_function(wanted.module, wanted.name)
         if function is None:
             known = (
                 f"the host modules are {', '.join(sorted(modules))}"

@@ -109,6 +109,7 @@ _NOT_FOR: Mapping[str, Mapping[str, str]] = {
         ("function", "values", "reply"), "its handlers have names of their own, and write their replies themselves"
     ),
     "extism": dict.fromkeys(("values", "reply"), "its input is the body, and its output the reply"),
+    "http": dict.fromkeys(("function", "values", "reply"), "its handler has its own name, and writes the response"),
     "http-wasm": dict.fromkeys(
         ("function", "values", "reply"), "its two handlers have names of their own, and write the response themselves"
     ),

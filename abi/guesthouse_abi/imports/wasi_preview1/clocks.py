@@ -112,7 +112,7 @@ def poll(context: Context, layout: struct.Struct, subscriptions: int, events: in
         else:
             return INVAL
     if not ready:
-        _sleep_until(min(alarms)[0], context.deadline)
+        sleep_until(min(alarms)[0], context.deadline)
     now = time.monotonic_ns()
     ready += [EVENT.pack(user_data, SUCCESS, CLOCK, 0, 0) for due, user_data in alarms if due <= now]
     memory.write(events, b"".join(ready))
@@ -149,7 +149,7 @@ def _ready_event(context: Context, user_data: int, kind: int, fd: int) -> bytes:
     return EVENT.pack(user_data, SUCCESS, kind, left, 0 if left else HANGUP)
 
 
-def _sleep_until(due: int, deadline: Deadline) -> None:
+def sleep_until(due: int, deadline: Deadline) -> None:
     """Sleep until `due` (monotonic nanoseconds). Raises `DeadlineExceeded` or `Cancelled` when that comes first."""
     over = threading.Event()
     forget = deadline.on_cancel(over.set)

@@ -31,15 +31,18 @@ def _arguments(context: Context) -> list[bytes]:
 
 
 def _environment(context: Context) -> list[bytes]:
-    """`name=value` strings. What has no such form is left out: no name, `=` in the name, NUL anywhere."""
+    """`name=value` strings."""
     strings = context.state(Strings)
     if strings.environment is None:
-        strings.environment = [
-            _c_string(f"{name}={value}")
-            for name, value in context.variables()
-            if name and "=" not in name and "\0" not in name + value
-        ]
+        strings.environment = [_c_string(f"{name}={value}") for name, value in variables_of(context)]
     return strings.environment
+
+
+def variables_of(context: Context) -> list[tuple[str, str]]:
+    """The environment. What has no form as `name=value` is left out: no name, `=` in the name, NUL anywhere."""
+    return [
+        (name, value) for name, value in context.variables() if name and "=" not in name and "\0" not in name + value
+    ]
 
 
 def _c_string(text: str) -> bytes:

@@ -82,13 +82,18 @@ def write_stream(context: Context, stream: int, vectors: list[tuple[int, int]]) 
 
 def _write_reply(context: Context, reply: bytearray, vectors: list[tuple[int, int]]) -> int:
     total = sum(length for _, length in vectors)
-    limit = context.limits.output
-    if len(reply) + total > limit:
-        raise BadReply(f"more than limits.output ({limit} bytes) was written to standard output")
-    context.hold(total)
+    hold_reply(context, reply, total)
     for pointer, length in vectors:
         reply += context.memory.read(pointer, length)
     return total
+
+
+def hold_reply(context: Context, reply: bytearray, more: int) -> None:
+    """Account for what is about to be added to a reply. Raises `BadReply`, `TooMuch`."""
+    limit = context.limits.output
+    if len(reply) + more > limit:
+        raise BadReply(f"more than limits.output ({limit} bytes) was written to standard output")
+    context.hold(more)
 
 
 def _write_lines(context: Context, stream: int, vectors: list[tuple[int, int]]) -> int:
@@ -97,6 +102,12 @@ def _write_lines(context: Context, stream: int, vectors: list[tuple[int, int]]) 
         taken += context.memory.read(pointer, min(length, LOG_CHUNK - len(taken)))
         if len(taken) == LOG_CHUNK:
             break
+    write_lines(context, stream, taken)
+    return len(taken)
+
+
+def write_lines(context: Context, stream: int, taken: bytes) -> None:
+    """Log the lines that end in this, at most `LOG_CHUNK` bytes; what is left waits for the rest of its line."""
     table = descriptors(context)
     *lines, rest = (table.unended[stream] + taken).split(b"\n")
     if len(rest) > LOG_LINE:
@@ -105,4 +116,3 @@ def _write_lines(context: Context, stream: int, vectors: list[tuple[int, int]]) 
     table.unended[stream] = rest
     for line in lines:
         _log(context, table, stream, line)
-    return len(taken)

@@ -1,0 +1,459 @@
+"""`wasi:http`: the request that an event is, and the response that a guest makes of it.
+
+How an event becomes a request, and a response the reply, is in `calling/http.py`. A guest makes no requests of its own:
+`outgoing-handler` refuses each, as `HTTP-request-denied`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from guesthouse_abi.canonical.functions import Answered, Fail
+from guesthouse_abi.canonical.types import Case
+from guesthouse_abi.context import Context
+from guesthouse_abi.errors import BadReply, HostError
+from guesthouse_abi.imports.preview2.io import CHUNK, InputStream, IoError, Pollable, Writer
+
+#: Header fields of one message, and bytes of one of them.
+MOST_FIELDS, FIELD = 256, 16_384
+_OVERHEAD = 64  # bytes that are counted for a field besides its own
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_BAD = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+#: Of the connection, which is not the guest's.
+_FORBIDDEN = frozenset(
+    {
+        "connection",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_LOWEST, _HIGHEST = 100, 599  # statuses
+
+Entry = tuple[str, bytes]
+
+
+class Fields:
+    """The resource `fields`: headers or trailers, names as they were given."""
+
+    def __init__(self, entries: Sequence[Entry] = (), fixed: bool = False) -> None:
+        self.entries = list(entries)
+        self.fixed = fixed  # the guest may not change them
+
+    def values(self, name: str) -> list[bytes]:
+        """The values of all fields of this name."""
+        wanted = name.lower()
+        return [value for key, value in self.entries if key.lower() == wanted]
+
+    def change(self) -> None:
+        """Raises `Fail` where they may not be changed."""
+        if self.fixed:
+            raise Fail(Case("immutable"))
+
+    def add(self, context: Context, name: str, value: bytes) -> None:
+        """Raises `Fail` for what is no field, `TooMuch`."""
+        if _NAME.fullmatch(name) is None or _BAD.search(value) or len(value) > FIELD:
+            raise Fail(Case("invalid-syntax"))
+        if name.lower() in _FORBIDDEN:
+            raise Fail(Case("forbidden"))
+        if len(self.entries) >= MOST_FIELDS:
+            raise HostError(f"more than {MOST_FIELDS} header fields")
+        context.hold(len(name) + len(value) + _OVERHEAD)
+        self.entries.append((name, value))
+
+    def remove(self, name: str) -> list[bytes]:
+        """The values that were there."""
+        values, wanted = self.values(name), name.lower()
+        self.entries = [entry for entry in self.entries if entry[0].lower() != wanted]
+        return values
+
+
+class IncomingBody:
+    """The resource `incoming-body`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes | None = data  # until its stream is taken
+
+
+class IncomingRequest:
+    """The resource `incoming-request`."""
+
+    def __init__(self, method: str, target: str, authority: str, headers: Sequence[Entry], body: bytes) -> None:
+        self.method = _method(method)
+        self.target = target
+        self.authority = authority
+        self.headers = Fields(headers, fixed=True)
+        self.body: bytes | None = body  # until it is taken
+
+
+class OutgoingBody:
+    """The resource `outgoing-body`, and the target of its stream."""
+
+    chunk = CHUNK
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.written_to = False
+        self.finished = False
+
+    def give(self, context: Context, data: bytes) -> None:
+        """See `io.OutputStream.give`. Raises `BadReply` beyond the limit."""
+        if self.finished:
+            raise Fail(Case("closed"))
+        limit = context.limits.output
+        if len(self.data) + len(data) > limit:
+            raise BadReply(f"more than limits.output ({limit} bytes) was written to a body")
+        context.hold(len(data))
+        self.data += data
+
+
+class OutgoingResponse:
+    """The resource `outgoing-response`."""
+
+    def __init__(self, headers: Fields) -> None:
+        self.status = 200
+        self.headers = headers
+        self.body: OutgoingBody | None = None
+
+
+class OutgoingRequest:
+    """The resource `outgoing-request`, which can be made, and is refused."""
+
+    def __init__(self, headers: Fields) -> None:
+        self.method = Case("get")
+        self.target: str | None = None
+        self.scheme: Case | None = None
+        self.authority: str | None = None
+        self.headers = headers
+        self.body: OutgoingBody | None = None
+
+
+class ResponseOutparam:
+    """The resource `response-outparam`: where the guest puts its response."""
+
+    def __init__(self) -> None:
+        self.response: OutgoingResponse | None = None
+        self.error: Case | None = None
+
+
+class FutureTrailers:
+    """The resource `future-trailers`: there are none."""
+
+    taken = False
+
+
+class FutureResponse:
+    """The resource `future-incoming-response`, of which there is none."""
+
+
+class IncomingResponse:
+    """The resource `incoming-response`, of which there is none."""
+
+
+class Options:
+    """The resource `request-options`."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, int | None] = {}
+
+
+def _method(verb: str) -> Case:
+    plain = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+    return Case(verb.lower()) if verb in plain else Case("other", verb)
+
+
+TYPES = Answered(
+    "wasi:http/types",
+    fields=Fields,
+    incoming_request=IncomingRequest,
+    incoming_body=IncomingBody,
+    outgoing_request=OutgoingRequest,
+    outgoing_response=OutgoingResponse,
+    outgoing_body=OutgoingBody,
+    response_outparam=ResponseOutparam,
+    future_trailers=FutureTrailers,
+    future_incoming_response=FutureResponse,
+    incoming_response=IncomingResponse,
+    request_options=Options,
+)
+HANDLER = Answered("wasi:http/outgoing-handler")
+INTERFACES = (TYPES, HANDLER)
+
+
+# ---- fields ----
+
+
+@TYPES.function("[constructor]fields")
+def new_fields(context: Context) -> Fields:
+    return Fields()
+
+
+@TYPES.function("[static]fields.from-list")
+def fields_from_list(context: Context, entries: list[Entry]) -> Fields:
+    made = Fields()
+    for name, value in entries:
+        made.add(context, name, value)
+    return made
+
+
+@TYPES.function("[method]fields.get")
+def fields_get(context: Context, fields: Fields, name: str) -> list[bytes]:
+    return fields.values(name)
+
+
+@TYPES.function("[method]fields.has")
+def fields_has(context: Context, fields: Fields, name: str) -> bool:
+    return bool(fields.values(name))
+
+
+@TYPES.function("[method]fields.set")
+def fields_set(context: Context, fields: Fields, name: str, values: list[bytes]) -> None:
+    fields.change()
+    fields.remove(name)
+    for value in values:
+        fields.add(context, name, value)
+
+
+@TYPES.function("[method]fields.delete")
+def fields_delete(context: Context, fields: Fields, name: str) -> None:
+    fields.change()
+    fields.remove(name)
+
+
+@TYPES.function("[method]fields.append")
+def fields_append(context: Context, fields: Fields, name: str, value: bytes) -> None:
+    fields.change()
+    fields.add(context, name, value)
+
+
+@TYPES.function("[method]fields.entries")
+def fields_entries(context: Context, fields: Fields) -> list[Entry]:
+    return fields.entries
+
+
+@TYPES.function("[method]fields.clone")
+def fields_clone(context: Context, fields: Fields) -> Fields:
+    context.hold(sum(len(name) + len(value) + _OVERHEAD for name, value in fields.entries))
+    return Fields(fields.entries)
+
+
+# ---- the request ----
+
+
+@TYPES.function("[method]incoming-request.method")
+def request_method(context: Context, request: IncomingRequest) -> Case:
+    return request.method
+
+
+@TYPES.function("[method]incoming-request.path-with-query")
+def request_path(context: Context, request: IncomingRequest) -> str:
+    return request.target
+
+
+@TYPES.function("[method]incoming-request.scheme")
+def request_scheme(context: Context, request: IncomingRequest) -> Case:
+    return Case("HTTP")
+
+
+@TYPES.function("[method]incoming-request.authority")
+def request_authority(context: Context, request: IncomingRequest) -> str:
+    return request.authority
+
+
+@TYPES.function("[method]incoming-request.headers")
+def request_headers(context: Context, request: IncomingRequest) -> Fields:
+    return request.headers
+
+
+@TYPES.function("[method]incoming-request.consume")
+def request_consume(context: Context, request: IncomingRequest) -> IncomingBody:
+    body, request.body = request.body, None
+    if body is None:
+        raise Fail
+    return IncomingBody(body)
+
+
+@TYPES.function("[method]incoming-body.stream")
+def body_stream(context: Context, body: IncomingBody) -> InputStream:
+    data, body.data = body.data, None
+    if data is None:
+        raise Fail
+    return InputStream(data)
+
+
+@TYPES.function("[static]incoming-body.finish")
+def body_finish(context: Context, body: IncomingBody) -> FutureTrailers:
+    return FutureTrailers()
+
+
+@TYPES.function("[method]future-trailers.subscribe")
+def trailers_subscribe(context: Context, trailers: FutureTrailers) -> Pollable:
+    return Pollable()
+
+
+@TYPES.function("[method]future-trailers.get")
+def trailers_get(context: Context, trailers: FutureTrailers) -> Case:
+    if trailers.taken:
+        return Case("err")
+    trailers.taken = True
+    return Case("ok", Case("ok"))
+
+
+# ---- the response ----
+
+
+@TYPES.function("[constructor]outgoing-response")
+def new_response(context: Context, headers: Fields) -> OutgoingResponse:
+    return OutgoingResponse(headers)
+
+
+@TYPES.function("[method]outgoing-response.status-code")
+def response_status(context: Context, response: OutgoingResponse) -> int:
+    return response.status
+
+
+@TYPES.function("[method]outgoing-response.set-status-code")
+def response_set_status(context: Context, response: OutgoingResponse, status: int) -> None:
+    if not _LOWEST <= status <= _HIGHEST:
+        raise Fail
+    response.status = status
+
+
+@TYPES.function("[method]outgoing-request.headers")
+@TYPES.function("[method]outgoing-response.headers")
+def message_headers(context: Context, message: OutgoingResponse | OutgoingRequest) -> Fields:
+    context.hold(_OVERHEAD * len(message.headers.entries))
+    return Fields(message.headers.entries, fixed=True)
+
+
+@TYPES.function("[method]outgoing-request.body")
+@TYPES.function("[method]outgoing-response.body")
+def message_body(context: Context, message: OutgoingResponse | OutgoingRequest) -> OutgoingBody:
+    if message.body is not None:
+        raise Fail
+    message.body = OutgoingBody()
+    return message.body
+
+
+@TYPES.function("[method]outgoing-body.write")
+def body_write(context: Context, body: OutgoingBody) -> Writer:
+    if body.written_to:
+        raise Fail
+    body.written_to = True
+    return Writer(body)
+
+
+@TYPES.function("[static]outgoing-body.finish")
+def outgoing_finish(context: Context, body: OutgoingBody, trailers: Fields | None) -> None:
+    body.finished = True
+
+
+@TYPES.function("[static]response-outparam.set")
+def outparam_set(context: Context, out: ResponseOutparam, response: Case) -> None:
+    if response.name == "ok":
+        out.response = response.value
+    else:
+        out.error = response.value
+
+
+@TYPES.function("[method]response-outparam.send-informational")
+def send_informational(context: Context, out: ResponseOutparam, status: int, headers: Fields) -> None:
+    raise Fail(Case("internal-error", "no caller of this host sees such a response"))
+
+
+@TYPES.function("http-error-code")
+def http_error_code(context: Context, error: IoError) -> None:
+    return None
+
+
+# ---- requests of the guest's own ----
+
+
+@TYPES.function("[constructor]outgoing-request")
+def new_request(context: Context, headers: Fields) -> OutgoingRequest:
+    return OutgoingRequest(headers)
+
+
+@TYPES.function("[method]outgoing-request.method")
+def outgoing_method(context: Context, request: OutgoingRequest) -> Case:
+    return request.method
+
+
+@TYPES.function("[method]outgoing-request.set-method")
+def outgoing_set_method(context: Context, request: OutgoingRequest, method: Case) -> None:
+    _keep(context, method.value)
+    request.method = method
+
+
+@TYPES.function("[method]outgoing-request.path-with-query")
+def outgoing_path(context: Context, request: OutgoingRequest) -> str | None:
+    return request.target
+
+
+@TYPES.function("[method]outgoing-request.set-path-with-query")
+def outgoing_set_path(context: Context, request: OutgoingRequest, target: str | None) -> None:
+    _keep(context, target)
+    request.target = target
+
+
+@TYPES.function("[method]outgoing-request.scheme")
+def outgoing_scheme(context: Context, request: OutgoingRequest) -> Case | None:
+    return request.scheme
+
+
+@TYPES.function("[method]outgoing-request.set-scheme")
+def outgoing_set_scheme(context: Context, request: OutgoingRequest, scheme: Case | None) -> None:
+    _keep(context, scheme and scheme.value)
+    request.scheme = scheme
+
+
+@TYPES.function("[method]outgoing-request.authority")
+def outgoing_authority(context: Context, request: OutgoingRequest) -> str | None:
+    return request.authority
+
+
+@TYPES.function("[method]outgoing-request.set-authority")
+def outgoing_set_authority(context: Context, request: OutgoingRequest, authority: str | None) -> None:
+    _keep(context, authority)
+    request.authority = authority
+
+
+def _keep(context: Context, text: str | None) -> None:
+    """Account for a text that is kept. Raises `Fail` for a long one, `TooMuch`."""
+    if text is not None:
+        if len(text) > FIELD:
+            raise Fail
+        context.hold(len(text) + _OVERHEAD)
+
+
+@TYPES.function("[constructor]request-options")
+def new_options(context: Context) -> Options:
+    return Options()
+
+
+def _timeout(name: str) -> None:
+    """The two functions for one of the times."""
+
+    @TYPES.function(f"[method]request-options.{name}-timeout")
+    def timeout(context: Context, options: Options) -> int | None:
+        return options.times.get(name)
+
+    @TYPES.function(f"[method]request-options.set-{name}-timeout")
+    def set_timeout(context: Context, options: Options, duration: int | None) -> None:
+        options.times[name] = duration
+
+
+for _name in ("connect", "first-byte", "between-bytes"):
+    _timeout(_name)
+
+
+@HANDLER.function("handle")
+def handle(context: Context, request: OutgoingRequest, options: Options | None) -> FutureResponse:
+    context.log("host", "wasi:http/outgoing-handler: a guest makes no requests of its own; this one was refused")
+    raise Fail(Case("HTTP-request-denied"))
