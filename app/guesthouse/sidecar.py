@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from guesthouse_abi.calls import Code
-from guesthouse_abi.services import Account, Ended
+if TYPE_CHECKING:  # it imports numpy, and `event.py` is imported for the help of commands
+    from guesthouse_abi.services import Account, Ended
 
 _NAME_OF_METADATA = re.compile(r"[a-z0-9_.-]{1,256}", re.ASCII)
 #: The host's and the sidecar's; or of a connection: a sidecar hands metadata of an invocation on as headers of HTTP.
@@ -73,14 +73,13 @@ class NotMade(Exception):
         self.code = code
 
 
-def check_metadata(name: str, value: str) -> None:
-    """Raise `NotMade` for metadata of a call that a guest may not set."""
+def refused_metadata(name: str, value: str) -> str:
+    """Why a guest may not set this piece of metadata of a call; empty where it may."""
     named = _NAME_OF_METADATA.fullmatch(name) is not None
     reserved = name in _FORBIDDEN or name.startswith(_RESERVED) or name.endswith("-bin")
-    if not named or reserved or not (value.isascii() and value.isprintable()):
-        raise NotMade(
-            Code.INVALID_ARGUMENT, f"metadata {name[:80]!a} of a call that a guest may not set, or not to this value"
-        )
+    if named and not reserved and value.isascii() and value.isprintable():
+        return ""
+    return f"metadata {name[:80]!a} of a call that a guest may not set, or not to this value"
 
 
 class TurnCalls(Protocol):

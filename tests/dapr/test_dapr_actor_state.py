@@ -247,6 +247,19 @@ def test_a_turn_that_its_own_calls_may_come_back_to_keeps_nothing_that_they_may_
     assert turn.account.held == 0
 
 
+def test_a_value_that_is_written_while_it_is_saved_is_not_lost_in_a_turn_that_calls_may_come_back_to() -> None:
+    turn = Turn(Store(), reentrancy="r-1")
+    turn.write(("upsert", "a", b"1"))
+    turn.store.later = []
+    turn.save()
+    turn.write(("upsert", "a", b"2"))
+    (saved,), turn.store.later = turn.store.later, None
+    saved()
+    assert turn.get("a") == b"2"
+    turn.commit()
+    assert turn.store.values == {"a": b"2"}
+
+
 def test_an_actor_that_is_not_reentrant_hands_nothing_on() -> None:
     assert Turn(Store()).state.handed_on == {}
 

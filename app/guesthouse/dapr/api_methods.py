@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from guesthouse import protobuf
-from guesthouse.sidecar import OWN_ACTOR, Checked, NotMade, Use, check_metadata
+from guesthouse.sidecar import OWN_ACTOR, Checked, NotMade, Use, refused_metadata
 from guesthouse_abi.calls import Code
 
 SERVICE = "dapr.proto.runtime.v1.Dapr"
@@ -119,8 +119,8 @@ def _invoke(request: Any) -> Iterator[Use]:
 
 def _invoke_actor(request: Any) -> Iterator[Use]:
     for name, value in request.metadata.items():
-        if name.lower() != "content-type":
-            check_metadata(name.lower(), value)
+        if name.lower() != "content-type" and (why := refused_metadata(name.lower(), value)):
+            _invalid(why)
     yield Use("actors", _within(request.actor_type, request.actor_id))
 
 

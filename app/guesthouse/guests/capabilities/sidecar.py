@@ -28,7 +28,7 @@ from guesthouse.event import Event
 from guesthouse.guests.capabilities.capability import Answer, Ask, AskedEvent, Capability, Question
 from guesthouse.guests.guest import GuestConfig
 from guesthouse.guests.process.wire import WireError, items, member, number, pair, text
-from guesthouse.sidecar import OWN_ACTOR, NotMade, SidecarApi, TurnCalls, Use, check_metadata
+from guesthouse.sidecar import OWN_ACTOR, NotMade, SidecarApi, TurnCalls, Use, refused_metadata
 from guesthouse.system import threads
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.calls import CAPABILITY as NAME
@@ -188,7 +188,8 @@ class _GuestSidecar:
         handed_on = turn.handed_on if turn is not None and method == _INVOKE_ACTOR else {}
         checked = api.checked(method, request.message, {**added, **handed_on})
         for name, value in request.metadata:
-            check_metadata(name, value)
+            if why := refused_metadata(name, value):
+                raise NotMade(Code.INVALID_ARGUMENT, why)
         own = None if event.actor is None else f"{event.name}/{event.actor.id}"
         for use in checked.uses:
             if use.grant == OWN_ACTOR:
