@@ -74,6 +74,11 @@ test-dapr: $(VENV)/dev.stamp ## the tests behind a real daprd, which is built on
 	$(VENV)/bin/python tests/daprd/build.py daprd placement scheduler
 	$(VENV)/bin/python -m pytest tests/dapr_real $(PYTEST)
 
+.PHONY: check-actors
+check-actors: $(VENV)/dev.stamp ## actors that send each other money for three minutes, while hosts, sidecars and placement are killed
+	$(VENV)/bin/python tests/daprd/build.py daprd placement scheduler
+	$(VENV)/bin/python -m tests.dapr_real.actors_checker $(ARGS)
+
 .PHONY: test-web
 test-web: $(VENV)/dev.stamp ## the page in a real browser, behind real sidecars (needs Go once, and chromium)
 	$(VENV)/bin/python tests/daprd/build.py

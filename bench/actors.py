@@ -118,7 +118,7 @@ def actors(options: Options, folder: Path) -> Findings:
 
     subject, sdk = sidecar(ours, "guesthouse", free_port()), sidecar(theirs, "sdk", free_port())
     bare = sidecar(least, "bare", 0)
-    app = _app(ours, _MANIFEST.format(module=module()), subject)
+    app = _app(ours, _MANIFEST.format(module=module("actor", "-DQUIET")), subject)
     plain = Host(theirs, "sdk", str(sdk.app_port), str(sdk.ports.grpc))
     nothing = Host(least, "bare", str(bare.ports.grpc))
     try:

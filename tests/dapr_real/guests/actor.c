@@ -152,5 +152,7 @@ static int32_t fired(void) {
 
 DAPR_ON(timer) { return fired(); }
 DAPR_ON(reminder) { return fired(); }
+#ifndef QUIET
 DAPR_ON(activate) { return dapr_log(DAPR_INFO, "activated", "actor", dapr_event(DAPR_EVENT_ACTOR_ID)), DAPR_DONE; }
 DAPR_ON(deactivate) { return dapr_log(DAPR_INFO, "deactivated", "actor", dapr_event(DAPR_EVENT_ACTOR_ID)), DAPR_DONE; }
+#endif
