@@ -32,20 +32,21 @@ from tests.daprd import services
 ACTORS = ROOT / "demo" / "actors"
 TYPES = {"Account", "Thermostat", "Ledger"}
 OFFICIAL_GO = "/usr/local/go/bin/go"  # where Go's own archive is unpacked to, often without being on the PATH
-PATIENCE = 60.0  # seconds for what the scheduler does in two or three
+PATIENCE = 120.0  # seconds for what the scheduler does in two or three
 
 _NO_GO = """\
 demo-actors: the ledger is a guest in Go, and there is no Go here that can build it: {why}
   install Go 1.24 or newer from https://go.dev/dl, or its package, and run make demo-actors again
   the other two actors need no compiler: their modules are in the repository"""
 _TO_TRY = """\
-The same by hand, once Dapr's placement and scheduler run (`dapr init` starts them)
-  LEDGER={ledger} guesthouse serve -m demo/actors/guesthouse.toml
-  daprd --app-id house --app-port 50051 --app-protocol grpc --resources-path demo/actors/components
-      (with --placement-host-address and --scheduler-host-address, where these are)
+The same by hand, once Dapr's placement and scheduler run, which `dapr init` starts (guesthouse is .venv/bin/guesthouse)
+  GOOS=wasip1 GOARCH=wasm go build -C demo/actors/ledger -buildmode=c-shared -o ledger.wasm .
+  DAPR_GRPC_PORT=50001 guesthouse serve -m demo/actors/guesthouse.toml
+  daprd --app-id house --app-port 50051 --app-protocol grpc --resources-path demo/actors/components \\
+      --placement-host-address localhost:50005 --scheduler-host-address localhost:50006
   curl -X POST -d 100 http://localhost:3500/v1.0/actors/Account/ann/method/deposit
-  LEDGER={ledger} guesthouse send actor Account/ann deposit --text 100 -m demo/actors/guesthouse.toml
-      (one turn, without a sidecar)
+One turn without a sidecar
+  printf 100 | guesthouse send actor Account/ann deposit --data - -m demo/actors/guesthouse.toml
 docs/guests.md says how an actor is written, in each language"""
 
 
@@ -191,7 +192,7 @@ def main() -> int:
         server.process.wait(30)
         if not shown.well:
             console.print(f"the server's log is:\n{(folder / 'server.log').read_text(errors='replace')}")
-    console.print(_TO_TRY.format(ledger="ledger.wasm"))
+    console.print(_TO_TRY)
     return 0 if shown.well else 1
 
 

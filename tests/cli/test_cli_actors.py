@@ -25,6 +25,9 @@ actors = ["Cart/*"]
 module = "missing.wasm"
 calling = "dapr"
 [[actor]]
+type = "Other"
+guest = "other"
+[[actor]]
 type = "Cart"
 guest = "cart"
 """

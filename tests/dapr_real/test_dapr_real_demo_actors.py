@@ -25,7 +25,7 @@ def test_the_demo_of_actors_shows_what_each_of_them_answers_and_leaves_nothing_b
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
