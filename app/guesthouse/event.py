@@ -119,6 +119,10 @@ class ActorState(TurnCalls, Protocol):
         """Save what was written, all of it or nothing; nothing where the turn was cancelled. Called after the guest has
         ended. Raises `Failure`: `OUTPUT` where the sidecar did not take it, `CANCELLED`."""
 
+    def give_up(self) -> None:
+        """Nobody waits for the turn any more: what the guest saves meanwhile is not waited for without a bound. Called
+        from any thread, after the turn was cancelled."""
+
 
 @dataclass(slots=True)
 class Actor:

@@ -4,7 +4,7 @@ tested in tests/dapr_real."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -229,6 +229,53 @@ def test_a_turn_that_was_given_up_saves_nothing() -> None:
         turn.state.commit(deadline)
     assert failed.value.reason is Reason.CANCELLED
     assert turn.store.made == []
+
+
+class Holds(Store):
+    """A sidecar that holds calls back, and lets go of one when it is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+
+    def begin(
+        self,
+        method: str,
+        message: bytes,
+        metadata: Sequence[tuple[str, str]],
+        seconds: float,
+        done: Callable[[Ended], None],
+    ) -> Callable[[], object]:
+        self.begun.set()
+        return lambda: done(Ended(Code.CANCELLED, "cancelled"))
+
+
+@pytest.mark.parametrize("cut_first", [False, True])
+def test_a_transaction_that_the_sidecar_holds_back_ends_soon_after_its_turn_was_given_up(cut_first: bool) -> None:
+    turn = Turn(Holds())
+    turn.write(("upsert", "a", b"1"))
+    if cut_first:
+        turn.state.give_up()
+    endings = turn.save()
+    turn.state.give_up()
+    turn.cancel()  # what the guest's end does
+    assert [ended.code for ended in endings][:1] == [Code.CANCELLED]
+
+
+def test_a_commit_that_the_sidecar_holds_back_ends_soon_after_its_turn_was_cancelled() -> None:
+    sidecar, deadline = Holds(), Deadline.after(60)
+    turn = Turn(sidecar)
+    turn.write(("upsert", "a", b"1"))
+
+    def cut() -> None:
+        sidecar.begun.wait(60)
+        deadline.cancel()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    with pytest.raises(Failure, match="CANCELLED: cancelled"):
+        turn.state.commit(deadline)
+    cutting.join()
 
 
 def test_a_turn_that_its_own_calls_may_come_back_to_keeps_nothing_that_they_may_change() -> None:

@@ -150,6 +150,9 @@ class Recorded:
     def commit(self, deadline: Deadline) -> None:
         """See `event.ActorState`."""
 
+    def give_up(self) -> None:
+        """See `event.ActorState`."""
+
 
 @pytest.mark.parametrize("language", [*sorted(CLIENTS), "rust", "javascript"])
 def test_the_calls_of_an_actors_own_turn_are_daprs_messages(tmp_path: Path, language: str) -> None:

@@ -55,14 +55,15 @@ class _Write:
 class _Save:
     """A transaction that is under way while the guest goes on."""
 
-    __slots__ = ("_until", "over")
+    __slots__ = ("_until", "call", "over")
 
     def __init__(self, seconds: float) -> None:
         self.over = threading.Event()
+        self.call: Callable[[], object] | None = None
         self._until = monotonic() + seconds + _LATER
 
     def wait(self) -> bool:
-        """Wait for its end. It is never cancelled: what a sidecar still carries out must not meet a later one."""
+        """Wait for its end. No guest cancels it: what a sidecar still carries out must not meet a later one."""
         return self.over.wait(max(0.0, self._until - monotonic()))
 
 
@@ -83,6 +84,7 @@ class TurnState:
         self._arrived: dict[str, bytes] = {}  # the same, before the guest's account has them
         self._owed = 0  # bytes that the account has and that are no longer held
         self._save: _Save | None = None
+        self._given_up = False
         self._api: SidecarApi | None = None
         self._trace: tuple[tuple[str, str], ...] = ()
         self.read_bytes = 0
@@ -146,6 +148,13 @@ class TurnState:
         if ended.code:
             raise Failure(Reason.OUTPUT, self._unsaved(ended))
         self._saved(writes, len(message))
+
+    def give_up(self) -> None:
+        """See `event.ActorState`."""
+        self._given_up = True
+        save = self._save
+        if save is not None and save.call is not None and not save.over.is_set():
+            _give_up_soon(save.call)
 
     # ---- reads ----
 
@@ -236,7 +245,9 @@ class TurnState:
             save.over.set()
             done(ended)
 
-        call = api.begin(TRANSACTION, message, metadata, seconds, ended)
+        call = save.call = api.begin(TRANSACTION, message, metadata, seconds, ended)
+        if self._given_up:
+            _give_up_soon(call)
         if isinstance(call, Driven):
             call.watch()
         return save.wait

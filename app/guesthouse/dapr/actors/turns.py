@@ -66,6 +66,8 @@ class Turn:
         """End it as soon as it looks at its deadline."""
         self.dead = True
         self.deadline.cancel()
+        if self.event.actor is not None and self.event.actor.state is not None:
+            self.event.actor.state.give_up()
 
 
 class _Actor:
