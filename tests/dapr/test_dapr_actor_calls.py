@@ -161,7 +161,7 @@ def dispatcher(actors: Actors | None, heard: Heard, **more: Any) -> Dispatcher:
     topic = {"pubsub": "p", "topic": "orders", "actor": "Cart/{data.customer.id}", **more}
     manifest = Manifest.model_validate({"app": {"name": "t"}, "topic": [topic]})
 
-    plan: Any = SimpleNamespace(route=Routes(manifest).find, guests={}, close=lambda: None)
+    plan: Any = SimpleNamespace(filters=(), route=Routes(manifest).find, guests={}, close=lambda: None)
     return Dispatcher(Plans(plan), NoOutputs(), [heard], actors)
 
 

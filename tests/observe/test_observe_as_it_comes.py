@@ -82,7 +82,7 @@ def test_what_a_guest_said_before_its_deadline_is_in_the_log_before_its_failure(
     if place == "wasmer":
         rests |= {name: [] for name in GUESTS if name.endswith("loops")}
     expected = {name: ["developing", *rest, "failed"] for name, rest in rests.items()}
-    for seconds in ("500ms", "5s", "20s"):  # on a busy machine a guest may say nothing in the first of them
+    for seconds in ("500ms", "5s", "20s"):  # on a busy machine the first of them may be too short
         stream.truncate(stream.seek(0))
         with served(tmp_path, place, seconds) as client:
             for name in GUESTS:
@@ -90,7 +90,7 @@ def test_what_a_guest_said_before_its_deadline_is_in_the_log_before_its_failure(
                     client.send(Event(Trigger.INVOKE, name), timeout=60)
                 assert caught.value.reason is Reason.DEADLINE
         found = {name: said(stream, name) for name in GUESTS}
-        if all("developing" in lines for lines in found.values()):
+        if found == expected:
             break
     assert found == expected
 
