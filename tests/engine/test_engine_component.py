@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,7 @@ SECOND = """(core module $Other (memory (export "memory") 1) (func (export "f"))
         (b"\0asm\x0d\0\1\0\x08\x02\x01\x05", "it has asynchronous functions (WASI 0.3)"),
         (b"\0asm\x0d\0\1\0\x02\x04\x01\x00\x00\x00", "it names the core module 0, and has only 0 before that"),
         (b"\0asm\x0d\0\1\0\x06\x06\x01\x00\x00\x01\x07\x00", "it names the instance 7, and has only 0 before that"),
+        (b"\0asm\x0d\0\1\0" + b"\0\0" * 100_001, "it has more than 100000 entries"),
     ],
 )
 def test_what_cannot_be_taken_apart_is_refused_with_the_reason(wasm: bytes, why: str) -> None:
@@ -215,6 +217,42 @@ def test_a_component_that_ends_early_is_refused_or_loses_what_is_not_needed(whol
         except NotUnwrapped:
             continue
         assert core[:8] == b"\0asm\1\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "alias",
+    [
+        b"\0\2\0\1\1m",  # a memory of the component's instance 1
+        b"\0\0\0\1\1m",  # a core function of it
+        b"\1\1\0\1m",  # a function of the core instance 0
+    ],
+)
+def test_a_core_definition_is_of_a_core_instance_and_no_other(alias: bytes) -> None:
+    two_instances, module = b"\x0a\x0b\2" + b"\0\1i\5\0" * 2, b"\1\x08\0asm\1\0\0\0\2\4\1\0\0\0"
+    section = bytes((6, 1 + len(alias), 1)) + alias
+    wasm = b"\0asm\x0d\0\1\0" + two_instances + module + section
+    assert refusal(wasm).startswith("it has an alias that takes a definition from an instance which has none such")
+
+
+def test_many_imports_of_a_function_with_a_long_name_do_not_make_a_module_of_a_thousand_times_the_size() -> None:
+    one = '(import "any" "say" (func (param i32 i32)))'
+    whole = component(WHOLE.replace("my:host/log@1.0.0", f"my:host/{'g' * 4000}@1.0.0").replace(one, one * 1100, 1))
+    assert len(whole) < 40_000
+    assert refusal(whole).startswith("its main module's imports have names of more than 4194304 characters")
+
+
+def test_what_is_looked_at_of_an_instance_does_not_grow_with_its_arguments_times_their_exports() -> None:
+    many = 1000
+    exports = " ".join(f'(export "e{number}" (func $go))' for number in range(many))
+    arguments = " ".join(f'(with "a{number}" (instance $many))' for number in range(many))
+    whole = component(more=f"""(core module $Other) (alias core export $main "go" (core func $go))
+        (core instance $many {exports}) (core instance (instantiate $Other {arguments}))""")
+    tracemalloc.start()
+    try:
+        assert refusal(whole).startswith("it has several main modules")
+        assert tracemalloc.get_traced_memory()[1] < many * many
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=300)

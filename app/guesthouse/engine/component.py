@@ -30,12 +30,13 @@ _CORE = b"\0asm\1\0\0\0"
 _MOST = 100_000  # entries of all sections together; the largest component seen has some thousands
 _HOPS = 8  # steps from an import to what it stands for; three are usual
 _NAME = 4096  # bytes of a name
+_NAMES = 1 << 22  # characters of the names of all imports together, as the host has them
 _PREVIEW1 = ("wasi_snapshot_preview1", "wasi_unstable")
 _RUN = "wasi:cli/run"
 _REALLOC, _INITIALIZE, _TABLE = "cabi_realloc", "_initialize", "$imports"
 
 _FIXUP_ARGUMENTS = 4  # of a fix-up module: the table, and what goes into it
-_FUNC, _TABLE_SORT = 0, 1  # sorts of core definitions
+_FUNC, _TABLE_SORT, _MODULE_SORT = 0, 1, 0x11  # sorts of core definitions
 _ENCODINGS = {0: "UTF-8", 1: "UTF-16", 2: "Latin-1 or UTF-16"}
 _ASYNC = "it has asynchronous functions (WASI 0.3): build it for WASI 0.2"
 _SEVERAL = (
@@ -204,12 +205,11 @@ class _Component:
             11: self._export,
         }
         while reader.more:
+            self._count(1)
             kind, contents = reader.section()
             if kind == 1:
-                self._count(1)
                 self.modules.append((contents.at, contents.end))
             elif kind == 4:
-                self._count(1)
                 _check_nested(self, contents)
             elif kind == 7:
                 self.types += [_UNKNOWN] * self._count(contents.u32())
@@ -263,7 +263,7 @@ class _Component:
     def _add(self, core: bool, sort: int, origin: _Origin) -> None:
         if core:
             space = {0: self.core_functions, 1: self.core_tables, 2: self.core_memories}.get(sort)
-            if sort == 0x11:
+            if sort == _MODULE_SORT:
                 raise NotUnwrapped("it takes a core module from elsewhere, which is not served")
             if sort == 0x12:
                 raise NotUnwrapped("it takes a core instance from elsewhere, which is not served")
@@ -292,6 +292,8 @@ class _Component:
         core, sort = self._sort(reader)
         target = reader.byte()
         if target in (0, 1):
+            if core != (target == 1) and (not core or sort != _MODULE_SORT):
+                raise NotUnwrapped("it has an alias that takes a definition from an instance which has none such")
             instance, name = reader.u32(), reader.name()
             _at(self.instances if target == 0 else self.core_instances, instance, "instance")
             self._add(core, sort, _Of(instance, name))
@@ -345,7 +347,7 @@ class _Component:
     def _import(self, reader: _Reader) -> None:
         name = self._extern_name(reader)
         kind = self._described(reader)
-        self._add(kind == 0, 0x11 if kind == 0 else kind, _Imported(name))
+        self._add(kind == 0, _MODULE_SORT if kind == 0 else kind, _Imported(name))
 
     def _export(self, reader: _Reader) -> None:
         self.exports.add(self._extern_name(reader))
@@ -471,6 +473,9 @@ class _Main:
         self._check_others()
         if named == imports:
             return wasm
+        # Many imports may stand for one function, whose long name each of them would get.
+        if sum(len(one.module) + len(one.name) for one in named) > _NAMES:
+            raise NotUnwrapped(f"its main module's imports have names of more than {_NAMES} characters together")
         section = _leb128(len(named)) + b"".join(_text(one.module) + _text(one.name) + one.kind for one in named)
         assert at is not None
         return wasm[: at[0]] + b"\2" + _leb128(len(section)) + section + wasm[at[1] :]
@@ -575,12 +580,12 @@ class _Main:
     def _initializes(self, instance: _CoreInstance) -> bool:
         """Whether it only calls the main module's `_initialize`, as the host does by itself."""
         component = self._component
-        given = [
-            component.core_functions[index] if sort == _FUNC and index < len(component.core_functions) else None
-            for argument in instance.arguments.values()
-            for sort, index in component.core_instances[argument].exports.values()
-        ]
-        return given == [_Of(self._main, _INITIALIZE)]
+        given = [component.core_instances[argument].exports for argument in instance.arguments.values()]
+        if sum(map(len, given)) != 1:
+            return False
+        sort, index = next(one for exports in given for one in exports.values())
+        functions = component.core_functions
+        return sort == _FUNC and index < len(functions) and functions[index] == _Of(self._main, _INITIALIZE)
 
 
 def _imports_of(wasm: bytes, component: _Component) -> tuple[list[_CoreImport], tuple[int, int] | None]:
