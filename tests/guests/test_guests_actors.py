@@ -177,6 +177,7 @@ OWN = [
     call("UnregisterActorReminder", name="t"),
     call("GetActorReminder", name="t"),
 ]
+NAMED = [method for method, _ in OWN if method.endswith(("Timer", "Reminder"))]
 
 
 def test_what_is_an_actors_own_needs_no_grant(host: Host) -> None:
@@ -193,6 +194,14 @@ def test_what_is_another_actors_is_denied(host: Host) -> None:
         "GetActorState is for an actor's own turns alone, and this is the turn of 'Cart/7' and not of 'Cart/8': "
         "have the guest invoke that actor (grant actors), whose own guest does it"
     )
+
+
+@pytest.mark.parametrize("name", ["8||wake", "|wake"])
+def test_no_name_of_a_timer_or_reminder_reaches_another_actors(host: Host, name: str) -> None:
+    """A sidecar joins the actor's id and the name by `||`: `8||wake` of the actor 7 is `wake` of the actor `7||8`."""
+    found = host.results(*(call(method, name=name) for method in NAMED))
+    assert [code for code, _ in found] == [Code.INVALID_ARGUMENT] * len(NAMED)
+    assert host.store.made == []
 
 
 def test_no_other_event_has_an_actors_own(host: Host) -> None:

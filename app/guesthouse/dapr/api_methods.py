@@ -124,6 +124,13 @@ def _invoke_actor(request: Any) -> Iterator[Use]:
     yield Use("actors", _within(request.actor_type, request.actor_id))
 
 
+def _own_named(request: Any) -> Iterator[Use]:
+    """Of a timer or a reminder, which a sidecar finds by type, id and name, joined by `||`."""
+    if "||" in request.name or request.name.startswith("|"):
+        _invalid(f"the name {request.name[:80]!a} has || or begins with |: it may be another actor's")
+    yield Use(OWN_ACTOR, _within(request.actor_type, request.actor_id))
+
+
 def _forms(name: str) -> Iterator[str]:
     """A name as it is written, and as it is after each decoding. What is no UTF-8, such as %c0%ae, becomes U+FFFD."""
     yield name
@@ -217,10 +224,11 @@ _TABLE: Mapping[str, Uses] = {
     "DeleteJobsByPrefixAlpha1": Uses("write_jobs", _prefix),
     "InvokeActor": Uses("actors", _invoke_actor),
     **{
-        name: _of(OWN_ACTOR, "actor_type", "actor_id")
+        name: _of(OWN_ACTOR, "actor_type", "actor_id") for name in ("GetActorState", "ExecuteActorStateTransaction")
+    },
+    **{
+        name: Uses(OWN_ACTOR, _own_named)
         for name in (
-            "GetActorState",
-            "ExecuteActorStateTransaction",
             "RegisterActorTimer",
             "UnregisterActorTimer",
             "RegisterActorReminder",
