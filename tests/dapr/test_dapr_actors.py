@@ -69,6 +69,10 @@ class State:
 
     def __init__(self, kind: str, id: str, reentrancy: str) -> None:
         self.of = kind, id, reentrancy
+        self.given_up = False
+
+    def give_up(self) -> None:
+        self.given_up = True
 
 
 def hosted(sidecar: ActorSidecar, guest: Guest, *types: ActorType) -> Actors:
@@ -716,6 +720,22 @@ def test_a_deactivation_that_fails_is_done_all_the_same(sidecar: ActorSidecar) -
         guest.answer = lambda _: fail(Failure(Reason.TRAP, "no"))
         assert sidecar.answer(sidecar.ask("deactivate")).HasField("deactivate_response")
         until(lambda: len(actors.turns) == 0)
+
+
+def test_an_activation_is_cut_with_the_turn_that_it_is_for_and_what_it_saves_is_waited_for_no_longer() -> None:
+    guest = Guest()
+    _, _, add = directly(guest, ActorType("Cart", guest="cart", activates=True))
+    gate = guest.gate("7 activate")
+    add()
+    until(lambda: guest.began)
+    let_go = add(trigger=Trigger.DEACTIVATE)
+    (event,) = guest.events
+    assert event.actor is not None
+    state: Any = event.actor.state
+    assert guest.deadlines[0].cancelled
+    assert state.given_up
+    gate.set()
+    until(lambda: let_go)
 
 
 def test_an_actor_that_was_never_active_is_let_go_without_a_word_to_the_guest(sidecar: ActorSidecar) -> None:

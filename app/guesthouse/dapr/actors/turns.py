@@ -38,7 +38,7 @@ class Turn:
     `after` is called after a reply, before the next turn of the actor begins.
     """
 
-    __slots__ = ("after", "answer", "arrived", "dead", "deadline", "event", "kind", "reentrancy")
+    __slots__ = ("after", "answer", "arrived", "dead", "deadline", "event", "kind", "reentrancy", "state")
 
     def __init__(
         self,
@@ -52,22 +52,26 @@ class Turn:
         self.arrived = monotonic()
         self.dead = False  # whether its stream has ended
         self.deadline = Deadline(math.inf)
+        self.state: ActorState | None = None
         self.kind = _UNKNOWN
         self.reentrancy = ""
 
-    def begin(self) -> Deadline:
-        """The deadline of an event that is a part of this turn: an activation has its own time."""
-        self.deadline = Deadline(math.inf)
-        if self.dead:  # `cut` may have seen the deadline before
-            self.deadline.cancel()
+    def begin(self, state: ActorState | None) -> Deadline:
+        """The deadline of an event that is a part of this turn: an activation has its own time, and its own state."""
+        self.state, self.deadline = state, Deadline(math.inf)
+        if self.dead:  # `cut` may have seen those before
+            self._give_up()
         return self.deadline
 
     def cut(self) -> None:
         """End it as soon as it looks at its deadline."""
         self.dead = True
+        self._give_up()
+
+    def _give_up(self) -> None:
         self.deadline.cancel()
-        if self.event.actor is not None and self.event.actor.state is not None:
-            self.event.actor.state.give_up()
+        if (state := self.state) is not None:
+            state.give_up()
 
 
 class _Actor:
@@ -241,7 +245,7 @@ class Turns:
             return
         event.actor.state = self._new_state(event.name, event.actor.id, turn.reentrancy)
         try:
-            reply = self._handler.dispatch(event, turn.begin())
+            reply = self._handler.dispatch(event, turn.begin(event.actor.state))
             event.check_reply(reply)  # whoever answers: a longer one would end the stream
         except Exception as error:
             turn.answer(event, status.logged_failure(error))
@@ -263,7 +267,7 @@ class Turns:
             actor=Actor(event.actor.id, state=state),
         )
         try:
-            self._handler.dispatch(first, turn.begin())
+            self._handler.dispatch(first, turn.begin(state))
         except Exception as error:
             failure = status.logged_failure(error)
             failure.text = f"the actor could not be activated: {failure.text}"
