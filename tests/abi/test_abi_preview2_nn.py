@@ -108,6 +108,16 @@ def test_a_tensor_over_the_limit_ends_the_guest() -> None:
         nn.new_tensor(host.context, [1000], "U8", bytes(1000))
 
 
+def test_the_dimensions_of_a_tensor_count_too() -> None:
+    host = Host(MODULE, limits=Limits(host_memory=1 << 20))
+    made: list[NnTensor] = []
+    with pytest.raises(TooMuch):
+        made.extend(nn.new_tensor(host.context, [1] * 16_384, "U8", b"") for _ in range(4096))
+    for one in made:
+        one.release(host.context)
+    assert host.context.held == 0
+
+
 @pytest.mark.parametrize("version", ["0.2.0-rc-2024-06-25", "0.2.0-rc-2024-10-28"])
 def test_a_component_reaches_it(any_engine: Any, version: str) -> None:
     """A guest that names a model that it was not granted gets an error's handle, whose code is `security` (7)."""

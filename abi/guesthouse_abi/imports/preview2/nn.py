@@ -31,7 +31,7 @@ _CODES = {
     NnErrorKind.NOT_FOUND: "not-found",
 }
 _TEXT = 1024  # characters of an error
-_OVERHEAD = 128  # bytes that are counted for a resource besides its own
+_OVERHEAD, _DIMENSION = 128, 40  # bytes that are counted for a tensor besides its own, and for a dimension of it
 
 
 class NnTensor:
@@ -42,7 +42,8 @@ class NnTensor:
         self.shape = shape
         self.kind = kind
         self.data = data
-        self._held = _OVERHEAD + (len(data) if isinstance(data, bytes) else data.nbytes)
+        size = len(data) if isinstance(data, bytes) else data.nbytes
+        self._held = _OVERHEAD + _DIMENSION * len(shape) + size
         context.hold(self._held)
 
     def release(self, context: Context) -> None:
