@@ -582,6 +582,25 @@ def test_a_turn_that_waits_for_another_one_holds_no_thread() -> None:
     assert executor.tasks == 1, "the thread of one turn takes the next"
 
 
+def test_a_turn_for_which_no_thread_can_be_started_keeps_its_actor_from_no_other_turn() -> None:
+    guest, known = Guest(), {"Cart": PLAIN}
+    executors: list[Executor] = []
+    turns = Turns(guest, lambda: executors[0], State, lambda: known)  # type: ignore[arg-type]
+    endings: list[Reply | Failure] = []
+
+    def add() -> None:
+        event = Event(Trigger.ACTOR, "Cart", actor=Actor("7", "add"))
+        turns.add(Turn(event, lambda _, ending: endings.append(ending), lambda *_: None))
+
+    with pytest.raises(IndexError):
+        add()
+    turns.end_stream()  # what a stream does whose thread has met an error
+    executors.append(Counting())
+    add()
+    until(lambda: endings)
+    assert turns.finish(PATIENCE)
+
+
 def test_over_concurrency_and_queue_a_turn_fails_at_once(sidecar: ActorSidecar) -> None:
     with hosting(sidecar, None, ActorType("Cart", guest="cart", places=2)) as (_, guest):
         gate = guest.gate("7 add")

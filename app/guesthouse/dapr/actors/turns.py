@@ -127,6 +127,7 @@ class Turns:
         turn.kind = kind = self._types().get(event.name, _UNKNOWN)
         turn.reentrancy = event.metadata.get(_ENTERED, "") if kind.reentrant else ""
         key = event.name, event.actor.id
+        executor = self._executor()  # may raise, and a turn that is counted must end
         with self._lock:
             inside = self._inside.get(kind.guest, 0)
             actor, begins, given_up = None, True, []
@@ -152,7 +153,7 @@ class Turns:
             text = f"{inside} turns are at work or wait already, which is concurrency + queue; try again later"
             self._refuse(turn, Failure(Reason.FULL, text, kind.guest))
         elif begins:
-            self._executor().submit(self._work, key, actor, turn)
+            executor.submit(self._work, key, actor, turn)
 
     def _give_up(self, key: tuple[str, str], actor: _Actor) -> list[Turn]:
         """A sidecar that deactivates an actor waits for no turn of it any more: those that wait here are dropped.
