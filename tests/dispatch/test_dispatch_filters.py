@@ -66,6 +66,7 @@ def manifest_of(place: str, chain: Sequence[tuple[str, tuple[str, ...], str]] = 
     text += f'[guests.fails]\nmodule = "fails.wasm"\ncalling = "command"\n{where}\nlimits = {{ time = "30s" }}\n'
     text += '[[invoke]]\nmethod = "failing"\nguest = "fails"\n'
     text += "".join(f'[[invoke]]\nmethod = "{method}"\nguest = "shows"\n' for method in METHODS)
+    text += '[[invoke]]\nmethod = "read"\nguest = "shows"\nverbs = ["GET"]\n'
     for guest, methods, on_error in chain:
         text += f'[[filter]]\nguest = "{guest}"\nmethods = {list(methods)}\non_error = "{on_error}"\n'
     return text
@@ -104,6 +105,11 @@ def test_a_filter_that_passes_on_changes_nothing(dispatch: Dispatcher) -> None:
     reply = invoke(dispatch, "plain", query="a=b", content_type="text/plain", metadata={"x-mark": "own"})
     assert (reply.body, reply.answer, reply.headers) == (b"/plain?a=b|own\0|body", None, (("x-shown", "yes"),))
     assert reply.guest == "shows"
+
+
+def test_a_call_without_a_verb_has_none_behind_a_filter_either(dispatch: Dispatcher) -> None:
+    assert invoke(dispatch, "read").guest == "shows"
+    assert failure(dispatch, "read", verb="POST").reason is Reason.NOT_FOUND
 
 
 def test_a_filter_changes_request_and_reply(dispatch: Dispatcher) -> None:

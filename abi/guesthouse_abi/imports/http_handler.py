@@ -102,7 +102,7 @@ class Exchange:
                 ("content-type", event.content_type.replace("\0", "")),
                 *(p for p in pairs if p[0] != "content-type"),
             ]
-        self.verb = event.verb or "POST"
+        self.verb = event.verb  # empty where the caller has given none: it is passed on so, too
         self.uri = "/" + quote(event.name.lstrip("/"), safe=_UNESCAPED) + (f"?{event.query}" if event.query else "")
         self.moved = False  # the guest has set another URI
         self.request = Message(Headers(pairs), event.body, limits.input, "input")
@@ -246,7 +246,8 @@ def log(context: Context, level: I32, message: U32, length: U32) -> None:
 
 @MODULE.function()
 def get_method(context: Context, buffer: U32, limit: U32) -> U32:
-    return _give(context, _exchange(context).verb.encode("utf-8", "replace"), buffer, limit)
+    verb = _exchange(context).verb or "POST"
+    return _give(context, verb.encode("utf-8", "replace"), buffer, limit)
 
 
 @MODULE.function()
