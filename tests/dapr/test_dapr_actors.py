@@ -663,6 +663,26 @@ def test_a_turn_that_comes_from_the_turn_under_way_begins_at_once_where_its_type
     until(lambda: not turns.begun)
 
 
+@pytest.mark.parametrize("let_go", [False, True], ids=["stream lost", "deactivated"])
+def test_no_turn_enters_one_that_was_cut_though_it_has_the_same_id_for_reentrancy(let_go: bool) -> None:
+    """A sidecar whose policy repeats a call after the loss of a stream repeats its id, too."""
+    guest = Guest()
+    turns, _, add = directly(guest, ActorType("Cart", guest="cart", reentrant=True))
+    gate, same = guest.gate("7 outer"), {"dapr-reentrancy-id": "r-1"}
+    add(method="outer", **same)
+    until(lambda: guest.began)
+    if let_go:
+        add(trigger=Trigger.DEACTIVATE)
+    else:
+        turns.end_stream()
+    again, other = add(method="again", **same), add(id="8", method="other")
+    until(lambda: other)
+    assert not again
+    assert "7 again" not in guest.began, "the guest of the turn that was cut has not ended"
+    gate.set()
+    until(lambda: again)
+
+
 def test_a_turn_that_comes_from_the_turn_under_way_waits_where_its_type_is_not_reentrant() -> None:
     guest = Guest()
     _, executor, add = directly(guest, PLAIN)

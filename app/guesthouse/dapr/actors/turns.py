@@ -163,7 +163,7 @@ class Turns:
         """
         for turn in actor.waiting or ():
             self._inside[turn.kind.guest] -= 1
-        actor.waiting = None
+        actor.waiting, actor.reentrancy = None, ""
         return [turn for turn in self._begun if turn.event.actor and (turn.event.name, turn.event.actor.id) == key]
 
     def end_stream(self) -> None:
@@ -177,7 +177,9 @@ class Turns:
             for key, actor in list(self._actors.items()):
                 for turn in actor.waiting or ():
                     self._inside[turn.kind.guest] -= 1
-                actor.waiting = None
+                # What is sent again after the loss of a stream has the same id for reentrancy, and is no part of the turn
+                # that was cut.
+                actor.waiting, actor.reentrancy = None, ""
                 actor.active = False
                 if not actor.running:
                     del self._actors[key]
