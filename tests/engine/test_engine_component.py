@@ -245,8 +245,10 @@ def test_what_is_looked_at_of_an_instance_does_not_grow_with_its_arguments_times
     many = 1000
     exports = " ".join(f'(export "e{number}" (func $go))' for number in range(many))
     arguments = " ".join(f'(with "a{number}" (instance $many))' for number in range(many))
-    whole = component(more=f"""(core module $Other) (alias core export $main "go" (core func $go))
-        (core instance $many {exports}) (core instance (instantiate $Other {arguments}))""")
+    whole = component(
+        more=f"""(core module $Other) (alias core export $main "go" (core func $go))
+        (core instance $many {exports}) (core instance (instantiate $Other {arguments}))"""
+    )
     tracemalloc.start()
     try:
         assert refusal(whole).startswith("it has several main modules")

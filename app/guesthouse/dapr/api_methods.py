@@ -223,9 +223,7 @@ _TABLE: Mapping[str, Uses] = {
     "DeleteJobsByPrefix": Uses("write_jobs", _prefix),
     "DeleteJobsByPrefixAlpha1": Uses("write_jobs", _prefix),
     "InvokeActor": Uses("actors", _invoke_actor),
-    **{
-        name: _of(OWN_ACTOR, "actor_type", "actor_id") for name in ("GetActorState", "ExecuteActorStateTransaction")
-    },
+    **{name: _of(OWN_ACTOR, "actor_type", "actor_id") for name in ("GetActorState", "ExecuteActorStateTransaction")},
     **{
         name: Uses(OWN_ACTOR, _own_named)
         for name in (

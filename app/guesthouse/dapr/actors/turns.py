@@ -177,8 +177,8 @@ class Turns:
             for key, actor in list(self._actors.items()):
                 for turn in actor.waiting or ():
                     self._inside[turn.kind.guest] -= 1
-                # What is sent again after the loss of a stream has the same id for reentrancy, and is no part of the turn
-                # that was cut.
+                # What is sent again after the loss of a stream has the same id for reentrancy, and is no part of the
+                # turn that was cut.
                 actor.waiting, actor.reentrancy = None, ""
                 actor.active = False
                 if not actor.running:
