@@ -7,6 +7,7 @@ python docs/generate.py           # or: make docs
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -118,7 +119,7 @@ def sections(model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 def described(table: type[BaseModel]) -> str:
     """What a table is for, and its keys."""
-    return rows(table.__doc__ or "", table.model_fields)
+    return rows(inspect.cleandoc(table.__doc__ or ""), table.model_fields)
 
 
 def rows(text: str, fields: Mapping[str, FieldInfo]) -> str:
