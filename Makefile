@@ -55,11 +55,12 @@ unit: $(VENV)/dev.stamp ## the tests alone (ROOM=abi: the fast ones of tests/abi
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(CHOSEN)
 
 # Of some rooms only: those whose tests run in one process and open no port. Coverage sees nothing of other processes,
-# and tests take up to 1.4 times as long under it.
+# and tests take up to 1.4 times as long under it. How guests are called is tested by guests: those of the compatibility
+# kit, and components.
 .PHONY: coverage
 coverage: $(VENV)/dev.stamp ## branch coverage of guesthouse_abi, manifest/ and inference/ by their own tests, with a floor
-	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" --cov --cov-fail-under=93 \
-		tests/abi tests/manifest tests/inference $(PYTEST)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow" -k "not process and not wasmer" --cov --cov-fail-under=93 \
+		tests/abi tests/manifest tests/inference tests/compat tests/guests/test_guests_components.py $(PYTEST)
 
 # Every property test with FUZZ times its usual number of examples, drawn at random. The allocators end the process when
 # something has written where it may not (tests/fuzz/test_fuzz_allocator.py shows that they do).
