@@ -32,6 +32,7 @@ def start_up(instance: Instance, export: str) -> None:
             raise
 
 
+NOT_OK = 300  # the first status of HTTP's that is no success
 _TEXT = 1024  # bytes of a status's text
 _decoder = codecs.getincrementaldecoder("utf-8")  # which bears a character that is cut
 
@@ -100,6 +101,16 @@ class Response:
     text: str = ""
     retry_after: float | None = None
     stop: bool = False
+
+
+def starts_of(shape: Shape, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of `names` that the module exports as `()->()`, in their order: what may be called by `start_up`."""
+    return tuple(name for name in names if shape.functions.get(name) == FuncType())
+
+
+def type_fault(shape: Shape, name: str, wanted: FuncType) -> str:
+    """What is wrong with an export that is there and has another type than `wanted`."""
+    return f"export {name!r} is {shape.functions[name] or 'of another type'}, not {wanted}"
 
 
 class Unfit(Exception):

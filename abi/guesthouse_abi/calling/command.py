@@ -20,7 +20,7 @@ others  the guest's own error: `GuestError`
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit
+from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, type_fault
 from guesthouse_abi.calling.cgi import response_of
 from guesthouse_abi.calling.component import Export, export_of
 from guesthouse_abi.context import Context
@@ -61,7 +61,7 @@ class Command:
         if _START not in shape.functions:
             raise Unfit([f"exports no function {_START!r}: it is not a program (a library is called as 'bindgen')"])
         if shape.functions[_START] != FuncType():
-            raise Unfit([f"export {_START!r} is {shape.functions[_START] or 'of another type'}, not {FuncType()}"])
+            raise Unfit([type_fault(shape, _START, FuncType())])
         return self
 
     def run(self, start: Start, context: Context, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Instance, Shape, Start, Unfit
+from guesthouse_abi.calling import Instance, Shape, Start, Unfit, type_fault
 from guesthouse_abi.canonical.functions import enter, named
 from guesthouse_abi.canonical.types import REALLOC
 from guesthouse_abi.context import Context
@@ -38,7 +38,7 @@ def export_of(shape: Shape, interface: str, function: str, kind: FuncType) -> Ex
         if field != function or found_interface != interface or not version.startswith("0.2."):
             continue
         if found != kind:
-            raise Unfit([f"export {name!r} is {found or 'of another type'}, not {kind}"])
+            raise Unfit([type_fault(shape, name, kind)])
         if not shape.has_memory:
             raise Unfit(["exports no memory"])
         return Export(shape, name)

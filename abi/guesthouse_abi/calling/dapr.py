@@ -6,7 +6,18 @@ reply, is in `imports/dapr_v1.py`.
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up, text_of
+from guesthouse_abi.calling import (
+    NOT_OK,
+    Request,
+    Response,
+    Shape,
+    Start,
+    Unfit,
+    start_up,
+    starts_of,
+    text_of,
+    type_fault,
+)
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType, ValType
@@ -23,7 +34,6 @@ _HANDLER = FuncType((), (ValType.I32,))
 _STARTS = ("_initialize", "_start")
 _DONE, _FAILED, _RETRY, _DROP, _STOP = range(5)
 _OUTCOMES: dict[int, type[CallError]] = {_FAILED: GuestError, _RETRY: TryAgain, _DROP: MalformedEvent}
-_NOT_OK = 300  # the first status that is no success
 
 
 class Dapr:
@@ -36,28 +46,23 @@ class Dapr:
         problems = [] if shape.has_memory else ["exports no memory"]
         if not found:
             problems.append(f"exports no handler ({', '.join(names)}): it is not written for dapr_v1")
-        problems += [
-            f"export {name!r} is {shape.functions[name] or 'of another type'}, not {_HANDLER}"
-            for name in found
-            if shape.functions[name] != _HANDLER
-        ]
+        problems += [type_fault(shape, name, _HANDLER) for name in found if shape.functions[name] != _HANDLER]
         if problems:
             raise Unfit(problems)
-        start = next((name for name in _STARTS if shape.functions.get(name) == FuncType()), None)
         handlers = {}
         for trigger in TRIGGERS:
             choices = (_PREFIX + trigger, *_OTHERS.get(trigger, (_ANY,)))
             if name := next((choice for choice in choices if choice in found), None):
                 handlers[trigger] = name
-        return Handlers(handlers, start)
+        return Handlers(handlers, starts_of(shape, _STARTS)[:1])
 
 
 class Handlers:
     """A `Caller`: the handlers of one module, by trigger, and what is called before them."""
 
-    def __init__(self, handlers: dict[str, str], start: str | None) -> None:
+    def __init__(self, handlers: dict[str, str], starts: tuple[str, ...]) -> None:
         self._handlers = handlers
-        self._start = start
+        self._starts = starts
 
     @property
     def what(self) -> str:
@@ -80,8 +85,8 @@ class Handlers:
         draft = begin_draft(context)
         try:
             instance = start()
-            if self._start is not None:
-                start_up(instance, self._start)
+            for name in self._starts:
+                start_up(instance, name)
             outcome = instance.call(handler)
         finally:
             flush(context)
@@ -92,7 +97,7 @@ class Handlers:
 def _response(outcome: int, draft: Draft, words: str, handler: str, stop: bool) -> Response:
     if outcome == _DONE:
         text = draft.text
-        if draft.status >= _NOT_OK and text is None:
+        if draft.status >= NOT_OK and text is None:
             text = text_of(draft.body)
         return Response(
             bytes(draft.body),

@@ -6,7 +6,7 @@ that it has set. Input, output and blocks are in `imports/extism.py`.
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up
+from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up, starts_of, type_fault
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import GuestError, HostError, Trap, guest_failure
 from guesthouse_abi.host import FuncType, ValType
@@ -40,8 +40,8 @@ class Extism:
             others = ", ".join(plugs_in(shape)) or "none"
             raise Unfit([f"exports no function {name!r} (functions that Extism could call: {others})"])
         if shape.functions[name] != _TYPE:
-            raise Unfit([f"export {name!r} is {shape.functions[name] or 'of another type'}, not {_TYPE}"])
-        return Plugin(name, next((one for one in _STARTS if shape.functions.get(one) == FuncType()), None))
+            raise Unfit([type_fault(shape, name, _TYPE)])
+        return Plugin(name, starts_of(shape, _STARTS)[:1])
 
 
 class Plugin:
@@ -50,17 +50,17 @@ class Plugin:
     what = "a function of Extism"
     triggers: frozenset[str] | None = None
 
-    def __init__(self, function: str, start: str | None) -> None:
+    def __init__(self, function: str, starts: tuple[str, ...]) -> None:
         self._function = function
-        self._start = start
+        self._starts = starts
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. The guest's own error ends the event as that of a function does (`guest_failure`)."""
         kernel = extism.begin(context, request.body)
         try:
             instance = start()
-            if self._start is not None:
-                start_up(instance, self._start)
+            for name in self._starts:
+                start_up(instance, name)
             failed = instance.call(self._function)
         finally:
             flush(context)

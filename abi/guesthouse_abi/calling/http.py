@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from guesthouse_abi.calling import Caller, Request, Response, Shape, Start, Unfit
+from guesthouse_abi.calling import NOT_OK, Caller, Request, Response, Shape, Start, Unfit
 from guesthouse_abi.calling.cgi import failure_of
 from guesthouse_abi.calling.component import Export, export_of
 from guesthouse_abi.canonical.types import Handles
@@ -29,7 +29,6 @@ HANDLER = "wasi:http/incoming-handler"
 TRIGGERS = frozenset({"invoke", "topic", "binding", "job", "operation"})
 _HANDLE = FuncType((ValType.I32, ValType.I32), ())
 _OWN = "guesthouse-"
-_NOT_OK = 300  # the first status that is no success
 _LOWEST = 200
 _TEXT = 1024  # bytes of a body that are a status's text
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
@@ -125,10 +124,10 @@ def _response(context: Context, response: OutgoingResponse) -> Response:
     if status < _LOWEST:
         raise BadReply(f"the guest's response has the status {status}, which ends no request")
     invocation = context.event.trigger == "invoke"
-    if status >= _NOT_OK and not invocation:
+    if status >= NOT_OK and not invocation:
         raise failure_of(status, body)
     kind, headers, after = _reply_headers(context, response.headers)
-    if status < _NOT_OK:
+    if status < NOT_OK:
         return Response(body, kind, headers if invocation else (), status if invocation else 200)
     return Response(b"", kind, headers, status, _beginning(body), after)
 

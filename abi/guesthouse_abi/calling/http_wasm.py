@@ -10,7 +10,18 @@ is in `imports/http_handler.py`.
 from __future__ import annotations
 
 from guesthouse_abi import headers
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up, text_of
+from guesthouse_abi.calling import (
+    NOT_OK,
+    Request,
+    Response,
+    Shape,
+    Start,
+    Unfit,
+    start_up,
+    starts_of,
+    text_of,
+    type_fault,
+)
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply
 from guesthouse_abi.host import FuncType, ValType
@@ -27,7 +38,6 @@ _STARTS = ("_initialize", "_start")
 _ANSWERED, _PASS_ON = 0, 1
 _NOT_FOUND = HttpResponse(404)
 _FAILED = HttpResponse(500)  # what stands behind has failed: nobody but the filter sees this
-_NOT_OK = 300  # the first status that is no success
 
 
 class HttpWasm:
@@ -40,28 +50,28 @@ class HttpWasm:
             if name not in shape.functions:
                 problems.append(f"exports no function {name!r}, which a guest of http-wasm has")
             elif shape.functions[name] != kind:
-                problems.append(f"export {name!r} is {shape.functions[name] or 'of another type'}, not {kind}")
+                problems.append(type_fault(shape, name, kind))
         if problems:
             raise Unfit(problems)
-        return HttpHandlers(next((name for name in _STARTS if shape.functions.get(name) == FuncType()), None))
+        return HttpHandlers(starts_of(shape, _STARTS)[:1])
 
 
 class HttpHandlers:
-    """A `Caller`: `start` is called first, where there is one."""
+    """A `Caller`: `starts` are called first."""
 
     what = "handlers for requests of HTTP (handle_request)"
     triggers: frozenset[str] = frozenset({"invoke"})
 
-    def __init__(self, start: str | None) -> None:
-        self._start = start
+    def __init__(self, starts: tuple[str, ...]) -> None:
+        self._starts = starts
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`."""
         exchange = http_handler.begin(context)
         try:
             instance = start()
-            if self._start is not None:
-                start_up(instance, self._start)
+            for name in self._starts:
+                start_up(instance, name)
             given = instance.call(_REQUEST)
             own, what = given >> 32, given & 0xFFFFFFFF
             if what not in (_ANSWERED, _PASS_ON):
@@ -96,5 +106,5 @@ def _response(context: Context, exchange: http_handler.Exchange) -> Response:
     if size > headers.BLOCK:
         raise BadReply(f"the response has headers of {size} bytes; at most {headers.BLOCK}")
     body, status = bytes(exchange.response.body), exchange.status
-    text = text_of(body) if status >= _NOT_OK else ""
+    text = text_of(body) if status >= NOT_OK else ""
     return Response(body, content_type, tuple(kept), status, text)

@@ -7,7 +7,7 @@ these, and what it may call, is in `imports/wapc.py`. Specified at https://wapc.
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up
+from guesthouse_abi.calling import Request, Response, Shape, Start, Unfit, start_up, starts_of, type_fault
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, GuestError, guest_failure
 from guesthouse_abi.host import FuncType, ValType
@@ -33,11 +33,10 @@ class Wapc:
         if CALL not in shape.functions:
             problems.append(f"exports no function {CALL!r}, which a guest of waPC has")
         elif shape.functions[CALL] != _TYPE:
-            problems.append(f"export {CALL!r} is {shape.functions[CALL] or 'of another type'}, not {_TYPE}")
+            problems.append(type_fault(shape, CALL, _TYPE))
         if problems:
             raise Unfit(problems)
-        starts = [name for name in _STARTS if shape.functions.get(name) == FuncType()]
-        return WapcCaller(self._operation, starts)
+        return WapcCaller(self._operation, starts_of(shape, _STARTS))
 
 
 class WapcCaller:
@@ -46,7 +45,7 @@ class WapcCaller:
     triggers: frozenset[str] | None = None
     what = "operations of waPC (__guest_call)"
 
-    def __init__(self, operation: str, starts: list[str]) -> None:
+    def __init__(self, operation: str, starts: tuple[str, ...]) -> None:
         self._operation = operation
         self._starts = starts
 

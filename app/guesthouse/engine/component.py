@@ -11,7 +11,7 @@ it has the name of the interface and of the function there, as `wasi:io/streams@
 
 The bytes are hostile: this is read before anything has validated them. Each entry is read once, all counts together
 have a bound, and whatever is followed is followed a fixed number of steps. What a component means is in the Component
-Model's `Binary.md`; how the values of its functions lie in memory is in `guesthouse_abi.component`.
+Model's `Binary.md`; how the values of its functions lie in memory is in `guesthouse_abi.canonical`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from guesthouse.engine.wasm_sections import leb128
 
 #: The first eight bytes of a component.
 PREAMBLE = b"\0asm\x0d\0\1\0"
@@ -476,9 +478,9 @@ class _Main:
         # Many imports may stand for one function, whose long name each of them would get.
         if sum(len(one.module) + len(one.name) for one in named) > _NAMES:
             raise NotUnwrapped(f"its main module's imports have names of more than {_NAMES} characters together")
-        section = _leb128(len(named)) + b"".join(_text(one.module) + _text(one.name) + one.kind for one in named)
+        section = leb128(len(named)) + b"".join(_text(one.module) + _text(one.name) + one.kind for one in named)
         assert at is not None
-        return wasm[: at[0]] + b"\2" + _leb128(len(section)) + section + wasm[at[1] :]
+        return wasm[: at[0]] + b"\2" + leb128(len(section)) + section + wasm[at[1] :]
 
     def _named(self, one: _CoreImport) -> _CoreImport:
         """An import of the main module by the name of what it stands for."""
@@ -625,12 +627,4 @@ def _skip_type(reader: _Reader) -> None:
 
 def _text(name: str) -> bytes:
     encoded = name.encode()
-    return _leb128(len(encoded)) + encoded
-
-
-def _leb128(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*encoded, value))
+    return leb128(len(encoded)) + encoded

@@ -70,7 +70,7 @@ def start_exported(wasm: bytes) -> bytes:
     size_at, at = start
     size, _ = _unsigned(wasm, size_at)
     name = START.encode()
-    entry = _leb128(len(name)) + name + b"\0" + wasm[at : at + size]
+    entry = leb128(len(name)) + name + b"\0" + wasm[at : at + size]
     begin, rest = wasm[: size_at - 1], wasm[at + size :]
     exports = _section(wasm, _EXPORT_SECTION)  # stands before the start section
     if exports is None:
@@ -78,12 +78,12 @@ def start_exported(wasm: bytes) -> bytes:
     size_at, at = exports
     size, _ = _unsigned(wasm, size_at)
     count, entries_at = _unsigned(wasm, at)
-    contents = _leb128(count + 1) + wasm[entries_at : at + size] + entry
+    contents = leb128(count + 1) + wasm[entries_at : at + size] + entry
     return wasm[: size_at - 1] + _with_size(_EXPORT_SECTION, contents) + begin[at + size :] + rest
 
 
 def _with_size(section: int, contents: bytes) -> bytes:
-    return bytes([section]) + _leb128(len(contents)) + contents
+    return bytes([section]) + leb128(len(contents)) + contents
 
 
 def _rewritten(wasm: bytes, section: int, found: list[_Limits], most: int) -> bytes:
@@ -91,9 +91,9 @@ def _rewritten(wasm: bytes, section: int, found: list[_Limits], most: int) -> by
     end, contents = found[-1].end, b""
     for limits in found:
         maximum = max(limits.minimum, most if limits.maximum is None else min(limits.maximum, most))
-        contents += wasm[at : limits.begin] + b"\1" + _leb128(limits.minimum) + _leb128(maximum)
+        contents += wasm[at : limits.begin] + b"\1" + leb128(limits.minimum) + leb128(maximum)
         at = limits.end
-    return wasm[:size_at] + _leb128(len(contents)) + contents + wasm[end:]
+    return wasm[:size_at] + leb128(len(contents)) + contents + wasm[end:]
 
 
 def _memories(wasm: bytes) -> Iterator[_Limits]:
@@ -159,7 +159,8 @@ def _unsigned(wasm: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _leb128(value: int) -> bytes:
+def leb128(value: int) -> bytes:
+    """An unsigned number as WebAssembly's binary format has it."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
