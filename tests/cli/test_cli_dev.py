@@ -21,6 +21,7 @@ from guesthouse.cli.timeline import Timeline
 from guesthouse.event import Answer, Cost, Event, Failure, Reason, Reply, Trigger
 from guesthouse.observe import logs
 from guesthouse_abi.spent import Call
+from tests.support.logged import own_log
 from tests.support.relay import RELAY
 from tests.support.waiting import until
 
@@ -149,11 +150,12 @@ def test_calls_that_the_script_does_not_expect_are_told(folder: Path) -> None:
 
 @pytest.fixture
 def timeline() -> Iterator[Timeline]:
-    logs.configure()
-    made = Timeline(lambda: ["as it should not be"])
-    made.install()
-    yield made
-    made.remove()
+    with own_log():
+        logs.configure()
+        made = Timeline(lambda: ["as it should not be"])
+        made.install()
+        yield made
+        made.remove()
 
 
 EVENT = Event(Trigger.TOPIC, "pubsub/photos", b"xy")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import logging
 from collections.abc import Callable, Iterator
 
 import pytest
-import structlog
 
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
-from guesthouse.observe import logs
 from guesthouse.observe.events import EventLog
+from tests.support.logged import json_lines
 from tests.support.waiting import until
 
 EVENT = Event(Trigger.TOPIC, "pubsub/photos", b"no photo", id="7f")
@@ -22,14 +19,8 @@ EVENT = Event(Trigger.TOPIC, "pubsub/photos", b"no photo", id="7f")
 @pytest.fixture
 def lines(monkeypatch) -> Iterator[Callable[[], list[dict[str, object]]]]:
     """What the log has, read again at each call."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    stream = io.StringIO()
-    logs.configure(logs.Format.JSON, stream=stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
+    with json_lines() as stream:
+        yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def test_the_first_event_is_a_line_at_once_and_the_others_of_its_minute_are_one_more(lines):

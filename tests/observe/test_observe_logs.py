@@ -13,18 +13,15 @@ import structlog
 
 from guesthouse import masking
 from guesthouse.observe import logs
+from tests.support.logged import own_log
 
 
 @pytest.fixture(autouse=True)
 def _own_log(monkeypatch) -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
     monkeypatch.setattr(masking, "_HIDDEN", ())
-    monkeypatch.setattr(logs, "in_use", logs.Format.TEXT)
-    yield
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
+    with own_log():
+        logs.in_use = logs.Format.TEXT
+        yield
 
 
 @pytest.fixture
@@ -164,3 +161,9 @@ def test_a_secret_that_is_a_word_of_the_line_does_not_break_its_json(stream, tok
     line = json.loads(stream.getvalue())
     assert (line["level"], line["logger"], line["event"], line["count"]) == ("info", "guesthouse.guest", "<***>", 10)
     assert line["more"] == [{"***": "<***>"}]
+
+
+def test_what_a_test_does_to_the_log_ends_with_it():
+    with own_log():
+        logs.configure(logs.Format.JSON, stream=io.StringIO())
+    assert logs.in_use is logs.Format.TEXT
