@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
+
 from guesthouse.assembly import application_for, open_plan
 from guesthouse.dapr.client import Client
 from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
@@ -15,6 +17,9 @@ from guesthouse.manifest import Manifest, load
 from guesthouse.plan.current import Plans
 from guesthouse.plan.plan import Plan
 from tests.support.places import engine_of
+
+# What a caller is told whose time is over: by its own clock, or by the reset of a server whose clock was ahead.
+OVER_TIME = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 def moved(manifest: Manifest, place: str) -> Manifest:
