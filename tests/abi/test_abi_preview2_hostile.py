@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guesthouse_abi.canonical.functions import enter
-from guesthouse_abi.canonical.types import Handles
+from guesthouse_abi.canonical.crossing import Handles, enter
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import CallError, Trap
 from guesthouse_abi.grants import Grants

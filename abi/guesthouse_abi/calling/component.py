@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from guesthouse_abi.calling import Instance, Shape, Start, Unfit, type_fault
-from guesthouse_abi.canonical.functions import enter, named
-from guesthouse_abi.canonical.types import REALLOC
+from guesthouse_abi.canonical.crossing import REALLOC, enter
+from guesthouse_abi.canonical.functions import named
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import FuncType, ValType
 

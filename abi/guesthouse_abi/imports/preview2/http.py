@@ -42,6 +42,8 @@ Entry = tuple[str, bytes]
 class Fields:
     """The resource `fields`: headers or trailers, names as they were given."""
 
+    __slots__ = ("entries", "fixed")
+
     def __init__(self, entries: Sequence[Entry] = (), fixed: bool = False) -> None:
         self.entries = list(entries)
         self.fixed = fixed  # the guest may not change them
@@ -77,12 +79,16 @@ class Fields:
 class IncomingBody:
     """The resource `incoming-body`."""
 
+    __slots__ = ("data",)
+
     def __init__(self, data: bytes) -> None:
         self.data: bytes | None = data  # until its stream is taken
 
 
 class IncomingRequest:
     """The resource `incoming-request`."""
+
+    __slots__ = ("authority", "body", "headers", "method", "target")
 
     def __init__(self, method: str, target: str, authority: str, headers: Sequence[Entry], body: bytes) -> None:
         self.method = _method(method)
@@ -94,6 +100,8 @@ class IncomingRequest:
 
 class OutgoingBody:
     """The resource `outgoing-body`, and the target of its stream."""
+
+    __slots__ = ("data", "finished", "written_to")
 
     chunk = CHUNK
 
@@ -116,6 +124,8 @@ class OutgoingBody:
 class OutgoingResponse:
     """The resource `outgoing-response`."""
 
+    __slots__ = ("body", "headers", "status")
+
     def __init__(self, headers: Fields) -> None:
         self.status = 200
         self.headers = headers
@@ -136,6 +146,8 @@ class OutgoingRequest:
 
 class ResponseOutparam:
     """The resource `response-outparam`: where the guest puts its response."""
+
+    __slots__ = ("error", "response")
 
     def __init__(self) -> None:
         self.response: OutgoingResponse | None = None
