@@ -2,8 +2,8 @@
 
 The signatures are those of the texts in the folder `wit`. A file here answers one package, or a part of one: its
 functions work on values, and what turns these into a guest's bytes is in `canonical`. What a guest has is what it has
-in preview 1: arguments, environment, clocks, random bytes, standard streams. It has no directories and no sockets, and
-makes no requests of its own.
+in preview 1: arguments, environment, clocks, random bytes, standard streams, files. Its state, its messages and its
+requests are calls to the sidecar. It has no sockets.
 """
 
 from __future__ import annotations
@@ -30,12 +30,28 @@ def interfaces() -> Mapping[str, tuple[Answered, ...]]:
         logging,
         messaging,
         nn,
+        outgoing,
         random,
         sockets,
     )
 
     found: dict[str, tuple[Answered, ...]] = {}
-    for module in (cli, clocks, config, dapr, files, http, io, keyvalue, logging, messaging, nn, random, sockets):
+    for module in (
+        cli,
+        clocks,
+        config,
+        dapr,
+        files,
+        http,
+        io,
+        keyvalue,
+        logging,
+        messaging,
+        nn,
+        outgoing,
+        random,
+        sockets,
+    ):
         for one in module.INTERFACES:
             found[one.name] = (*found.get(one.name, ()), one)
     return found
