@@ -21,9 +21,11 @@ NEVER = _FAR + 1
 
 
 class IoError:
-    """The resource `error`."""
+    """The resource `error`. `code` is that of `wasi:filesystem`, where a file is the reason."""
 
-    text = "closed"
+    def __init__(self, text: str = "closed", code: str | None = None) -> None:
+        self.text = text
+        self.code = code
 
 
 class Pollable:
