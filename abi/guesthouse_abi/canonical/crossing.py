@@ -138,7 +138,8 @@ class Crossing:
 
 def begin(context: Context) -> Crossing:
     """The event's crossing, for one more call. Raises `HostError` in the middle of an allocation."""
-    crossing = context.state(Crossing)
+    crossing: Crossing
+    crossing = context.states.get(Crossing) or context.state(Crossing)
     if crossing.context is None:
         crossing.start(context)
     if crossing.allocating:
@@ -148,19 +149,21 @@ def begin(context: Context) -> Crossing:
 
 def begin_with_memory(context: Context) -> Crossing:
     """The same for a call that reads or writes the guest's memory. Raises `HostError`."""
-    crossing = context.state(Crossing)
-    if crossing.context is None:
-        crossing.start(context)
-    if crossing.allocating:
+    crossing: Crossing | None
+    crossing = context.states.get(Crossing)
+    if crossing is None or crossing.instance is None:
+        crossing = begin(context)
+        crossing.memory = context.memory
+    elif crossing.allocating:
         raise HostError(_REENTERED)
-    crossing.memory = context.memory
     crossing.bytes_left, crossing.elements_left = _NOT_ASKED, MOST_ELEMENTS
     return crossing
 
 
 def enter(context: Context, instance: Reallocates) -> None:
     """From here to the event's end, host functions may ask this instance's allocator for memory."""
-    begin(context).instance = instance
+    crossing = begin_with_memory(context)
+    crossing.instance = instance
 
 
 # ---- what is no value ----

@@ -380,20 +380,12 @@ _WRITE: dict[ValType, Callable[[_Words, Any], None]] = {
 }
 
 
-def _reader(kinds: Sequence[Any]) -> Callable[[_Words], Sequence[int | float]]:
-    """What reads a call's arguments."""
-    end = _WORDS * len(kinds)
-    if not kinds:
-        return lambda raw: ()  # a slice of ctypes has at least one element
-    if all(kind is U32 for kind in kinds):
-        return lambda raw: raw[0:end:_WORDS]
-    readers = [(_WORDS * index, _READ[kind]) for index, kind in enumerate(kinds)]
-    return lambda raw: [read(raw, at) for at, read in readers]
-
-
 def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
     """Define one import. Returns the callback, which must live longer than every instance."""
-    read = _reader(function.kinds)
+    kinds = function.kinds
+    readers = [(_WORDS * index, _READ[kind]) for index, kind in enumerate(kinds)]
+    # Where all are unsigned and have 32 bits, they are every fourth word. A slice of ctypes is never empty.
+    end = _WORDS * len(kinds) if kinds and all(kind is U32 for kind in kinds) else 0
     results = function.signature.results
     write = _WRITE[results[0]] if results else None
     body, refused = function.body, function.refused
@@ -407,7 +399,9 @@ def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
             if instance.memory is None:
                 instance.find_memory(caller)
             try:
-                result = body(instance.context, *read(raw))
+                result = body(
+                    instance.context, *(raw[0:end:_WORDS] if end else [read(raw, at) for at, read in readers])
+                )
             except HostError as error:
                 result = refused(instance.context, error)
             if write is not None:
