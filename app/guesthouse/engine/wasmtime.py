@@ -8,6 +8,7 @@ its callbacks run on that thread. The C prototypes are in `capi.py`; compiling i
 from __future__ import annotations
 
 import ctypes
+import struct
 import sys
 import threading
 import time
@@ -33,7 +34,6 @@ from guesthouse.engine.base import (
     bits_of,
     ended_by,
     fingerprint,
-    number_of,
 )
 from guesthouse.system.threads import lasting_thread
 from guesthouse_abi.context import Context
@@ -352,42 +352,24 @@ def _entry(name: str, signature: FuncType, offset: int) -> tuple[bytes, int, int
     return name.encode(), offset, max(len(signature.params), len(signature.results)), mask
 
 
-_Words = Any  # of a call: each of its values has four, of which the first is the lowest
-_WORDS = 4
-_READ: dict[Any, Callable[[_Words, int], int | float]] = {
-    U32: lambda raw, at: int(raw[at]),
-    U64: lambda raw, at: int(raw[at] | raw[at + 1] << 32),
-    I32: lambda raw, at: int((raw[at] ^ 1 << 31) - (1 << 31)),
-    I64: lambda raw, at: int(((raw[at] | raw[at + 1] << 32) ^ 1 << 63) - (1 << 63)),
-    F32: lambda raw, at: number_of(raw[at], ValType.F32),
-    F64: lambda raw, at: number_of(raw[at] | raw[at + 1] << 32, ValType.F64),
-}
-
-
-def _write_64(raw: _Words, bits: int) -> None:
-    raw[0], raw[1] = bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF
-
-
-def _write_32(raw: _Words, bits: int) -> None:
-    raw[0] = bits & 0xFFFFFFFF
-
-
-_WRITE: dict[ValType, Callable[[_Words, Any], None]] = {
-    ValType.I32: _write_32,
-    ValType.I64: _write_64,
-    ValType.F32: lambda raw, value: _write_32(raw, bits_of(value, ValType.F32)),
-    ValType.F64: lambda raw, value: _write_64(raw, bits_of(value, ValType.F64)),
+#: All addresses of this process, as a buffer: `struct` reads a call's values there, and writes its result.
+_ADDRESSES = (ctypes.c_char * sys.maxsize).from_address(0)
+#: How a parameter lies in the 16 bytes that it has; what is behind four bytes means nothing.
+_PARAMETERS = {U32: "I12x", U64: "Q8x", I32: "i12x", I64: "q8x", F32: "f12x", F64: "d8x"}
+_RESULTS: dict[ValType, tuple[struct.Struct, Callable[[Any], Any]]] = {
+    ValType.I32: (struct.Struct("=I"), lambda value: value & 0xFFFFFFFF),
+    ValType.I64: (struct.Struct("=Q"), lambda value: value & 0xFFFFFFFFFFFFFFFF),
+    ValType.F32: (struct.Struct("=I"), lambda value: bits_of(value, ValType.F32)),
+    ValType.F64: (struct.Struct("=d"), float),
 }
 
 
 def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
     """Define one import. Returns the callback, which must live longer than every instance."""
-    kinds = function.kinds
-    readers = [(_WORDS * index, _READ[kind]) for index, kind in enumerate(kinds)]
-    # Where all are unsigned and have 32 bits, they are every fourth word. A slice of ctypes is never empty.
-    end = _WORDS * len(kinds) if kinds and all(kind is U32 for kind in kinds) else 0
+    read = struct.Struct("=" + "".join([_PARAMETERS[kind] for kind in function.kinds])).unpack_from
     results = function.signature.results
-    write = _WRITE[results[0]] if results else None
+    layout, bits = _RESULTS[results[0] if results else ValType.I32]
+    write = layout.pack_into if results else None
     body, refused = function.body, function.refused
 
     def callback(_env: Any, caller: Any, raw: Any, _count: int) -> int | None:
@@ -399,13 +381,11 @@ def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
             if instance.memory is None:
                 instance.find_memory(caller)
             try:
-                result = body(
-                    instance.context, *(raw[0:end:_WORDS] if end else [read(raw, at) for at, read in readers])
-                )
+                result = body(instance.context, *read(_ADDRESSES, raw))
             except HostError as error:
                 result = refused(instance.context, error)
             if write is not None:
-                write(raw, result)
+                write(_ADDRESSES, raw, bits(result))
         except BaseException as error:
             if instance is not None:
                 instance.pending_error = error
