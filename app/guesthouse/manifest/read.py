@@ -19,6 +19,7 @@ from guesthouse.manifest.grant_tables import Grants, manifest_with
 from guesthouse.manifest.rules import closest, disagreements
 from guesthouse.manifest.tables import Manifest, ValueKind
 from guesthouse.manifest.text import Where, expand_all, format_duration, format_size, key_path, kind_of, shown
+from guesthouse.text import escaped
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -190,7 +191,7 @@ class _Reading:
         shown_where = f"{self.path}: {key_path(where)}"
         if where in self.variables:
             shown_where = f"${self.variables[where]} in the environment"
-        self.faults.setdefault(where, fault(what, shown_where, remedy))
+        self.faults.setdefault(where, escaped(fault(what, shown_where, remedy)))
 
 
 def _with_message(manifest: Manifest) -> Manifest:

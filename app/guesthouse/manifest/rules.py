@@ -15,7 +15,6 @@ from typing import Any
 from guesthouse.manifest import cel
 from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, SCRIPT_AT, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
-from guesthouse.text import escaped
 from guesthouse_abi.files import path_problem
 
 Disagreement = tuple[Where, str, str]
@@ -211,7 +210,7 @@ def _routes_name_guests(raw: Raw) -> Iterator[Disagreement]:
 def _filters(raw: Raw) -> Iterator[Disagreement]:
     """A filter is a guest of http-wasm, and stands in the chain once: it would wait for its own slot else."""
     guests = dict(_named(raw, "guests"))
-    answering = {route.get("guest") for _, route in _listed(raw, "invoke")}
+    answering = [route.get("guest") for _, route in _listed(raw, "invoke")]
     before: set[str] = set()
     for index, one in _listed(raw, "filter"):
         name, where = one.get("guest"), ("filter", index, "guest")
@@ -330,7 +329,7 @@ def _metrics(raw: Raw) -> Iterator[Disagreement]:
     host = metrics.get("host", "127.0.0.1")
     if isinstance(host, str) and host and not is_loopback(host):
         remedy = "write a token (Prometheus sends it as credentials), or open = true where only those who may get there"
-        yield ("metrics", "token"), f"is missing: on {escaped(host)} others than this machine may ask", remedy
+        yield ("metrics", "token"), f"is missing: on {host} others than this machine may ask", remedy
 
 
 def _supply(raw: Raw) -> Iterator[Disagreement]:
