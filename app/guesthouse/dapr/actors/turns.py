@@ -13,7 +13,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from functools import partial
 from time import monotonic
 from typing import TypeAlias
 
@@ -95,12 +95,10 @@ class Turns:
     def __init__(
         self,
         handler: Handler,
-        executor: Callable[[], Executor],
         new_state: NewState,
         types: Callable[[], Mapping[str, ActorType]],
     ) -> None:
         self._handler = handler
-        self._executor = executor
         self._new_state = new_state
         self._types = types
         self._lock = threading.Lock()
@@ -120,14 +118,14 @@ class Turns:
         """How many actors are remembered."""
         return len(self._actors)
 
-    def add(self, turn: Turn) -> None:
-        """Run a turn when its actor is free. Where too many are inside, it fails at once."""
+    def add(self, turn: Turn) -> Callable[[], None] | None:
+        """Put a turn in order. Returns what runs it, where its actor is free; else the thread of the turn before takes
+        it. Where too many are inside, it fails at once."""
         event = turn.event
         assert event.actor is not None
         turn.kind = kind = self._types().get(event.name, _UNKNOWN)
         turn.reentrancy = event.metadata.get(_ENTERED, "") if kind.reentrant else ""
         key = event.name, event.actor.id
-        executor = self._executor()  # may raise, and a turn that is counted must end
         with self._lock:
             inside = self._inside.get(kind.guest, 0)
             actor, begins, given_up = None, True, []
@@ -151,9 +149,8 @@ class Turns:
             other.cut()
         if actor is None:
             text = f"{inside} turns are at work or wait already, which is concurrency + queue; try again later"
-            self._refuse(turn, Failure(Reason.FULL, text, kind.guest))
-        elif begins:
-            executor.submit(self._work, key, actor, turn)
+            return partial(self._refuse, turn, Failure(Reason.FULL, text, kind.guest))
+        return partial(self._work, key, actor, turn) if begins else None
 
     def _give_up(self, key: tuple[str, str], actor: _Actor) -> list[Turn]:
         """A sidecar that deactivates an actor waits for no turn of it any more: those that wait here are dropped.
