@@ -47,6 +47,7 @@ _FUNC, _TABLE, _MEMORY, _GLOBAL = range(4)  # kinds of exports
 _IMPORTS, _TABLES, _MEMORIES, _GLOBALS, _EXPORTS, _START, _CODE, _DATA, _DATA_COUNT = 2, 4, 5, 6, 7, 8, 10, 11, 12
 _FUNCREF = 0x70
 _NUMBERS = {0x7F: 4, 0x7E: 8, 0x7D: 4, 0x7C: 8}  # i32, i64, f32, f64: bytes of a value
+_OPERATORS = {0x7F: b"\x41", 0x7E: b"\x42", 0x7D: b"\x43", 0x7C: b"\x44"}  # i32.const and so on
 
 
 class NotFrozen(Exception):
@@ -98,9 +99,7 @@ def observed(wasm: bytes) -> Observed:
     for index, one in enumerate(_globals(wasm)):
         if one.mutable:
             if one.type not in _NUMBERS:
-                raise NotFrozen(
-                    "it has a global variable that is a vector or a reference, and only numbers can be frozen"
-                )
+                raise NotFrozen("a global variable of it is a vector or a reference, and only numbers can be frozen")
             global_names.append(f"{_NAMES}global {index}")
             entries.append((global_names[-1], _GLOBAL, index))
     starts = any(section == _START for section, _ in sections(wasm))
@@ -236,13 +235,8 @@ def _constant(kind: int, value: bytes) -> bytes:
     """The expression for a number."""
     value = value[: _NUMBERS[kind]]
     if kind in (0x7F, 0x7E):
-        operator, written = (
-            (b"\x41" if kind == 0x7F else b"\x42"),
-            _signed(int.from_bytes(value, "little", signed=True)),
-        )
-    else:
-        operator, written = {0x7D: b"\x43", 0x7C: b"\x44"}[kind], value
-    return operator + written + b"\x0b"
+        value = _signed(int.from_bytes(value, "little", signed=True))
+    return _OPERATORS[kind] + value + b"\x0b"
 
 
 def _signed(value: int) -> bytes:
@@ -297,8 +291,9 @@ def _segments(wasm: bytes, memory: bytes, counted: bool) -> list[bytes]:
     if len(passive) > _MOST_SEGMENTS:
         raise NotFrozen(f"it has {len(passive)} data segments; at most {_MOST_SEGMENTS} can be frozen")
     return passive + [
-        b"\0\x41" + _signed(at - (at >> 31 << 32)) + b"\x0b" + leb128(end - at) + memory[at:end]
+        b"\0\x41" + _signed(at - (at >> 31 << 32)) + b"\x0b" + leb128(len(part)) + part
         for at, end in _parts(memory)
+        for part in (memory[at:end].rstrip(b"\0"),)
     ]
 
 

@@ -204,10 +204,10 @@ def load_code(
     if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
         raise GuestFaults([fault])
     core, key, memory = core_module(config.module, wasm), cache_key(wasm, sha256), config.limits.memory
-    source, steps = core, ()
+    source, steps = core, list[CompileStep]()
     if config.snapshot is not None:
         beginning = _beginning(config, config.snapshot)
-        key, source, steps = key_of(beginning, key, granted.digest), packed(beginning, granted, core), (_INITIALISE,)
+        key, source, steps = key_of(beginning, key, granted.digest), packed(beginning, granted, core), [_INITIALISE]
     artefact = cache.path(engine, key, memory)
     same = known.get(artefact) if known is not None else None
     try:

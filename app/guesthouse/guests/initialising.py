@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from guesthouse.engine.base import Import, Module, Refused
+from guesthouse.engine.base import EngineError, Import, Module, Refused
 from guesthouse.engine.initialise import initialised
 from guesthouse.engine.snapshot import MOST_BYTES, NotFrozen
 from guesthouse.guests.guest import Shape
@@ -68,7 +68,7 @@ def translate(data: bytes) -> bytes:
 
     def prepared(module: Module) -> Sequence[HostFunction]:
         calls.extend(_calls(beginning, module))
-        return [_answer(wanted) for wanted in module.imports]
+        return list({(one.module, one.name): _answer(one) for one in module.imports}.values())
 
     def confined() -> None:
         confine.when_loaded(beginning.limits.memory + 8 * MOST_BYTES)
@@ -88,6 +88,8 @@ def translate(data: bytes) -> bytes:
         )
     except NotFrozen as error:
         raise Refused(f"{NONE_MADE}{error}{_REMEDY}") from None
+    except EngineError as error:
+        raise Refused(f"{NONE_MADE}the engine refuses it: {error}") from None
     except MemoryError:
         raise Refused(f"{NONE_MADE}there is not enough memory to keep it in{_REMEDY}") from None
     except (CallError, HostError) as error:
