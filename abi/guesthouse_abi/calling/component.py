@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guesthouse_abi.calling import Instance, Shape, Start, Unfit, type_fault
+from guesthouse_abi.calling import Instance, Shape, Start, Unfit, starts_of, type_fault
 from guesthouse_abi.canonical.functions import enter, named
 from guesthouse_abi.canonical.types import REALLOC
 from guesthouse_abi.context import Context
@@ -17,7 +17,7 @@ class Export:
 
     def __init__(self, shape: Shape, name: str) -> None:
         self.name = name
-        self._initializes = shape.functions.get(_INITIALIZE) == FuncType()
+        self.starts = starts_of(shape, (_INITIALIZE,))  # see `Caller.starts`
         self._allocates = shape.functions.get(REALLOC) == _ALLOCATES
 
     def ready(self, start: Start, context: Context) -> Instance:
@@ -25,8 +25,8 @@ class Export:
         instance = start()
         if self._allocates:
             enter(context, instance)
-        if self._initializes:
-            instance.call(_INITIALIZE)
+        for name in self.starts:
+            instance.call(name)
         return instance
 
 

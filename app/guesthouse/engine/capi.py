@@ -90,6 +90,9 @@ caller_export_get = _gil_kept(
 has_exception = _gil_kept("wasmtime_context_has_exception", c_bool, context=c_void_p)
 memory_data = _gil_kept("wasmtime_memory_data", c_void_p, context=c_void_p, memory=c_void_p)
 memory_data_size = _gil_kept("wasmtime_memory_data_size", c_size_t, context=c_void_p, memory=c_void_p)
+global_get = _gil_kept("wasmtime_global_get", None, context=c_void_p, variable=c_void_p, value=c_void_p)
+table_size = _gil_kept("wasmtime_table_size", c_uint64, context=c_void_p, table=c_void_p)
+table_get = _gil_kept("wasmtime_table_get", c_bool, context=c_void_p, table=c_void_p, index=c_uint64, value=c_void_p)
 
 store_delete = _gil_released("wasmtime_store_delete", None, store=c_void_p)  # unmaps memory
 pre_instantiate = _gil_released(

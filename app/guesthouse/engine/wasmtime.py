@@ -274,6 +274,13 @@ class WasmtimeInstance:
             raise self._failure(error, local)
         return raw[0] & mask
 
+    def look_at(self, export: str) -> tuple[int, ctypes.Array[ctypes.c_char]]:
+        """An exported table or global as the C interface has it: the store's context, and a `wasmtime_extern_t`."""
+        found, name = ctypes.create_string_buffer(_EXTERN), export.encode()
+        if not capi.export_get(self._context, self._scratch_at, name, len(name), addressof(found)):
+            raise EngineError(f"the instance does not have the export {export!r} of its module")
+        return self._context, found
+
     def _failure(self, error: int | None, local: _Local) -> BaseException:
         """The exception for what ended a call. The engine's error and trap are freed."""
         code, text = None, ""

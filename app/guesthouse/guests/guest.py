@@ -7,12 +7,13 @@ answers its events: `sandbox.Sandbox` in this process, or `process.pool.Pool` in
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
+from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, CompileStep, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.component import REVISION, NotUnwrapped, is_component, unwrapped
@@ -23,6 +24,7 @@ from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
+from guesthouse.guests.snapshots import NONE_MADE, Beginning, Snapshot, key_of, packed
 from guesthouse_abi.calling import Caller, Options, Unfit
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.deadline import Deadline
@@ -36,6 +38,7 @@ T = TypeVar("T")
 
 #: The guest that runs a script (guests/javascript).
 JAVASCRIPT = Path(__file__).with_name("javascript.wasm")
+_INITIALISE = CompileStep("guesthouse.guests.initialising", sys.executable)
 MODULE_SIZE = 256 << 20  # bytes of a .wasm file that are read at most
 
 
@@ -54,6 +57,7 @@ class GuestConfig:
     reply: str | None = None  # "cgi": a program's reply begins with headers
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
+    snapshot: Snapshot | None = None  # how it is initialised once, at load; None: with each event
     signed: Signed | None = None
     isolation: str = "thread"  # or "process"
     idle: float = 60.0  # seconds without an event after which a worker process of the guest ends
@@ -182,8 +186,11 @@ def load_code(
     cache: CodeCache,
     known: Mapping[Path, Code] | None = None,
     modules: Mapping[str, HostModule] | None = None,
+    granted: Granted = NOTHING,
 ) -> Code:
     """Compile (or map) and check a guest's module. Raises `GuestFaults`.
+
+    Where the guest has a snapshot, that is what is compiled; it is made with the `granted` files.
 
     `known` is code that is loaded already, by its artefact: it is used again where it is the same. `modules` are those
     that guests may import; None: those of `guesthouse_abi`.
@@ -197,12 +204,17 @@ def load_code(
     if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
         raise GuestFaults([fault])
     core, key, memory = core_module(config.module, wasm), cache_key(wasm, sha256), config.limits.memory
+    source, steps = core, list[CompileStep]()
+    if config.snapshot is not None:
+        beginning = _beginning(config, config.snapshot)
+        key, source, steps = key_of(beginning, key, granted.digest), packed(beginning, granted, core), [_INITIALISE]
     artefact = cache.path(engine, key, memory)
     same = known.get(artefact) if known is not None else None
     try:
-        module, compiled = (same.module, False) if same is not None else cache.load(engine, core, memory, key)
+        module, compiled = (same.module, False) if same is not None else cache.load(engine, source, memory, key, steps)
     except CompileError as error:
-        raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
+        what = "" if str(error).startswith(NONE_MADE) else " does not compile"
+        raise GuestFaults([f"{config.module}{what}: {error}"]) from error
     except EngineError as error:
         raise GuestFaults(
             over_limits(core, config.limits) or [f"the engine refuses {config.module}: {error}"]
@@ -215,6 +227,20 @@ def load_code(
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, compiled, tuple(functions), caller)
+
+
+def _beginning(config: GuestConfig, snapshot: Snapshot) -> Beginning:
+    return Beginning(
+        config.name,
+        snapshot,
+        config.calling,
+        config.function,
+        config.values,
+        config.parameters,
+        config.reply,
+        config.grants,
+        config.limits,
+    )
 
 
 def code_in_worker(

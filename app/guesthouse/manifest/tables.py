@@ -598,6 +598,11 @@ class Guest(Table):
         description="the version of wasi-nn (by its Rust crate) whose error numbers and tensor types it uses",
         json_schema_extra={"default": "the newest errors; types by their size"},
     )
+    snapshot: Switch = Field(
+        default=False,
+        description="it is initialised once, when it is loaded, and each event begins with the memory that it has then "
+        "(docs/guests.md)",
+    )
     isolation: Literal["thread", "process"] | None = Field(
         default=None,
         description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',

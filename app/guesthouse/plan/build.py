@@ -19,6 +19,7 @@ from guesthouse.guests.process.pool import Pool
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
+from guesthouse.guests.snapshots import Snapshot
 from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
@@ -110,7 +111,7 @@ def _build(
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
-            code = load_code(config, host.engine, host.cache, known, modules)
+            code = load_code(config, host.engine, host.cache, known, modules, granted)
             services = services_of(host.capabilities, hosts, config, _kernels(host, code))
             loaded.append(_Loaded(config, code, services, granted))
         except GuestFaults as error:
@@ -249,6 +250,7 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         reply=guest.reply,
         grants=guest.grants(),
         limits=guest.limits.limits(),
+        snapshot=Snapshot() if guest.snapshot else None,
         isolation=isolation,
         idle=guest.idle,
         least=guest.least,
