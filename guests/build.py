@@ -134,7 +134,7 @@ GUESTS = {
         Guest("c_component", "c", ("c_component/world.wit",), component=True),
         *(
             Guest(name, "rust", (f"{name}/Cargo.lock",), workspace=name, component=True)
-            for name in ("http_component", "cli_component")
+            for name in ("http_component", "cli_component", "dapr_component", "messaging_component")
         ),
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from guesthouse_abi.errors import BadText
 
+#: Pairs that are read at once.
+MOST = 1024
 _LENGTHS = struct.Struct("<II")
 
 
@@ -23,22 +25,26 @@ def encode(pairs: Iterable[tuple[str, str | bytes]]) -> bytes:
     return b"".join(parts)
 
 
-def decode(data: bytes, most: int = 1024) -> tuple[tuple[str, str], ...]:
-    """What `encode` wrote: at most so many pairs of text. Raises `BadText`."""
-    found: list[tuple[str, str]] = []
-    at = 0
+def decode(data: bytes) -> tuple[tuple[str, str], ...]:
+    """What `encode` wrote, of text. Raises `BadText`."""
+    try:
+        return tuple([(name.decode(), value.decode()) for name, value in each(data)])
+    except UnicodeDecodeError:
+        raise BadText("a pair that is not UTF-8") from None
+
+
+def each(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The pairs that `encode` wrote, as bytes. Raises `BadText`."""
+    at = count = 0
     while at < len(data):
-        if len(found) == most:
-            raise BadText(f"more than {most} pairs")
+        if count == MOST:
+            raise BadText(f"more than {MOST} pairs")
         if at + _LENGTHS.size > len(data):
             raise BadText("pairs that end within a length")
         name, value = _LENGTHS.unpack_from(data, at)
         at += _LENGTHS.size
         if at + name + value > len(data):
             raise BadText("pairs that are longer than what they came in")
-        try:
-            found.append((data[at : at + name].decode(), data[at + name : at + name + value].decode()))
-        except UnicodeDecodeError:
-            raise BadText("a pair that is not UTF-8") from None
+        yield data[at : at + name], data[at + name : at + name + value]
         at += name + value
-    return tuple(found)
+        count += 1

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from guesthouse.inference.graph import TooLarge, read_graph
 from guesthouse.inference.modelfile import ModelFault
 from guesthouse.inference.rows import mixing
-from guesthouse.protobuf import Malformed
+from guesthouse_abi.protobuf import Malformed
 from tests.inference import tiny_models
 from tests.inference.tiny_models import BOOL, FLOAT, INT64
 

@@ -11,6 +11,7 @@ from guesthouse_abi.calling.dapr import Dapr
 from guesthouse_abi.calling.extism import Extism
 from guesthouse_abi.calling.http import Http
 from guesthouse_abi.calling.http_wasm import HttpWasm
+from guesthouse_abi.calling.messaging import Messaging
 from guesthouse_abi.calling.wapc import Wapc
 
 CONVENTIONS: Mapping[str, Callable[[Options], Convention]] = {
@@ -20,5 +21,6 @@ CONVENTIONS: Mapping[str, Callable[[Options], Convention]] = {
     "extism": lambda options: Extism(options.function),
     "http": lambda options: Http(),
     "http-wasm": lambda options: HttpWasm(),
+    "messaging": lambda options: Messaging(),
     "wapc": lambda options: Wapc(options.function),
 }

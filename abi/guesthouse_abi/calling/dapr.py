@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from guesthouse_abi.calling import (
     NOT_OK,
+    Caller,
     Request,
     Response,
     Shape,
@@ -18,6 +19,7 @@ from guesthouse_abi.calling import (
     text_of,
     type_fault,
 )
+from guesthouse_abi.calling.dapr_guest import callbacks_of
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, CallError, GuestError, MalformedEvent, TryAgain
 from guesthouse_abi.host import FuncType, ValType
@@ -37,10 +39,13 @@ _OUTCOMES: dict[int, type[CallError]] = {_FAILED: GuestError, _RETRY: TryAgain, 
 
 
 class Dapr:
-    """Calls `dapr_on_invoke`, `dapr_on_topic` and so on."""
+    """Calls `dapr_on_invoke`, `dapr_on_topic` and so on, or the callbacks of a component (`dapr_guest.py`)."""
 
-    def bind(self, shape: Shape) -> Handlers:
+    def bind(self, shape: Shape) -> Caller:
         """See `Convention.bind`."""
+        callbacks = callbacks_of(shape)
+        if callbacks is not None:
+            return callbacks
         names = (*(_PREFIX + trigger for trigger in TRIGGERS), _ANY)
         found = [name for name in names if name in shape.functions]
         problems = [] if shape.has_memory else ["exports no memory"]

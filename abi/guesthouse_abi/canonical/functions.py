@@ -18,7 +18,8 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.host import F32, F64, U32, U64, FuncType, HostFunction, ValType
 
-_MOST_NUMBERS = 16  # parameters of a function; with more, they lie in memory
+#: Numbers that a function takes; with more parameters, they lie in memory.
+MOST_NUMBERS = 16
 _KINDS = {ValType.I32: U32, ValType.I64: U64, ValType.F32: F32, ValType.F64: F64}
 _DROP = "[resource-drop]"
 _INTERFACE = re.compile(r"([a-z0-9-]+:[a-z0-9-]+/[a-z0-9-]+)@([0-9]+\.[0-9]+\.[0-9A-Za-z.-]+)")
@@ -36,16 +37,25 @@ class Fail(Exception):
 class Answered:
     """An interface that the host answers: `resources` are the classes behind its handles.
 
-    All versions of it that begin with `version` are one: of a published interface, the later ones have more. Drafts
-    differ as they like, so `version` is then a whole one, or several.
+    Where `version` ends with a dot, all versions that begin so are one: of a published interface, the later ones have
+    more. Drafts differ as they like, so `version` is then a whole one, or several. `package` is the name of the text
+    where it is not that of the interface's package: of a draft besides another one.
     """
 
-    def __init__(self, name: str, version: str | tuple[str, ...] = "0.2.", **resources: type[Any]) -> None:
+    def __init__(
+        self, name: str, version: str | tuple[str, ...] = "0.2.", package: str = "", **resources: type[Any]
+    ) -> None:
         self.name = name
-        self.version = version
+        self._versions = (version,) if isinstance(version, str) else version
+        own, _, short = name.partition("/")
+        self._text_name = f"{package or own}/{short}"
         self._bodies: dict[str, Callable[..., Any]] = {}
         self._resources = {key.replace("_", "-"): kind for key, kind in resources.items()}
         self._text: Interface | None = None
+
+    def has(self, version: str) -> bool:
+        """Whether it is this version of the interface, too."""
+        return any(version == one or (one.endswith(".") and version.startswith(one)) for one in self._versions)
 
     def function(self, name: str) -> Callable[[Body], Body]:
         """Register the answer to a function of the interface."""
@@ -62,9 +72,9 @@ class Answered:
     def text(self) -> Interface:
         """The interface's text, read when first asked for."""
         if self._text is None:
-            found = interface(self.name)
+            found = interface(self._text_name)
             if found is None:
-                raise TypeError(f"there is no text of {self.name}")
+                raise TypeError(f"there is no text of {self._text_name}")
             for name in self._bodies:
                 if name not in found.functions:
                     raise TypeError(f"{self.name} has no {name}")
@@ -104,7 +114,7 @@ def lowered(module: str, name: str, signature: Signature, body: Callable[..., An
     """A host function as the Canonical ABI has it (`canon lower`)."""
     together = Record([kind for _, kind in signature.parameters])
     flat = list(together.flat)
-    in_memory = len(flat) > _MOST_NUMBERS
+    in_memory = len(flat) > MOST_NUMBERS
     if in_memory:
         flat = [ValType.I32]
     result = signature.result

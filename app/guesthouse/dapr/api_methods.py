@@ -18,8 +18,8 @@ from google.protobuf import proto
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from guesthouse import protobuf
 from guesthouse.sidecar import OWN_ACTOR, Checked, NotMade, Use, refused_metadata
+from guesthouse_abi import protobuf
 from guesthouse_abi.calls import Code
 
 SERVICE = "dapr.proto.runtime.v1.Dapr"

@@ -14,12 +14,11 @@ from typing import Any
 
 import grpc
 
-from guesthouse import protobuf
 from guesthouse.dapr.api_methods import Requests, method_of
 from guesthouse.dapr.convert import Metadata
 from guesthouse.dapr.endpoint import SidecarConnection
 from guesthouse.dapr.one_batch import waited_for
-from guesthouse_abi import pairs
+from guesthouse_abi import pairs, protobuf
 from guesthouse_abi.calls import Driven
 from guesthouse_abi.services import Ended
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from guesthouse.protobuf import BYTES, VARINT, Malformed, fields, signed, varint
+from guesthouse_abi.protobuf import BYTES, VARINT, Malformed, fields, signed, varint
 
 _MOST_NODES = 200_000
 _DEEPEST = 32  # levels of subgraphs

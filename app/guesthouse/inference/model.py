@@ -26,10 +26,10 @@ from guesthouse.inference.tensors import check_inputs, check_outputs, describe, 
 from guesthouse.inference.traffic import Traffic
 from guesthouse.inference.trials import Dependent, try_rows
 from guesthouse.inference.watch import Watch
-from guesthouse.protobuf import Malformed
 from guesthouse.system.stamps import Stamp, stamp
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
+from guesthouse_abi.protobuf import Malformed
 from guesthouse_abi.services import Tensor, TensorInfo
 
 MAX_BATCH = 32  # rows of one request to a model with `batch`, unless the manifest says otherwise

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guesthouse.faults import Faults
-from guesthouse.protobuf import BYTES, Malformed, fields
 from guesthouse.system.stamps import Stamp, digest_of, stamp
+from guesthouse_abi.protobuf import BYTES, Malformed, fields
 
 LARGEST = 2**31 - 1  # bytes: protobuf reads no larger message
 

@@ -17,9 +17,9 @@ import onnxruntime as ort
 
 from guesthouse.inference.graph import TooLarge, nodes_of, read_graph, without_shape
 from guesthouse.inference.watch import Watch
-from guesthouse.protobuf import Malformed
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import InferenceError
+from guesthouse_abi.protobuf import Malformed
 from guesthouse_abi.services import Tensor, TensorInfo
 
 # Builds for Linux contain a telemetry client from 1.32 on. It is switched off: nothing about guests or models leaves.

@@ -112,6 +112,7 @@ _NOT_FOR: Mapping[str, Mapping[str, str]] = {
     "http-wasm": dict.fromkeys(
         ("function", "values", "reply"), "its two handlers have names of their own, and write the response themselves"
     ),
+    "messaging": dict.fromkeys(("function", "values", "reply"), "its handler has its own name, and gives no reply"),
     "wapc": dict.fromkeys(("values", "reply"), "the payload is the body, and the response is the reply"),
 }
 

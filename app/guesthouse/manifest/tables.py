@@ -518,11 +518,12 @@ class Guest(Table):
         default=None, description='a module in JavaScript in place of `module`, with `calling = "dapr"`'
     )
     sha256: Digest | None = Field(default=None, description="pin: the module, or the script, must have this digest")
-    calling: Literal["bindgen", "command", "dapr", "extism", "http", "http-wasm", "wapc"] = Field(
+    calling: Literal["bindgen", "command", "dapr", "extism", "http", "http-wasm", "messaging", "wapc"] = Field(
         default="bindgen",
         description='how it is called: "dapr" (handlers for events, by the ABI dapr_v1), "bindgen" (an exported '
         'function), "command" (a WASI program), "extism" (a plug-in of Extism), '
-        '"http" (a component for wasi:http), "http-wasm" (a handler of HTTP requests) or "wapc" (a guest of waPC)',
+        '"http" (a component for wasi:http), "http-wasm" (a handler of HTTP requests), '
+        '"messaging" (a component for wasi:messaging or wasmcloud:messaging) or "wapc" (a guest of waPC)',
     )
     function: Text = Field(
         default="",

@@ -2,8 +2,8 @@
 
 The signatures are those of the texts in the folder `wit`. A file here answers one package, or a part of one: its
 functions work on values, and what turns these into a guest's bytes is in `canonical`. What a guest has is what it has
-in preview 1: arguments, environment, clocks, random bytes, standard streams. It has no directories and no sockets, and
-makes no requests of its own.
+in preview 1: arguments, environment, clocks, random bytes, standard streams, files. Its state, its messages and its
+requests are calls to the sidecar. It has no sockets.
 """
 
 from __future__ import annotations
@@ -16,21 +16,60 @@ from guesthouse_abi.host import HostFunction
 
 
 @cache
-def interfaces() -> Mapping[str, Answered]:
-    """Every interface that the host answers, by name without a version."""
-    from guesthouse_abi.imports.preview2 import cli, clocks, config, files, http, io, logging, nn, random, sockets
+def interfaces() -> Mapping[str, tuple[Answered, ...]]:
+    """Every interface that the host answers, by name without a version: each of its drafts that differ."""
+    from guesthouse_abi.imports.preview2 import (
+        cli,
+        clocks,
+        config,
+        dapr,
+        files,
+        http,
+        io,
+        keyvalue,
+        logging,
+        messaging,
+        nn,
+        outgoing,
+        random,
+        sockets,
+    )
 
-    modules = (cli, clocks, config, files, http, io, logging, nn, random, sockets)
-    return {one.name: one for module in modules for one in module.INTERFACES}
+    found: dict[str, tuple[Answered, ...]] = {}
+    for module in (
+        cli,
+        clocks,
+        config,
+        dapr,
+        files,
+        http,
+        io,
+        keyvalue,
+        logging,
+        messaging,
+        nn,
+        outgoing,
+        random,
+        sockets,
+    ):
+        for one in module.INTERFACES:
+            found[one.name] = (*found.get(one.name, ()), one)
+    return found
 
 
 def host_function(module: str, name: str) -> HostFunction | None:
     """What answers a component's import; None for what is none of an interface that the host answers."""
     interface, version = named(module)
     known = interfaces()
-    answered = known.get(interface)
-    if answered is None or not version.startswith(answered.version):
+    answered = next((one for one in known.get(interface, ()) if one.has(version)), None)
+    if answered is None:
         return None
-    for one in known.values():
-        one.prepare()  # a handle of one interface is a parameter of another's functions
+    prepare()
     return answered.host_function(module, name)
+
+
+def prepare() -> None:
+    """Read all texts: a handle of one interface is a parameter of another's functions, or of a guest's export."""
+    for drafts in interfaces().values():
+        for one in drafts:
+            one.prepare()

@@ -1,18 +1,21 @@
 """`wasi:http`: the request that an event is, and the response that a guest makes of it.
 
-How an event becomes a request, and a response the reply, is in `calling/http.py`. A guest makes no requests of its own:
-`outgoing-handler` refuses each, as `HTTP-request-denied`.
+How an event becomes a request, and a response the reply, is in `calling/http.py`. The requests that a guest makes are
+sent by `outgoing.py`; what they are is here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 
+from guesthouse_abi.blocks import Invocation
+from guesthouse_abi.calls import calls_of
 from guesthouse_abi.canonical.functions import Answered, Fail
 from guesthouse_abi.canonical.types import Case
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import BadReply, HostError
+from guesthouse_abi.errors import BadHandle, BadReply, HostError
 from guesthouse_abi.imports.preview2.io import CHUNK, InputStream, IoError, Pollable, Writer
 
 #: Header fields of one message, and bytes of one of them.
@@ -75,10 +78,16 @@ class Fields:
 
 
 class IncomingBody:
-    """The resource `incoming-body`."""
+    """The resource `incoming-body`. `held` bytes of it are counted until it is dropped, or its stream is."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, held: int = 0) -> None:
         self.data: bytes | None = data  # until its stream is taken
+        self.held = held
+
+    def release(self, context: Context) -> None:
+        """The guest has dropped it."""
+        context.release(self.held)
+        self.held = 0
 
 
 class IncomingRequest:
@@ -92,25 +101,51 @@ class IncomingRequest:
         self.body: bytes | None = body  # until it is taken
 
 
+class Sending:
+    """What becomes of a request of the guest's. `asked` has no body."""
+
+    def __init__(self, asked: Invocation, seconds: float | None) -> None:
+        self.asked = asked
+        self.seconds = seconds  # that it may take
+        self.call: int | None = None  # to the sidecar, once it is sent
+        self.error: Case | None = None  # why it never is
+
+
 class OutgoingBody:
-    """The resource `outgoing-body`, and the target of its stream."""
+    """The resource `outgoing-body`, and the target of its stream. `reply`: it is the event's reply."""
 
     chunk = CHUNK
 
-    def __init__(self) -> None:
+    def __init__(self, reply: bool = True) -> None:
         self.data = bytearray()
         self.written_to = False
         self.finished = False
+        self.sending: Sending | None = None  # the request that waits for its end
+        self._dropped = False
+        self._reply = reply
 
     def give(self, context: Context, data: bytes) -> None:
         """See `io.OutputStream.give`. Raises `BadReply` beyond the limit."""
-        if self.finished:
+        if self.finished or self._dropped:
             raise Fail(Case("closed"))
         limit = context.limits.output
-        if len(self.data) + len(data) > limit:
+        if self._reply and len(self.data) + len(data) > limit:
             raise BadReply(f"more than limits.output ({limit} bytes) was written to a body")
         context.hold(len(data))
         self.data += data
+
+    def taken(self, context: Context) -> bytes:
+        """All of it, which is no longer counted here."""
+        data, self.data = bytes(self.data), bytearray()
+        context.release(len(data))
+        return data
+
+    def release(self, context: Context) -> None:
+        """The guest has dropped it without an end, so its request is none."""
+        self._dropped = True
+        self.taken(context)
+        if self.sending is not None:
+            self.sending.error = Case("HTTP-protocol-error")
 
 
 class OutgoingResponse:
@@ -123,7 +158,7 @@ class OutgoingResponse:
 
 
 class OutgoingRequest:
-    """The resource `outgoing-request`, which can be made, and is refused."""
+    """The resource `outgoing-request`."""
 
     def __init__(self, headers: Fields) -> None:
         self.method = Case("get")
@@ -148,12 +183,35 @@ class FutureTrailers:
     taken = False
 
 
-class FutureResponse:
-    """The resource `future-incoming-response`, of which there is none."""
-
-
 class IncomingResponse:
-    """The resource `incoming-response`, of which there is none."""
+    """The resource `incoming-response`."""
+
+    def __init__(self, status: int, headers: Sequence[Entry], body: IncomingBody) -> None:
+        self.status = status
+        self.headers = Fields(headers, fixed=True)
+        self.body: IncomingBody | None = body  # until it is taken
+
+    def release(self, context: Context) -> None:
+        """The guest has dropped it."""
+        if self.body is not None:
+            self.body.release(context)
+
+
+class FutureResponse:
+    """The resource `future-incoming-response`."""
+
+    def __init__(self, sending: Sending) -> None:
+        self.sending = sending
+        self.taken = False
+
+    def release(self, context: Context) -> None:
+        """The response is taken, or the guest wants none any more."""
+        self.taken = True
+        if self.sending.call is None:
+            self.sending.error = Case("connection-terminated")
+        else:
+            with contextlib.suppress(BadHandle):  # another interface may have closed it
+                calls_of(context).close(self.sending.call)
 
 
 class Options:
@@ -182,8 +240,7 @@ TYPES = Answered(
     incoming_response=IncomingResponse,
     request_options=Options,
 )
-HANDLER = Answered("wasi:http/outgoing-handler")
-INTERFACES = (TYPES, HANDLER)
+INTERFACES = (TYPES,)
 
 
 # ---- fields ----
@@ -284,11 +341,13 @@ def body_stream(context: Context, body: IncomingBody) -> InputStream:
     data, body.data = body.data, None
     if data is None:
         raise Fail
-    return InputStream(data)
+    held, body.held = body.held, 0
+    return InputStream(data, held)
 
 
 @TYPES.function("[static]incoming-body.finish")
 def body_finish(context: Context, body: IncomingBody) -> FutureTrailers:
+    body.release(context)
     return FutureTrailers()
 
 
@@ -337,7 +396,7 @@ def message_headers(context: Context, message: OutgoingResponse | OutgoingReques
 def message_body(context: Context, message: OutgoingResponse | OutgoingRequest) -> OutgoingBody:
     if message.body is not None:
         raise Fail
-    message.body = OutgoingBody()
+    message.body = OutgoingBody(reply=isinstance(message, OutgoingResponse))
     return message.body
 
 
@@ -347,11 +406,6 @@ def body_write(context: Context, body: OutgoingBody) -> Writer:
         raise Fail
     body.written_to = True
     return Writer(body)
-
-
-@TYPES.function("[static]outgoing-body.finish")
-def outgoing_finish(context: Context, body: OutgoingBody, trailers: Fields | None) -> None:
-    body.finished = True
 
 
 @TYPES.function("[static]response-outparam.set")
@@ -451,9 +505,3 @@ def _timeout(name: str) -> None:
 
 for _name in ("connect", "first-byte", "between-bytes"):
     _timeout(_name)
-
-
-@HANDLER.function("handle")
-def handle(context: Context, request: OutgoingRequest, options: Options | None) -> FutureResponse:
-    context.log("host", "wasi:http/outgoing-handler: a guest makes no requests of its own; this one was refused")
-    raise Fail(Case("HTTP-request-denied"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from guesthouse_abi.calls import calls_of
 from guesthouse_abi.canonical.functions import Answered, Fail
 from guesthouse_abi.canonical.types import Case
 from guesthouse_abi.context import Context
@@ -15,6 +16,8 @@ from guesthouse_abi.imports.wasi_preview1.clocks import MOST_SUBSCRIPTIONS, slee
 CHUNK = 1 << 20
 #: The longest wait, in nanoseconds on the monotonic clock; a guest may ask for one of centuries.
 _FAR = 1 << 62
+#: When a pollable is due that waits for no clock.
+NEVER = _FAR + 1
 
 
 class IoError:
@@ -29,13 +32,26 @@ class Pollable:
     def __init__(self, due: int = 0) -> None:
         self.due = min(due, _FAR)
 
+    def ready(self, context: Context) -> bool:
+        """Whether it is."""
+        return self.due <= time.monotonic_ns()
+
+    def call(self) -> int | None:
+        """The call to the sidecar whose end it waits for; None for what waits for a clock, or for something else."""
+        return None
+
 
 class InputStream:
-    """The resource `input-stream`: bytes that are all there already."""
+    """The resource `input-stream`: bytes that are all there already. `held` of them are counted until it is dropped."""
 
-    def __init__(self, data: bytes = b"") -> None:
+    def __init__(self, data: bytes = b"", held: int = 0) -> None:
         self._data = data
         self._at = 0
+        self._held = held
+
+    def release(self, context: Context) -> None:
+        """The guest has dropped it."""
+        context.release(self._held)
 
     def take(self, context: Context, length: int) -> bytes:
         """The next bytes. Raises `Fail` at the end."""
@@ -81,24 +97,31 @@ def to_debug_string(context: Context, error: IoError) -> str:
 
 @POLL.function("[method]pollable.ready")
 def ready(context: Context, pollable: Pollable) -> bool:
-    return pollable.due <= time.monotonic_ns()
+    return pollable.ready(context)
 
 
 @POLL.function("[method]pollable.block")
 def block(context: Context, pollable: Pollable) -> None:
-    if pollable.due:
-        sleep_until(pollable.due, context.deadline)
+    poll(context, [pollable])
 
 
 @POLL.function("poll")
 def poll(context: Context, pollables: list[Pollable]) -> list[int]:
     if not 0 < len(pollables) <= MOST_SUBSCRIPTIONS:
         raise HostError(f"{len(pollables)} were polled; at least one may be, and at most {MOST_SUBSCRIPTIONS}")
-    due = min(one.due for one in pollables)
-    if due:
-        sleep_until(due, context.deadline)
-    now = time.monotonic_ns()
-    return [index for index, one in enumerate(pollables) if one.due <= now]
+    while True:
+        found = [index for index, one in enumerate(pollables) if one.ready(context)]
+        if found:
+            return found
+        calls = [call for one in pollables if (call := one.call()) is not None]
+        due = min(one.due for one in pollables)
+        if calls:
+            left = None if due == NEVER else max(0.0, (due - time.monotonic_ns()) / 1e9)
+            calls_of(context).wait(calls, False, left)
+        elif due == NEVER:
+            raise HostError("what was polled would never be ready: a request is sent when its body is finished")
+        else:
+            sleep_until(due, context.deadline)
 
 
 @STREAMS.function("[method]input-stream.read")

@@ -1,11 +1,11 @@
-"""The wire format of protobuf, read field by field. What a field means is decided elsewhere.
+"""The wire format of protobuf, read and written field by field. What a field means is decided elsewhere.
 
 The encoding: https://protobuf.dev/programming-guides/encoding. Groups, which no message here has, are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -65,3 +65,31 @@ def signed(value: int) -> int:
     """The int64 that a varint stands for (two's complement of 64 bits)."""
     value &= 2**64 - 1
     return value - 2**64 if value >> 63 else value
+
+
+# ---- writing; what is empty, or 0, is left out, as protobuf has it ----
+
+
+def part(number: int, data: bytes) -> bytes:
+    """A field of bytes, text or another message, also where it is empty."""
+    return encoded(number << 3 | BYTES) + encoded(len(data)) + data
+
+
+def text_field(number: int, text: str) -> bytes:
+    """A field of text."""
+    return part(number, text.encode(errors="replace")) if text else b""
+
+
+def bytes_field(number: int, data: bytes) -> bytes:
+    """A field of bytes."""
+    return part(number, data) if data else b""
+
+
+def number_field(number: int, value: int) -> bytes:
+    """A field of a number of 0 or more."""
+    return encoded(number << 3 | VARINT) + encoded(value) if value else b""
+
+
+def map_field(number: int, items: Iterable[tuple[str, str]]) -> bytes:
+    """A map of texts."""
+    return b"".join(part(number, text_field(1, key) + text_field(2, value)) for key, value in items)
