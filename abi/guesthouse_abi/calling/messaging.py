@@ -49,6 +49,11 @@ class Receiver:
         """See `Caller.what`."""
         return f"a component for messages ({self._handle.name})"
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """See `Caller.starts`."""
+        return self._handle.starts
+
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. Raises `GuestError` and `TryAgain` for an error of the handler's."""
         event = context.event
