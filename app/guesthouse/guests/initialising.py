@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from guesthouse.engine.base import EngineError, Import, Module, Refused
-from guesthouse.engine.initialise import initialised
-from guesthouse.engine.snapshot import MOST_BYTES, NotFrozen
+from guesthouse.engine.initialise import compiled, state_after
+from guesthouse.engine.snapshot import MOST_BYTES, NotFrozen, frozen
 from guesthouse.guests.guest import Shape
 from guesthouse.guests.process import confine
 from guesthouse.guests.snapshots import NONE_MADE, WIZER, Beginning, unpacked
@@ -76,16 +76,11 @@ def translate(data: bytes) -> bytes:
 
     dropped = {*_STARTS, *beginning.snapshot.calls, *(() if beginning.calling == "command" else ("_start",))}
     try:
-        return initialised(
-            wasm,
-            prepared,
-            context,
-            calls,
-            before=confined,
-            finish=lambda: _check_left(context),
-            without=dropped,
-            functions=dict(beginning.snapshot.functions),
+        watched, code = compiled(wasm)
+        state = state_after(
+            watched, code, prepared, context, calls, before=confined, finish=lambda: _check_left(context)
         )
+        return frozen(wasm, state, dropped, dict(beginning.snapshot.functions))
     except NotFrozen as error:
         raise Refused(f"{NONE_MADE}{error}{_REMEDY}") from None
     except EngineError as error:
