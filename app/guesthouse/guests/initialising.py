@@ -145,9 +145,10 @@ def _without_stdin(function: HostFunction) -> HostFunction:
 def _check_left(context: Context) -> None:
     """Whether the host holds something for the guest that its events would lack. Raises `NotFrozen`."""
     table = descriptors(context)
-    own = [fd for fd, found in table.open.items() if not _always_open(fd, found)]
-    if own or not all(stream in table.open for stream in range(3)):
-        what = f"leaves descriptor {own[0]} open" if own else "closes a standard stream"
+    opened = [fd for fd, found in table.open.items() if not _always_open(fd, found)]
+    closed = [fd for fd in range(3 if table.tree is None else 5) if fd not in table.open]
+    if opened or closed:
+        what = f"leaves descriptor {opened[0]} open" if opened else f"closes descriptor {closed[0]}"
         raise NotFrozen(f"its initialisation {what}, and an event has the descriptors of the start")
     if context.held:
         raise NotFrozen(
