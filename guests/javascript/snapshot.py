@@ -3,7 +3,8 @@
     python guests/javascript/snapshot.py in.wasm out.wasm
 
 What `prepare` does is then done once, when the guest is built, and not with each event. It needs none of the host's
-functions. `_initialize` is called by the host, as always, for it asks which files there are. How a snapshot is made is in `guesthouse/engine/snapshot.py`, for guests whose manifest wants one.
+functions. `_initialize` is called by the host, as always, for it asks which files there are. How a snapshot is made is
+in `guesthouse/engine/snapshot.py`, for guests whose manifest wants one.
 """
 
 from __future__ import annotations
