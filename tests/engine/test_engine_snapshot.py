@@ -326,3 +326,20 @@ def test_a_damaged_module_is_refused_or_sound(damage):
     except (Refused, NotFrozen):
         return
     wasmtime.Module.validate(wasmtime.Engine(), made)
+
+
+def test_an_initialisation_may_call_as_deep_as_an_event(engine: Engine):
+    """What is compiled for the initialisation needs more stack than the code of events."""
+    kept = range(40)
+    deep = "(func $deep (param i32) (result i32) " + "(local i32)" * len(kept)
+    deep += "(if (i32.eqz (local.get 0)) (then (return (i32.const 0))))"
+    deep += "".join(f"(local.set {1 + at} (i32.mul (local.get 0) (i32.const {3 + 2 * at})))" for at in kept)
+    deep += "(call $deep (i32.sub (local.get 0) (i32.const 1)))"
+    deep += "".join(f"(local.get {1 + at}) i32.add" for at in kept) + ")"
+    text = f"""(module {deep} (global $sum (mut i32) (i32.const 0))
+      (func (export "_initialize") (global.set $sum (call $deep (i32.const 1300))))
+      (func (export "sum") (result i32) (global.get $sum))
+      (func (export "again") (result i32) (call $deep (i32.const 1300))))"""
+    guest = instance(engine, snapshot_of(text, "_initialize"))
+    assert guest.call("sum") == guest.call("again")
+    guest.close()

@@ -17,11 +17,12 @@ from guesthouse.engine import capi
 from guesthouse.engine.base import EngineConfig, Module, Refused
 from guesthouse.engine.snapshot import MOST_MEMORY, NotFrozen, Observed, State, observed
 from guesthouse.engine.wasm_sections import START
-from guesthouse.engine.wasmtime import WasmtimeEngine, WasmtimeInstance, WasmtimeLinked, configure
+from guesthouse.engine.wasmtime import STACK, WasmtimeEngine, WasmtimeInstance, WasmtimeLinked, configure
 from guesthouse_abi.calling import start_up
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import HostFunction
 
+_STACK = 4 * STACK  # bytes: what is compiled quickly needs more of it than what will be run
 _VALUE, _PAYLOAD = 32, 8  # bytes of a wasmtime_val_t, and where its value begins; also of a wasmtime_extern_t's
 
 
@@ -58,7 +59,7 @@ def state_after(
 
     Raises `NotFrozen`, `EngineError`, `CallError`.
     """
-    engine = WasmtimeEngine(EngineConfig(1, context.limits.memory, pooling=False))
+    engine = WasmtimeEngine(EngineConfig(1, context.limits.memory, pooling=False), _STACK)
     try:
         module = engine.load(code)
         if any(one.type.kind != "func" for one in module.imports):
