@@ -364,6 +364,7 @@ def test_what_is_unchanged_is_not_initialised_again_and_what_changed_is(opened: 
     plan = opened(wat)
     assert plan.guests["g"].code.compiled
     assert run(plan).body[16:24] == b"another."
+    assert not plan.guests["g"].code.artefact.stat().st_mode & 0o077  # what it has read is in its code
 
 
 def test_without_the_key_nothing_runs_at_load(opened: Opened, tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ Row = Mapping[str, object]
 def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
     """Say what the manifest loads, everything that is wrong with it, and what may not be meant.
 
-    A warning is about what is probably a mistake; a note is about what may be as it should. Runs no guest. Exit code 1
-    on any error, 0 where there are only warnings and notes.
+    A warning is about what is probably a mistake; a note is about what may be as it should. Runs no guest, but for the
+    initialisation of guests that are snapshots. Exit code 1 on any error, 0 where there are only warnings and notes.
     """
     try:
         loaded = load(manifest, grants=GRANTS)
