@@ -15,6 +15,7 @@ from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.actors.needs import NEEDED, Lack, asked
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.unary import AROUND
+from guesthouse.engine.base import PAGE
 from guesthouse.faults import Faults
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.capabilities.sidecar import CALLS, SidecarGrant, calls_by
@@ -39,8 +40,8 @@ Row = Mapping[str, object]
 def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
     """Say what the manifest loads, everything that is wrong with it, and what may not be meant.
 
-    A warning is about what is probably a mistake; a note is about what may be as it should. Runs no guest. Exit code 1
-    on any error, 0 where there are only warnings and notes.
+    A warning is about what is probably a mistake; a note is about what may be as it should. Runs no guest, but for the
+    initialisation of guests that are snapshots. Exit code 1 on any error, 0 where there are only warnings and notes.
     """
     try:
         loaded = load(manifest, grants=GRANTS)
@@ -197,6 +198,11 @@ def _notes(guest: Guest, is_actor: bool) -> Iterator[str]:
         "scratch": bool(grants.scratch),
         "reply_file": bool(grants.reply_file),
     }
+    if guest.config.snapshot is not None:
+        yield (
+            f"is a snapshot: it was initialised when it was loaded, and its events begin with the "
+            f"{format_size(_memory(guest))} of memory that it had then (docs/guests.md)"
+        )
     keys = ", ".join(key for key, has in granted.items() if has)
     opens = any(i.name == "path_open" and i.module.startswith("wasi_") for i in guest.code.module.imports)
     if keys and not opens:
@@ -210,6 +216,11 @@ def _notes(guest: Guest, is_actor: bool) -> Iterator[str]:
         if not part.files:
             yield f"is granted an empty folder, {part.host}: it sees no folder without a file in it"
     yield from _notes_on_calls(guest, is_actor)
+
+
+def _memory(guest: Guest) -> int:
+    """Bytes of the memory that its events begin with."""
+    return next((one.minimum for one in guest.code.module.exports.values() if one.kind == "memory"), 0) * PAGE
 
 
 def _notes_on_calls(guest: Guest, is_actor: bool) -> Iterator[str]:

@@ -25,6 +25,7 @@ from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.capabilities.capability import import_modules
 from guesthouse.guests.capabilities.sidecar import SidecarGrant, calls_by
 from guesthouse.guests.guest import GuestFaults, Shape, cache_key, core_module, over_limits, read_module, resolve
+from guesthouse.guests.snapshots import WIZER
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
 from guesthouse.sidecar import OWN_ACTOR
@@ -85,6 +86,11 @@ class _Explained:
 
     def imports(self, module: str) -> list[str]:
         return [one.name for one in self.module.imports if one.module == module]
+
+    @property
+    def initialised_by(self) -> list[str]:
+        """The exports that a snapshot of it would call once."""
+        return [name for name in ("_initialize", WIZER) if name in self.module.exports]
 
     @property
     def infers(self) -> list[str]:
@@ -234,6 +240,9 @@ def _lines(found: _Explained) -> Iterator[str]:
             yield f'  "{name}" fits: {found.fits[name]}'
         else:
             yield f'  "{name}" does not fit: {found.path.name} {"; ".join(found.unfit[name])}'
+    if found.initialised_by:
+        yield from ("", "snapshot")
+        yield f"  with snapshot = true, {' and '.join(found.initialised_by)} would run once, when it is loaded"
     yield from ("", "it would need granted")
     yield from _needs(found) or ["  nothing"]
     if not found.missing:
@@ -257,6 +266,8 @@ def _manifest(found: _Explained) -> str:
     lines = [f"[guests.{found.name}]", f'module = "{found.path}"', f'calling = "{found.calling}"']
     if found.calling in found.functions:
         lines.append(f'function = "{found.functions[found.calling][0]}"')
+    if WIZER in found.initialised_by:
+        lines.append("snapshot = true")
     if found.infers:
         lines.append('models = ["MODEL"]')
     if found.makes_calls:
@@ -281,6 +292,7 @@ def _record(found: _Explained) -> dict[str, object]:
         "fits": found.fits,
         "does_not_fit": found.unfit,
         "triggers": found.triggers if "dapr" in found.fits else None,
+        "initialised_by": found.initialised_by,
         "inference_by": found.infers,
         "opens_files": found.opens_files,
         "makes_calls": bool(found.makes_calls),

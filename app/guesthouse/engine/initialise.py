@@ -1,5 +1,6 @@
-"""Initialises an instance and makes a snapshot of it (`snapshot.py`). This runs a guest's code, so it runs in a child
-process (`compiler.py`), whatever engine will run the snapshot.
+"""Initialises an instance and reads its state, for a snapshot (`snapshot.py`).
+
+This runs a guest's code, so it happens in a child process (`compiler.py`), whatever engine will run the snapshot.
 
 It is always wasmtime that runs it: it is always installed, and it can bound and interrupt a guest. What an
 initialisation may call is decided by the caller, through the host functions that it links.
@@ -8,60 +9,64 @@ initialisation may call is decided by the caller, through the host functions tha
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import wasmtime
 
 from guesthouse.engine import capi
 from guesthouse.engine.base import EngineConfig, Module, Refused
-from guesthouse.engine.snapshot import MOST_MEMORY, NotFrozen, Observed, State, frozen, observed
+from guesthouse.engine.snapshot import MOST_MEMORY, NotFrozen, Observed, State, observed
 from guesthouse.engine.wasm_sections import START
-from guesthouse.engine.wasmtime import WasmtimeEngine, WasmtimeInstance, WasmtimeLinked, configure
+from guesthouse.engine.wasmtime import STACK, WasmtimeEngine, WasmtimeInstance, WasmtimeLinked, configure
 from guesthouse_abi.calling import start_up
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import HostFunction
 
+_STACK = 4 * STACK  # bytes: what is compiled quickly needs more of it than what will be run
 _VALUE, _PAYLOAD = 32, 8  # bytes of a wasmtime_val_t, and where its value begins; also of a wasmtime_extern_t's
 
 
-def initialised(
-    wasm: bytes,
+def compiled(wasm: bytes) -> tuple[Observed, bytes]:
+    """The module with exports for all of its state, and its code. Raises `Refused` for an invalid one, `NotFrozen`."""
+    config = wasmtime.Config()
+    configure(config)
+    config.cranelift_opt_level = "none"  # this code runs once
+    capi.compile_quickly(capi.address(config.ptr()))
+    engine = wasmtime.Engine(config)
+    try:
+        wasmtime.Module.validate(engine, wasm)
+        watched = observed(wasm)
+        return watched, bytes(wasmtime.Module(engine, watched.wasm).serialize())
+    except wasmtime.WasmtimeError as error:
+        raise Refused(str(error)) from None
+
+
+def state_after(
+    watched: Observed,
+    code: bytes,
     resolve: Callable[[Module], Sequence[HostFunction]],
     context: Context,
     calls: Sequence[str],
     *,
     before: Callable[[], None] = lambda: None,
     finish: Callable[[], None] = lambda: None,
-    without: Collection[str] = frozenset(),
-    functions: Mapping[str, int] | None = None,
-) -> bytes:
-    """The snapshot of an instance after `calls`, each of them an export `()->()`.
+) -> State:
+    """The state of an instance after `calls`, each of them an export `()->()`; `watched` and `code` are of `compiled`.
 
     A call that ends by the exit code 0 goes on with the next one; the state is then what it was at the exit. `resolve`
-    gives the host functions for the imports; it may still add to `calls`. `before` is called when all is compiled and
-    none of the guest's code has run. `finish` is called while the instance is there, to look at what the host
-    holds for it. `without` and `functions` are those of `snapshot.frozen`.
+    gives the host functions for the imports; it may still add to `calls`. `before` is called when all is linked and
+    none of the guest's code has run, `finish` while the instance is there, to look at what the host holds for it.
 
-    Raises `Refused` for a module that is not valid, `NotFrozen`, `CallError`.
+    Raises `NotFrozen`, `EngineError`, `CallError`.
     """
-    config = wasmtime.Config()
-    configure(config)
-    config.cranelift_opt_level = "none"  # this code runs once
-    compiler = wasmtime.Engine(config)
+    engine = WasmtimeEngine(EngineConfig(1, context.limits.memory, pooling=False), _STACK)
     try:
-        wasmtime.Module.validate(compiler, wasm)
-        watched = observed(wasm)
-        code = wasmtime.Module(compiler, watched.wasm).serialize()
-    except wasmtime.WasmtimeError as error:
-        raise Refused(str(error)) from None
-    engine = WasmtimeEngine(EngineConfig(1, context.limits.memory, pooling=False))
-    try:
-        module = engine.load(bytes(code))
+        module = engine.load(code)
         if any(one.type.kind != "func" for one in module.imports):
             raise NotFrozen("it imports something that is no function")
         linked = module.link(resolve(module))
         before()
-        return frozen(wasm, _state(watched, linked, context, calls, finish), without, functions)
+        return _state(watched, linked, context, calls, finish)
     finally:
         engine.close()
 
@@ -73,12 +78,11 @@ def _state(
     calls: Sequence[str],
     finish: Callable[[], None],
 ) -> State:
-    """What an instance has after its initialisation. Raises `NotFrozen`, `CallError`."""
     instance = linked.instantiate(context)
     try:
         before = [_elements(instance, name) for name in watched.tables]
-        for call in (START,) * watched.starts:
-            instance.call(call)
+        if watched.starts:
+            instance.call(START)
         for call in calls:
             start_up(instance, call)
         finish()

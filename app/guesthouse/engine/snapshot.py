@@ -323,6 +323,7 @@ def _parts(memory: bytes) -> Iterator[tuple[int, int]]:
         changes = np.flatnonzero(np.diff(used, prepend=False, append=False))
         if len(changes) <= 2 * _MOST_PARTS:
             break
-        used, grain = used.reshape(-1, 2).any(axis=1), 2 * grain  # coarser: fewer parts, with zeros in them
+        even = np.append(used, [False] * (len(used) % 2))
+        used, grain = even.reshape(-1, 2).any(axis=1), 2 * grain  # coarser: fewer parts, with zeros in them
     for begin, end in changes.reshape(-1, 2).tolist():
         yield begin * grain, end * grain

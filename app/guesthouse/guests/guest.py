@@ -1,7 +1,8 @@
 """A guest, ready for events: its code as it was loaded and checked, its settings, its slots, and how it runs.
 
-Loading runs none of the guest's code, and lists every fault of the module, not only the first. The guest's runner
-answers its events: `sandbox.Sandbox` in this process, or `process.pool.Pool` in worker processes.
+Loading runs none of the guest's code, except to initialise one that is a snapshot, in a child process. It lists every
+fault of the module, not only the first. The guest's runner answers its events: `sandbox.Sandbox` in this process, or
+`process.pool.Pool` in worker processes.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from guesthouse.engine.base import EngineError, Import, Module, Refused
-from guesthouse.engine.initialise import initialised
-from guesthouse.engine.snapshot import MOST_BYTES, NotFrozen
+from guesthouse.engine.initialise import compiled, state_after
+from guesthouse.engine.snapshot import MOST_BYTES, NotFrozen, frozen
 from guesthouse.guests.guest import Shape
 from guesthouse.guests.process import confine
 from guesthouse.guests.snapshots import NONE_MADE, WIZER, Beginning, unpacked
@@ -76,16 +76,11 @@ def translate(data: bytes) -> bytes:
 
     dropped = {*_STARTS, *beginning.snapshot.calls, *(() if beginning.calling == "command" else ("_start",))}
     try:
-        return initialised(
-            wasm,
-            prepared,
-            context,
-            calls,
-            before=confined,
-            finish=lambda: _check_left(context),
-            without=dropped,
-            functions=dict(beginning.snapshot.functions),
+        watched, code = compiled(wasm)
+        state = state_after(
+            watched, code, prepared, context, calls, before=confined, finish=lambda: _check_left(context)
         )
+        return frozen(wasm, state, dropped, dict(beginning.snapshot.functions))
     except NotFrozen as error:
         raise Refused(f"{NONE_MADE}{error}{_REMEDY}") from None
     except EngineError as error:
@@ -150,9 +145,10 @@ def _without_stdin(function: HostFunction) -> HostFunction:
 def _check_left(context: Context) -> None:
     """Whether the host holds something for the guest that its events would lack. Raises `NotFrozen`."""
     table = descriptors(context)
-    own = [fd for fd, found in table.open.items() if not _always_open(fd, found)]
-    if own or not all(stream in table.open for stream in range(3)):
-        what = f"leaves descriptor {own[0]} open" if own else "closes a standard stream"
+    opened = [fd for fd, found in table.open.items() if not _always_open(fd, found)]
+    closed = [fd for fd in range(3 if table.tree is None else 5) if fd not in table.open]
+    if opened or closed:
+        what = f"leaves descriptor {opened[0]} open" if opened else f"closes descriptor {closed[0]}"
         raise NotFrozen(f"its initialisation {what}, and an event has the descriptors of the start")
     if context.held:
         raise NotFrozen(

@@ -1,6 +1,7 @@
 """Builds a plan from a manifest: opens every model, loads every guest, and checks all of it.
 
-Building opens no port and runs no guest code. It finds all faults of guests and models, not only the first.
+Building opens no port. It runs no guest code, except to initialise a guest that is a snapshot, in a child process. It
+finds all faults of guests and models, not only the first.
 """
 
 from __future__ import annotations
