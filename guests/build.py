@@ -100,6 +100,13 @@ RUST_CRATE = HERE / "sdk" / "rust"
 KERNEL = HERE.parent / "abi" / "guesthouse_abi" / "pictures" / "kernel.wasm"
 #: The texts of the interfaces that components may import.
 WIT = HERE.parent / "abi" / "guesthouse_abi" / "wit"
+
+
+def texts_of(*names: str) -> tuple[str, ...]:
+    """Some of these texts, as `Guest.also` has them."""
+    return tuple(f"../abi/guesthouse_abi/wit/{name}.wit" for name in names)
+
+
 JAVASCRIPT = HERE.parent / "app" / "guesthouse" / "guests" / "javascript.wasm"
 #: QuickJS: a package of Python's whose source distribution has the C files, and the digest of that.
 QUICKJS = "quickjs-ng==0.17.0.2"
@@ -133,8 +140,13 @@ GUESTS = {
         Guest("values", "rust", ("values/Cargo.lock", RUST_SDK), workspace="values"),
         Guest("c_component", "c", ("c_component/world.wit",), component=True),
         *(
-            Guest(name, "rust", (f"{name}/Cargo.lock",), workspace=name, component=True)
-            for name in ("http_component", "cli_component", "dapr_component", "messaging_component")
+            Guest(name, "rust", (f"{name}/Cargo.lock", *texts), workspace=name, component=True)
+            for name, texts in {
+                "http_component": (),
+                "cli_component": (),
+                "dapr_component": texts_of("dapr-guest", "wasi-keyvalue"),
+                "messaging_component": texts_of("wasi-messaging", "wasi-keyvalue"),
+            }.items()
         ),
         # The JPEG and PNG decoders keep their tables on the stack.
         Guest("classify_nn", "rust", (*CARGO, PHOTO, "classify/imagenet-labels.json"), stack=1_048_576, command=True),

@@ -96,10 +96,37 @@ def test_a_model_that_is_not_there_or_not_granted_is_refused() -> None:
     assert refused(nn.load_by_name, host.context, "x" * 10_000)[0] == "invalid-argument"
 
 
-def test_a_models_bytes_are_its_name_or_refused(host: Host) -> None:
-    assert nn.load(host.context, [b"guesthouse:model/doubler"], "onnx", "cpu").model.name == "doubler"
-    for parts in ([], [b"\x08\x01"], [b"guesthouse:model/doubler", b""]):
-        assert refused(nn.load, host.context, parts, "onnx", "cpu")[0] == "unsupported-operation"
+@pytest.mark.parametrize("encoding", ["onnx", "tensorflow", "ggml"])
+def test_a_models_bytes_are_its_name_or_looked_up_by_their_digest(host: Host, encoding: str) -> None:
+    assert nn.load(host.context, [b"guesthouse:model/doubler"], encoding, "cpu").model.name == "doubler"
+    host.inference.stand_for("doubler", b"a TensorFlow Lite file")
+    assert nn.load(host.context, [b"a TensorFlow ", b"Lite file"], encoding, "gpu").model.name == "doubler"
+    assert "it runs on the CPU, not on a gpu" in host.log.texts[-1]
+    held = host.context.held
+    code, text = refused(nn.load, host.context, [b"nobody's"], encoding, "cpu")
+    assert (code, host.context.held) == ("runtime-error", held)
+    assert "no model of the manifest stands for these 8 bytes" in text
+
+
+def test_a_model_of_the_guests_own_is_opened_where_that_is_granted_and_it_may_be_onnx() -> None:
+    host = Host(MODULE, allow_guest_models=True)
+    for encoding in ("onnx", "autodetect"):
+        assert nn.load(host.context, [b"a model of its own"], encoding, "cpu").model is not None
+        assert refused(nn.load, host.context, [b"a model ", b"of its own"], encoding, "cpu")[0] == "runtime-error"
+    assert refused(nn.load, host.context, [b"a model of its own"], "pytorch", "cpu")[0] == "runtime-error"
+
+
+def test_what_is_no_model_at_all_is_refused(host: Host) -> None:
+    for parts in ([], [b""] * 17):
+        assert refused(nn.load, host.context, parts, "onnx", "cpu")[0] == "invalid-argument"
+    assert refused(nn.load, host.context, [b"guesthouse:model/" + b"x" * 1000], "onnx", "cpu")[0] == "runtime-error"
+    assert refused(nn.load, host.context, [b"guesthouse:model/gone"], "onnx", "cpu")[0] == "security"
+
+
+def test_a_model_larger_than_host_memory_is_refused() -> None:
+    host = Host(MODULE, limits=Limits(host_memory=1000), allow_guest_models=True)
+    assert refused(nn.load, host.context, [bytes(1001)], "onnx", "cpu")[0] == "too-large"
+    assert host.context.held == 0
 
 
 def test_a_tensor_over_the_limit_ends_the_guest() -> None:

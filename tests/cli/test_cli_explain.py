@@ -156,6 +156,19 @@ def test_a_component_is_explained_by_its_main_module(guesthouse, guests_folder, 
     assert json.loads(guesthouse("explain", path, "--json").out)["component"] is True
 
 
+def test_a_component_that_acts_is_explained_with_its_grants_and_events(guesthouse, guests_folder) -> None:
+    path = guests_folder / "messaging_component" / "messaging_component.wasm"
+    done = guesthouse("explain", path)
+    assert "for messages (wasi:messaging/incoming-handler@0.2.0-draft#handle)" in done.out
+    assert "its interfaces call DeleteState, GetState, PublishEvent, SaveState" in done.out
+    assert '[guests.messaging_component.dapr]\nwrite_state = ["STORE/KEY"]  # DeleteState, SaveState\n' in done.out
+    assert "[[topic]]" in done.out
+    assert "[[invoke]]" not in done.out
+    done = guesthouse("explain", guests_folder / "dapr_component" / "dapr_component.wasm")
+    assert '"dapr" fits: a component with callbacks for invoke, topic, binding, job, operation, actor' in done.out
+    assert all(f"[[{route}]]" in done.out for route in ("invoke", "topic", "binding", "job", "actor"))
+
+
 @pytest.mark.parametrize(
     ("data", "fault"),
     [

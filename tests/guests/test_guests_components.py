@@ -185,8 +185,8 @@ def test_a_guest_that_does_not_finish_its_body_is_told_so(run: Run) -> None:
     assert failure(run, "unfinished") == (Reason.BAD_REPLY, why)
 
 
-def test_a_request_of_the_guests_own_is_refused(run: Run) -> None:
-    assert run("late").body == b"ErrorCode::HttpRequestDenied"
+def test_a_request_of_the_guests_own_is_refused_where_nothing_is_granted(run: Run) -> None:
+    assert run("ask/example.org/").body == b"ErrorCode::HttpRequestDenied\n"
 
 
 def test_a_guest_that_fails_fails_with_a_trap(run: Run) -> None:

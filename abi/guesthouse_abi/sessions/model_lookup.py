@@ -181,6 +181,22 @@ def resolve_parts(context: Context, parts: Sequence[GuestBytes], known: KnownBlo
         context.release(total)
 
 
+def resolve_bytes(
+    context: Context, parts: Sequence[bytes], *, allow_own_model: bool, known: KnownBlobs = KNOWN_BLOBS
+) -> Model:
+    """As `resolve` and `resolve_parts`, for bytes that the host has a copy of already."""
+    if len(parts) == 1 and parts[0].startswith(MARKER):
+        if len(parts[0]) > LONGEST_NAME:
+            raise InferenceError(f"a name of {len(parts[0])} bytes; at most {LONGEST_NAME} are read")
+        return named(context, parts[0][len(MARKER) :].decode("utf-8", "replace"))
+    total = sum(map(len, parts))
+    context.hold(total)
+    try:
+        return _of_bytes(context, b"".join(parts), known, allow_own_model and len(parts) == 1)
+    finally:
+        context.release(total)
+
+
 def granted(context: Context, name: str) -> bool:
     """Whether this guest may use a model by that name: the model's own, or one that the guest's table has for it."""
     return context.grants.model(name) in context.grants.models

@@ -192,6 +192,16 @@ def _above(path: str) -> list[str]:
     return ["/".join(parts[:count]) for count in range(2, len(parts))]
 
 
+def opens_files_by(imports: Iterable[tuple[str, str]]) -> str:
+    """By which import, of these (module, name), a module opens files; empty for none."""
+    for module, name in imports:
+        if name == "path_open" and module.startswith("wasi_"):
+            return name
+        if name == "[method]descriptor.open-at" and module.startswith("wasi:filesystem/types@"):
+            return module
+    return ""
+
+
 def digest_of(digests: Mapping[str, str]) -> str:
     """One digest for many files, by name: of what `sha256sum` prints for them in the order of their names."""
     lines = (f"{digests[name]}  {name}\n" for name in sorted(digests, key=os.fsencode))

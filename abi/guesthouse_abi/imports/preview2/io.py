@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from guesthouse_abi.calls import calls_of
@@ -21,9 +22,11 @@ NEVER = _FAR + 1
 
 
 class IoError:
-    """The resource `error`."""
+    """The resource `error`. `code` is that of `wasi:filesystem`, where a file is the reason."""
 
-    text = "closed"
+    def __init__(self, text: str = "closed", code: str | None = None) -> None:
+        self.text = text
+        self.code = code
 
 
 class Pollable:
@@ -106,7 +109,7 @@ def block(context: Context, pollable: Pollable) -> None:
 
 
 @POLL.function("poll")
-def poll(context: Context, pollables: list[Pollable]) -> list[int]:
+def poll(context: Context, pollables: Sequence[Pollable]) -> list[int]:
     if not 0 < len(pollables) <= MOST_SUBSCRIPTIONS:
         raise HostError(f"{len(pollables)} were polled; at least one may be, and at most {MOST_SUBSCRIPTIONS}")
     while True:

@@ -1,7 +1,7 @@
-"""`wasi:nn`: models of the manifest by their names. Tensors stay on the host: they are resources.
+"""`wasi:nn`: models of the manifest by their names, or by their bytes. Tensors stay on the host: they are resources.
 
 What a graph and an execution context are is said in `sessions/wasi_nn.py`, which preview 1's modules share. Bytes of a
-model are taken only where they name one (`guesthouse:model/NAME`): what a component hands over would be copied.
+model are looked up by their digest, as everywhere (`sessions/model_lookup.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from guesthouse_abi.canonical.functions import Answered, Fail
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Denied, HostError, InferenceError, TooMuch
 from guesthouse_abi.services import Model, Tensor
-from guesthouse_abi.sessions.model_lookup import LONGEST_NAME, MARKER, named
+from guesthouse_abi.sessions.model_lookup import LONGEST_NAME, MARKER, named, resolve_bytes
 from guesthouse_abi.sessions.tensors import MOST_DIMENSIONS, check_size
 from guesthouse_abi.sessions.wasi_nn import ExecutionContext, NnError, NnErrorKind
 
@@ -30,6 +30,8 @@ _CODES = {
     NnErrorKind.TOO_LARGE: "too-large",
     NnErrorKind.NOT_FOUND: "not-found",
 }
+_MOST_PARTS = 16  # of a model's bytes
+_OWN = frozenset({"onnx", "autodetect"})
 _TEXT = 1024  # characters of an error
 _OVERHEAD, _DIMENSION = 128, 40  # bytes that are counted for a tensor besides its own, and for a dimension of it
 
@@ -158,11 +160,16 @@ def load_by_name(context: Context, name: str) -> Graph:
 
 @GRAPH.function("load")
 def load(context: Context, parts: list[bytes], encoding: str, target: str) -> Graph:
-    if len(parts) == 1 and parts[0].startswith(MARKER) and len(parts[0]) <= LONGEST_NAME:
-        return load_by_name(context, parts[0].decode("utf-8", "replace"))
     with _told(context):
-        text = f"a component names a model (load-by-name, or {MARKER.decode()}NAME as its bytes)"
-        raise NnError(NnErrorKind.UNSUPPORTED_OPERATION, text)
+        if not 0 < len(parts) <= _MOST_PARTS:
+            text = f"{len(parts)} graph builders; 1 to {_MOST_PARTS} are taken"
+            raise NnError(NnErrorKind.INVALID_ARGUMENT, text)
+        if target != "cpu":
+            context.log("host", f"wasi:nn load: it runs on the CPU, not on a {target}")
+        try:
+            return Graph(resolve_bytes(context, parts, allow_own_model=encoding in _OWN))
+        except InferenceError as error:
+            raise NnError(NnErrorKind.RUNTIME_ERROR, str(error)) from error
 
 
 @GRAPH.function("[method]graph.init-execution-context")

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Refused
-from guesthouse_abi.files import Directory, File, Link, Node
+from guesthouse_abi.files import Directory, Link, Node
 from guesthouse_abi.host import I32, U32, U64
 from guesthouse_abi.imports.wasi_preview1.descriptors import (
     DIRECTORY_RIGHTS,
@@ -67,7 +67,6 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
     RIGHT_UNLINK,
     RIGHT_WRITE,
     RIGHTS,
-    ROFS,
     SUCCESS,
     TRUNCATE,
 )
@@ -322,18 +321,8 @@ def path_open(
     wanted = rights & FILE_RIGHTS
     if wanted & ~parent.inheriting:
         return NOTCAPABLE
-    file = _file(context, place, writes=bool(rights & RIGHT_WRITE), truncates=bool(open_flags & TRUNCATE))
+    file = tree_of(context).file_at(
+        context, place, writes=bool(rights & RIGHT_WRITE), truncates=bool(open_flags & TRUNCATE)
+    )
     context.memory.set_u32(opened, table.add(OpenFile(file, wanted, flags)))
     return SUCCESS
-
-
-def _file(context: Context, place: Place, *, writes: bool, truncates: bool) -> File:
-    tree, file = tree_of(context), place.node
-    if file is None:
-        return tree.make_file(context, place)
-    assert isinstance(file, File)
-    if (writes or truncates) and not isinstance(file.content, bytearray):
-        raise Refused(ROFS)
-    if truncates:
-        tree.resize(context, file, 0)
-    return file

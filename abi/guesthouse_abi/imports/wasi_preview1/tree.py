@@ -242,6 +242,18 @@ class Tree:
             self.give_back(context, len(file.content))
             file.content = bytearray()
 
+    def file_at(self, context: Context, place: Place, *, writes: bool, truncates: bool) -> File:
+        """The file at a place, made where there is none. Raises `Refused` for one that is only read."""
+        file = place.node
+        if file is None:
+            return self.make_file(context, place)
+        assert isinstance(file, File)
+        if (writes or truncates) and not isinstance(file.content, bytearray):
+            raise Refused(ROFS)
+        if truncates:
+            self.resize(context, file, 0)
+        return file
+
     def make_file(self, context: Context, place: Place) -> File:
         self._enter(context, place)
         file = File(self._new_inode(), bytearray(), fixed=False, now=time.time_ns())
@@ -400,9 +412,27 @@ class Tree:
 
         Returns how many bytes there was room for. Raises `Refused` when there was none.
         """
+        left = total = self._make_room(context, file, at, sum(length for _, length in vectors))
+        for pointer, length in vectors:
+            length = min(length, left)
+            for start in range(0, length, CHUNK):
+                context.deadline.check()
+                part = context.memory.read(pointer + start, min(CHUNK, length - start))
+                self._put(file, at, part)
+                at += len(part)
+            left -= length
+        return total
+
+    def write_bytes(self, context: Context, file: File, at: int, data: bytes) -> int:
+        """The same with bytes."""
+        total = self._make_room(context, file, at, len(data))
+        self._put(file, at, data[:total])
+        return total
+
+    def _make_room(self, context: Context, file: File, at: int, total: int) -> int:
+        """Account for `total` bytes in a file from `at` on, or for as many as there is room for: so many."""
         content = file.content
         assert isinstance(content, bytearray)
-        total = sum(length for _, length in vectors)
         if not total:
             return 0
         fits = len(content) + self.room(context) - at  # bytes from `at` on that the file can have
@@ -413,17 +443,14 @@ class Tree:
         if at > len(content):
             self.resize(context, file, at)
         self.take(context, max(0, at + total - len(content)))
-        left = total
-        for pointer, length in vectors:
-            length = min(length, left)
-            for start in range(0, length, CHUNK):
-                context.deadline.check()
-                part = context.memory.read(pointer + start, min(CHUNK, length - start))
-                content[at : at + len(part)] = part
-                at += len(part)
-            left -= length
         file.modified = file.changed = time.time_ns()
         return total
+
+    @staticmethod
+    def _put(file: File, at: int, part: bytes) -> None:
+        content = file.content
+        assert isinstance(content, bytearray)
+        content[at : at + len(part)] = part
 
 
 def _parts(path: bytes) -> list[bytes]:
