@@ -35,7 +35,6 @@ class Context:
         "_logged",
         "_memory",
         "_spent",
-        "_states",
         "arguments",
         "body",
         "deadline",
@@ -49,6 +48,7 @@ class Context:
         "limits",
         "refused",
         "services",
+        "states",
         "stdin",
         "stdout",
         "variables",
@@ -85,7 +85,7 @@ class Context:
         self.refused = ""  # the last request of the guest's that was beyond one of its limits, in words
         self._memory: Memory | None = None
         self._spent: Spent | None = None
-        self._states: dict[type[Any], Any] = {}
+        self.states: dict[type[Any], Any] = {}  # see `state`
         self._logged = 0
         self._ending: ExitStack | None = None
 
@@ -114,15 +114,15 @@ class Context:
 
     def state(self, kind: type[S]) -> S:
         """An import module's own state for this call, made (without arguments) when first asked for."""
-        state = self._states.get(kind)
+        state = self.states.get(kind)
         if state is None:
-            state = self._states[kind] = kind()
+            state = self.states[kind] = kind()
         found: S = state
         return found
 
     def state_if_made(self, kind: type[S]) -> S | None:
         """As `state`, but None when it was not asked for yet."""
-        return self._states.get(kind)
+        return self.states.get(kind)
 
     def at_end(self, callback: Callable[[], object]) -> None:
         """Have `callback` called when the event is over, however it ends: to give up what it began and left."""

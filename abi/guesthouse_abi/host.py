@@ -76,16 +76,20 @@ class HostFunction:
         """
         try:
             return self.body(context, *values)
-        except Refused as refusal:
-            return refusal.number
         except HostError as error:
-            context.log_refusal(f"{self.module}.{self.name}", error)
-            if self.faults is not None:
-                for kind in type(error).__mro__:
-                    number = self.faults.get(kind)
-                    if number is not None:
-                        return number
-            raise Trap("host function", f"{self.module}.{self.name}: {error}") from error
+            return self.refused(context, error)
+
+    def refused(self, context: Context, error: HostError) -> int:
+        """What the guest gets where the body has raised `error`. Raises `Trap`."""
+        if isinstance(error, Refused):
+            return error.number
+        context.log_refusal(f"{self.module}.{self.name}", error)
+        if self.faults is not None:
+            for kind in type(error).__mro__:
+                number = self.faults.get(kind)
+                if number is not None:
+                    return number
+        raise Trap("host function", f"{self.module}.{self.name}: {error}") from error
 
 
 class HostModule:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable
-from ctypes import memmove, string_at
+from ctypes import memmove
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,15 @@ RawMemory = Callable[[], tuple[int, int]]
 #: bytes with that digest (`sessions/model_lookup.py`).
 Image = dict[tuple[int, str], NDArray[np.bool_]]
 
+#: Bytes up to which a copy is made with the interpreter's lock kept: to give it away takes longer, and another thread
+#: may take it for a while.
+_SHORT = 1 << 16
+_copied = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
+_move_short = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)(
+    ("memmove", ctypes.PyDLL(None))
+)
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _memcmp.restype = ctypes.c_int
@@ -61,7 +70,8 @@ class Memory:
         base, size = self._locate()
         if pointer < 0 or length < 0 or pointer + length > size:
             raise OutOfBounds(pointer, length, size)
-        return string_at(base + pointer, length)
+        copied: bytes = _copied(base + pointer, length)
+        return copied
 
     def write(self, pointer: int, data: bytes) -> None:
         """Copy `data` into the guest."""
@@ -69,7 +79,10 @@ class Memory:
         length = len(data)
         if pointer < 0 or pointer + length > size:
             raise OutOfBounds(pointer, length, size)
-        memmove(base + pointer, data, length)
+        if length <= _SHORT:
+            _move_short(base + pointer, data, length)
+        else:
+            memmove(base + pointer, data, length)
 
     def text(self, pointer: int, length: int, most: int = 4096) -> str:
         """A UTF-8 string of at most `most` bytes. Raises `BadText`."""

@@ -13,8 +13,7 @@ from guesthouse_abi.calling import Options as Called
 from guesthouse_abi.calling import Request
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.calls import calls_of
-from guesthouse_abi.canonical.functions import enter
-from guesthouse_abi.canonical.types import REALLOC, Handles
+from guesthouse_abi.canonical.crossing import REALLOC, Handles, enter
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import CallError, Trap

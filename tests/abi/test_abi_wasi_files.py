@@ -493,7 +493,7 @@ def test_an_event_that_ends_leaves_no_file_to_the_garbage_collector():
     gc.collect()
     gc.disable()
     try:
-        states = guest.host.context._states
+        states = guest.host.context.states
         event = {id(node) for node in states[Descriptors].tree._directories.values()}
         assert len(event) == 3
         states.clear()

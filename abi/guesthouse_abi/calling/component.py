@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from guesthouse_abi.calling import Instance, Shape, Start, Unfit, starts_of, type_fault
+from guesthouse_abi.canonical.crossing import REALLOC, enter
 from guesthouse_abi.canonical.exports import Exported
-from guesthouse_abi.canonical.functions import enter, named
+from guesthouse_abi.canonical.functions import named
 from guesthouse_abi.canonical.texts import interface as text_of
-from guesthouse_abi.canonical.types import REALLOC
 from guesthouse_abi.context import Context
 from guesthouse_abi.host import FuncType, ValType
 from guesthouse_abi.imports.preview2 import prepare
@@ -62,7 +62,7 @@ def exported(shape: Shape, interface: str, function: str, version: str) -> Expor
     prepare()
     text = text_of(interface)
     assert text is not None
-    signature = Exported(text.functions[function])
+    signature = Exported(text.functions[function], f"{interface} {function}")
     _check(shape, name, signature.type)
     return Export(shape, name, signature)
 

@@ -15,7 +15,7 @@ import re
 from guesthouse_abi.calling import NOT_OK, Caller, Request, Response, Shape, Start, Unfit
 from guesthouse_abi.calling.cgi import failure_of
 from guesthouse_abi.calling.component import Export, export_of
-from guesthouse_abi.canonical.types import Handles
+from guesthouse_abi.canonical.crossing import Handles
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, Exit, GuestError
 from guesthouse_abi.facts import EventFacts

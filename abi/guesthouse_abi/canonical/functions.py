@@ -1,5 +1,9 @@
 """Makes host functions of Python functions on values, by the signature that the interface's text has.
 
+What a host function does is written once, as Python code, when a guest that imports it is loaded: it makes values of
+the call's numbers, calls the function on values, and gives the guest its result. How values become numbers and bytes
+is in `types.py`.
+
 An interface that the host answers is an `Answered`: a class for each resource, and a function for each of its own. A
 function takes the context, then the values of its parameters. It returns the value of its result; where that is a
 `result`, it returns the value of `ok`, or raises `Fail` with the value of `err`. A function of the text that has no
@@ -9,11 +13,14 @@ answer here ends the guest as a trap, when it is called; for most, no guest can 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from guesthouse_abi.canonical.code import Code, unpacked
+from guesthouse_abi.canonical.crossing import begin, begin_with_memory
 from guesthouse_abi.canonical.texts import Interface, Signature, interface
-from guesthouse_abi.canonical.types import Allocator, Crossing, Handle, Reallocates, Record, Result, check_aligned
+from guesthouse_abi.canonical.types import NAMES, Handle, Record, Resource, Result, Type
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import HostError
 from guesthouse_abi.host import F32, F64, U32, U64, FuncType, HostFunction, ValType
@@ -52,6 +59,7 @@ class Answered:
         self._bodies: dict[str, Callable[..., Any]] = {}
         self._resources = {key.replace("_", "-"): kind for key, kind in resources.items()}
         self._text: Interface | None = None
+        self._made: dict[str, HostFunction] = {}
 
     def has(self, version: str) -> bool:
         """Whether it is this version of the interface, too."""
@@ -96,12 +104,20 @@ class Answered:
             resource = self.text.resource(name[len(_DROP) :])
             if resource is None:
                 return None
-            body = _dropped(Handle(resource, owned=True))
-            return HostFunction(module, name, FuncType((ValType.I32,)), (U32,), body, None)
-        signature = self.text.functions.get(name)
-        if signature is None:
+            signature = Signature((("self", Handle(resource, owned=True)),), None)
+            return self._lowered(module, name, signature, _released(resource))
+        if name not in self.text.functions:
             return None
-        return lowered(module, name, signature, self._bodies.get(name) or _unanswered(self.name, name))
+        return self._lowered(
+            module, name, self.text.functions[name], self._bodies.get(name) or _unanswered(self.name, name)
+        )
+
+    def _lowered(self, module: str, name: str, signature: Signature, body: Callable[..., Any]) -> HostFunction:
+        """As `lowered`; guests share what is made, whichever version each of them names."""
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = lowered(self.name, name, signature, body)
+        return replace(made, module=module)
 
 
 def named(module: str) -> tuple[str, str]:
@@ -122,48 +138,86 @@ def lowered(module: str, name: str, signature: Signature, body: Callable[..., An
     to_memory = len(returned) > 1
     if to_memory:
         flat.append(ValType.I32)
-    fails = isinstance(result, Result)
-    begin, lifts, at = Crossing.begin, [], 0
-    for _, kind in signature.parameters:
-        lifts.append((kind.lift, at))
-        at += len(kind.flat)
-
-    def invoke(context: Context, *numbers: Any) -> Any:
-        crossing = begin(context)
-        if in_memory:
-            check_aligned(numbers[0], together.align)
-            values = list(together.unpack(crossing, crossing.memory.read(numbers[0], together.size), 0))
-        else:
-            values = [lift(crossing, numbers, index) for lift, index in lifts]
-        if result is None:
-            body(context, *values)
-            return None
-        if to_memory:
-            check_aligned(numbers[-1], result.align)
-        if fails:
-            try:
-                value: Any = "ok", body(context, *values)
-            except Fail as failure:
-                value = "err", failure.value
-        else:
-            value = body(context, *values)
-        if to_memory:
-            crossing.memory.write(numbers[-1], result.pack(crossing, value))
-            return None
-        return result.lower(crossing, value)[0]
-
+    numbers = [f"n{index}" for index in range(len(flat))]
+    code = Code(**NAMES, body=body, begin=begin, begin_with_memory=begin_with_memory, Fail=Fail)
+    values = _written_arguments(code, together, numbers, in_memory)
+    if to_memory:
+        assert result is not None
+        write_check(code, numbers[-1], result)
+    _write_call(code, f"body({', '.join(['context', *values])})", result, numbers[-1] if to_memory else "")
     types = FuncType(tuple(flat), () if to_memory else tuple(returned))
+    _write_beginning(code)
+    invoke = code.made(f"{module} {name}", ["context", *numbers])
     return HostFunction(module, name, types, tuple(_KINDS[one] for one in flat), invoke, None)
 
 
-def _dropped(handle: Handle) -> Callable[..., Any]:
-    def drop(context: Context, number: int) -> None:
-        item = handle.lift(Crossing.begin(context), (number,), 0)
-        release = getattr(item, "release", None)  # of what accounts for itself
-        if release is not None:
-            release(context)
+def _written_arguments(code: Code, together: Record, numbers: Sequence[str], in_memory: bool) -> list[str]:
+    """Write the way of the arguments; the expressions of their values."""
+    if not in_memory:
+        return together.lifted(code, numbers)
+    write_check(code, numbers[0], together)
+    return together.loaded(code, write_loaded(code, numbers[0], together))
 
-    return drop
+
+def _write_beginning(code: Code) -> None:
+    """Write what comes first: what the rest works on."""
+    if not code.mentions("crossing."):
+        code.begin_with("handles = begin(context).handles" if code.mentions("handles.") else "begin(context)")
+        return
+    if code.mentions("handles."):
+        code.begin_with("handles = crossing.handles")
+    code.begin_with("crossing = begin_with_memory(context)")
+
+
+def _write_call(code: Code, call: str, result: Type | None, pointer: str) -> None:
+    """Write the call, and the way of its result, which goes to memory where `pointer` is an expression."""
+    if isinstance(result, Result):
+        value = code.name()
+        with code.under("try:"):
+            code.line(f"{value} = {call}")
+        with code.under("except Fail as failure:"):
+            code.line("error = failure.value")
+            _write_case(code, result, 1, "error", pointer)
+        _write_case(code, result, 0, value, pointer)
+    elif result is None:
+        code.line(call)
+    elif pointer:
+        fields = result.store(code, code.kept(call))
+        code.line(f"crossing.memory.write({pointer}, {code.packer(result.layout)}({', '.join(fields)}))")
+    else:
+        code.line(f"return {result.lower(code, code.kept(call))[0]}")
+
+
+def _write_case(code: Code, result: Result, number: int, value: str, pointer: str) -> None:
+    if pointer:
+        code.line(f"crossing.memory.write({pointer}, {result.stored(code, number, value)})")
+        code.line("return None")
+    else:
+        code.line(f"return {number}")
+
+
+def write_check(code: Code, pointer: str, kind: Type) -> None:
+    """Write the check of an address that is to be one of such a value."""
+    if kind.align > 1:
+        with code.under(f"if {pointer} & {kind.align - 1}:"):
+            code.line(f"raise unaligned({pointer}, {kind.align})")
+
+
+def write_loaded(code: Code, pointer: str, kind: Type) -> list[str]:
+    """Write the reading of a value in the guest's memory; the names of its fields."""
+    data = code.kept(f"crossing.memory.read({pointer}, {kind.size})")
+    return unpacked(code, kind.fields, f"{code.unpacker(kind.layout)}({data})")
+
+
+def _released(resource: Resource) -> Callable[..., Any]:
+    """What is done with the object of a handle that the guest has dropped: some account for themselves."""
+    if not hasattr(resource.kind, "release"):
+        return lambda context, item: None
+
+    def release(context: Context, item: Any) -> None:
+        item.release(context)
+
+    return release
 
 
 def _unanswered(interface_name: str, name: str) -> Callable[..., Any]:
@@ -171,10 +225,3 @@ def _unanswered(interface_name: str, name: str) -> Callable[..., Any]:
         raise HostError(f"{interface_name} {name} is not answered by this host")
 
     return refuse
-
-
-def enter(context: Context, instance: Reallocates) -> None:
-    """From here to the event's end, host functions may ask this instance's allocator for memory."""
-    allocator = context.state(Allocator)
-    allocator.instance = instance
-    context.at_end(allocator.forget)  # else instance and context would keep each other

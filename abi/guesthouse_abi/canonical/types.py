@@ -1,6 +1,7 @@
 """The types of WIT: how a value lies in a guest's memory, and in the numbers of a call.
 
-The rules are those of the Component Model's `CanonicalABI.md`. A value is, in Python:
+A type writes code (`code.py`) that makes a Python value of either, and the other way; no type is looked at when a guest
+calls. The rules are those of the Component Model's `CanonicalABI.md`. A value is, in Python:
 
 =====================  ================================================================================================
 u8 … s64, f32, f64     `int`, `float`
@@ -15,32 +16,18 @@ result, variant        `Case`, with the case's name and its value
 own<T>, borrow<T>      the host's object behind the handle
 =====================  ================================================================================================
 
-A guest is not trusted: what it hands over is bounded before it is copied, and what it allocates is checked. Every
-fault is a `HostError`, which ends the guest as a trap, as the specification says.
+What this code does with a guest's memory, and all checks of it, are in `crossing.py`.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from guesthouse_abi.context import Context
-from guesthouse_abi.errors import BadHandle, BadText, HostError, TooMuch
+from guesthouse_abi.canonical import crossing
+from guesthouse_abi.canonical.code import Code, tuple_of, unpacked
 from guesthouse_abi.host import ValType
-from guesthouse_abi.memory import Memory
-
-#: Elements of lists that one call may hand over, those of `list<u8>` aside.
-MOST_ELEMENTS = 16_384
-#: Handles that an instance may have open.
-MOST_HANDLES = 4096
-#: A guest's export that gives memory.
-REALLOC = "cabi_realloc"
-_BAD_VALUE = 0xD800, 0xE000, 0x110000  # the surrogates, and what is above all characters
-
-
-class BadValue(HostError):
-    """A number that is none of the type's values, or an address that is not aligned as the type asks."""
 
 
 class Case(NamedTuple):
@@ -50,130 +37,48 @@ class Case(NamedTuple):
     value: Any = None
 
 
-class Reallocates(Protocol):
-    """What lowering needs of an instance."""
-
-    def call(self, export: str, *arguments: int) -> int: ...
-
-
-class Handles:
-    """The host's objects that an instance has handles of. No number is used twice, so none is used after its end."""
-
-    def __init__(self) -> None:
-        self._last = 0
-        self.open: dict[int, Any] = {}
-
-    def add(self, item: Any) -> int:
-        """Raises `TooMuch`."""
-        if len(self.open) >= MOST_HANDLES:
-            raise TooMuch(f"{MOST_HANDLES} handles are open; drop one first")
-        self._last += 1
-        self.open[self._last] = item
-        return self._last
-
-
-class Crossing:
-    """The way in and out of a guest: its memory, its handles, its allocator, and what one call may hand over.
-
-    There is one for each event; `begin` is called for each call.
-    """
-
-    __slots__ = ("_bytes", "_elements", "_ready", "allocator", "context", "handles", "memory")
-
-    def __init__(self) -> None:
-        self._ready = False
-        self._bytes = self._elements = 0
-        self.context: Context
-        self.memory: Memory
-        self.handles: Handles
-        self.allocator: Allocator
-
-    @classmethod
-    def begin(cls, context: Context) -> Crossing:
-        """The event's, for one more call. Raises `HostError` in the middle of an allocation."""
-        self = context.state(cls)
-        self.memory = context.memory
-        if not self._ready:
-            self._ready, self.context = True, context
-            self.handles, self.allocator = context.state(Handles), context.state(Allocator)
-            context.at_end(self.forget)  # else this and the context would keep each other
-        elif self.allocator.running:
-            raise HostError("the guest's allocator calls the host, which it may not")
-        self._bytes, self._elements = -1, MOST_ELEMENTS
-        return self
-
-    def forget(self) -> None:
-        """The event is over."""
-        self._ready = False
-        del self.context, self.memory
-
-    def count(self, length: int) -> None:
-        """Account for bytes that are copied out. Raises `TooMuch`."""
-        if self._bytes < 0:
-            self._bytes = max(self.context.limits.host_memory - self.context.held, 0)
-        if length > self._bytes:
-            raise TooMuch(f"a call hands over more than limits.host_memory ({self.context.limits.host_memory} bytes)")
-        self._bytes -= length
-
-    def count_elements(self, length: int) -> None:
-        """Account for elements of a list. Raises `TooMuch`."""
-        self._elements -= length
-        if self._elements < 0:
-            raise TooMuch(f"a call hands over lists of more than {MOST_ELEMENTS} elements together")
-
-    def allocate(self, size: int, align: int) -> int:
-        """New memory of the guest's, from its own allocator. Raises `HostError`, and what ends a guest."""
-        pointer = self.allocator.allocate(size, align)
-        if pointer % align:
-            raise BadValue(f"the guest's allocator gave the address {pointer:#x}, which is not aligned to {align}")
-        self.memory.check(pointer, size)
-        return pointer
-
-
-class Allocator:
-    """The guest's `cabi_realloc`. While it runs, the guest may call nothing of the host's interfaces."""
-
-    def __init__(self) -> None:
-        self.instance: Reallocates | None = None
-        self.running = False
-
-    def forget(self) -> None:
-        """The instance is closed."""
-        self.instance = None
-
-    def allocate(self, size: int, align: int) -> int:
-        """Raises `HostError`, and what ends a guest."""
-        if self.instance is None:
-            raise HostError(f"the answer needs the guest's {REALLOC}, which is not exported, or not ready yet")
-        self.running = True
-        try:
-            return self.instance.call(REALLOC, 0, 0, align, size)
-        finally:
-            self.running = False
+#: What any code may name.
+NAMES = {
+    "Case": Case,
+    "character": crossing.character,
+    "no_case": crossing.no_case,
+    "no_handle": crossing.no_handle,
+    "unaligned": crossing.unaligned,
+}
 
 
 class Type:
-    """A type. `flat` are the numbers that a value is in a call."""
+    """A type.
+
+    - `flat` are the numbers that a value is in a call;
+    - `layout` are the fields that it is in memory, as `struct` writes them, with `size` bytes together; there are
+      `fields` of them.
+
+    The methods below write code. They take and give expressions (see `Code`). In what they write, `crossing` stands for
+    the call's `Crossing`, `handles` for its handles, and the names in `NAMES` for what they name.
+    """
 
     size: int
     align: int
     flat: tuple[ValType, ...]
+    layout: str
+    fields: int = 1
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
-        """The value whose bytes begin at `at` in `data`."""
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        """The value that these fields of memory are."""
         raise NotImplementedError
 
-    def pack(self, crossing: Crossing, value: Any) -> bytes:
-        """A value as bytes, `size` of them."""
+    def lift(self, code: Code, numbers: Sequence[str]) -> str:
+        """The value that these numbers of a call are."""
+        return self.load(code, numbers)
+
+    def store(self, code: Code, value: str) -> list[str]:
+        """The fields of memory that a value is."""
         raise NotImplementedError
 
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
-        """The value that the numbers from `at` on are."""
-        raise NotImplementedError
-
-    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
-        """A value as numbers."""
-        raise NotImplementedError
+    def lower(self, code: Code, value: str) -> list[str]:
+        """The numbers of a call that a value is."""
+        return self.store(code, value)
 
 
 class Integer(Type):
@@ -182,20 +87,22 @@ class Integer(Type):
     def __init__(self, bits: int, signed: bool) -> None:
         self.size = self.align = bits // 8
         self.flat = (ValType.I64 if bits == 64 else ValType.I32,)
-        self._mask, self._sign = (1 << bits) - 1, 1 << (bits - 1) if signed else 0
-        self._wide = 0xFFFFFFFFFFFFFFFF if bits == 64 else 0xFFFFFFFF
+        self.layout = {8: "B", 16: "H", 32: "I", 64: "Q"}[bits]
+        self._mask, self._sign = hex((1 << bits) - 1), hex(1 << (bits - 1)) if signed else ""
+        self._narrow = bits < 32  # than the number that it is in a call
+        self._wide = "0xffffffffffffffff" if bits == 64 else "0xffffffff"
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> int:
-        return (int.from_bytes(data[at : at + self.size], "little") ^ self._sign) - self._sign
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        return f"({fields[0]} ^ {self._sign}) - {self._sign}" if self._sign else fields[0]
 
-    def pack(self, crossing: Crossing, value: int) -> bytes:
-        return (value & self._mask).to_bytes(self.size, "little")
+    def lift(self, code: Code, numbers: Sequence[str]) -> str:
+        return self.load(code, [f"({numbers[0]} & {self._mask})"] if self._narrow else numbers)
 
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> int:
-        return ((int(numbers[at]) & self._mask) ^ self._sign) - self._sign
+    def store(self, code: Code, value: str) -> list[str]:
+        return [f"{value} & {self._mask}"]
 
-    def lower(self, crossing: Crossing, value: int) -> list[Any]:
-        return [value & self._wide]
+    def lower(self, code: Code, value: str) -> list[str]:
+        return [f"{value} & {self._wide}"]
 
 
 class Float(Type):
@@ -204,19 +111,12 @@ class Float(Type):
     def __init__(self, bits: int) -> None:
         self.size = self.align = bits // 8
         self.flat = (ValType.F64 if bits == 64 else ValType.F32,)
-        self._layout = struct.Struct("<d" if bits == 64 else "<f")
+        self.layout = "d" if bits == 64 else "f"
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> float:
-        value: float = self._layout.unpack_from(data, at)[0]
-        return value
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        return fields[0]
 
-    def pack(self, crossing: Crossing, value: float) -> bytes:
-        return self._layout.pack(value)
-
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> float:
-        return float(numbers[at])
-
-    def lower(self, crossing: Crossing, value: float) -> list[Any]:
+    def store(self, code: Code, value: str) -> list[str]:
         return [value]
 
 
@@ -225,22 +125,13 @@ class Bool(Type):
 
     size = align = 1
     flat = (ValType.I32,)
+    layout = "?"
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> bool:
-        return data[at] != 0
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        return f"{fields[0]} != 0"
 
-    def pack(self, crossing: Crossing, value: bool) -> bytes:
-        return b"\1" if value else b"\0"
-
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> bool:
-        return bool(numbers[at])
-
-    def lower(self, crossing: Crossing, value: bool) -> list[Any]:
-        return [int(value)]
-
-
-_U32 = struct.Struct("<I")
-_PAIR = struct.Struct("<II")
+    def store(self, code: Code, value: str) -> list[str]:
+        return [f"(1 if {value} else 0)"]
 
 
 class Char(Type):
@@ -248,25 +139,13 @@ class Char(Type):
 
     size = align = 4
     flat = (ValType.I32,)
+    layout = "I"
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> str:
-        return _char(_U32.unpack_from(data, at)[0])
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        return code.kept(f"character({fields[0]})")
 
-    def pack(self, crossing: Crossing, value: str) -> bytes:
-        return _U32.pack(ord(value))
-
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> str:
-        return _char(numbers[at])
-
-    def lower(self, crossing: Crossing, value: str) -> list[Any]:
-        return [ord(value)]
-
-
-def _char(number: int) -> str:
-    low, high, end = _BAD_VALUE
-    if low <= number < high or number >= end:
-        raise BadValue(f"{number:#x} is no character")
-    return chr(number)
+    def store(self, code: Code, value: str) -> list[str]:
+        return [f"ord({value})"]
 
 
 class _InMemory(Type):
@@ -274,51 +153,28 @@ class _InMemory(Type):
 
     size, align = 8, 4
     flat = (ValType.I32, ValType.I32)
-
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
-        pointer, length = _PAIR.unpack_from(data, at)
-        return self._read(crossing, pointer, length)
-
-    def pack(self, crossing: Crossing, value: Any) -> bytes:
-        return _PAIR.pack(*self._written(crossing, value))
-
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
-        return self._read(crossing, numbers[at], numbers[at + 1])
-
-    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
-        return list(self._written(crossing, value))
-
-    def _read(self, crossing: Crossing, pointer: int, length: int) -> Any:
-        raise NotImplementedError
-
-    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
-        raise NotImplementedError
+    layout, fields = "II", 2
 
 
 class Bytes(_InMemory):
     """list<u8>."""
 
-    def _read(self, crossing: Crossing, pointer: int, length: int) -> Any:
-        crossing.count(length)
-        return crossing.memory.read(pointer, length)
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        return code.kept(f"crossing.bytes_at({fields[0]}, {fields[1]})")
 
-    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
-        pointer = crossing.allocate(len(value), 1)
-        crossing.memory.write(pointer, value)
-        return pointer, len(value)
+    def store(self, code: Code, value: str) -> list[str]:
+        return [code.kept(f"crossing.give({value})"), f"len({value})"]
 
 
-class Text(Bytes):
+class Text(_InMemory):
     """string."""
 
-    def _read(self, crossing: Crossing, pointer: int, length: int) -> str:
-        try:
-            return str(super()._read(crossing, pointer, length), "utf-8")
-        except UnicodeDecodeError:
-            raise BadText("a string that is not UTF-8") from None
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        return code.kept(f"crossing.text_at({fields[0]}, {fields[1]})")
 
-    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
-        return super()._written(crossing, value.encode(errors="replace"))
+    def store(self, code: Code, value: str) -> list[str]:
+        data = code.kept(f"{value}.encode(errors='replace')")
+        return [code.kept(f"crossing.give({data})"), f"len({data})"]
 
 
 class ListOf(_InMemory):
@@ -327,78 +183,79 @@ class ListOf(_InMemory):
     def __init__(self, element: Type) -> None:
         self._element = element
 
-    def _read(self, crossing: Crossing, pointer: int, length: int) -> list[Any]:
+    def load(self, code: Code, fields: Sequence[str]) -> str:
         element = self._element
-        crossing.count_elements(length)
-        crossing.context.deadline.check()
-        check_aligned(pointer, element.align)
-        data = crossing.memory.read(pointer, length * element.size)
-        return [element.unpack(crossing, data, at) for at in range(0, len(data), element.size)]
+        each = code.constant(struct.Struct("<" + element.layout).iter_unpack, "each")
+        data = code.kept(f"crossing.elements_at({fields[0]}, {fields[1]}, {element.size}, {element.align})")
+        made, parts = code.kept("[]"), code.names(element.fields)
+        with code.under(f"for {tuple_of(parts)} in {each}({data}):"):
+            code.line(f"{made}.append({element.load(code, parts)})")
+        return made
 
-    def _written(self, crossing: Crossing, value: Any) -> tuple[int, int]:
-        element = self._element
-        data = b"".join([element.pack(crossing, one) for one in value])
-        pointer = crossing.allocate(len(data), element.align)
-        crossing.memory.write(pointer, data)
-        return pointer, len(value)
+    def store(self, code: Code, value: str) -> list[str]:
+        element, pack = self._element, code.packer(self._element.layout)
+        parts, one = code.kept("[]"), code.name()
+        with code.under(f"for {one} in {value}:"):
+            code.line(f"{parts}.append({pack}({', '.join(element.store(code, one))}))")
+        return [code.kept(f"crossing.give(b''.join({parts}), {element.align})"), f"len({parts})"]
 
 
 class Record(Type):
     """record and tuple."""
 
     def __init__(self, fields: Sequence[Type]) -> None:
-        at, flat_at, parts = 0, 0, []
+        at, self.layout, self._parts = 0, "", tuple(fields)
         for one in fields:
-            at = _up(at, one.align)
-            parts.append((one, at, flat_at))
-            at += one.size
-            flat_at += len(one.flat)
-        self._parts = tuple(parts)
+            self.layout += "x" * (_up(at, one.align) - at) + one.layout
+            at = _up(at, one.align) + one.size
         self.align = max((one.align for one in fields), default=1)
         self.size = _up(at, self.align)
+        self.layout += "x" * (self.size - at)
+        self.fields = sum(one.fields for one in fields)
         self.flat = tuple(kind for one in fields for kind in one.flat)
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> tuple[Any, ...]:
-        return tuple([one.unpack(crossing, data, at + offset) for one, offset, _ in self._parts])
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        return tuple_of(self.loaded(code, fields))
 
-    def pack(self, crossing: Crossing, value: Any) -> bytes:
-        data = bytearray(self.size)
-        for (one, offset, _), part in zip(self._parts, value, strict=True):
-            data[offset : offset + one.size] = one.pack(crossing, part)
-        return bytes(data)
+    def loaded(self, code: Code, fields: Sequence[str]) -> list[str]:
+        """The values of the fields."""
+        rest = iter(fields)
+        return [one.load(code, [next(rest) for _ in range(one.fields)]) for one in self._parts]
 
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> tuple[Any, ...]:
-        return tuple([one.lift(crossing, numbers, at + index) for one, _, index in self._parts])
+    def lift(self, code: Code, numbers: Sequence[str]) -> str:
+        return tuple_of(self.lifted(code, numbers))
 
-    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
-        return [n for (one, _, _), part in zip(self._parts, value, strict=True) for n in one.lower(crossing, part)]
+    def lifted(self, code: Code, numbers: Sequence[str]) -> list[str]:
+        """The values of the fields."""
+        rest = iter(numbers)
+        return [one.lift(code, [next(rest) for _ in one.flat]) for one in self._parts]
+
+    def store(self, code: Code, value: str) -> list[str]:
+        parts = unpacked(code, len(self._parts), value)
+        return [field for one, part in zip(self._parts, parts, strict=True) for field in one.store(code, part)]
+
+    def lower(self, code: Code, value: str) -> list[str]:
+        parts = unpacked(code, len(self._parts), value)
+        return [number for one, part in zip(self._parts, parts, strict=True) for number in one.lower(code, part)]
 
 
 class Flags(Type):
     """flags, of at most 32 names."""
 
+    flat = (ValType.I32,)
+
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self.size = self.align = 1 if len(names) <= 8 else 2 if len(names) <= 16 else 4
-        self.flat = (ValType.I32,)
+        self.layout = {1: "B", 2: "H", 4: "I"}[self.size]
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> frozenset[str]:
-        return self._named(int.from_bytes(data[at : at + self.size], "little"))
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        names = code.constant(self._names, "names")
+        return f"frozenset([name for at, name in enumerate({names}) if {fields[0]} >> at & 1])"
 
-    def pack(self, crossing: Crossing, value: frozenset[str]) -> bytes:
-        return self._bits(value).to_bytes(self.size, "little")
-
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> frozenset[str]:
-        return self._named(numbers[at])
-
-    def lower(self, crossing: Crossing, value: frozenset[str]) -> list[Any]:
-        return [self._bits(value)]
-
-    def _named(self, bits: int) -> frozenset[str]:
-        return frozenset(name for index, name in enumerate(self._names) if bits >> index & 1)
-
-    def _bits(self, value: frozenset[str]) -> int:
-        return sum(1 << index for index, name in enumerate(self._names) if name in value)
+    def store(self, code: Code, value: str) -> list[str]:
+        names = code.constant(self._names, "names")
+        return [f"sum([1 << at for at, name in enumerate({names}) if name in {value}])"]
 
 
 class Variant(Type):
@@ -406,12 +263,14 @@ class Variant(Type):
 
     def __init__(self, cases: Sequence[tuple[str, Type | None]]) -> None:
         self._cases = tuple(cases)
-        self._numbers = {name: number for number, (name, _) in enumerate(cases)}
         kinds = [kind for _, kind in cases if kind is not None]
         self._tag = 1 if len(cases) <= 1 << 8 else 2
         self.align = max([self._tag, *(kind.align for kind in kinds)])
         self._payload = _up(self._tag, max((kind.align for kind in kinds), default=1))
         self.size = _up(self._payload + max((kind.size for kind in kinds), default=0), self.align)
+        self._tag_layout = "B" if self._tag == 1 else "H"
+        #: A variant with values is one field, for the fields in it depend on the case.
+        self.layout = f"{self.size}s" if kinds else self._tag_layout
         joined: list[ValType] = []
         for kind in kinds:
             for index, one in enumerate(kind.flat):
@@ -422,56 +281,117 @@ class Variant(Type):
                     joined[index] = ValType.I32 if both == {ValType.I32, ValType.F32} else ValType.I64
         self._joined = tuple(joined)
         self.flat = (ValType.I32, *joined)
-        #: Each case by its name: the bytes before its value (those after the tag mean nothing), its type, those behind.
-        self._packed = {
-            name: (
-                number.to_bytes(self._payload if kind is not None else self.size, "little"),
-                kind,
-                b"" if kind is None else bytes(self.size - self._payload - kind.size),
-            )
-            for number, (name, kind) in enumerate(cases)
-        }
+        self._valued = [(number, name, kind) for number, (name, kind) in enumerate(cases) if kind is not None]
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
-        name, kind = self._case(data[at] if self._tag == 1 else int.from_bytes(data[at : at + 2], "little"))
-        return self.made(name, None if kind is None else kind.unpack(crossing, data, at + self._payload))
+    # ---- to a value ----
 
-    def pack(self, crossing: Crossing, value: Any) -> bytes:
-        name, part = self.taken(value)
-        before, kind, behind = self._packed[name]
-        return before if kind is None else before + kind.pack(crossing, part) + behind
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        if not self._valued:
+            return self._bare(code, fields[0])
+        data = fields[0]
+        tag = code.kept(f"{data}[0]" if self._tag == 1 else f"{data}[0] | {data}[1] << 8")
 
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
-        name, kind = self._case(numbers[at])
-        if kind is None:
-            return self.made(name, None)
-        given = numbers[at + 1 : at + 1 + len(kind.flat)]
-        narrowed = [_narrowed(one, have, want) for one, have, want in zip(given, self._joined, kind.flat, strict=False)]
-        return self.made(name, kind.lift(crossing, narrowed, 0))
+        def value(kind: Type) -> str:
+            parts = unpacked(code, kind.fields, f"{code.unpacker(kind.layout)}({data}, {self._payload})")
+            return kind.load(code, parts)
 
-    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
-        name, part = self.taken(value)
-        number = self._numbers[name]
-        kind = self._cases[number][1]
-        numbers: list[Any] = [number]
-        if kind is not None:
-            lowered = zip(kind.lower(crossing, part), kind.flat, self._joined, strict=False)
-            numbers += [_widened(one, have, want) for one, have, want in lowered]
-        return numbers + [0] * (len(self.flat) - len(numbers))
+        return self._chosen(code, tag, value)
 
-    def _case(self, number: int) -> tuple[str, Type | None]:
-        if number >= len(self._cases):
-            raise BadValue(f"the number {number} is none of {len(self._cases)} cases")
-        return self._cases[number]
+    def lift(self, code: Code, numbers: Sequence[str]) -> str:
+        if not self._valued:
+            return self._bare(code, numbers[0])
 
-    def made(self, name: str, value: Any) -> Any:
-        """A case as a value."""
-        return Case(name, value)
+        def value(kind: Type) -> str:
+            given = zip(numbers[1:], self._joined, kind.flat, strict=False)
+            return kind.lift(code, [_narrowed(code, one, have, want) for one, have, want in given])
 
-    def taken(self, value: Any) -> tuple[str, Any]:
-        """A value as a case."""
-        name, part = value
+        return self._chosen(code, numbers[0], value)
+
+    def _bare(self, code: Code, tag: str) -> str:
+        """The value where no case has one of its own."""
+        self._check(code, tag, "if")
+        return f"{self._plain(code)}[{tag}]"
+
+    def _chosen(self, code: Code, tag: str, value: Callable[[Type], str]) -> str:
+        made = code.name()
+        for index, (number, name, kind) in enumerate(self._valued):
+            with code.under(f"{'el' if index else ''}if {tag} == {number}:"):
+                code.line(f"{made} = {self.made(code, name, value(kind))}")
+        self._check(code, tag, "elif")
+        with code.under("else:"):
+            code.line(f"{made} = {self._plain(code)}[{tag}]")
+        return made
+
+    def _check(self, code: Code, tag: str, word: str) -> None:
+        with code.under(f"{word} {tag} >= {len(self._cases)}:"):
+            code.line(f"raise no_case({tag}, {len(self._cases)})")
+
+    def _plain(self, code: Code) -> str:
+        """The cases without values of their own, by number."""
+        return code.constant(tuple([self.plain(name) for name, _ in self._cases]), "cases")
+
+    # ---- from a value ----
+
+    def store(self, code: Code, value: str) -> list[str]:
+        if not self._valued:
+            return self.lower(code, value)
+        field, (name, part) = code.name(), self._taken(code, value)
+        for index, (number, case, _) in enumerate(self._valued):
+            with code.under(f"{'el' if index else ''}if {name} == {case!r}:"):
+                code.line(f"{field} = {self.stored(code, number, part)}")
+        with code.under("else:"):
+            plain = {case: self._tag_alone(number) for number, (case, kind) in enumerate(self._cases) if kind is None}
+            code.line(f"{field} = {code.constant(plain, 'cases')}[{name}]")
+        return [field]
+
+    def lower(self, code: Code, value: str) -> list[str]:
+        if not self._valued:
+            numbers = {self.plain(name): number for number, (name, _) in enumerate(self._cases)}
+            return [f"{code.constant(numbers, 'numbers')}[{value}]"]
+        names, (name, part) = code.names(len(self.flat)), self._taken(code, value)
+        for index, (number, case, _) in enumerate(self._valued):
+            with code.under(f"{'el' if index else ''}if {name} == {case!r}:"):
+                code.line(f"{', '.join(names)} = {', '.join(self.lowered(code, number, part))}")
+        with code.under("else:"):
+            plain = {case: number for number, (case, kind) in enumerate(self._cases) if kind is None}
+            code.line(f"{names[0]} = {code.constant(plain, 'numbers')}[{name}]")
+            code.line(f"{' = '.join(names[1:])} = 0")
+        return names
+
+    def _taken(self, code: Code, value: str) -> tuple[str, str]:
+        """The name of a value's case, and the case's value."""
+        name, part = unpacked(code, 2, value)
         return name, part
+
+    def _tag_alone(self, number: int) -> bytes:
+        return number.to_bytes(self.size, "little")
+
+    def stored(self, code: Code, number: int, part: str) -> str:
+        """The bytes of a case, whose value is `part`."""
+        kind = self._cases[number][1]
+        if kind is None:
+            return code.constant(self._tag_alone(number), "case")
+        before, behind = self._payload - self._tag, self.size - self._payload - kind.size
+        fields = kind.store(code, part)
+        pack = code.packer(f"{self._tag_layout}{'x' * before}{kind.layout}{'x' * behind}")
+        return f"{pack}({', '.join([str(number), *fields])})"
+
+    def lowered(self, code: Code, number: int, part: str) -> list[str]:
+        """The numbers of a case, whose value is `part`."""
+        kind = self._cases[number][1]
+        numbers = [str(number)]
+        if kind is not None:
+            lowered = zip(kind.lower(code, part), kind.flat, self._joined, strict=False)
+            numbers += [_widened(code, one, have, want) for one, have, want in lowered]
+        return numbers + ["0"] * (len(self.flat) - len(numbers))
+
+    def made(self, code: Code, name: str, value: str) -> str:
+        """A case with a value."""
+        return f"Case({name!r}, {value})"
+
+    def plain(self, name: str) -> Any:
+        """A case without one."""
+        return Case(name)
 
 
 class Option(Variant):
@@ -480,11 +400,14 @@ class Option(Variant):
     def __init__(self, kind: Type) -> None:
         super().__init__([("none", None), ("some", kind)])
 
-    def made(self, name: str, value: Any) -> Any:
+    def _taken(self, code: Code, value: str) -> tuple[str, str]:
+        return code.kept(f"'none' if {value} is None else 'some'"), value
+
+    def made(self, code: Code, name: str, value: str) -> str:
         return value
 
-    def taken(self, value: Any) -> tuple[str, Any]:
-        return ("none", None) if value is None else ("some", value)
+    def plain(self, name: str) -> Any:
+        return None
 
 
 class Enum(Variant):
@@ -493,11 +416,8 @@ class Enum(Variant):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__([(name, None) for name in names])
 
-    def made(self, name: str, value: Any) -> Any:
+    def plain(self, name: str) -> Any:
         return name
-
-    def taken(self, value: Any) -> tuple[str, Any]:
-        return value, None
 
 
 class Result(Variant):
@@ -515,62 +435,58 @@ class Resource:
         self.kind: type[Any] | None = None
 
 
+class Nothing:
+    """The class of a resource that the host does not have: no handle is one of it."""
+
+
 class Handle(Type):
     """own<T> and borrow<T>."""
 
     size = align = 4
     flat = (ValType.I32,)
+    layout = "I"
 
     def __init__(self, resource: Resource, owned: bool) -> None:
         self.resource = resource
         self.owned = owned
 
-    def unpack(self, crossing: Crossing, data: bytes, at: int) -> Any:
-        return self.lift(crossing, _U32.unpack_from(data, at), 0)
-
-    def pack(self, crossing: Crossing, value: Any) -> bytes:
-        return _U32.pack(crossing.handles.add(value))
-
-    def lift(self, crossing: Crossing, numbers: Sequence[Any], at: int) -> Any:
-        resource, handle, opened = self.resource, numbers[at], crossing.handles.open
-        item = opened.get(handle)
-        if resource.kind is None or not isinstance(item, resource.kind):
-            raise BadHandle(f"there is no {resource.name} {handle}")
+    def load(self, code: Code, fields: Sequence[str]) -> str:
+        kind = code.constant(self.resource.kind or Nothing, "kind")
+        item = code.kept(f"handles.open.get({fields[0]})")
+        with code.under(f"if not isinstance({item}, {kind}):"):
+            code.line(f"raise no_handle({self.resource.name!r}, {fields[0]})")
         if self.owned:
-            del opened[handle]
+            code.line(f"del handles.open[{fields[0]}]")
         return item
 
-    def lower(self, crossing: Crossing, value: Any) -> list[Any]:
-        return [crossing.handles.add(value)]
+    def store(self, code: Code, value: str) -> list[str]:
+        return [code.kept(f"handles.add({value})")]
 
 
 def _up(at: int, align: int) -> int:
     return (at + align - 1) // align * align
 
 
-def check_aligned(pointer: int, align: int) -> None:
-    """Raises `BadValue` for an address that may not be one of a value with this alignment."""
-    if pointer % align:
-        raise BadValue(f"the address {pointer:#x} is not aligned to {align}")
-
-
 _BITS = {ValType.F32: struct.Struct("<f"), ValType.F64: struct.Struct("<d")}
 _RAW = {ValType.F32: struct.Struct("<I"), ValType.F64: struct.Struct("<Q")}
 
 
-def _narrowed(number: Any, have: ValType, want: ValType) -> Any:
+def _narrowed(code: Code, number: str, have: ValType, want: ValType) -> str:
     """A number of the joined type as one of a case's own type."""
     if have is want:
         return number
     if want is ValType.I32:
-        return number & 0xFFFFFFFF
-    mask = 0xFFFFFFFF if want is ValType.F32 else 0xFFFFFFFFFFFFFFFF
-    return _BITS[want].unpack(_RAW[want].pack(number & mask))[0]
+        return f"({number} & 0xffffffff)"
+    bits, raw = code.unpacker(_BITS[want].format[1:]), code.packer(_RAW[want].format[1:])
+    return f"{bits}({raw}({number} & {'0xffffffff' if want is ValType.F32 else '0xffffffffffffffff'}))[0]"
 
 
-def _widened(number: Any, have: ValType, want: ValType) -> Any:
+def _widened(code: Code, number: str, have: ValType, want: ValType) -> str:
     """The other way."""
-    return number if have is want or have is ValType.I32 else _RAW[have].unpack(_BITS[have].pack(number))[0]
+    if have is want or have is ValType.I32:
+        return number
+    raw, bits = code.unpacker(_RAW[have].format[1:]), code.packer(_BITS[have].format[1:])
+    return f"{raw}({bits}({number}))[0]"
 
 
 #: The types that have a name of their own.

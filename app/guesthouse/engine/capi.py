@@ -44,8 +44,8 @@ class ByteVec(ctypes.Structure):
 
 
 #: `wasmtime_func_unchecked_callback_t`: (env, caller, args_and_results, count) -> trap. Each value of
-#: `args_and_results` has 16 bytes.
-HostCallback = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, ctypes.POINTER(c_uint64), c_size_t)
+#: `args_and_results` has 16 bytes; those of an i32 behind the first four mean nothing. As an address it costs least.
+HostCallback = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_size_t, c_size_t)
 #: `wasmtime_store_epoch_deadline_callback`'s function: (context, data, *delta, *kind) -> error.
 EpochCallback = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, ctypes.POINTER(c_uint64), ctypes.POINTER(c_uint8))
 NO_FINALIZER = ctypes.CFUNCTYPE(None, c_void_p)()

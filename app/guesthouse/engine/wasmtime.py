@@ -8,6 +8,7 @@ its callbacks run on that thread. The C prototypes are in `capi.py`; compiling i
 from __future__ import annotations
 
 import ctypes
+import struct
 import sys
 import threading
 import time
@@ -33,12 +34,11 @@ from guesthouse.engine.base import (
     bits_of,
     ended_by,
     fingerprint,
-    number_of,
 )
 from guesthouse.system.threads import lasting_thread
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
-from guesthouse_abi.errors import DeadlineExceeded, Trap
+from guesthouse_abi.errors import DeadlineExceeded, HostError, Trap
 from guesthouse_abi.host import F32, F64, I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Image, Memory
 
@@ -190,7 +190,7 @@ class WasmtimeInstance:
         "_linked",
         "_located",
         "_memory_at",
-        "_memory_data",
+        "_moved",
         "_resolved",
         "_scratch",
         "_scratch_at",
@@ -208,7 +208,8 @@ class WasmtimeInstance:
         self._scratch = linked.scratch()
         self._scratch_at = at = addressof(self._scratch)
         self._resolved: dict[str, int] = {}
-        self._located: tuple[int, int] | None = None
+        self._located = 0, -1
+        self._moved = True  # the memory, perhaps
         self._memory_at = at + _EXTERN + 8
         limits = context.limits
         linked.engine.reserve_instance(context.deadline)
@@ -244,11 +245,13 @@ class WasmtimeInstance:
 
     def _locate(self) -> tuple[int, int]:
         """The memory's address and size. Kept until the guest runs again, for only the guest can move or grow it."""
-        located = self._located
-        if located is None:
+        if self._moved:
             context, memory = self._context, self._memory_at
-            located = self._located = capi.memory_data(context, memory), capi.memory_data_size(context, memory)
-        return located
+            size = capi.memory_data_size(context, memory)
+            if size != self._located[1]:  # it moves only where it grows
+                self._located = capi.memory_data(context, memory), size
+            self._moved = False
+        return self._located
 
     def call(self, export: str, *arguments: int) -> int:
         """See `base.Instance.call`."""
@@ -270,7 +273,7 @@ class WasmtimeInstance:
             raw[index] = value
             index += 2
         error = capi.call_unchecked(self._context, function, local.raw_at, count, local.trap_at)
-        self._located = None
+        self._moved = True
         if error or local.trap.value:
             raise self._failure(error, local)
         return raw[0] & mask
@@ -307,7 +310,7 @@ class WasmtimeInstance:
         store, self._store = self._store, None
         if store is not None:
             self.memory = self.context.memory = None
-            self._located = 0, 0
+            self._located, self._moved = (0, 0), False
             if _local.instance is self:
                 _local.instance = None
             self._resolved = {}
@@ -357,45 +360,40 @@ def _entry(name: str, signature: FuncType, offset: int) -> tuple[bytes, int, int
     return name.encode(), offset, max(len(signature.params), len(signature.results)), mask
 
 
-def _signed(bits: int) -> Callable[[int], int]:
-    sign, mask = 1 << (bits - 1), (1 << bits) - 1
-    return lambda value: ((value & mask) ^ sign) - sign
-
-
-_READ: dict[Any, Callable[[int], int | float]] = {
-    U32: lambda value: value & 0xFFFFFFFF,
-    U64: lambda value: value,
-    I32: _signed(32),
-    I64: _signed(64),
-    F32: lambda bits: number_of(bits & 0xFFFFFFFF, ValType.F32),
-    F64: lambda bits: number_of(bits, ValType.F64),
-}
-_WRITE: dict[ValType, Callable[[Any], int]] = {
-    ValType.I32: lambda value: value & 0xFFFFFFFF,
-    ValType.I64: lambda value: value & 0xFFFFFFFFFFFFFFFF,
-    ValType.F32: lambda value: bits_of(value, ValType.F32),
-    ValType.F64: lambda value: bits_of(value, ValType.F64),
+#: All addresses of this process, as a buffer: `struct` reads a call's values there, and writes its result.
+_ADDRESSES = (ctypes.c_char * sys.maxsize).from_address(0)
+#: How a parameter lies in the 16 bytes that it has; what is behind four bytes means nothing.
+_PARAMETERS = {U32: "I12x", U64: "Q8x", I32: "i12x", I64: "q8x", F32: "f12x", F64: "d8x"}
+_RESULTS: dict[ValType, tuple[struct.Struct, Callable[[Any], Any]]] = {
+    ValType.I32: (struct.Struct("=I"), lambda value: value & 0xFFFFFFFF),
+    ValType.I64: (struct.Struct("=Q"), lambda value: value & 0xFFFFFFFFFFFFFFFF),
+    ValType.F32: (struct.Struct("=I"), lambda value: bits_of(value, ValType.F32)),
+    ValType.F64: (struct.Struct("=d"), float),
 }
 
 
 def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
     """Define one import. Returns the callback, which must live longer than every instance."""
-    readers = [(2 * index, _READ[kind]) for index, kind in enumerate(function.kinds)]
+    read = struct.Struct("=" + "".join([_PARAMETERS[kind] for kind in function.kinds])).unpack_from
     results = function.signature.results
-    write = _WRITE[results[0]] if results else None
-    invoke = function.invoke
+    layout, bits = _RESULTS[results[0] if results else ValType.I32]
+    write = layout.pack_into if results else None
+    body, refused = function.body, function.refused
 
     def callback(_env: Any, caller: Any, raw: Any, _count: int) -> int | None:
         started = perf_counter()
         instance = _local.instance
         try:
             assert instance is not None
-            instance._located = None
+            instance._moved = True
             if instance.memory is None:
                 instance.find_memory(caller)
-            result = invoke(instance.context, *[read(raw[index]) for index, read in readers])
+            try:
+                result = body(instance.context, *read(_ADDRESSES, raw))
+            except HostError as error:
+                result = refused(instance.context, error)
             if write is not None:
-                raw[0] = write(result)
+                write(_ADDRESSES, raw, bits(result))
         except BaseException as error:
             if instance is not None:
                 instance.pending_error = error

@@ -45,6 +45,8 @@ Entry = tuple[str, bytes]
 class Fields:
     """The resource `fields`: headers or trailers, names as they were given."""
 
+    __slots__ = ("entries", "fixed")
+
     def __init__(self, entries: Sequence[Entry] = (), fixed: bool = False) -> None:
         self.entries = list(entries)
         self.fixed = fixed  # the guest may not change them
@@ -80,6 +82,8 @@ class Fields:
 class IncomingBody:
     """The resource `incoming-body`. `held` bytes of it are counted until it is dropped, or its stream is."""
 
+    __slots__ = ("data", "held")
+
     def __init__(self, data: bytes, held: int = 0) -> None:
         self.data: bytes | None = data  # until its stream is taken
         self.held = held
@@ -92,6 +96,8 @@ class IncomingBody:
 
 class IncomingRequest:
     """The resource `incoming-request`."""
+
+    __slots__ = ("authority", "body", "headers", "method", "target")
 
     def __init__(self, method: str, target: str, authority: str, headers: Sequence[Entry], body: bytes) -> None:
         self.method = _method(method)
@@ -151,6 +157,8 @@ class OutgoingBody:
 class OutgoingResponse:
     """The resource `outgoing-response`."""
 
+    __slots__ = ("body", "headers", "status")
+
     def __init__(self, headers: Fields) -> None:
         self.status = 200
         self.headers = headers
@@ -171,6 +179,8 @@ class OutgoingRequest:
 
 class ResponseOutparam:
     """The resource `response-outparam`: where the guest puts its response."""
+
+    __slots__ = ("error", "response")
 
     def __init__(self) -> None:
         self.response: OutgoingResponse | None = None

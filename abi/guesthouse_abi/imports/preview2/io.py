@@ -32,6 +32,8 @@ class IoError:
 class Pollable:
     """The resource `pollable`: ready at a time of the monotonic clock, in nanoseconds; 0: always."""
 
+    __slots__ = ("due",)
+
     def __init__(self, due: int = 0) -> None:
         self.due = min(due, _FAR)
 
@@ -76,6 +78,8 @@ class OutputStream(Protocol):
 
 class Writer:
     """The resource `output-stream`."""
+
+    __slots__ = ("target",)
 
     def __init__(self, target: OutputStream) -> None:
         self.target = target
