@@ -214,7 +214,7 @@ def _notes(guest: Guest, is_actor: bool) -> Iterator[str]:
 
 def _notes_on_calls(guest: Guest, is_actor: bool) -> Iterator[str]:
     grant = guest.config.grant(SidecarGrant)
-    calls = calls_by((i.module, i.name) for i in guest.code.module.imports)
+    calls = calls_by(guest.code.reached)
     if grant is not None and not calls:
         known = " or ".join(".".join(one) for one in CALLS)
         yield f"has the table dapr, but its module makes no calls (it does not import {known}): leave it out"

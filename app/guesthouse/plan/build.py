@@ -6,7 +6,7 @@ Building opens no port and runs no guest code. It finds all faults of guests and
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from guesthouse.engine.base import EngineError
@@ -110,7 +110,8 @@ def _build(
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
-            code = load_code(config, host.engine, host.cache, known, modules)
+            contents = _contents(config, shelf) if config.runtime == "python" else None
+            code = load_code(config, host.engine, host.cache, known, modules, contents)
             services = services_of(host.capabilities, hosts, config, _kernels(host, code))
             loaded.append(_Loaded(config, code, services, granted))
         except GuestFaults as error:
@@ -142,7 +143,7 @@ def _build(
 
 def _kernels(host: Host, code: Code) -> PixelKernels | None:
     """What works on the pixels of a guest's pictures, if it takes any. Raises `GuestFaults`."""
-    if not use_pictures(wanted.module for wanted in code.module.imports):
+    if not use_pictures(module for module, _ in code.reached):
         return None
     try:
         return host.pixels.kernels()
@@ -195,14 +196,14 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
                 remedy = f"{path} cannot be read ({error.strerror})"
             yield (table, name), f"{table}.{name} has no sha256, and require_digests is on: {remedy}"
     for name, guest in manifest.guests.items():
-        for at, file in guest.files.items() if guest.enabled else ():
+        for at, file in guest.reads.items() if guest.enabled else ():
             if file.sha256 is None:
                 try:
                     pin = pin_of(file.path, guest.limits.files)
                     remedy = f'if {file.path} is what you mean, write {{ path = "…", sha256 = "{pin}" }}'
                 except FileFaults as error:
                     remedy = str(error)
-                where = f'guests.{name}.files."{at}"'
+                where = f"guests.{name}." + ("packages" if file is guest.packages else f'files."{at}"')
                 yield ("guests", name), f"{where} has no sha256, and require_digests is on: {remedy}"
 
 
@@ -235,11 +236,21 @@ def _granted(config: GuestConfig, shelf: Shelf) -> Granted:
     return shelf.granted(config.files, config.limits.files, seal=seal, beside=config.grants)
 
 
+def _contents(config: GuestConfig, shelf: Shelf) -> Mapping[str, bytes]:
+    """The files of a guest by its own paths. Raises `GuestFaults`."""
+    try:
+        files = shelf.granted(config.files, config.limits.files, seal=False).files
+    except FileFaults as error:
+        raise GuestFaults([]) from error  # they are told already
+    return {path: bytes(content) for path, content in files.contents.items()}
+
+
 def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[bytes, ...] = ()) -> GuestConfig:
     """What the manifest says about a guest, as `guests/` takes it. With `keys`, one must have signed its module."""
     return GuestConfig(
         name=name,
-        module=guest.module or JAVASCRIPT,
+        module=guest.module or (guest.file if guest.runtime == "python" else JAVASCRIPT),
+        runtime=guest.runtime,
         calling=guest.calling,
         function=guest.function,
         values=guest.values,
@@ -252,7 +263,7 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         isolation=isolation,
         idle=guest.idle,
         least=guest.least,
-        files=(*_script(guest), *(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items())),
+        files=(*_script(guest), *(FileGrant(at, file.path, file.sha256) for at, file in guest.reads.items())),
         signed=Signed(keys, guest.signed_by) if keys else None,
         capabilities=guest.capabilities(),
     )
@@ -261,7 +272,7 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
 def _script(guest: written.Guest) -> Iterator[FileGrant]:
     """A guest's script, as a file that it is granted."""
     if guest.script is not None:
-        yield FileGrant(written.SCRIPT_AT, guest.script, guest.sha256)
+        yield FileGrant(guest.script_at, guest.script, guest.sha256)
 
 
 def _slots(previous: Plan | None) -> dict[str, Slots]:
