@@ -227,7 +227,7 @@ def _memory(guest: Guest) -> int:
 
 def _notes_on_calls(guest: Guest, is_actor: bool) -> Iterator[str]:
     grant = guest.config.grant(SidecarGrant)
-    calls = calls_by((i.module, i.name) for i in guest.code.module.imports)
+    calls = calls_by(guest.code.reached)
     if grant is not None and not calls:
         known = " or ".join([*(".".join(one) for one in CALLS), "an interface of components for it"])
         yield f"has the table dapr, but its module makes no calls (it does not import {known}): leave it out"

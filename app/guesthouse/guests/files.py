@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guesthouse.faults import Faults
-from guesthouse.guests.process.sealed import Sealed
+from guesthouse.guests.process.sealed import Sealed, opened
 from guesthouse_abi.files import NO_FILES, Files, path_problem
 from guesthouse_abi.grants import Grants
 
@@ -56,6 +56,11 @@ class Granted:
     digest: str = ""  # of all names and contents; empty without files
     contents: Mapping[str, bytes] = field(default_factory=dict)  # of `files`, by sha256
     parts: tuple[Part, ...] = ()
+
+    @property
+    def opened(self) -> Files:
+        """The files, also those of a guest in worker processes."""
+        return self.files if self.sealed is None else opened(self.sealed.fd, self.sealed.index)
 
 
 NOTHING = Granted()

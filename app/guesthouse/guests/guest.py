@@ -21,6 +21,7 @@ from guesthouse.engine.component import REVISION, NotUnwrapped, is_component, un
 from guesthouse.engine.wasm_sections import memory_minimums, table_minimums
 from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.faults import Faults
+from guesthouse.guests import python
 from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
@@ -33,11 +34,12 @@ from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import FuncType, HostFunction, HostModule
 from guesthouse_abi.imports import host_modules
 from guesthouse_abi.imports.preview2 import host_function as component_function
+from guesthouse_abi.imports.wasi_preview1 import calls_file
 from guesthouse_abi.services import Services
 
 T = TypeVar("T")
 
-#: The guest that runs a script (guests/javascript).
+#: The guest that runs a script in JavaScript (guests/javascript).
 JAVASCRIPT = Path(__file__).with_name("javascript.wasm")
 _INITIALISE = CompileStep("guesthouse.guests.initialising", sys.executable)
 MODULE_SIZE = 256 << 20  # bytes of a .wasm file that are read at most
@@ -48,8 +50,9 @@ class GuestConfig:
     """What the manifest says of a guest."""
 
     name: str
-    module: Path
+    module: Path  # of a script in Python, the script
     calling: str  # one of `calling.conventions`
+    runtime: str | None = None  # "python": the module is CPython's, frozen when the script was imported
     function: str = ""
     values: str | None = None  # "json": a function's parameters and results are JSON arrays
     parameters: tuple[str, ...] = ()  # their types, where the manifest says so
@@ -96,6 +99,8 @@ class Code:
     compiled: bool  # whether it had to be compiled now, for it was not in the cache
     functions: tuple[HostFunction, ...]  # that its imports are linked to
     caller: Caller
+    #: (module, name) of each host function that it may call: its imports, and those behind its file of calls.
+    reached: tuple[tuple[str, str], ...] = ()
 
     def linked(self) -> Linked:
         """The module with its imports. Raises `EngineError`."""
@@ -191,11 +196,14 @@ def load_code(
 ) -> Code:
     """Compile (or map) and check a guest's module. Raises `GuestFaults`.
 
-    Where the guest has a snapshot, that is what is compiled; it is made with the `granted` files.
+    Where the guest has a snapshot, that is what is compiled; it is made with the `granted` files, as is what a script
+    in Python begins with.
 
     `known` is code that is loaded already, by its artefact: it is used again where it is the same. `modules` are those
     that guests may import; None: those of `guesthouse_abi`.
     """
+    if config.runtime == "python":
+        return _script(config, engine, cache, known or {}, modules or host_modules(), granted)
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
     if config.sha256 is not None and config.sha256 != sha256:
@@ -227,7 +235,46 @@ def load_code(
     faults += over_limits(core, config.limits)
     if faults or caller is None:
         raise GuestFaults(faults)
-    return Code(module, sha256, artefact, compiled, tuple(functions), caller)
+    return Code(module, sha256, artefact, compiled, tuple(functions), caller, _reached(config, module))
+
+
+def _script(
+    config: GuestConfig,
+    engine: Engine,
+    cache: CodeCache,
+    known: Mapping[Path, Code],
+    modules: Mapping[str, HostModule],
+    granted: Granted,
+) -> Code:
+    """The code of a script in Python: CPython's module, frozen when it had imported the script. Raises `GuestFaults`."""
+    memory = config.limits.memory
+    if memory < python.MEMORY:
+        raise GuestFaults([f"the limit memory is {memory} bytes, and Python begins with {python.MEMORY}: raise it"])
+    try:
+        template = python.template(python.module())
+        bundle = python.bundle(granted.opened.contents, config.module, config.grants.env)
+        cache.load(engine, template, memory)
+        frozen = python.Frozen(engine, cache.path(engine, hashlib.sha256(template).hexdigest(), memory))
+        sha256 = hashlib.sha256(bundle).hexdigest()
+        artefact = cache.path(frozen, sha256, memory)
+        same = known.get(artefact)
+        module, compiled = (same.module, False) if same is not None else cache.load(frozen, bundle, memory)
+    except python.PythonFaults as error:
+        raise GuestFaults(error.faults) from error
+    except (CompileError, EngineError) as error:
+        raise GuestFaults([str(error)]) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise GuestFaults([f"its frozen state cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
+    functions, caller, faults = _checked(config, module, modules)
+    if faults or caller is None:
+        raise GuestFaults(faults)
+    return Code(module, sha256, artefact, compiled, tuple(functions), caller, _reached(config, module))
+
+
+def _reached(config: GuestConfig, module: Module) -> tuple[tuple[str, str], ...]:
+    imported = [(one.module, one.name) for one in module.imports]
+    return (*imported, *(calls_file.names() if config.grants.calls_file else ()))
 
 
 def _beginning(config: GuestConfig, snapshot: Snapshot) -> Beginning:
@@ -251,7 +298,7 @@ def code_in_worker(
     functions, caller, faults = _checked(config, module, modules)
     if faults or caller is None:
         raise GuestFaults(faults)
-    return Code(module, sha256, artefact, False, tuple(functions), caller)
+    return Code(module, sha256, artefact, False, tuple(functions), caller, _reached(config, module))
 
 
 def _checked(

@@ -14,7 +14,7 @@ from typing import Any
 
 from guesthouse.engine import snapshot
 from guesthouse.guests.files import Granted
-from guesthouse.guests.process import codec, sealed
+from guesthouse.guests.process import codec
 from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Grants, Limits
 
@@ -62,10 +62,10 @@ def key_of(beginning: Beginning, code: str, files: str) -> str:
 
 def packed(beginning: Beginning, granted: Granted, wasm: bytes) -> bytes:
     """All that the child process needs, for `unpacked`. (Not as its arguments: others could read these.)"""
-    files = granted.files if granted.sealed is None else sealed.opened(granted.sealed.fd, granted.sealed.index)
-    sizes = [(path, len(content)) for path, content in files.contents.items()]
+    files = granted.opened.contents
+    sizes = [(path, len(content)) for path, content in files.items()]
     head = json.dumps({"beginning": codec.encode(beginning), "files": sizes}).encode()
-    return b"".join((len(head).to_bytes(_LENGTH, "little"), head, *files.contents.values(), wasm))
+    return b"".join((len(head).to_bytes(_LENGTH, "little"), head, *files.values(), wasm))
 
 
 def unpacked(data: bytes) -> tuple[Beginning, Files, bytes]:
