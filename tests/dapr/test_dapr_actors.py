@@ -17,9 +17,11 @@ from dapr.proto.runtime.v1.metadata_pb2 import ActiveActorsCount, ActorRuntime
 
 from guesthouse.dapr import one_batch
 from guesthouse.dapr.actors import stream
+from guesthouse.dapr.actors import turns as turns_module
 from guesthouse.dapr.actors.messages import ActorType
 from guesthouse.dapr.actors.stream import Actors
 from guesthouse.dapr.actors.turns import Turn, Turns
+from guesthouse.dapr.executor import ElasticThreads
 from guesthouse.dapr.transport import Drain
 from guesthouse.event import Actor, Answer, Event, Failure, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
@@ -625,6 +627,37 @@ def test_where_the_system_gives_no_more_threads_turns_go_on_with_those_that_ther
             assert sidecar.answer(id).HasField("invoke_response")
 
 
+def test_an_answer_is_sent_while_all_threads_that_could_read_are_at_work(
+    sidecar: ActorSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC takes one answer after the other, and says that it has one to a thread that reads."""
+    no_more, watch = threading.Event(), ElasticThreads._watch
+    monkeypatch.setattr(ElasticThreads, "_watch", lambda threads: not no_more.is_set() and watch(threads))
+    guest = Guest()
+    actors = Actors(sidecar.endpoint, guest, State, [PLAIN], threads=3)  # type: ignore[arg-type]
+    actors.start()
+    until(lambda: actors.open)
+    assert actors._turning is not None
+    gates = [guest.gate(name) for name in ("7 first", "7 third", "8 long", "9 long")]
+    first, second = sidecar.turn("first"), sidecar.turn("second")
+    sidecar.turn("third")
+    for name in ("8", "9"):
+        sidecar.turn("long", actor_id=name)
+    until(lambda: len(guest.began) == 3, "three threads are at work, and none reads")
+    no_more.set()
+    actors._turning._watched.set()
+    until(lambda: all(thread.name != "turn-watch" for thread in threading.enumerate()), "no thread comes by time")
+    actors._turning._most = 4
+    gates[0].set()
+    sidecar.answer(first)
+    assert sidecar.answer(second).HasField("invoke_response")
+    assert "7 third" in guest.began
+    assert not [name for name in guest.ended if name in ("7 third", "8 long", "9 long")]
+    for gate in gates:
+        gate.set()
+    actors.stop()
+
+
 def test_over_concurrency_and_queue_a_turn_fails_at_once(sidecar: ActorSidecar) -> None:
     with hosting(sidecar, None, ActorType("Cart", guest="cart", places=2)) as (_, guest):
         gate = guest.gate("7 add")
@@ -805,6 +838,69 @@ def test_an_actor_that_was_never_active_is_let_go_without_a_word_to_the_guest(si
         assert sidecar.answer(sidecar.ask("deactivate", actor_id="9")).HasField("deactivate_response")
         until(lambda: len(actors.turns) == 0)
         assert guest.began == []
+
+
+def test_actors_that_are_let_go_together_leave_threads_for_turns(sidecar: ActorSidecar) -> None:
+    guest = Guest()
+    leaving = ActorType("Cart", guest="cart", places=4, deactivates=True)
+    actors = Actors(sidecar.endpoint, guest, State, [leaving], threads=6)  # type: ignore[arg-type]
+    actors.start()
+    names = [str(number) for number in range(12)]
+    for name in names:
+        sidecar.answer(sidecar.turn(actor_id=name))
+    gates = [guest.gate(f"{name} deactivate") for name in names]
+    ids = [sidecar.ask("deactivate", actor_id=name) for name in names]
+    assert sidecar.answer(sidecar.turn(actor_id="other")).HasField("invoke_response")
+    assert len([name for name in guest.began if name.endswith("deactivate")]) < 6
+    for gate in gates:
+        gate.set()
+    for id in ids:
+        assert sidecar.answer(id).HasField("deactivate_response")
+    assert sorted(name for name in guest.began if name.endswith("deactivate")) == sorted(
+        f"{name} deactivate" for name in names
+    )
+    actors.stop()
+    assert len(actors.turns) == 0
+
+
+def test_an_actor_that_is_to_be_let_go_waits_for_no_turn_of_those_that_were_let_go_before(sidecar: ActorSidecar) -> None:
+    with hosting(sidecar, None, ActorType("Cart", guest="cart", deactivates=True)) as (_, guest):
+        names = [str(number) for number in range(turns_module._LEAVING + 1)]
+        for name in names:
+            sidecar.answer(sidecar.turn(actor_id=name))
+        gates = [guest.gate(f"{name} deactivate") for name in names[:-1]]
+        again = [guest.gate(f"{name} again") for name in names[:-1]]
+        ids = [sidecar.ask("deactivate", actor_id=name) for name in names]
+        turns = [sidecar.turn("again", actor_id=name) for name in names[:-1]]
+        sidecar.answer(sidecar.turn(actor_id="other"))  # all before it are in order
+        for gate in gates:
+            gate.set()
+        for id in ids:
+            assert sidecar.answer(id).HasField("deactivate_response")
+        assert not [name for name in guest.ended if name.endswith("again")]
+        for gate in again:
+            gate.set()
+        for id in turns:
+            sidecar.answer(id)
+
+
+def test_actors_that_wait_to_be_let_go_are_forgotten_with_the_stream(sidecar: ActorSidecar) -> None:
+    with hosting(sidecar, None, ActorType("Cart", guest="cart", deactivates=True)) as (actors, guest):
+        names = [str(number) for number in range(turns_module._LEAVING + 3)]
+        for name in names:
+            sidecar.answer(sidecar.turn(actor_id=name))
+        gates = [guest.gate(f"{name} deactivate") for name in names]
+        for name in names:
+            sidecar.ask("deactivate", actor_id=name)
+        sidecar.answer(sidecar.turn(actor_id="other"))
+        sidecar.stream().end()
+        sidecar.stream(2)
+        until(lambda: actors.open)
+        for gate in gates:
+            gate.set()
+        until(lambda: len(actors.turns) == 0)
+        assert len([name for name in guest.began if name.endswith("deactivate")]) == turns_module._LEAVING
+        sidecar.answer(sidecar.turn())
 
 
 def test_nothing_is_kept_of_actors_that_were_let_go_and_little_of_active_ones() -> None:

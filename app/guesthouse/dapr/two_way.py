@@ -35,6 +35,10 @@ class TwoWay(Protocol):
     def send(self, message: bytes) -> None:
         """Send a message, without waiting. After the end of the call it is dropped."""
 
+    @property
+    def unsent(self) -> bool:
+        """Whether messages wait for a thread that receives: it sends them."""
+
     def cancel(self) -> None:
         """End it; nothing happens when it has ended."""
 
@@ -67,6 +71,10 @@ class _Public:
 
     def send(self, message: bytes) -> None:
         self._outbox.put(message)
+
+    @property
+    def unsent(self) -> bool:
+        return False
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -138,6 +146,10 @@ class _Direct:
                 self._unsent.append(message)
             elif not self._over:
                 self._sending = self._send(message)
+
+    @property
+    def unsent(self) -> bool:
+        return bool(self._unsent)
 
     def _send(self, message: bytes) -> bool:
         return bool(self._call.operate((cygrpc.SendMessageOperation(message, _NO_FLAGS),), _SENT))

@@ -68,7 +68,7 @@ class Actors:
         self._types: Mapping[str, ActorType] = {}
         self._at_work, self._threads = at_work, threads
         self._turning: ElasticThreads | None = None
-        self.turns = Turns(handler, new_state, lambda: self._types)
+        self.turns = Turns(handler, new_state, lambda: self._types, self._goes_on)
         self._changed = threading.Condition()
         self._started = self._draining = self._stopped = False
         self._stream: _Stream | None = None
@@ -165,7 +165,7 @@ class Actors:
             self._channel, self._metadata = connection.channel, connection.metadata
             self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
             self._pause = _FIRST
-            self._turning = ElasticThreads(self, self._at_work, self._threads, "turn")
+            self._turning = ElasticThreads(self, self._at_work, self._threads, "turn", pressing=self._pressing)
             self._turning.start()
             self._threads_of_stream = [
                 lasting_thread("actors", self._serve),
@@ -178,6 +178,8 @@ class Actors:
         """The next turn, as `executor.Calls` has it: whichever thread is free reads the stream. There always is one,
         for there are more threads than places for turns."""
         while True:
+            if (left := self.turns.left()) is not None:
+                return left
             stream = self._read
             if stream is not None and not stream.ended:
                 with self._reading:
@@ -189,6 +191,19 @@ class Actors:
                 self._changed.wait_for(lambda: self._over or (self._read is not None and not self._read.ended))
                 if self._over:
                     return None
+
+    def _pressing(self) -> bool:
+        """Whether something waits for a thread that comes to `take`."""
+        stream = self._read
+        return self.turns.pressing or (stream is not None and stream.unsent)
+
+    def _goes_on(self) -> None:
+        """See `Turns`. A thread that reads already sends answers, but does not come to what is left."""
+        assert self._turning is not None
+        if self.turns.pressing:
+            self._turning.more()
+        else:
+            self._turning.look()
 
     @property
     def _over(self) -> bool:
@@ -399,6 +414,11 @@ class _Stream:
             _log.exception("turns could not be told that their stream has ended")
         finally:
             self._ended.set()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether answers wait for a thread that reads."""
+        return self._call is not None and self._call.unsent
 
     @property
     def ended(self) -> bool:
