@@ -11,6 +11,7 @@ from time import monotonic
 
 from bench import (
     actors,
+    claim,
     cold,
     dapr,
     engines,
@@ -52,6 +53,7 @@ COMPARISONS = {
     "mqtt": sidecars.mqtt,
     "dapr": dapr.calls,
     "actors": actors.actors,
+    "claim": claim.claim,
 }
 
 

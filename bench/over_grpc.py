@@ -243,7 +243,7 @@ def programs(options: Options, folder: Path) -> Findings:
     """1 KiB through WASI commands, each started for its event: the least one, and one that Go compiles."""
     findings = Findings()
     modules = {"the least WASI command": _assembled(folder)}
-    if (go := _compiled_by_go(folder)) is not None:
+    if (go := compiled_by_go(folder)) is not None:
         modules["a command by Go"] = go
     body = bytes(range(256)) * 4
     for what, module in modules.items():
@@ -295,12 +295,17 @@ def _assembled(folder: Path, name: str = "echo") -> Path:
     return module
 
 
-def _compiled_by_go(folder: Path) -> Path | None:
+def compiled_by_go(folder: Path) -> Path | None:
     """The program in Go, as a module; None where there is no Go."""
     go = shutil.which("go")
     if go is None:
         return None
     module = folder / "go.wasm"
-    environment = {**os.environ, "GOOS": "wasip1", "GOARCH": "wasm", "GOTOOLCHAIN": "local"}
-    subprocess.run([go, "build", "-trimpath", "-o", module, PROGRAMS / "echo.go"], env=environment, check=True)
+    compile_go(go, module, GOOS="wasip1", GOARCH="wasm")
     return module
+
+
+def compile_go(go: str, goal: Path, **variables: str) -> None:
+    """Build the program in Go, with these variables of its compiler's."""
+    environment = {**os.environ, "GOTOOLCHAIN": "local", **variables}
+    subprocess.run([go, "build", "-trimpath", "-o", goal, PROGRAMS / "echo.go"], env=environment, check=True)

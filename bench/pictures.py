@@ -25,7 +25,7 @@ from guesthouse_abi.services import PixelKernels
 SIDE = 224
 
 
-class _Unbounded:
+class Unbounded:
     """A budget that has room for all."""
 
     def hold(self, count: int) -> None:
@@ -72,7 +72,7 @@ def _by_guesthouse(body: bytes, scale: bool, era: Era, kernels: PixelKernels) ->
         *(SIDE, SIDE, Layout.RGB8, era),
         formats=ALL_FORMATS,
         pixels=1 << 24,
-        budget=_Unbounded(),
+        budget=Unbounded(),
         deadline=Deadline.after(60),
         scale=scale,
         kernels=kernels,

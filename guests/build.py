@@ -138,6 +138,7 @@ GUESTS = {
         Guest("person_files", "rust", CARGO, stack=131_072, command=True),
         # A workspace of its own: what it needs is no reason to build the others again.
         Guest("values", "rust", ("values/Cargo.lock", RUST_SDK), workspace="values"),
+        Guest("kernels", "rust", ("kernels/Cargo.lock",), workspace="kernels", command=True),
         Guest("c_component", "c", ("c_component/world.wit",), component=True),
         *(
             Guest(name, "rust", (f"{name}/Cargo.lock", *texts), workspace=name, component=True)

@@ -36,6 +36,7 @@ def code_cache() -> Iterator[None]:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GUESTHOUSE_CACHE", str(home / "guesthouse-tests"))
+        patch.setenv("GUESTHOUSE_PYTHON_WASM", str(home / "guesthouse-tests" / "python.wasm"))  # support/interpreter.py
         yield
 
 

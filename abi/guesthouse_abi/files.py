@@ -70,6 +70,12 @@ class File(Node):
         self.opened = 0  # descriptors of it; counted where it can be written to
 
 
+class CallsFile(Node):
+    """The file by which a guest calls host functions, where it is granted."""
+
+    __slots__ = ()
+
+
 class Link(Node):
     """A symbolic link. Guests make them; there is none among granted files."""
 

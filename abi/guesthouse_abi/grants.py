@@ -37,7 +37,8 @@ class Grants:
 
     Of files, beside those of `files.Files`: `body_file` is the path of a file with the event's body, `scratch` how
     many bytes the guest may write below `scratch_path`, which may be `/` (0: nothing), `reply_file` the path of the
-    file whose content is the reply. An empty path means that there is no such file.
+    file whose content is the reply, `calls_file` that of the file by which it calls host functions
+    (`imports/wasi_preview1/calls_file.py`). An empty path means that there is no such file.
     """
 
     models: frozenset[str] = frozenset()
@@ -51,6 +52,7 @@ class Grants:
     scratch: int = 0
     scratch_path: str = "/tmp"
     reply_file: str = ""
+    calls_file: str = ""
     aliases: tuple[tuple[str, str], ...] = ()
     config: tuple[tuple[str, str], ...] = ()
 

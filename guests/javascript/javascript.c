@@ -257,6 +257,8 @@ enum { HOST_FUNCTIONS = sizeof HOST / sizeof *HOST };
 static JSRuntime *runtime;
 static JSContext *js;
 static JSValue run, modules;
+static JSModuleDef *script; /* where it is loaded already */
+static JSValue loaded;      /* a promise: of the script's end */
 
 static int fail(const char *text) {
   size_t size = strlen(text);
@@ -264,20 +266,24 @@ static int fail(const char *text) {
   return FAILED;
 }
 
-/* The exception that is being thrown, with the first lines of its stack, as the failure's text. */
-static int fail_with_exception(void) {
+/* The exception that is being thrown, with the first lines of its stack, as at most MESSAGE bytes of text. */
+static void describe_exception(char *message) {
   JSValue error = JS_GetException(js);
   const char *text = JS_ToCString(js, error);
   JSValue stack = JS_IsError(error) ? JS_GetPropertyStr(js, error, "stack") : JS_UNDEFINED;
   const char *lines = JS_IsString(stack) ? JS_ToCString(js, stack) : NULL;
-  char message[MESSAGE];
-  int size = snprintf(message, sizeof message, "%s%s%s", text ? text : "an exception", lines ? " " : "", lines ? lines : "");
+  int size = snprintf(message, MESSAGE, "%s%s%s", text ? text : "an exception", lines ? " " : "", lines ? lines : "");
   if (size >= MESSAGE) { /* it was cut, maybe within a character */
     size = MESSAGE - 1;
     while (size > 0 && (message[size - 1] & 0xC0) == 0x80) size--;
     message[size > 0 && (message[size - 1] & 0x80) ? --size : size] = 0;
   }
   while (size > 0 && (message[size - 1] == '\n' || message[size - 1] == ' ')) message[--size] = 0;
+}
+
+static int fail_with_exception(void) {
+  char message[MESSAGE];
+  describe_exception(message);
   return fail(message);
 }
 
@@ -349,37 +355,57 @@ static bool settle(void) {
   return ran == 0;
 }
 
-/* All that does not depend on the event. It is done when the guest is built: `snapshot.py` calls it, and keeps the memory
-   as it is then. */
-__attribute__((export_name("prepare"))) int32_t prepare(void) {
+/* All that does not depend on the script. It is done when the guest is built (`snapshot.py`), which keeps the memory as it
+   is then. */
+__attribute__((export_name("prepare"))) void prepare(void) {
   runtime = JS_NewRuntime();
   js = runtime ? JS_NewContext(runtime) : NULL;
-  if (!js) return 1;
+  if (!js) abort();
   JS_SetModuleLoaderFunc(runtime, NULL, load, NULL);
   JSValue global = JS_GetGlobalObject(js), host = JS_NewObject(js);
   JS_SetPropertyFunctionList(js, host, HOST, HOST_FUNCTIONS);
   JS_SetPropertyStr(js, global, "__host", host);
   run = JS_Eval(js, PRELUDE, PRELUDE_SIZE, "guesthouse", JS_EVAL_TYPE_GLOBAL | JS_EVAL_FLAG_STRICT);
-  if (JS_IsException(run)) return 2;
+  if (JS_IsException(run)) abort();
   modules = JS_GetPropertyStr(js, global, "__modules");
   offer("dapr");
   offer("models");
   offer("pictures");
-  return 0;
+}
+
+/* Loads the script and runs its beginning. Gives false after an exception. */
+static bool load_script(void) {
+  JS_UpdateStackTop(runtime);
+  JS_SetMaxStackSize(runtime, STACK);
+  size_t size;
+  char *text = file_of("/script.js", &size);
+  if (!text) return JS_ThrowReferenceError(js, "there is no /script.js"), false;
+  JSValue module = JS_Eval(js, text, size, "/script.js", JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+  free(text);
+  if (JS_IsException(module)) return false;
+  script = JS_VALUE_GET_PTR(module);
+  loaded = JS_EvalFunction(js, module);
+  return !JS_IsException(loaded) && settle();
+}
+
+/* For a snapshot: the script's beginning runs once, when the guest is loaded, and not with each event. */
+__attribute__((export_name("wizer.initialize"))) void initialize(void) {
+  bool well = load_script();
+  JSPromiseStateEnum state = well ? JS_PromiseState(js, loaded) : JS_PROMISE_FULFILLED;
+  if (state == JS_PROMISE_REJECTED) JS_Throw(js, JS_PromiseResult(js, loaded));
+  if (state == JS_PROMISE_PENDING) JS_ThrowTypeError(js, "the script waits for something before it has begun");
+  if (state != JS_PROMISE_FULFILLED) well = false;
+  if (well) return;
+  char message[MESSAGE];
+  describe_exception(message);
+  fprintf(stderr, "%s\n", message);
+  exit(1);
 }
 
 __attribute__((export_name("dapr_on_event"))) int32_t dapr_on_event(void) {
   JS_UpdateStackTop(runtime);
-  JS_SetMaxStackSize(runtime, STACK);
-  size_t size;
-  char *script = file_of("/script.js", &size);
-  if (!script) return fail("there is no /script.js");
-  JSValue module = JS_Eval(js, script, size, "/script.js", JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
-  if (JS_IsException(module)) return fail_with_exception();
-  JSModuleDef *definition = JS_VALUE_GET_PTR(module);
-  JSValue loaded = JS_EvalFunction(js, module);
-  if (JS_IsException(loaded) || !settle()) return fail_with_exception();
-  JSValue arguments[] = {JS_GetModuleNamespace(js, definition), loaded};
+  if (!script && !load_script()) return fail_with_exception();
+  JSValue arguments[] = {JS_GetModuleNamespace(js, script), loaded};
   JSValue outcome = JS_Call(js, run, JS_UNDEFINED, 2, arguments); /* a promise of a number */
   if (JS_IsException(outcome)) return fail_with_exception();
   JSValue wait = JS_GetPropertyStr(js, modules, "wait");

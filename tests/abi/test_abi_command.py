@@ -10,7 +10,7 @@ from PIL import Image
 
 from guesthouse.engine.cache import CodeCache
 from guesthouse.guests.guest import Shape
-from guesthouse.manifest.tables import user_cache
+from guesthouse.system.folders import user_cache
 from guesthouse_abi.calling.command import Command
 from guesthouse_abi.errors import (
     BadReply,

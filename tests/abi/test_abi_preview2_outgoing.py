@@ -73,12 +73,12 @@ def test_a_request_is_an_invocation_and_its_response_that_of_the_application() -
     sidecar = Blocks()
     sidecar.answer = lambda request: echoed(request)._replace(initial=HEADERS)
     context = context_of(sidecar)
-    headers = {"content_type": b"text/x", "X_Two": b"2", "traceparent": b"theirs", "user_agent": b"x"}
-    response = answered(context, sent(context, asked(**headers), b"body"))
-    ((request, metadata),) = sidecar.invoked
-    assert (request.id, request.message.method, request.message.data.value) == ("stock", "charge", b"body")
-    assert (request.message.http_extension.verb, request.message.http_extension.querystring) == (4, "a=1&b=2")
-    assert (request.message.content_type, metadata) == ("text/x", {"x-two": "2"})
+    request = asked(content_type=b"text/x", X_Two=b"2", traceparent=b"theirs", user_agent=b"x")
+    response = answered(context, sent(context, request, b"body"))
+    ((made, metadata),) = sidecar.invoked
+    assert (made.id, made.message.method, made.message.data.value) == ("stock", "charge", b"body")
+    assert (made.message.http_extension.verb, made.message.http_extension.querystring) == (4, "a=1&b=2")
+    assert (made.message.content_type, metadata) == ("text/x", {"x-two": "2"})
     assert (outgoing.status(context, response), response.headers.entries) == (
         200,
         [("content-type", b"text/x"), ("x-one", b"1")],

@@ -287,7 +287,7 @@ def test_check_tells_what_each_guest_may_do_by_calls_and_which_grants_make_no_se
         f"guest 'bare' {nothing} PERMISSION_DENIED: name what it may do in [guests.bare.dapr] (docs/guests.md)",
         f"guest 'limited' {nothing} PERMISSION_DENIED: name what it may do in [guests.limited.dapr] (docs/guests.md)",
         "guest 'quiet' has the table dapr, but its module makes no calls (it does not import dapr_v1.call_start or "
-        "wapc.__host_call or extism:host/user.dapr_call): leave it out",
+        "wapc.__host_call or extism:host/user.dapr_call or an interface of components for it): leave it out",
     ]
     plain = guesthouse("check")
     assert re.search(r"^relay +read_state +store/cart-\*, store/total$", plain.out, re.MULTILINE)
@@ -475,10 +475,11 @@ def test_check_warns_of_what_is_perhaps_not_meant(guesthouse, monkeypatch, tmp_p
 
 def test_check_names_the_export_that_is_called(guesthouse, monkeypatch, tmp_path: Path, guests_folder: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    modules = {"web": ("http", "http"), "program": ("cli", "command")}
+    modules = {"web": ("http", "http"), "program": ("cli", "command"), "counts": ("messaging", "messaging")}
+    routes, method = {"messaging": '[[topic]]\npubsub = "p"\ntopic'}, "[[invoke]]\nmethod"
     text = '[app]\nname = "t"\n' + "".join(
         f'[guests.{name}]\nmodule = "{guests_folder}/{module}_component/{module}_component.wasm"\n'
-        f'calling = "{calling}"\n[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n'
+        f'calling = "{calling}"\n{routes.get(calling, method)} = "{name}"\nguest = "{name}"\n'
         for name, (module, calling) in modules.items()
     )
     (tmp_path / "guesthouse.toml").write_text(text)
@@ -486,4 +487,5 @@ def test_check_names_the_export_that_is_called(guesthouse, monkeypatch, tmp_path
     assert [guest["function"] for guest in told] == [
         "wasi:http/incoming-handler@0.2.12#handle",
         "wasi:cli/run@0.2.12#run",
+        "wasi:messaging/incoming-handler@0.2.0-draft#handle",
     ]

@@ -156,6 +156,19 @@ def test_a_component_is_explained_by_its_main_module(guesthouse, guests_folder, 
     assert json.loads(guesthouse("explain", path, "--json").out)["component"] is True
 
 
+def test_a_component_that_acts_is_explained_with_its_grants_and_events(guesthouse, guests_folder) -> None:
+    path = guests_folder / "messaging_component" / "messaging_component.wasm"
+    done = guesthouse("explain", path)
+    assert "for messages (wasi:messaging/incoming-handler@0.2.0-draft#handle)" in done.out
+    assert "its interfaces call DeleteState, GetState, PublishEvent, SaveState" in done.out
+    assert '[guests.messaging_component.dapr]\nwrite_state = ["STORE/KEY"]  # DeleteState, SaveState\n' in done.out
+    assert "[[topic]]" in done.out
+    assert "[[invoke]]" not in done.out
+    done = guesthouse("explain", guests_folder / "dapr_component" / "dapr_component.wasm")
+    assert '"dapr" fits: a component with callbacks for invoke, topic, binding, job, operation, actor' in done.out
+    assert all(f"[[{route}]]" in done.out for route in ("invoke", "topic", "binding", "job", "actor"))
+
+
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
@@ -169,3 +182,22 @@ def test_what_is_no_module_is_a_fault(guesthouse, folder: Path, data: bytes, fau
     done = guesthouse("explain", "guest.wasm")
     assert (done.code, done.out) == (1, "")
     assert f"error: guest.wasm {fault}" in done.err
+
+
+def test_a_guest_that_can_be_a_snapshot_is_told_as_such_and_check_says_that_it_is_one(guesthouse) -> None:
+    wat = """(module (memory (export "memory") 3) (func (export "_initialize")) WIZER
+      (func (export "dapr_on_event") (result i32) (i32.const 0)))"""
+    plain = guesthouse("explain", written(wat.replace("WIZER", "")))
+    assert "\nsnapshot\n  with snapshot = true, _initialize would run once, when it is loaded\n" in plain.out
+    assert "snapshot = true\n" not in plain.out.partition("is to be written\n\n")[2]
+    done = guesthouse("explain", written(wat.replace("WIZER", '(func (export "wizer.initialize"))')))
+    assert "  with snapshot = true, _initialize and wizer.initialize would run once" in done.out
+    told = done.out.partition("is to be written\n\n")[2]
+    assert 'calling = "dapr"\nsnapshot = true\n' in told
+    Path("guesthouse.toml").write_text('[app]\nname = "t"\n' + told)
+    checked = guesthouse("check")
+    assert checked.code == 0, checked.err
+    assert (
+        "note: guest 'guest' is a snapshot: it was initialised when it was loaded, and its events begin with the 192KiB "
+        "of memory that it had then (docs/guests.md)"
+    ) in checked.err

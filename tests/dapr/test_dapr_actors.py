@@ -7,7 +7,6 @@ import gc
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from typing import Any
 
 import grpc
@@ -16,10 +15,13 @@ import structlog
 from dapr.proto.runtime.v1.actors_pb2 import UnregisterActorReminderRequest, UnregisterActorTimerRequest
 from dapr.proto.runtime.v1.metadata_pb2 import ActiveActorsCount, ActorRuntime
 
+from guesthouse.dapr import one_batch
 from guesthouse.dapr.actors import stream
+from guesthouse.dapr.actors import turns as turns_module
 from guesthouse.dapr.actors.messages import ActorType
 from guesthouse.dapr.actors.stream import Actors
 from guesthouse.dapr.actors.turns import Turn, Turns
+from guesthouse.dapr.executor import ElasticThreads
 from guesthouse.dapr.transport import Drain
 from guesthouse.event import Actor, Answer, Event, Failure, Reason, Reply, Trigger
 from guesthouse_abi.deadline import Deadline
@@ -91,6 +93,13 @@ def hosting(sidecar: ActorSidecar, guest: Guest | None = None, *types: ActorType
         for gate in guest.gates.values():
             gate.set()
         actors.stop()
+
+
+@pytest.fixture(autouse=True, params=["directly", "the public way"])
+def _streamed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How messages of the stream go: as with the installed grpcio, and as with one that was not tried."""
+    if request.param == "the public way":
+        monkeypatch.setattr(one_batch, "TRIED", ())
 
 
 @pytest.fixture
@@ -183,6 +192,13 @@ def test_a_stream_is_cancelled_and_never_half_closed(sidecar: ActorSidecar) -> N
     with hosting(sidecar):
         opened = sidecar.stream()
     assert until(lambda: opened.how) == "cancelled"
+
+
+def test_answers_that_are_more_than_the_sidecar_reads_at_a_time_all_arrive(sidecar: ActorSidecar) -> None:
+    with hosting(sidecar, None, PLAIN):
+        bodies = [bytes([number]) * 300_000 for number in range(24)]  # gRPC's window is smaller than one
+        ids = [sidecar.turn(data=body, actor_id=str(number)) for number, body in enumerate(bodies)]
+        assert [sidecar.answer(id).invoke_response.data for id in ids] == bodies
 
 
 def test_an_error_of_our_own_in_a_streams_thread_ends_it_by_cancelling_and_opens_another(
@@ -544,61 +560,102 @@ def test_turns_of_one_actor_follow_each_other_and_those_of_others_go_on(sidecar:
     assert [name for name in guest.ended if name.startswith("7")] == ["7 first", "7 second", "7 third"]
 
 
-class Counting(Executor):
-    """Runs each task in a thread of its own, and counts them."""
+class Counting:
+    """Runs each task in a thread of its own, and counts them; or in the caller's thread, where `in_line` is set."""
 
     def __init__(self) -> None:
         self.tasks = 0
+        self.in_line = False
 
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+    def run(self, work: Callable[[], None]) -> None:
         self.tasks += 1
-        threading.Thread(target=function, args=arguments, daemon=True).start()
-        return Future()
+        if self.in_line:
+            work()
+        else:
+            threading.Thread(target=work, daemon=True).start()
 
 
 def directly(guest: Guest, *types: ActorType) -> tuple[Turns, Counting, Callable[..., list[Reply | Failure]]]:
     """Turns without a stream, the threads that they take, and what adds one."""
-    executor, known = Counting(), {kind.name: kind for kind in types}
-    turns = Turns(guest, lambda: executor, State, lambda: known)  # type: ignore[arg-type]
+    threads, known = Counting(), {kind.name: kind for kind in types}
+    turns = Turns(guest, State, lambda: known)  # type: ignore[arg-type]
 
     def add(id: str = "7", method: str = "add", trigger: Trigger = Trigger.ACTOR, **metadata: str) -> Any:
         endings: list[Reply | Failure] = []
         event = Event(trigger, "Cart", metadata=metadata, actor=Actor(id, method))
-        turns.add(Turn(event, lambda _, ending: endings.append(ending), lambda *_: None))
+        work = turns.add(Turn(event, lambda _, ending: endings.append(ending), lambda *_: None))
+        if work is not None:
+            threads.run(work)
         return endings
 
-    return turns, executor, add
+    return turns, threads, add
 
 
 def test_a_turn_that_waits_for_another_one_holds_no_thread() -> None:
     guest = Guest()
-    _, executor, add = directly(guest, PLAIN)
+    _, threads, add = directly(guest, PLAIN)
     gate = guest.gate("7 add")
     endings = [add() for _ in range(20)]
     until(lambda: guest.began)
-    assert executor.tasks == 1
+    assert threads.tasks == 1
     gate.set()
     until(lambda: all(endings))
-    assert executor.tasks == 1, "the thread of one turn takes the next"
+    assert threads.tasks == 1, "the thread of one turn takes the next"
 
 
-def test_a_turn_for_which_no_thread_can_be_started_keeps_its_actor_from_no_other_turn() -> None:
-    guest, known = Guest(), {"Cart": PLAIN}
-    executors: list[Executor] = []
-    turns = Turns(guest, lambda: executors[0], State, lambda: known)  # type: ignore[arg-type]
-    endings: list[Reply | Failure] = []
+def test_where_the_system_gives_no_more_threads_turns_go_on_with_those_that_there_are(
+    sidecar: ActorSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+    start = threading.Thread.start
 
-    def add() -> None:
-        event = Event(Trigger.ACTOR, "Cart", actor=Actor("7", "add"))
-        turns.add(Turn(event, lambda _, ending: endings.append(ending), lambda *_: None))
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name.startswith("turn-") and thread.name != "turn-watch":
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
-    with pytest.raises(IndexError):
-        add()
-    turns.end_stream()  # what a stream does whose thread has met an error
-    executors.append(Counting())
-    add()
-    until(lambda: endings)
-    assert turns.finish(PATIENCE)
+    with hosting(sidecar, None, PLAIN) as (_, guest):
+        gate = guest.gate("7 add")
+        monkeypatch.setattr(threading.Thread, "start", scarce)
+        first = sidecar.turn()
+        until(lambda: guest.began)
+        others = [sidecar.turn(), sidecar.turn(actor_id="8")]
+        until(lambda: refused, "another thread was asked for")
+        gate.set()
+        for id in (first, *others):
+            assert sidecar.answer(id).HasField("invoke_response")
+
+
+def test_an_answer_is_sent_while_all_threads_that_could_read_are_at_work(
+    sidecar: ActorSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC takes one answer after the other, and says that it has one to a thread that reads."""
+    no_more, watch = threading.Event(), ElasticThreads._watch
+    monkeypatch.setattr(ElasticThreads, "_watch", lambda threads: not no_more.is_set() and watch(threads))
+    guest = Guest()
+    actors = Actors(sidecar.endpoint, guest, State, [PLAIN], threads=3)  # type: ignore[arg-type]
+    actors.start()
+    until(lambda: actors.open)
+    assert actors._turning is not None
+    gates = [guest.gate(name) for name in ("7 first", "7 third", "8 long", "9 long")]
+    first, second = sidecar.turn("first"), sidecar.turn("second")
+    sidecar.turn("third")
+    for name in ("8", "9"):
+        sidecar.turn("long", actor_id=name)
+    until(lambda: len(guest.began) == 3, "three threads are at work, and none reads")
+    no_more.set()
+    actors._turning._watched.set()
+    until(lambda: all(thread.name != "turn-watch" for thread in threading.enumerate()), "no thread comes by time")
+    actors._turning._most = 4
+    gates[0].set()
+    sidecar.answer(first)
+    assert sidecar.answer(second).HasField("invoke_response")
+    assert "7 third" in guest.began
+    assert not [name for name in guest.ended if name in ("7 third", "8 long", "9 long")]
+    for gate in gates:
+        gate.set()
+    actors.stop()
 
 
 def test_over_concurrency_and_queue_a_turn_fails_at_once(sidecar: ActorSidecar) -> None:
@@ -685,12 +742,12 @@ def test_no_turn_enters_one_that_was_cut_though_it_has_the_same_id_for_reentranc
 
 def test_a_turn_that_comes_from_the_turn_under_way_waits_where_its_type_is_not_reentrant() -> None:
     guest = Guest()
-    _, executor, add = directly(guest, PLAIN)
+    _, threads, add = directly(guest, PLAIN)
     gate = guest.gate("7 outer")
     outer = add(method="outer", **{"dapr-reentrancy-id": "a"})
     until(lambda: guest.began)
     inner = add(method="inner", **{"dapr-reentrancy-id": "a"})
-    assert executor.tasks == 1
+    assert threads.tasks == 1
     gate.set()
     until(lambda: outer and inner)
     assert guest.ended[0] == "7 outer"
@@ -783,11 +840,74 @@ def test_an_actor_that_was_never_active_is_let_go_without_a_word_to_the_guest(si
         assert guest.began == []
 
 
+def test_actors_that_are_let_go_together_leave_threads_for_turns(sidecar: ActorSidecar) -> None:
+    guest = Guest()
+    leaving = ActorType("Cart", guest="cart", places=4, deactivates=True)
+    actors = Actors(sidecar.endpoint, guest, State, [leaving], threads=6)  # type: ignore[arg-type]
+    actors.start()
+    names = [str(number) for number in range(12)]
+    for name in names:
+        sidecar.answer(sidecar.turn(actor_id=name))
+    gates = [guest.gate(f"{name} deactivate") for name in names]
+    ids = [sidecar.ask("deactivate", actor_id=name) for name in names]
+    assert sidecar.answer(sidecar.turn(actor_id="other")).HasField("invoke_response")
+    assert len([name for name in guest.began if name.endswith("deactivate")]) < 6
+    for gate in gates:
+        gate.set()
+    for id in ids:
+        assert sidecar.answer(id).HasField("deactivate_response")
+    assert sorted(name for name in guest.began if name.endswith("deactivate")) == sorted(
+        f"{name} deactivate" for name in names
+    )
+    actors.stop()
+    assert len(actors.turns) == 0
+
+
+def test_an_actor_that_is_to_be_let_go_waits_for_no_turn_of_those_that_were_let_go_before(sidecar: ActorSidecar) -> None:
+    with hosting(sidecar, None, ActorType("Cart", guest="cart", deactivates=True)) as (_, guest):
+        names = [str(number) for number in range(turns_module._LEAVING + 1)]
+        for name in names:
+            sidecar.answer(sidecar.turn(actor_id=name))
+        gates = [guest.gate(f"{name} deactivate") for name in names[:-1]]
+        again = [guest.gate(f"{name} again") for name in names[:-1]]
+        ids = [sidecar.ask("deactivate", actor_id=name) for name in names]
+        turns = [sidecar.turn("again", actor_id=name) for name in names[:-1]]
+        sidecar.answer(sidecar.turn(actor_id="other"))  # all before it are in order
+        for gate in gates:
+            gate.set()
+        for id in ids:
+            assert sidecar.answer(id).HasField("deactivate_response")
+        assert not [name for name in guest.ended if name.endswith("again")]
+        for gate in again:
+            gate.set()
+        for id in turns:
+            sidecar.answer(id)
+
+
+def test_actors_that_wait_to_be_let_go_are_forgotten_with_the_stream(sidecar: ActorSidecar) -> None:
+    with hosting(sidecar, None, ActorType("Cart", guest="cart", deactivates=True)) as (actors, guest):
+        names = [str(number) for number in range(turns_module._LEAVING + 3)]
+        for name in names:
+            sidecar.answer(sidecar.turn(actor_id=name))
+        gates = [guest.gate(f"{name} deactivate") for name in names]
+        for name in names:
+            sidecar.ask("deactivate", actor_id=name)
+        sidecar.answer(sidecar.turn(actor_id="other"))
+        sidecar.stream().end()
+        sidecar.stream(2)
+        until(lambda: actors.open)
+        for gate in gates:
+            gate.set()
+        until(lambda: len(actors.turns) == 0)
+        assert len([name for name in guest.began if name.endswith("deactivate")]) == turns_module._LEAVING
+        sidecar.answer(sidecar.turn())
+
+
 def test_nothing_is_kept_of_actors_that_were_let_go_and_little_of_active_ones() -> None:
     guest = Guest()
-    turns, _, add = directly(guest, ActorType("Cart", guest="cart", places=100_000, activates=True, deactivates=True))
-    executor: Any = InLine()
-    turns._executor = lambda: executor
+    many_places = ActorType("Cart", guest="cart", places=100_000, activates=True, deactivates=True)
+    turns, threads, add = directly(guest, many_places)
+    threads.in_line = True
     many = 2000
     add("warm up")
     quiet: Any = Quiet()
@@ -806,14 +926,6 @@ def test_nothing_is_kept_of_actors_that_were_let_go_and_little_of_active_ones() 
         add(f"customer-{number:06}", trigger=Trigger.DEACTIVATE)
     assert len(turns) == 1
     assert turns.active["Cart"] == 1
-
-
-class InLine(Executor):
-    """Runs each task at once, in the caller's thread."""
-
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
-        function(*arguments, **named)
-        return Future()
 
 
 class Quiet:

@@ -67,7 +67,7 @@ def test_every_call_is_answered_and_what_ends_a_guest_is_its_own(guest: Linked, 
     context = Context(
         Deadline.after(0.5), grants, limits, Services({Inference: models, Log: log}), arguments=("guest",)
     )
-    caller = BoundFunction(Bindgen("f"), "B", False, FuncType((ValType.I32, ValType.I32)))
+    caller = BoundFunction(Bindgen("f"), "B", (), FuncType((ValType.I32, ValType.I32)))
     try:
         instance = guest.instantiate(context)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,57 @@ def test_a_script_that_has_changed_makes_its_guest_another_one(tmp_path: Path) -
         with open_plan(load(written(tmp_path, script), grants=GRANTS)) as plan:
             states.append(state_of(plan))
     assert states[0] != states[1]
+
+
+# ---- as a snapshot ----
+
+
+def snapshot(folder: Path, script: str, place: str = "thread") -> Path:
+    path = written(folder, script, place)
+    path.write_text(path.read_text().replace('calling = "dapr"', 'calling = "dapr"\nsnapshot = true'))
+    return path
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUESTHOUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_beginning_of_a_script_that_is_a_snapshot_runs_once(tmp_path: Path) -> None:
+    script = """import { config } from "dapr";
+    import { more } from "./more.js";
+    const once = Math.random(), colour = config("colour");
+    await null;
+    let count = 0;
+    export const onInvoke = async () => [once, colour, more, ++count, Math.random()];"""
+    with open_plan(load(snapshot(tmp_path, script), grants=GRANTS), {"dapr": Scripted()}) as plan:
+        event = Event(Trigger.INVOKE, "m", b"")
+        first, second = (json.loads(plan.guests["script"].run(event, Deadline.after(30)).body) for _ in range(2))
+    assert first[:4] == [second[0], "blue", 1, 1]
+    assert second[:4] == first[:4]
+    assert first[4] != second[4]
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ('throw new Error("no luck");', "its initialisation ends with exit code 1: Error: no luck"),
+        ("await new Promise(() => {});", "TypeError: the script waits for something before it has begun"),
+        (
+            'import { model } from "models"; const found = model("person");',
+            "its initialisation calls wasi_ephemeral_nn.load_by_name, which there is only during an event",
+        ),
+        (
+            'import { state } from "dapr"; const found = await state("s").get("k");',
+            "its initialisation calls dapr_v1.call_start, which there is only during an event",
+        ),
+    ],
+)
+def test_why_a_script_cannot_be_a_snapshot(tmp_path: Path, script: str, reason: str) -> None:
+    path = snapshot(tmp_path, script + "\nexport const onInvoke = () => 1;")
+    with pytest.raises(PlanFaults) as faults, open_plan(load(path, grants=GRANTS), {"dapr": Scripted()}):
+        pass
+    assert "no snapshot can be made of it: " in faults.value.faults[0]
+    assert reason in faults.value.faults[0]

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.interpreter import interpreter
+
 SDK = Path(__file__).resolve().parents[2] / "guests" / "sdk"
 EXAMPLES = ("hello", "photo", "forward", "ten_reads", "outcomes")
 ACCOUNT = "account"  # the sixth, an actor: test_sdk_actors.py
@@ -220,7 +222,7 @@ CLIENTS: Mapping[str, Callable[[], Path]] = {
 }
 
 #: Languages whose examples are scripts.
-SCRIPTS = {path.parents[1].name for path in SDK.glob("*/examples/hello.js")}
+SCRIPTS = {path.parents[1].name for path in SDK.glob("*/examples/hello.[jp][sy]")}
 LANGUAGES = sorted({*BUILT, *SCRIPTS, *(path.parents[1].name for path in SDK.glob("*/examples/hello.wasm"))})
 
 #: Those that have the sixth.
@@ -239,6 +241,9 @@ def module_of(language: str, name: str) -> Path:
 
 def line_of(language: str, name: str) -> str:
     """The line of a manifest that names an example's module, or its script."""
+    if language == "python":
+        interpreter()
+        return f'script = "{SDK / language / "examples" / name}.py"\nruntime = "python"'
     if language in SCRIPTS:
         return f'script = "{SDK / language / "examples" / name}.js"'
     return f'module = "{module_of(language, name)}"'

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message_factory import GetMessageClass
 
 from guesthouse.dapr.api_methods import METHODS, Requests
 from guesthouse_abi.calls import CallTable, Code
@@ -51,7 +50,7 @@ class Blocks(Requests):
         done: Callable[[Ended], None],
     ) -> Callable[[], object]:
         self.made.append(method)
-        request = METHODS[method].request.FromString(message)
+        request: Any = METHODS[method].request.FromString(message)
         if method in self.fails:
             done(self.fails[method])
         elif method == "InvokeService":
@@ -108,6 +107,6 @@ def responded(method: str, **fields: Any) -> Ended:
 
 def echoed(request: Any) -> Ended:
     """A response with the request's body and content type."""
-    kind = GetMessageClass(METHODS["InvokeService"].response.DESCRIPTOR)
+    kind: Any = METHODS["InvokeService"].response
     body = kind(data=AnyMessage(value=request.message.data.value), content_type=request.message.content_type)
     return Ended(0, "", body.SerializeToString())

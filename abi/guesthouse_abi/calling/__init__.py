@@ -132,6 +132,10 @@ class Caller(Protocol):
     def triggers(self) -> frozenset[str] | None:
         """The kinds of event that the module can answer; None for all."""
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """The exports that it calls before an event, in their order; none where the module has none of them."""
+
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """One event, in an instance that `start` makes when the context is ready for it.
 

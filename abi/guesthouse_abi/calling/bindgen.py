@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from guesthouse_abi import bindgen_values
 from guesthouse_abi.bindgen_values import Parameter, check_output, result_as_bytes
-from guesthouse_abi.calling import Instance, Request, Response, Shape, Start, Unfit
+from guesthouse_abi.calling import Instance, Request, Response, Shape, Start, Unfit, starts_of
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, OutOfBounds, guest_failure
 from guesthouse_abi.host import FuncType, ValType
@@ -70,7 +70,7 @@ class Bindgen:
         signature = exports.get(self.function)
         if found or signature is None:
             raise Unfit(found)
-        return BoundFunction(self, era, exports.get("_initialize") == FuncType(), signature)
+        return BoundFunction(self, era, starts_of(shape, ("_initialize",)), signature)
 
     def _function_problems(self, shape: Shape, era: str) -> list[str]:
         exports = shape.functions
@@ -108,13 +108,12 @@ class BoundFunction:
     triggers: frozenset[str] | None = None
     what = "a function"
 
-    def __init__(self, how: Bindgen, era: str, initialize: bool, signature: FuncType) -> None:
-        """`initialize`: the module has an `_initialize` that is called first."""
+    def __init__(self, how: Bindgen, era: str, starts: tuple[str, ...], signature: FuncType) -> None:
         self.function = how.function
         self._json = how.json
         self._types = how.types
         self._era = era
-        self._initialize = initialize
+        self.starts = starts  # see `Caller.starts`
         self._returns = signature.results
         self._by_pointer = len(signature.params) == 3  # era A: the result comes back at an address that the host passes
 
@@ -128,8 +127,8 @@ class BoundFunction:
         try:
             parameters = self._parameters(context, body)
             instance = start()
-            if self._initialize:
-                instance.call("_initialize")
+            for name in self.starts:
+                instance.call(name)
             if self._era == "A":
                 return self._run_a(instance, context, body)
             record = self._call_function(instance, context, parameters)

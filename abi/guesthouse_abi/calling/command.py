@@ -53,6 +53,11 @@ class Command:
         """See `Caller.what`."""
         return f"a program ({self.entry})"
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """See `Caller.starts`. A program has none: what it does, it does for its event."""
+        return () if self._run is None else self._run.starts
+
     def bind(self, shape: Shape) -> Command:
         """See `Convention.bind`."""
         self._run = export_of(shape, _RUN, "run", _RUNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guesthouse_abi.calling import Instance, Shape, Start, Unfit, type_fault
+from guesthouse_abi.calling import Instance, Shape, Start, Unfit, starts_of, type_fault
 from guesthouse_abi.canonical.crossing import REALLOC, enter
 from guesthouse_abi.canonical.exports import Exported
 from guesthouse_abi.canonical.functions import named
@@ -23,8 +23,8 @@ class Export:
 
     def __init__(self, shape: Shape, name: str, signature: Exported | None = None) -> None:
         self.name = name
+        self.starts = starts_of(shape, (_INITIALIZE,))  # see `Caller.starts`
         self._signature = signature
-        self._initializes = shape.functions.get(_INITIALIZE) == FuncType()
         self._allocates = shape.functions.get(REALLOC) == _ALLOCATES
 
     def ready(self, start: Start, context: Context) -> Instance:
@@ -32,8 +32,8 @@ class Export:
         instance = start()
         if self._allocates:
             enter(context, instance)
-        if self._initializes:
-            instance.call(_INITIALIZE)
+        for name in self.starts:
+            instance.call(name)
         return instance
 
     def call(self, start: Start, context: Context, *values: Any) -> Any:

@@ -67,7 +67,7 @@ class Handlers:
 
     def __init__(self, handlers: dict[str, str], starts: tuple[str, ...]) -> None:
         self._handlers = handlers
-        self._starts = starts
+        self.starts = starts  # see `Caller.starts`
 
     @property
     def what(self) -> str:
@@ -90,7 +90,7 @@ class Handlers:
         draft = begin_draft(context)
         try:
             instance = start()
-            for name in self._starts:
+            for name in self.starts:
                 start_up(instance, name)
             outcome = instance.call(handler)
         finally:

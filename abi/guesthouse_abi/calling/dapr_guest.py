@@ -64,6 +64,11 @@ class Callbacks:
         """See `Caller.triggers`."""
         return frozenset(self._exports)
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """See `Caller.starts`. They are the same for each callback."""
+        return next(iter(self._exports.values())).starts
+
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`.
 

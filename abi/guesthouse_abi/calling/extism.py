@@ -52,14 +52,14 @@ class Plugin:
 
     def __init__(self, function: str, starts: tuple[str, ...]) -> None:
         self._function = function
-        self._starts = starts
+        self.starts = starts  # see `Caller.starts`
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. The guest's own error ends the event as that of a function does (`guest_failure`)."""
         kernel = extism.begin(context, request.body)
         try:
             instance = start()
-            for name in self._starts:
+            for name in self.starts:
                 start_up(instance, name)
             failed = instance.call(self._function)
         finally:

@@ -62,6 +62,11 @@ class Handler:
         """The export that is called."""
         return self._handle.name
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """See `Caller.starts`."""
+        return self._handle.starts
+
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. Raises `BadReply` for a guest that gives no whole response."""
         out = ResponseOutparam()

@@ -63,14 +63,14 @@ class HttpHandlers:
     triggers: frozenset[str] = frozenset({"invoke"})
 
     def __init__(self, starts: tuple[str, ...]) -> None:
-        self._starts = starts
+        self.starts = starts  # see `Caller.starts`
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`."""
         exchange = http_handler.begin(context)
         try:
             instance = start()
-            for name in self._starts:
+            for name in self.starts:
                 start_up(instance, name)
             given = instance.call(_REQUEST)
             own, what = given >> 32, given & 0xFFFFFFFF

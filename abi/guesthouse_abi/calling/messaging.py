@@ -45,9 +45,19 @@ class Receiver:
         self._whole = whole
 
     @property
+    def entry(self) -> str:
+        """The export that is called."""
+        return self._handle.name
+
+    @property
     def what(self) -> str:
         """See `Caller.what`."""
-        return f"a component for messages ({self._handle.name})"
+        return f"a component for messages ({self.entry})"
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """See `Caller.starts`."""
+        return self._handle.starts
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. Raises `GuestError` and `TryAgain` for an error of the handler's."""

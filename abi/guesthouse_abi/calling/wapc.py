@@ -47,7 +47,7 @@ class WapcCaller:
 
     def __init__(self, operation: str, starts: tuple[str, ...]) -> None:
         self._operation = operation
-        self._starts = starts
+        self.starts = starts  # see `Caller.starts`
 
     def run(self, start: Start, context: Context, request: Request) -> Response:
         """See `Caller.run`. The guest's own error ends the event as that of a function does (`guest_failure`)."""
@@ -55,7 +55,7 @@ class WapcCaller:
         exchange = wapc.begin(context, operation, request.body)
         try:
             instance = start()
-            for name in self._starts:
+            for name in self.starts:
                 start_up(instance, name)
             done = instance.call(CALL, len(operation), len(request.body))
         finally:

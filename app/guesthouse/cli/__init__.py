@@ -26,6 +26,7 @@ COMMANDS = {
     "dev": "Build and load a guest on each change; tell of each event.",
     "test": "Run the tests of a guest's folder, without a sidecar.",
     "explain": "Say what a module is, and the lines of a manifest for it.",
+    "python": "Fetch the interpreter for guests in Python.",
     "models": "List, inspect and register models.",
     "web": "Serve the page: photos, a live feed, an operator's view.",
     "bench": "Measure requests per second and latency of an event.",

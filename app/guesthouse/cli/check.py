@@ -15,9 +15,11 @@ from guesthouse.cli.output import note, number, print_json, print_table
 from guesthouse.dapr.actors.needs import NEEDED, Lack, asked
 from guesthouse.dapr.endpoint import Endpoint
 from guesthouse.dapr.unary import AROUND
+from guesthouse.engine.base import PAGE
 from guesthouse.faults import Faults
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.capabilities.sidecar import CALLS, SidecarGrant, calls_by
+from guesthouse.guests.files import opens_files_by
 from guesthouse.guests.guest import Guest
 from guesthouse.manifest import Manifest, ManifestError, load
 from guesthouse.manifest.read import sound_part
@@ -26,6 +28,7 @@ from guesthouse.manifest.text import format_size
 from guesthouse.plan.plan import Plan
 from guesthouse_abi.calling.command import Command
 from guesthouse_abi.calling.http import Handler
+from guesthouse_abi.calling.messaging import Receiver
 
 app = new_app()
 
@@ -39,8 +42,8 @@ Row = Mapping[str, object]
 def check(manifest: ManifestFile = DEFAULT_MANIFEST, json: Json = False) -> None:
     """Say what the manifest loads, everything that is wrong with it, and what may not be meant.
 
-    A warning is about what is probably a mistake; a note is about what may be as it should. Runs no guest. Exit code 1
-    on any error, 0 where there are only warnings and notes.
+    A warning is about what is probably a mistake; a note is about what may be as it should. Runs no guest, but for the
+    initialisation of guests that are snapshots. Exit code 1 on any error, 0 where there are only warnings and notes.
     """
     try:
         loaded = load(manifest, grants=GRANTS)
@@ -123,7 +126,7 @@ def _unsendable(manifest: Manifest) -> Iterator[str]:
 def _function(guest: Guest) -> str:
     """The export that is called; empty where there are several."""
     caller = guest.code.caller
-    return caller.entry if isinstance(caller, (Command, Handler)) else guest.config.function
+    return caller.entry if isinstance(caller, (Command, Handler, Receiver)) else guest.config.function
 
 
 def _lacks(manifest: Manifest) -> Iterator[Lack]:
@@ -197,13 +200,18 @@ def _notes(guest: Guest, is_actor: bool) -> Iterator[str]:
         "scratch": bool(grants.scratch),
         "reply_file": bool(grants.reply_file),
     }
+    if guest.config.snapshot is not None:
+        yield (
+            f"is a snapshot: it was initialised when it was loaded, and its events begin with the "
+            f"{format_size(_memory(guest))} of memory that it had then (docs/guests.md)"
+        )
     keys = ", ".join(key for key, has in granted.items() if has)
-    opens = any(i.name == "path_open" and i.module.startswith("wasi_") for i in guest.code.module.imports)
+    opens = opens_files_by((i.module, i.name) for i in guest.code.module.imports)
     if keys and not opens:
         yield f"has {keys}, but its module opens no file (it does not import path_open): leave them out"
     if opens and not keys:
         yield (
-            "may open files (it imports path_open) and is granted none: where it wants some, name them in files, "
+            f"may open files (it imports {opens}) and is granted none: where it wants some, name them in files, "
             "body_file or scratch (docs/guests.md)"
         )
     for part in parts:
@@ -212,11 +220,16 @@ def _notes(guest: Guest, is_actor: bool) -> Iterator[str]:
     yield from _notes_on_calls(guest, is_actor)
 
 
+def _memory(guest: Guest) -> int:
+    """Bytes of the memory that its events begin with."""
+    return next((one.minimum for one in guest.code.module.exports.values() if one.kind == "memory"), 0) * PAGE
+
+
 def _notes_on_calls(guest: Guest, is_actor: bool) -> Iterator[str]:
     grant = guest.config.grant(SidecarGrant)
-    calls = calls_by((i.module, i.name) for i in guest.code.module.imports)
+    calls = calls_by(guest.code.reached)
     if grant is not None and not calls:
-        known = " or ".join(".".join(one) for one in CALLS)
+        known = " or ".join([*(".".join(one) for one in CALLS), "an interface of components for it"])
         yield f"has the table dapr, but its module makes no calls (it does not import {known}): leave it out"
     if calls and not is_actor and not any((grant or SidecarGrant()).lines()):
         yield (

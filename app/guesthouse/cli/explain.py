@@ -23,8 +23,10 @@ from guesthouse.engine.wasm_sections import memory_minimums
 from guesthouse.event import ACTOR_TRIGGERS
 from guesthouse.guests.capabilities import CAPABILITIES
 from guesthouse.guests.capabilities.capability import import_modules
-from guesthouse.guests.capabilities.sidecar import SidecarGrant, calls_by
+from guesthouse.guests.capabilities.sidecar import SidecarGrant, calls_by, methods_of
+from guesthouse.guests.files import opens_files_by
 from guesthouse.guests.guest import GuestFaults, Shape, cache_key, core_module, over_limits, read_module, resolve
+from guesthouse.guests.snapshots import WIZER
 from guesthouse.manifest import read
 from guesthouse.manifest.text import format_size
 from guesthouse.sidecar import OWN_ACTOR
@@ -80,11 +82,16 @@ class _Explained:
     @property
     def calling(self) -> str:
         """The convention that it was most likely written for; empty where none fits."""
-        likely = ("dapr", "wapc", "http-wasm", "http", "extism", "command", "bindgen")
+        likely = ("dapr", "wapc", "http-wasm", "http", "messaging", "extism", "command", "bindgen")
         return next((name for name in likely if name in self.fits), "")
 
     def imports(self, module: str) -> list[str]:
         return [one.name for one in self.module.imports if one.module == module]
+
+    @property
+    def initialised_by(self) -> list[str]:
+        """The exports that a snapshot of it would call once."""
+        return [name for name in ("_initialize", WIZER) if name in self.module.exports]
 
     @property
     def infers(self) -> list[str]:
@@ -93,20 +100,30 @@ class _Explained:
         return [name for name in modules if name.endswith("_nn") or "tensorflow" in name or name.startswith("wasi:nn/")]
 
     @property
-    def opens_files(self) -> bool:
-        return any(one.name == "path_open" and one.module.startswith("wasi_") for one in self.module.imports)
+    def _imported(self) -> list[tuple[str, str]]:
+        return [(one.module, one.name) for one in self.module.imports]
+
+    @property
+    def opens_files(self) -> str:
+        """By which import; empty for none."""
+        return opens_files_by(self._imported)
 
     @property
     def makes_calls(self) -> str:
         """By which imports, in words."""
-        return calls_by((one.module, one.name) for one in self.module.imports)
+        return calls_by(self._imported)
+
+    @property
+    def by_interface(self) -> list[str]:
+        """The methods of the sidecar that a component's interfaces call."""
+        return methods_of(self._imported)
 
     @property
     def grants(self) -> dict[str, list[str]]:
         """The grants of calls that it would need, each with the methods that its data names. An actor's own needs
         none."""
         found: dict[str, list[str]] = {}
-        for method in self.methods if self.makes_calls else ():
+        for method in sorted({*self.methods, *self.by_interface}) if self.makes_calls else ():
             found.setdefault(METHODS[method].uses.grant, []).append(method)
         found.pop(OWN_ACTOR, None)
         return found
@@ -114,9 +131,15 @@ class _Explained:
     @property
     def routes(self) -> list[str]:
         """The triggers that it gets tables for. Actors are for guests that say so: they need more than a sidecar."""
+        if self.calling == "messaging":
+            return ["topic"]
         if self.calling != "dapr":
             return ["invoke"]
-        actor = any(f"dapr_on_{trigger.value}" in self.module.exports for trigger in ACTOR_TRIGGERS)
+        actor = any(
+            name == f"dapr_on_{trigger.value}" or name.startswith("dapr:guest/actors-callback@")
+            for trigger in ACTOR_TRIGGERS
+            for name in self.module.exports
+        )
         return [trigger for trigger in self.triggers if trigger in _ROUTES and (actor or trigger != "actor")]
 
 
@@ -234,6 +257,9 @@ def _lines(found: _Explained) -> Iterator[str]:
             yield f'  "{name}" fits: {found.fits[name]}'
         else:
             yield f'  "{name}" does not fit: {found.path.name} {"; ".join(found.unfit[name])}'
+    if found.initialised_by:
+        yield from ("", "snapshot")
+        yield f"  with snapshot = true, {' and '.join(found.initialised_by)} would run once, when it is loaded"
     yield from ("", "it would need granted")
     yield from _needs(found) or ["  nothing"]
     if not found.missing:
@@ -245,9 +271,11 @@ def _needs(found: _Explained) -> list[str]:
     if found.infers:
         lines.append(f"  models, if it asks for inference (it imports {', '.join(found.infers)})")
     if found.opens_files:
-        lines.append("  files, body_file or scratch, if it opens files (it imports path_open)")
+        lines.append(f"  files, body_file or scratch, if it opens files (it imports {found.opens_files})")
     if found.makes_calls:
         named = f"its data names {', '.join(found.methods)}" if found.methods else "its data names no method of it"
+        if found.by_interface:
+            named = f"its interfaces call {', '.join(found.by_interface)}"
         lines.append(f"  dapr, for calls to the sidecar (it imports {found.makes_calls}); {named}")
     return lines
 
@@ -257,6 +285,8 @@ def _manifest(found: _Explained) -> str:
     lines = [f"[guests.{found.name}]", f'module = "{found.path}"', f'calling = "{found.calling}"']
     if found.calling in found.functions:
         lines.append(f'function = "{found.functions[found.calling][0]}"')
+    if WIZER in found.initialised_by:
+        lines.append("snapshot = true")
     if found.infers:
         lines.append('models = ["MODEL"]')
     if found.makes_calls:
@@ -281,8 +311,9 @@ def _record(found: _Explained) -> dict[str, object]:
         "fits": found.fits,
         "does_not_fit": found.unfit,
         "triggers": found.triggers if "dapr" in found.fits else None,
+        "initialised_by": found.initialised_by,
         "inference_by": found.infers,
-        "opens_files": found.opens_files,
+        "opens_files": bool(found.opens_files),
         "makes_calls": bool(found.makes_calls),
         "grants": found.grants,
         "missing": found.missing,

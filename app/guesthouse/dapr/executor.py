@@ -46,15 +46,25 @@ class ElasticThreads:
     While calls are short on average, they are answered one at a time: two threads would only take the interpreter from
     each other. Calls that wait for another process do without the interpreter for most of their time, so twice as many
     of them as `least` are answered at a time, also where they are short. `most` is the greatest number of threads. A
-    call must not raise.
+    call must not raise. `pressing` says whether something waits for a thread that takes calls, and must not wait for
+    `tick` seconds: then one more thread takes calls where all at work are busy, and none parks.
     """
 
-    def __init__(self, calls: Calls, least: int, most: int, name: str, tick: float = TICK) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        least: int,
+        most: int,
+        name: str,
+        tick: float = TICK,
+        pressing: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._calls = calls
         self._least = min(least, most)
         self._most = most
         self._name = name
         self._tick = tick
+        self._pressing = pressing
         self._parked: SimpleQueue[None] = SimpleQueue()  # each entry wakes one parked thread
         self._lock = threading.Lock()
         self._began: list[float] = []  # by thread: when its call began, infinity when it has none
@@ -96,9 +106,21 @@ class ElasticThreads:
         return len(self._began)
 
     def look(self) -> None:
-        """Wake the watching thread when there are more calls than threads at work."""
-        if self._too_few and not self._watched.is_set():
+        """Wake the watching thread when there are more calls than threads at work; or one more thread, for what is
+        pressing."""
+        if not self._too_few:
+            return
+        if not self._watched.is_set():
             self._watched.set()
+        if self._pressing():
+            self.more()
+
+    def more(self) -> None:
+        """Have one more thread take calls at once, where there can be one."""
+        try:
+            self._allow(self._at_work + 1)
+        except RuntimeError:  # no thread can be started
+            return
 
     @property
     def _at_a_time(self) -> int:
@@ -161,7 +183,7 @@ class ElasticThreads:
                 self._average += (took - self._average) * _WEIGHT
                 self._waiting += ((waits_noted() > waits) - self._waiting) * _WEIGHT
                 self._busy -= 1
-                park = self._at_work > self._allowed
+                park = self._at_work > self._allowed and not self._pressing()
                 self._at_work -= park
             if park:
                 self._parked.get()

@@ -76,14 +76,27 @@ class _Call:
             yield message
 
     def code(self) -> grpc.StatusCode:
-        return _CODES.get(self._status.code(), grpc.StatusCode.UNKNOWN)
+        return Error(self._status).code()
 
     def details(self) -> str:
-        details = self._status.details()
-        return details.decode("utf-8", "replace") if isinstance(details, bytes) else details or ""
+        return Error(self._status).details()
 
     def initial_metadata(self) -> Any:
         return self._initial
 
     def trailing_metadata(self) -> Any:
         return self._status.trailing_metadata()
+
+
+class Error(grpc.RpcError):
+    """How a call has ended, by the operation that has received its status."""
+
+    def __init__(self, status: Any) -> None:
+        self._status = status
+
+    def code(self) -> grpc.StatusCode:
+        return _CODES.get(self._status.code(), grpc.StatusCode.UNKNOWN)
+
+    def details(self) -> str:
+        details = self._status.details()
+        return details.decode("utf-8", "replace") if isinstance(details, bytes) else details or ""

@@ -6,6 +6,7 @@ several threads and can be interrupted, and one that lives in worker processes.
 
 Life cycle: `Engine.load(artefact)` -> `Module.link(functions)` -> `Linked.instantiate(context)` -> `Instance.call` …
 -> `Instance.close`. All that comes before `instantiate` happens once, at load, and runs no guest code.
+(What initialises a guest for its snapshot is a step of compiling, in a child process: `initialise.py`.)
 """
 
 from __future__ import annotations

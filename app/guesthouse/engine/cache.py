@@ -79,10 +79,13 @@ class CodeCache:
         self.folder = Path(self._private.name)
         self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
 
-    def load(self, engine: Loader[M_co], wasm: bytes, memory: int, key: str = "") -> tuple[M_co, bool]:
+    def load(
+        self, engine: Loader[M_co], wasm: bytes, memory: int, key: str = "", steps: Sequence[CompileStep] = ()
+    ) -> tuple[M_co, bool]:
         """The module `wasm` for `engine` and a guest with `memory` bytes, and whether it was compiled just now.
 
-        `key` stands for the module's digest where it was taken out of something larger, whose digest it has.
+        `key` stands for the module's digest where it was taken out of something larger, whose digest it has. `steps`
+        come before those of the engine, and make the module out of `wasm`.
         Raises `compiler.CompileError`, `EngineError`.
         """
         path = self.path(engine, key or hashlib.sha256(wasm).hexdigest(), memory)
@@ -90,7 +93,7 @@ class CodeCache:
             return _used(engine, path), False
         with _temporary(self.folder) as source, _temporary(self.folder) as target:
             source.write_bytes(wasm)
-            compile_module(engine.steps(memory), source, target)
+            compile_module((*steps, *engine.steps(memory)), source, target)
             with _opened(self.folder) as folder:
                 with contextlib.suppress(OSError):
                     fcntl.flock(folder, fcntl.LOCK_EX)  # of two that add the same at once, one waits

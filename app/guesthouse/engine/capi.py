@@ -90,6 +90,9 @@ caller_export_get = _gil_kept(
 has_exception = _gil_kept("wasmtime_context_has_exception", c_bool, context=c_void_p)
 memory_data = _gil_kept("wasmtime_memory_data", c_void_p, context=c_void_p, memory=c_void_p)
 memory_data_size = _gil_kept("wasmtime_memory_data_size", c_size_t, context=c_void_p, memory=c_void_p)
+global_get = _gil_kept("wasmtime_global_get", None, context=c_void_p, variable=c_void_p, value=c_void_p)
+table_size = _gil_kept("wasmtime_table_size", c_uint64, context=c_void_p, table=c_void_p)
+table_get = _gil_kept("wasmtime_table_get", c_bool, context=c_void_p, table=c_void_p, index=c_uint64, value=c_void_p)
 
 store_delete = _gil_released("wasmtime_store_delete", None, store=c_void_p)  # unmaps memory
 pre_instantiate = _gil_released(
@@ -139,6 +142,16 @@ _vec_delete = _gil_kept("wasm_byte_vec_delete", None, vec=c_void_p)
 _pool_new = _gil_kept("wasmtime_pooling_allocation_config_new", c_void_p)
 _pool_delete = _gil_kept("wasmtime_pooling_allocation_config_delete", None, pool=c_void_p)
 _pool_apply = _gil_kept("wasmtime_pooling_allocation_strategy_set", None, config=c_void_p, pool=c_void_p)
+
+
+_quick_registers = _gil_kept(
+    "wasmtime_config_cranelift_regalloc_algorithm_set", None, config=c_void_p, algorithm=c_uint8
+)
+
+
+def compile_quickly(config: int) -> None:
+    """Have an engine's configuration give registers to values in one pass: code that is slower, and there sooner."""
+    _quick_registers(config, 1)  # WASMTIME_REGALLOC_ALGORITHM_SINGLE_PASS
 
 
 def address(pointer: Any) -> int:

@@ -4,7 +4,7 @@ The binary is read here for three reasons. An engine does not tell of memories a
 refuse a module whose memory or table is too large with a text that says less. And wasmer cannot bound them.
 
 Only these sections are looked at (ids 4, 5, 7 and 8 of the core specification's binary format). The module must be
-valid.
+valid. What a snapshot changes in a module, data and globals among it, is in `snapshot.py`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def export_names(wasm: bytes) -> list[str]:
     count, at = _entries(wasm, _EXPORT_SECTION)
     names = []
     for _ in range(count):
-        length, at = _unsigned(wasm, at)
+        length, at = unsigned(wasm, at)
         names.append(wasm[at : at + length].decode())
-        _, at = _unsigned(wasm, at + length + 1)  # the index of the export, after its kind
+        _, at = unsigned(wasm, at + length + 1)  # the index of the export, after its kind
     return names
 
 
@@ -68,22 +68,18 @@ def start_exported(wasm: bytes) -> bytes:
     if start is None:
         return wasm
     size_at, at = start
-    size, _ = _unsigned(wasm, size_at)
+    size, _ = unsigned(wasm, size_at)
     name = START.encode()
     entry = leb128(len(name)) + name + b"\0" + wasm[at : at + size]
     begin, rest = wasm[: size_at - 1], wasm[at + size :]
     exports = _section(wasm, _EXPORT_SECTION)  # stands before the start section
     if exports is None:
-        return begin + _with_size(_EXPORT_SECTION, b"\1" + entry) + rest
+        return begin + with_size(_EXPORT_SECTION, b"\1" + entry) + rest
     size_at, at = exports
-    size, _ = _unsigned(wasm, size_at)
-    count, entries_at = _unsigned(wasm, at)
+    size, _ = unsigned(wasm, size_at)
+    count, entries_at = unsigned(wasm, at)
     contents = leb128(count + 1) + wasm[entries_at : at + size] + entry
-    return wasm[: size_at - 1] + _with_size(_EXPORT_SECTION, contents) + begin[at + size :] + rest
-
-
-def _with_size(section: int, contents: bytes) -> bytes:
-    return bytes([section]) + leb128(len(contents)) + contents
+    return wasm[: size_at - 1] + with_size(_EXPORT_SECTION, contents) + begin[at + size :] + rest
 
 
 def _rewritten(wasm: bytes, section: int, found: list[_Limits], most: int) -> bytes:
@@ -112,7 +108,7 @@ def _tables(wasm: bytes) -> Iterator[_Limits]:
             at += 2
         at += 1
         if wasm[at - 1] in (0x63, 0x64):  # a reference type whose heap type follows as a number
-            _, at = _unsigned(wasm, at)
+            _, at = unsigned(wasm, at)
         limits = _limits(wasm, at)
         at = limits.end
         yield limits
@@ -123,7 +119,7 @@ def _tables(wasm: bytes) -> Iterator[_Limits]:
 def _entries(wasm: bytes, wanted: int) -> tuple[int, int]:
     """The number of entries of a section, and the position of the first."""
     section = _section(wasm, wanted)
-    return (0, 0) if section is None else _unsigned(wasm, section[1])
+    return (0, 0) if section is None else unsigned(wasm, section[1])
 
 
 def _section(wasm: bytes, wanted: int) -> tuple[int, int] | None:
@@ -131,7 +127,7 @@ def _section(wasm: bytes, wanted: int) -> tuple[int, int] | None:
     at = 8  # magic and version
     while at < len(wasm):
         section, size_at = wasm[at], at + 1
-        size, at = _unsigned(wasm, size_at)
+        size, at = unsigned(wasm, size_at)
         if section == wanted:
             return size_at, at
         at += size
@@ -140,14 +136,29 @@ def _section(wasm: bytes, wanted: int) -> tuple[int, int] | None:
 
 def _limits(wasm: bytes, begin: int) -> _Limits:
     flags = wasm[begin]
-    minimum, at = _unsigned(wasm, begin + 1)
+    minimum, at = unsigned(wasm, begin + 1)
     maximum = None
     if flags & 1:
-        maximum, at = _unsigned(wasm, at)
+        maximum, at = unsigned(wasm, at)
     return _Limits(minimum, maximum, begin, at)
 
 
-def _unsigned(wasm: bytes, at: int) -> tuple[int, int]:
+def sections(wasm: bytes) -> Iterator[tuple[int, bytes]]:
+    """The sections of a valid module in their order: the id and the contents of each."""
+    at = 8  # magic and version
+    while at < len(wasm):
+        section = wasm[at]
+        size, at = unsigned(wasm, at + 1)
+        yield section, wasm[at : at + size]
+        at += size
+
+
+def with_size(section: int, contents: bytes) -> bytes:
+    """A section with its id and its size."""
+    return bytes([section]) + leb128(len(contents)) + contents
+
+
+def unsigned(wasm: bytes, at: int) -> tuple[int, int]:
     """An unsigned LEB128 number, and the position after it."""
     value = shift = 0
     while True:

@@ -42,6 +42,7 @@ from guesthouse_abi.errors import DeadlineExceeded, HostError, Trap
 from guesthouse_abi.host import F32, F64, I32, I64, U32, U64, FuncType, HostFunction, ValType
 from guesthouse_abi.memory import Image, Memory
 
+STACK = 512 << 10  # bytes of a guest's stack: wasmtime's default
 TICK = 0.01  # seconds between two epochs while a guest runs
 _IDLE_TICKS = 200  # ticks that the ticker goes on after the last guest
 _EPOCHS_TO_CHECK = 1  # epochs between two looks at an event's deadline
@@ -277,6 +278,13 @@ class WasmtimeInstance:
             raise self._failure(error, local)
         return raw[0] & mask
 
+    def look_at(self, export: str) -> tuple[int, ctypes.Array[ctypes.c_char]]:
+        """An exported table or global as the C interface has it: the store's context, and a `wasmtime_extern_t`."""
+        found, name = ctypes.create_string_buffer(_EXTERN), export.encode()
+        if not capi.export_get(self._context, self._scratch_at, name, len(name), addressof(found)):
+            raise EngineError(f"the instance does not have the export {export!r} of its module")
+        return self._context, found
+
     def _failure(self, error: int | None, local: _Local) -> BaseException:
         """The exception for what ended a call. The engine's error and trap are freed."""
         code, text = None, ""
@@ -454,8 +462,10 @@ class WasmtimeEngine:
     version = capi.VERSION
     interpreter = sys.executable
 
-    def __init__(self, config: EngineConfig | None = None) -> None:
+    def __init__(self, config: EngineConfig | None = None, stack: int = STACK) -> None:
+        """`stack` is how many bytes of it a guest may use."""
         config = config or EngineConfig()
+        self._stack = stack
         self.pooling = config.pooling and _pool_fits(config)
         self.engine = self._make(config)
         self.address = capi.address(self.engine.ptr())
@@ -493,6 +503,7 @@ class WasmtimeEngine:
     def _make(self, config: EngineConfig) -> wasmtime.Engine:
         settings = wasmtime.Config()
         configure(settings)
+        settings.max_wasm_stack = self._stack
         if self.pooling:
             instances = config.instances
             capi.use_pool(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guesthouse.faults import Faults
-from guesthouse.guests.process.sealed import Sealed
+from guesthouse.guests.process.sealed import Sealed, opened
 from guesthouse_abi.files import NO_FILES, Files, path_problem
 from guesthouse_abi.grants import Grants
 
@@ -56,6 +56,11 @@ class Granted:
     digest: str = ""  # of all names and contents; empty without files
     contents: Mapping[str, bytes] = field(default_factory=dict)  # of `files`, by sha256
     parts: tuple[Part, ...] = ()
+
+    @property
+    def opened(self) -> Files:
+        """The files, also those of a guest in worker processes."""
+        return self.files if self.sealed is None else opened(self.sealed.fd, self.sealed.index)
 
 
 NOTHING = Granted()
@@ -190,6 +195,16 @@ def _above(path: str) -> list[str]:
     """The folders that a path lies in, without the root."""
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(2, len(parts))]
+
+
+def opens_files_by(imports: Iterable[tuple[str, str]]) -> str:
+    """By which import, of these (module, name), a module opens files; empty for none."""
+    for module, name in imports:
+        if name == "path_open" and module.startswith("wasi_"):
+            return name
+        if name == "[method]descriptor.open-at" and module.startswith("wasi:filesystem/types@"):
+            return module
+    return ""
 
 
 def digest_of(digests: Mapping[str, str]) -> str:

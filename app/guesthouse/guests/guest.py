@@ -1,28 +1,32 @@
 """A guest, ready for events: its code as it was loaded and checked, its settings, its slots, and how it runs.
 
-Loading runs none of the guest's code, and lists every fault of the module, not only the first. The guest's runner
-answers its events: `sandbox.Sandbox` in this process, or `process.pool.Pool` in worker processes.
+Loading runs none of the guest's code, except to initialise one that is a snapshot, in a child process. It lists every
+fault of the module, not only the first. The guest's runner answers its events: `sandbox.Sandbox` in this process, or
+`process.pool.Pool` in worker processes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, Engine, EngineError, Linked, Module
+from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, CompileStep, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
 from guesthouse.engine.component import REVISION, NotUnwrapped, is_component, unwrapped
 from guesthouse.engine.wasm_sections import memory_minimums, table_minimums
 from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.faults import Faults
+from guesthouse.guests import python
 from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
+from guesthouse.guests.snapshots import NONE_MADE, Beginning, Snapshot, key_of, packed
 from guesthouse_abi.calling import Caller, Options, Unfit
 from guesthouse_abi.calling.conventions import CONVENTIONS
 from guesthouse_abi.deadline import Deadline
@@ -30,12 +34,14 @@ from guesthouse_abi.grants import Grants, Limits
 from guesthouse_abi.host import FuncType, HostFunction, HostModule
 from guesthouse_abi.imports import host_modules
 from guesthouse_abi.imports.preview2 import host_function as component_function
+from guesthouse_abi.imports.wasi_preview1 import calls_file
 from guesthouse_abi.services import Services
 
 T = TypeVar("T")
 
-#: The guest that runs a script (guests/javascript).
+#: The guest that runs a script in JavaScript (guests/javascript).
 JAVASCRIPT = Path(__file__).with_name("javascript.wasm")
+_INITIALISE = CompileStep("guesthouse.guests.initialising", sys.executable)
 MODULE_SIZE = 256 << 20  # bytes of a .wasm file that are read at most
 
 
@@ -44,8 +50,9 @@ class GuestConfig:
     """What the manifest says of a guest."""
 
     name: str
-    module: Path
+    module: Path  # of a script in Python, the script
     calling: str  # one of `calling.conventions`
+    runtime: str | None = None  # "python": the module is CPython's, frozen when the script was imported
     function: str = ""
     values: str | None = None  # "json": a function's parameters and results are JSON arrays
     parameters: tuple[str, ...] = ()  # their types, where the manifest says so
@@ -54,6 +61,7 @@ class GuestConfig:
     reply: str | None = None  # "cgi": a program's reply begins with headers
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
+    snapshot: Snapshot | None = None  # how it is initialised once, at load; None: with each event
     signed: Signed | None = None
     isolation: str = "thread"  # or "process"
     idle: float = 60.0  # seconds without an event after which a worker process of the guest ends
@@ -91,6 +99,8 @@ class Code:
     compiled: bool  # whether it had to be compiled now, for it was not in the cache
     functions: tuple[HostFunction, ...]  # that its imports are linked to
     caller: Caller
+    #: (module, name) of each host function that it may call: its imports, and those behind its file of calls.
+    reached: tuple[tuple[str, str], ...] = ()
 
     def linked(self) -> Linked:
         """The module with its imports. Raises `EngineError`."""
@@ -182,12 +192,18 @@ def load_code(
     cache: CodeCache,
     known: Mapping[Path, Code] | None = None,
     modules: Mapping[str, HostModule] | None = None,
+    granted: Granted = NOTHING,
 ) -> Code:
     """Compile (or map) and check a guest's module. Raises `GuestFaults`.
+
+    Where the guest has a snapshot, that is what is compiled; it is made with the `granted` files, as is what a script
+    in Python begins with.
 
     `known` is code that is loaded already, by its artefact: it is used again where it is the same. `modules` are those
     that guests may import; None: those of `guesthouse_abi`.
     """
+    if config.runtime == "python":
+        return _script(config, engine, cache, known or {}, modules or host_modules(), granted)
     wasm = read_module(config.module)
     sha256 = hashlib.sha256(wasm).hexdigest()
     if config.sha256 is not None and config.sha256 != sha256:
@@ -197,12 +213,17 @@ def load_code(
     if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
         raise GuestFaults([fault])
     core, key, memory = core_module(config.module, wasm), cache_key(wasm, sha256), config.limits.memory
+    source, steps = core, list[CompileStep]()
+    if config.snapshot is not None:
+        beginning = _beginning(config, config.snapshot)
+        key, source, steps = key_of(beginning, key, granted.digest), packed(beginning, granted, core), [_INITIALISE]
     artefact = cache.path(engine, key, memory)
     same = known.get(artefact) if known is not None else None
     try:
-        module, compiled = (same.module, False) if same is not None else cache.load(engine, core, memory, key)
+        module, compiled = (same.module, False) if same is not None else cache.load(engine, source, memory, key, steps)
     except CompileError as error:
-        raise GuestFaults([f"{config.module} does not compile: {error}"]) from error
+        what = "" if str(error).startswith(NONE_MADE) else " does not compile"
+        raise GuestFaults([f"{config.module}{what}: {error}"]) from error
     except EngineError as error:
         raise GuestFaults(
             over_limits(core, config.limits) or [f"the engine refuses {config.module}: {error}"]
@@ -214,7 +235,60 @@ def load_code(
     faults += over_limits(core, config.limits)
     if faults or caller is None:
         raise GuestFaults(faults)
-    return Code(module, sha256, artefact, compiled, tuple(functions), caller)
+    return Code(module, sha256, artefact, compiled, tuple(functions), caller, _reached(config, module))
+
+
+def _script(
+    config: GuestConfig,
+    engine: Engine,
+    cache: CodeCache,
+    known: Mapping[Path, Code],
+    modules: Mapping[str, HostModule],
+    granted: Granted,
+) -> Code:
+    """The code of a script in Python: CPython's module, frozen when it had imported the script. Raises `GuestFaults`."""
+    memory = config.limits.memory
+    if memory < python.MEMORY:
+        raise GuestFaults([f"the limit memory is {memory} bytes, and Python begins with {python.MEMORY}: raise it"])
+    try:
+        template = python.template(python.module())
+        bundle = python.bundle(granted.opened.contents, config.module, config.grants.env)
+        cache.load(engine, template, memory)
+        frozen = python.Frozen(engine, cache.path(engine, hashlib.sha256(template).hexdigest(), memory))
+        sha256 = hashlib.sha256(bundle).hexdigest()
+        artefact = cache.path(frozen, sha256, memory)
+        same = known.get(artefact)
+        module, compiled = (same.module, False) if same is not None else cache.load(frozen, bundle, memory)
+    except python.PythonFaults as error:
+        raise GuestFaults(error.faults) from error
+    except (CompileError, EngineError) as error:
+        raise GuestFaults([str(error)]) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise GuestFaults([f"its frozen state cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
+    functions, caller, faults = _checked(config, module, modules)
+    if faults or caller is None:
+        raise GuestFaults(faults)
+    return Code(module, sha256, artefact, compiled, tuple(functions), caller, _reached(config, module))
+
+
+def _reached(config: GuestConfig, module: Module) -> tuple[tuple[str, str], ...]:
+    imported = [(one.module, one.name) for one in module.imports]
+    return (*imported, *(calls_file.names() if config.grants.calls_file else ()))
+
+
+def _beginning(config: GuestConfig, snapshot: Snapshot) -> Beginning:
+    return Beginning(
+        config.name,
+        snapshot,
+        config.calling,
+        config.function,
+        config.values,
+        config.parameters,
+        config.reply,
+        config.grants,
+        config.limits,
+    )
 
 
 def code_in_worker(
@@ -224,7 +298,7 @@ def code_in_worker(
     functions, caller, faults = _checked(config, module, modules)
     if faults or caller is None:
         raise GuestFaults(faults)
-    return Code(module, sha256, artefact, False, tuple(functions), caller)
+    return Code(module, sha256, artefact, False, tuple(functions), caller, _reached(config, module))
 
 
 def _checked(

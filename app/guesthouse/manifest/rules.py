@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from guesthouse.manifest import cel
-from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, SCRIPT_AT, VERBS, GuestLimits
+from guesthouse.manifest.tables import ASKING_VERBS, CALLS_AT, GUEST_PATH, PACKAGES_AT, SCRIPTS_AT, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -120,7 +120,13 @@ _NOT_FOR: Mapping[str, Mapping[str, str]] = {
 def _guests(raw: Raw) -> Iterator[Disagreement]:
     models = _keys(raw, "models")
     for name, guest in _named(raw, "guests").items():
-        where = ("guests", name)
+        where, runtime = ("guests", name), guest.get("runtime")
+        if "runtime" in guest and "script" not in guest:
+            yield (*where, "runtime"), "does not go with module", "it is for a script: leave it out"
+        if "packages" in guest and runtime != "python":
+            yield (*where, "packages"), "are for scripts in Python", 'write runtime = "python", or leave it out'
+        if runtime == "python":
+            yield from _python(raw, where, guest)
         if "script" in guest:
             if "module" in guest:
                 yield (
@@ -131,12 +137,19 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
             if guest.get("calling") != "dapr":
                 yield (*where, "calling"), "does not go with script", 'write calling = "dapr"'
             files = guest.get("files")
-            if isinstance(files, Mapping) and SCRIPT_AT in files:
-                yield (*where, "files", SCRIPT_AT), "is where the script is", "take another path"
+            at = SCRIPTS_AT.get(runtime) if isinstance(runtime, str | None) else None
+            if isinstance(files, Mapping) and at in files:
+                yield (*where, "files", at), "is where the script is", "take another path"
+            if runtime != "python" and str(guest["script"]).endswith(".py"):
+                yield (
+                    (*where, "script"),
+                    "is a script in Python, and the runtime is JavaScript",
+                    'write runtime = "python"',
+                )
             if "signatures" in raw:
                 yield (*where, "script"), "has no signature, and [signatures] wants them", "make a module of it"
         elif "module" not in guest:
-            remedy = 'name the .wasm file, or a script in JavaScript (script = "answer.js")'
+            remedy = 'name the .wasm file, or a script (script = "answer.js")'
             yield (*where, "module"), "module is missing", remedy
         calling = guest.get("calling", "bindgen")
         for key, why in (_NOT_FOR.get(calling, {}) if isinstance(calling, str) else {}).items():
@@ -153,6 +166,24 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
         for alias, model in _named_texts(guest.get("models")):
             if model not in models:
                 yield (*where, "models", alias), "is no model of this manifest", closest(model, models, "its models")
+
+
+def _python(raw: Raw, where: tuple[str, str], guest: Raw) -> Iterator[Disagreement]:
+    """What does not go with a script in Python."""
+    engine = raw.get("engine")
+    if isinstance(engine, dict) and engine.get("name") == "wasmer":
+        yield (*where, "runtime"), "does not go with the engine wasmer", "scripts in Python are served by wasmtime"
+    if "args" in guest:
+        yield (*where, "args"), "does not go with runtime", "a script's handlers have the event: leave it out"
+    files = guest.get("files")
+    for path in files if isinstance(files, Mapping) else ():
+        for taken, what in (
+            (PACKAGES_AT, "the packages are"),
+            (CALLS_AT, "the file of calls is"),
+            ("/guesthouse", "the host's module is"),
+        ):
+            if isinstance(path, str) and (path == taken or path.startswith(taken + "/")):
+                yield (*where, "files", path), f"is where {what}", "take another path"
 
 
 def _files(raw: Raw) -> Iterator[Disagreement]:

@@ -21,6 +21,7 @@ from guesthouse.event import Trigger
 from guesthouse.inference.cores import cores
 from guesthouse.manifest.addresses import ACTOR_NAME, Address, AddressFault
 from guesthouse.manifest.text import kind_of, parse_duration, parse_size, wrong
+from guesthouse.system.folders import user_cache
 from guesthouse_abi import grants
 from guesthouse_abi.bindgen_values import TYPES
 from guesthouse_abi.files import path_problem
@@ -32,8 +33,10 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+*-]{1,64}", re.ASCII)
 COMPONENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 GUEST_PATH = "write a path as the guest names it, as in /models/m.tflite"
-#: Where a guest finds its script.
-SCRIPT_AT = "/script.js"
+#: Where a guest finds its script, by the runtime, and a script in Python its packages and its file of calls.
+SCRIPTS_AT = {None: "/script.js", "javascript": "/script.js", "python": "/script.py"}
+PACKAGES_AT = "/packages"
+CALLS_AT = "/dev/guesthouse"
 #: The beginning of the names of the host's own methods.
 RESERVED = "_guesthouse/"
 VERBS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -291,11 +294,6 @@ ContentTypes = Annotated[tuple[Annotated[str, BeforeValidator(_content_type)], .
 OnError = Literal["retry", "drop"]
 
 
-def user_cache() -> Path:
-    """Where compiled guests are kept unless the manifest or $GUESTHOUSE_CACHE says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "guesthouse"
-
-
 # ---- tables ----
 
 
@@ -515,7 +513,16 @@ class Guest(Table):
 
     module: File | None = Field(default=None, description="the .wasm file; not for a guest with a `script`")
     script: File | None = Field(
-        default=None, description='a module in JavaScript in place of `module`, with `calling = "dapr"`'
+        default=None,
+        description='a script in JavaScript or Python in place of `module`, with `calling = "dapr"`',
+    )
+    runtime: Literal["javascript", "python"] | None = Field(
+        default=None,
+        description='what runs the script: "javascript", or "python" (docs/guests.md)',
+        json_schema_extra={"default": '`"javascript"`'},
+    )
+    packages: Annotated[GrantedFile, BeforeValidator(_granted)] | None = Field(
+        default=None, description="a folder with packages of pure Python, which a script in Python may import"
     )
     sha256: Digest | None = Field(default=None, description="pin: the module, or the script, must have this digest")
     calling: Literal["bindgen", "command", "dapr", "extism", "http", "http-wasm", "messaging", "wapc"] = Field(
@@ -599,6 +606,11 @@ class Guest(Table):
         description="the version of wasi-nn (by its Rust crate) whose error numbers and tensor types it uses",
         json_schema_extra={"default": "the newest errors; types by their size"},
     )
+    snapshot: Switch = Field(
+        default=False,
+        description="it is initialised once, when it is loaded, and each event begins with the memory that it has then "
+        "(docs/guests.md)",
+    )
     isolation: Literal["thread", "process"] | None = Field(
         default=None,
         description='where it runs: "thread" (of this process) or "process" (worker processes, docs/security.md)',
@@ -635,8 +647,19 @@ class Guest(Table):
         assert found is not None  # the rules demand one of them
         return found
 
+    @property
+    def reads(self) -> Mapping[str, GrantedFile]:
+        """The files and folders that it may read besides its script, by the guest's paths."""
+        return self.files if self.packages is None else {PACKAGES_AT: self.packages, **self.files}
+
+    @property
+    def script_at(self) -> str:
+        """Where the guest finds its script."""
+        return SCRIPTS_AT[self.runtime]
+
     def grants(self) -> grants.Grants:
         return grants.Grants(
+            calls_file=CALLS_AT if self.runtime == "python" else "",
             models=frozenset(self.models.values()),
             aliases=tuple((alias, model) for alias, model in self.models.items() if alias != model),
             env=tuple(self.env.items()),

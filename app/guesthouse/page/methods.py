@@ -194,7 +194,7 @@ def takes(table: tables.Guest, guest: Guest) -> list[str]:
     """
     if table.takes:
         return list(table.takes)
-    pictures = {wanted.name for wanted in guest.code.module.imports if wanted.module == "wasmedge_image"}
+    pictures = {name for module, name in guest.code.reached if module == "wasmedge_image"}
     formats = {"image/jpeg": "load_jpg", "image/png": "load_png"}
     return [kind for kind, part in formats.items() if any(part in name or name == "load_image" for name in pictures)]
 

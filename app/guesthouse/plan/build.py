@@ -1,6 +1,7 @@
 """Builds a plan from a manifest: opens every model, loads every guest, and checks all of it.
 
-Building opens no port and runs no guest code. It finds all faults of guests and models, not only the first.
+Building opens no port. It runs no guest code, except to initialise a guest that is a snapshot, in a child process. It
+finds all faults of guests and models, not only the first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from guesthouse.guests.process.pool import Pool
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
 from guesthouse.guests.slots import Slots
+from guesthouse.guests.snapshots import Snapshot
 from guesthouse.inference.model import ModelConfig
 from guesthouse.inference.registry import ModelFaults, Registry
 from guesthouse.manifest import Manifest, warnings
@@ -109,8 +111,10 @@ def _build(
             granted = _granted(config, shelf)
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
+            if config.snapshot is not None or config.runtime == "python":
+                continue  # what it begins with is made of its files
         try:
-            code = load_code(config, host.engine, host.cache, known, modules)
+            code = load_code(config, host.engine, host.cache, known, modules, granted)
             services = services_of(host.capabilities, hosts, config, _kernels(host, code))
             loaded.append(_Loaded(config, code, services, granted))
         except GuestFaults as error:
@@ -142,7 +146,7 @@ def _build(
 
 def _kernels(host: Host, code: Code) -> PixelKernels | None:
     """What works on the pixels of a guest's pictures, if it takes any. Raises `GuestFaults`."""
-    if not use_pictures(wanted.module for wanted in code.module.imports):
+    if not use_pictures(module for module, _ in code.reached):
         return None
     try:
         return host.pixels.kernels()
@@ -195,14 +199,14 @@ def _unpinned(manifest: Manifest) -> Iterator[tuple[tuple[str, str], str]]:
                 remedy = f"{path} cannot be read ({error.strerror})"
             yield (table, name), f"{table}.{name} has no sha256, and require_digests is on: {remedy}"
     for name, guest in manifest.guests.items():
-        for at, file in guest.files.items() if guest.enabled else ():
+        for at, file in guest.reads.items() if guest.enabled else ():
             if file.sha256 is None:
                 try:
                     pin = pin_of(file.path, guest.limits.files)
                     remedy = f'if {file.path} is what you mean, write {{ path = "…", sha256 = "{pin}" }}'
                 except FileFaults as error:
                     remedy = str(error)
-                where = f'guests.{name}.files."{at}"'
+                where = f"guests.{name}." + ("packages" if file is guest.packages else f'files."{at}"')
                 yield ("guests", name), f"{where} has no sha256, and require_digests is on: {remedy}"
 
 
@@ -239,7 +243,8 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
     """What the manifest says about a guest, as `guests/` takes it. With `keys`, one must have signed its module."""
     return GuestConfig(
         name=name,
-        module=guest.module or JAVASCRIPT,
+        module=guest.module or (guest.file if guest.runtime == "python" else JAVASCRIPT),
+        runtime=guest.runtime,
         calling=guest.calling,
         function=guest.function,
         values=guest.values,
@@ -249,10 +254,11 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
         reply=guest.reply,
         grants=guest.grants(),
         limits=guest.limits.limits(),
+        snapshot=Snapshot() if guest.snapshot else None,
         isolation=isolation,
         idle=guest.idle,
         least=guest.least,
-        files=(*_script(guest), *(FileGrant(at, file.path, file.sha256) for at, file in guest.files.items())),
+        files=(*_script(guest), *(FileGrant(at, file.path, file.sha256) for at, file in guest.reads.items())),
         signed=Signed(keys, guest.signed_by) if keys else None,
         capabilities=guest.capabilities(),
     )
@@ -261,7 +267,7 @@ def guest_config(name: str, guest: written.Guest, isolation: str, keys: tuple[by
 def _script(guest: written.Guest) -> Iterator[FileGrant]:
     """A guest's script, as a file that it is granted."""
     if guest.script is not None:
-        yield FileGrant(written.SCRIPT_AT, guest.script, guest.sha256)
+        yield FileGrant(guest.script_at, guest.script, guest.sha256)
 
 
 def _slots(previous: Plan | None) -> dict[str, Slots]:

@@ -274,7 +274,7 @@ def files_of(manifest: Manifest) -> Iterator[Path]:
     for guest in manifest.guests.values():
         if guest.enabled:
             yield guest.file
-            for granted in guest.files.values():
+            for granted in guest.reads.values():
                 yield from watched(granted.path)
             if manifest.signatures is not None:
                 yield guest.signed_by

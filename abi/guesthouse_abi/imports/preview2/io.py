@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from guesthouse_abi.calls import calls_of
@@ -112,7 +113,7 @@ def block(context: Context, pollable: Pollable) -> None:
 
 
 @POLL.function("poll")
-def poll(context: Context, pollables: list[Pollable]) -> list[int]:
+def poll(context: Context, pollables: Sequence[Pollable]) -> list[int]:
     if not 0 < len(pollables) <= MOST_SUBSCRIPTIONS:
         raise HostError(f"{len(pollables)} were polled; at least one may be, and at most {MOST_SUBSCRIPTIONS}")
     while True:

@@ -9,7 +9,7 @@ import heapq
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadReply, Refused
-from guesthouse_abi.files import Directory, File, Link, Node
+from guesthouse_abi.files import CallsFile, Directory, File, Link, Node
 from guesthouse_abi.host import I32, U32, U64
 from guesthouse_abi.imports.wasi_preview1.tree import Tree, has_files
 from guesthouse_abi.imports.wasi_preview1.wire import (
@@ -61,6 +61,8 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
 from guesthouse_abi.lastwords import LastWords
 
 STDIN, STDOUT, STDERR = range(3)
+#: What a descriptor of the file of calls stands for: one more stream, which answers what is written to it.
+CALLS = 3
 
 #: Descriptors of one guest.
 MOST_DESCRIPTORS = 1024
@@ -111,12 +113,12 @@ class Descriptors:
         self.tree: Tree | None = None
         self.free: list[int] = []  # numbers below `next` that are not open, a heap
         self.next = 3
-        self.flags = [0, 0, 0]  # $fdflags by stream: kept for the guest, without effect
+        self.flags = [0, 0, 0, 0]  # $fdflags by stream: kept for the guest, without effect
         self.unended = [b"", b"", b""]  # by stream
         self.failed = False
         self.words = {STDOUT: LastWords(), STDERR: LastWords()}
 
-    def add(self, descriptor: OpenFile | OpenDirectory) -> int:
+    def add(self, descriptor: int | OpenFile | OpenDirectory) -> int:
         """Give it the lowest free number. `path_open` makes sure, before it makes a file, that one is left."""
         fd = heapq.heappop(self.free) if self.free else self.next
         self.next = max(self.next, fd + 1)
@@ -202,6 +204,8 @@ def directory_at(context: Context, fd: int, right: int) -> OpenDirectory:
 def file_type(node: Node) -> int:
     if isinstance(node, Directory):
         return DIRECTORY
+    if isinstance(node, CallsFile):
+        return CHARACTER_DEVICE
     return SYMBOLIC_LINK if isinstance(node, Link) else REGULAR_FILE
 
 
@@ -254,7 +258,7 @@ def fd_fdstat_get(context: Context, fd: U32, stat: U32) -> I32:
         # The rights to seek are there, though a pipe answers SPIPE: a C library takes a character device
         # without them for a terminal, and would send binary output line by line and in colour.
         rights = RIGHT_SEEK | RIGHT_TELL | RIGHT_SET_FLAGS | RIGHT_FILESTAT | RIGHT_POLL
-        rights |= RIGHT_READ if found == STDIN else RIGHT_WRITE
+        rights |= (RIGHT_READ if found in (STDIN, CALLS) else 0) | (RIGHT_WRITE if found != STDIN else 0)
         record = FDSTAT.pack(CHARACTER_DEVICE, descriptors(context).flags[found], rights, 0)
     context.memory.write(stat, record)
     return SUCCESS

@@ -11,7 +11,9 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Refused
 from guesthouse_abi.files import Directory, File, Node
 from guesthouse_abi.host import I32, I64, U32, U64
+from guesthouse_abi.imports.wasi_preview1 import calls_file
 from guesthouse_abi.imports.wasi_preview1.descriptors import (
+    CALLS,
     STDIN,
     OpenDirectory,
     OpenFile,
@@ -95,12 +97,14 @@ def fd_read(context: Context, fd: U32, iovs: U32, count: U32, read: U32) -> I32:
     found = descriptor(context, fd)
     if not isinstance(found, int):
         found = file_at(context, fd, RIGHT_READ, stream=BADF)
-    elif found != STDIN:
+    elif found not in (STDIN, CALLS):
         return BADF
     memory = context.memory
     memory.check(read, 4)
     vectors = _vectors(memory, iovs, count)
-    if isinstance(found, int):
+    if found == CALLS:
+        taken = calls_file.read(context, vectors)
+    elif isinstance(found, int):
         taken = read_stream(context, vectors)
     else:
         taken = _read(context, found.file, found.position, vectors)
@@ -119,7 +123,9 @@ def fd_write(context: Context, fd: U32, iovs: U32, count: U32, written: U32) -> 
     memory = context.memory
     memory.check(written, 4)
     vectors = _vectors(memory, iovs, count)
-    if isinstance(found, int):
+    if found == CALLS:
+        taken = calls_file.write(context, vectors)
+    elif isinstance(found, int):
         taken = write_stream(context, found, vectors)
     else:
         at = len(found.file.content) if found.flags & APPEND else found.position

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Refused
-from guesthouse_abi.files import MOST_PART, MOST_PATH, Directory, File, Link, Node
+from guesthouse_abi.files import MOST_PART, MOST_PATH, CallsFile, Directory, File, Link, Node
 from guesthouse_abi.imports.wasi_preview1.wire import (
     BUSY,
     EXIST,
@@ -63,7 +63,7 @@ class Tree:
         self._directories: dict[int, Directory] = {}  # those of this event alone, by inode
         self._full_logged = False
         self._body: File | None = None
-        if grants.body_file or grants.scratch or grants.reply_file:
+        if grants.body_file or grants.scratch or grants.reply_file or grants.calls_file:
             self.root = self._overlay(context.files.root, context.files.root.inode)
         if grants.scratch and grants.scratch_path != "/":
             above, name = self._grafted(grants.scratch_path)
@@ -78,6 +78,9 @@ class Tree:
             above, name = self._grafted(grants.body_file)
             self._body = File(self._new_inode(), context.body, fixed=True)
             above.add(name, self._body)
+        if grants.calls_file:
+            above, name = self._grafted(grants.calls_file)
+            above.add(name, CallsFile(self._new_inode(), fixed=True))
 
     def at(self, path: str) -> Node | None:
         """What is under an absolute path of the manifest's, None when there is nothing."""
@@ -467,7 +470,7 @@ def _touch(directory: Directory) -> None:
 def has_files(context: Context) -> bool:
     """Whether the guest is granted any file: without, there is no directory either."""
     grants = context.grants
-    return bool(context.files.contents or grants.body_file or grants.scratch or grants.reply_file)
+    return bool(context.files.contents or grants.body_file or grants.scratch or grants.reply_file or grants.calls_file)
 
 
 def path_of(context: Context, pointer: int, length: int) -> bytes:

@@ -9,16 +9,14 @@ The RPC is `SubscribeActorEventsAlpha1` of `dapr/proto/runtime/v1/dapr.proto`. R
 - a sidecar that was told to end takes no calls any more, and waits for its streams for ever. A sidecar may also have
   forgotten the types while the stream is open. So the sidecar is asked once a second, and a stream by which no turn can
   come is given up;
-- one thread writes: answers are put in a queue, from which gRPC takes them.
+- the threads that run turns read the stream, one at a time, and write their answers to it: no message passes from one
+  thread to another (`two_way`).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from queue import SimpleQueue
-from typing import Any
 
 import grpc
 import structlog
@@ -26,13 +24,15 @@ from dapr.proto.runtime.v1.actors_pb2 import UnregisterActorReminderRequest, Unr
 from dapr.proto.runtime.v1.dapr_pb2_grpc import DaprStub
 from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest
 
+from guesthouse.dapr import two_way
 from guesthouse.dapr.actors import messages
-from guesthouse.dapr.actors.messages import ActorType, Request
+from guesthouse.dapr.actors.messages import ActorType, Response
 from guesthouse.dapr.actors.needs import TIMEOUT, Lack, lacks, told
 from guesthouse.dapr.actors.turns import NewState, Turn, Turns
 from guesthouse.dapr.endpoint import Endpoint, SidecarConnection
-from guesthouse.dapr.executor import ElasticExecutor
+from guesthouse.dapr.executor import SPARE_THREADS, ElasticThreads
 from guesthouse.dapr.transport import Drain
+from guesthouse.dapr.two_way import TwoWay
 from guesthouse.event import Event, Failure, Handler, Reply, Trigger
 from guesthouse.system.threads import lasting_thread
 from guesthouse.tracecontext import context_of
@@ -42,7 +42,9 @@ LOOK = 1.0  # seconds between two questions whether turns can still come
 _LOOKS = 2  # so many answers in a row that say no
 _CUT = 1.0  # seconds in which turns that were cut end
 
+_METHOD = "/dapr.proto.runtime.v1.Dapr/SubscribeActorEventsAlpha1"
 _ENDED = Lack("the sidecar has ended it", "see the sidecar's log", fatal=False)
+_OURS = Lack("an error of ours, which this log has", "report it", fatal=False)
 
 _log = structlog.get_logger("guesthouse.actors")
 
@@ -60,16 +62,18 @@ class Actors:
         types: Sequence[ActorType],
         *,
         at_work: int = 2,
-        threads: int = 64,
+        threads: int = 64 + SPARE_THREADS,
     ) -> None:
         self._endpoint = endpoint
         self._types: Mapping[str, ActorType] = {}
         self._at_work, self._threads = at_work, threads
-        self._made: Executor | None = None
-        self.turns = Turns(handler, self._executor, new_state, lambda: self._types)
+        self._turning: ElasticThreads | None = None
+        self.turns = Turns(handler, new_state, lambda: self._types, self._goes_on)
         self._changed = threading.Condition()
         self._started = self._draining = self._stopped = False
         self._stream: _Stream | None = None
+        self._read: _Stream | None = None  # the same, while it can be read
+        self._reading = threading.Lock()
         self._misses = 0  # answers in a row that no turn can come by the stream
         self._threads_of_stream: list[threading.Thread] = []
         self._channel: grpc.Channel | None = None
@@ -149,8 +153,8 @@ class Actors:
         for thread in self._threads_of_stream:
             thread.join()
         self._threads_of_stream.clear()
-        if self._made is not None:
-            self._made.shutdown()
+        if self._turning is not None:
+            self._turning.end()
         return 0
 
     # ---- in the stream's thread ----
@@ -161,16 +165,56 @@ class Actors:
             self._channel, self._metadata = connection.channel, connection.metadata
             self._sidecar = DaprStub(self._channel)  # type: ignore[no-untyped-call]
             self._pause = _FIRST
+            self._turning = ElasticThreads(self, self._at_work, self._threads, "turn", pressing=self._pressing)
+            self._turning.start()
             self._threads_of_stream = [
                 lasting_thread("actors", self._serve),
                 lasting_thread("actors-watch", self._watch),
             ]
 
-    def _executor(self) -> Executor:
-        """The threads of turns, made for the first one."""
-        if self._made is None:
-            self._made = ElasticExecutor(self._at_work, self._threads, "turn")
-        return self._made
+    # ---- in the threads of turns ----
+
+    def take(self) -> Callable[[], None] | None:
+        """The next turn, as `executor.Calls` has it: whichever thread is free reads the stream. There always is one,
+        for there are more threads than places for turns."""
+        while True:
+            if (left := self.turns.left()) is not None:
+                return left
+            stream = self._read
+            if stream is not None and not stream.ended:
+                with self._reading:
+                    work = None if stream.ended else stream.read()
+                if work is not None:
+                    return work
+                continue
+            with self._changed:
+                self._changed.wait_for(lambda: self._over or (self._read is not None and not self._read.ended))
+                if self._over:
+                    return None
+
+    def _pressing(self) -> bool:
+        """Whether something waits for a thread that comes to `take`."""
+        stream = self._read
+        return self.turns.pressing or (stream is not None and stream.unsent)
+
+    def _goes_on(self) -> None:
+        """See `Turns`. A thread that reads already sends answers, but does not come to what is left."""
+        assert self._turning is not None
+        if self.turns.pressing:
+            self._turning.more()
+        else:
+            self._turning.look()
+
+    @property
+    def _over(self) -> bool:
+        """Whether there is nothing to read any more."""
+        return self._stopped and self._stream is None
+
+    def waiting(self) -> int | None:
+        """See `executor.Calls`: the stream does not tell."""
+        return None
+
+    # ---- in the stream's thread ----
 
     def _serve(self) -> bool:
         """Open a stream as soon as there are types, read it to its end, and wait a little. False when it is over."""
@@ -181,10 +225,15 @@ class Actors:
             types = self._types
             stream = self._stream = _Stream(self, types)
         try:
-            why = stream.read()
+            why = stream.open()
+            if why is None:
+                with self._changed:
+                    self._read = stream
+                    self._changed.notify_all()
+                why = stream.wait()
         finally:
             with self._changed:
-                self._stream = None
+                self._stream = self._read = None
                 self._changed.notify_all()
         ours = self._stopped or self._draining or stream.cancelled
         if stream.registered or ours:
@@ -276,9 +325,10 @@ class Actors:
         except ValueError:  # the channel is closed: this process ends
             return
 
-    def call(self, requests: Any) -> Any:
-        """gRPC's call that a stream is."""
-        return self._sidecar.SubscribeActorEventsAlpha1(requests, metadata=self._metadata)
+    def call(self, first: bytes) -> TwoWay:
+        """gRPC's call that a stream is. Raises `ValueError` where the channel is closed."""
+        assert self._channel is not None
+        return two_way.begin(self._channel, _METHOD, first, self._metadata)
 
 
 class _Stream:
@@ -287,31 +337,31 @@ class _Stream:
     def __init__(self, actors: Actors, types: Mapping[str, ActorType]) -> None:
         self._actors = actors
         self.types = types
+        self._why = _ENDED
         self._given_up: Lack | None = None
-        self._outbox: SimpleQueue[Request | None] = SimpleQueue()
         self.registered = False
         self.cancelled = False
         self._lock = threading.Lock()
-        self._call: Any = None
-        self._outbox.put(messages.initial_request(types.values()))
+        self._call: TwoWay | None = None
+        self._ended = threading.Event()
 
     def cancel(self) -> None:
         """End it from this side."""
         with self._lock:
             self.cancelled = True
-        self.cancel_call()
+        self._cancel_call()
 
     def give_up(self, why: Lack) -> None:
         """End it from this side, as if the sidecar had ended it."""
         self._given_up = why
-        self.cancel_call()
+        self._cancel_call()
 
-    def cancel_call(self) -> None:
+    def _cancel_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
 
-    def read(self) -> Lack:
-        """Open it, and hand on all turns until it has ended. Returns why it has."""
+    def open(self) -> Lack | None:
+        """Open it. Returns why it is not open, where it is not."""
         actors = self._actors
         try:
             if (lack := actors.lacking(self.types)) is not None:
@@ -319,30 +369,79 @@ class _Stream:
             with self._lock:
                 if self.cancelled:
                     return _ENDED
-                self._call = actors.call(iter(self._outbox.get, None))
-            for message in self._call:
-                if message.HasField("initial_response"):
-                    self.registered = True
-                    actors.opened(self.types)
-                elif (found := messages.event_of(message)) is not None:
-                    id, event = found
-                    actors.turns.add(Turn(event, self._answering(id), self._after))
+                self._call = actors.call(messages.initial_request(self.types.values()).SerializeToString())
         except grpc.RpcError as error:
-            return self._given_up or told(error)
+            return told(error)
         except ValueError:  # the channel is closed
             return _ENDED
+        return None
+
+    def wait(self) -> Lack:
+        """Wait for its end. Returns why it has ended."""
+        self._ended.wait()
+        return self._why
+
+    def read(self) -> Callable[[], None] | None:
+        """Wait for one message. Returns what is to be done in this thread after that, if anything is.
+
+        For one thread at a time, and until it has `ended`.
+        """
+        assert self._call is not None
+        message, why = None, _ENDED
+        try:
+            message = self._call.receive()
+        except grpc.RpcError as error:
+            why = told(error)
+        except Exception:
+            _log.exception("the stream of actors could not be read")
+            why = _OURS
+        if message is None:
+            self._end(why)
+            return None
+        try:
+            return self._handle(Response.FromString(message))
+        except Exception:
+            _log.exception("a message of the stream of actors could not be handled")
+            self.give_up(_OURS)
+            return None  # it is read to its end
+
+    def _end(self, why: Lack) -> None:
+        self._why = self._given_up or why
+        try:
+            self._cancel_call()
+            self._actors.turns.end_stream()
+        except Exception:
+            _log.exception("turns could not be told that their stream has ended")
         finally:
-            self.cancel_call()  # before the outbox ends: that would be a half-close
-            self._outbox.put(None)
-            actors.turns.end_stream()
-        return _ENDED
+            self._ended.set()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether answers wait for a thread that reads."""
+        return self._call is not None and self._call.unsent
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to read."""
+        return self._ended.is_set()
+
+    def _handle(self, message: Response) -> Callable[[], None] | None:
+        if message.HasField("initial_response"):
+            self.registered = True
+            self._actors.opened(self.types)
+        elif (found := messages.event_of(message)) is not None:
+            id, event = found
+            return self._actors.turns.add(Turn(event, self._answering(id), self._after))
+        return None
 
     def _answering(self, id: str) -> Callable[[Event, Reply | Failure], None]:
         def answer(event: Event, ending: Reply | Failure) -> None:
+            assert self._call is not None
             if isinstance(ending, Failure):
-                self._outbox.put(messages.failed(id, event, ending))
+                message = messages.failed(id, event, ending)
             else:
-                self._outbox.put(messages.answer(id, event, ending))
+                message = messages.answer(id, event, ending)
+            self._call.send(message.SerializeToString())
 
         return answer
 

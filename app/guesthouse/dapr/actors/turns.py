@@ -13,13 +13,14 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from functools import partial
 from time import monotonic
 from typing import TypeAlias
 
 from guesthouse.dapr import status
 from guesthouse.dapr.actors.messages import ActorType
 from guesthouse.dapr.actors.state import REENTRANCY
+from guesthouse.dapr.executor import SPARE_THREADS
 from guesthouse.event import Actor, ActorState, Event, Failure, Handler, Reason, Reply, Trigger
 from guesthouse.tracecontext import context_of
 from guesthouse_abi.deadline import Deadline
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 #: Makes the state of one turn: the actor's type and id, and the sidecar's id of the calls that may enter it again.
 NewState: TypeAlias = Callable[[str, str, str], "ActorState | None"]
+_LEAVING = SPARE_THREADS // 2  # actors that are let go at a time
 _UNKNOWN = ActorType("")
 _ENTERED = REENTRANCY.lower()
 
@@ -63,6 +65,11 @@ class Turn:
             self._give_up()
         return self.deadline
 
+    @property
+    def place(self) -> str | None:
+        """The guest that the turn has one of the places of; None for a deactivation, which has none."""
+        return None if self.event.trigger is Trigger.DEACTIVATE else self.kind.guest
+
     def cut(self) -> None:
         """End it as soon as it looks at its deadline."""
         self.dead = True
@@ -86,28 +93,37 @@ class _Actor:
         self.waiting: deque[Turn] | None = None
 
 
+_Next: TypeAlias = tuple[tuple[str, str], _Actor, Turn]
+
+
 class Turns:
     """Runs turns. For any number of threads.
 
     `types` gives the types of actors by name, as they are now; `places` of them bound how many turns are inside.
+
+    Deactivations have no places: a sidecar waits for each. Only some begin at a time, so that they never have all
+    threads. The others wait to be taken by `left`. `goes_on` is called by a thread that has ended a turn and
+    does not come to `left`, for its actor has another one.
     """
 
     def __init__(
         self,
         handler: Handler,
-        executor: Callable[[], Executor],
         new_state: NewState,
         types: Callable[[], Mapping[str, ActorType]],
+        goes_on: Callable[[], None] = lambda: None,
     ) -> None:
         self._handler = handler
-        self._executor = executor
         self._new_state = new_state
         self._types = types
+        self._goes_on = goes_on
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
         self._actors: dict[tuple[str, str], _Actor] = {}
-        self._inside: dict[str, int] = {}  # turns by guest, at work or waiting
+        self._inside: dict[str | None, int] = {}  # turns at work or waiting, by `Turn.place`
         self._begun: set[Turn] = set()
+        self._leaving = 0  # deactivations that have a thread
+        self._left: deque[_Next] = deque()  # those that may have one later
         self.active: dict[str, int] = {}  # by type: actors that are active now
         self.activated: dict[str, int] = {}  # by type: actors that became active, since the start
 
@@ -120,19 +136,19 @@ class Turns:
         """How many actors are remembered."""
         return len(self._actors)
 
-    def add(self, turn: Turn) -> None:
-        """Run a turn when its actor is free. Where too many are inside, it fails at once."""
+    def add(self, turn: Turn) -> Callable[[], None] | None:
+        """Put a turn in order. Returns what runs it, where its actor is free; else the thread of the turn before takes
+        it. Where too many are inside, it fails at once."""
         event = turn.event
         assert event.actor is not None
         turn.kind = kind = self._types().get(event.name, _UNKNOWN)
         turn.reentrancy = event.metadata.get(_ENTERED, "") if kind.reentrant else ""
         key = event.name, event.actor.id
-        executor = self._executor()  # may raise, and a turn that is counted must end
         with self._lock:
-            inside = self._inside.get(kind.guest, 0)
+            inside = self._inside.get(turn.place, 0)
             actor, begins, given_up = None, True, []
             if inside < kind.places or event.trigger is Trigger.DEACTIVATE:
-                self._inside[kind.guest] = inside + 1
+                self._inside[turn.place] = inside + 1
                 actor = self._actors.get(key)
                 if actor is None:
                     actor = self._actors[key] = _Actor()
@@ -147,13 +163,38 @@ class Turns:
                     actor.running += 1
                     actor.reentrancy = turn.reentrancy
                     self._begun.add(turn)
+                    begins = self._has_thread(key, actor, turn)
         for other in given_up:
             other.cut()
         if actor is None:
             text = f"{inside} turns are at work or wait already, which is concurrency + queue; try again later"
-            self._refuse(turn, Failure(Reason.FULL, text, kind.guest))
-        elif begins:
-            executor.submit(self._work, key, actor, turn)
+            return partial(self._refuse, turn, Failure(Reason.FULL, text, kind.guest))
+        return partial(self._work, key, actor, turn) if begins else None
+
+    @property
+    def pressing(self) -> bool:
+        """Whether `left` has something."""
+        return bool(self._left) and self._leaving < _LEAVING
+
+    def left(self) -> Callable[[], None] | None:
+        """What runs a deactivation that had to wait until fewer were at work, if there is one."""
+        if not self._left:
+            return None
+        with self._lock:
+            if not self.pressing:
+                return None
+            self._leaving += 1
+            return partial(self._work, *self._left.popleft())
+
+    def _has_thread(self, key: tuple[str, str], actor: _Actor, turn: Turn) -> bool:
+        """Whether a turn that is its actor's next may have a thread now; else `left` has it later."""
+        if turn.event.trigger is not Trigger.DEACTIVATE:
+            return True
+        if self._leaving == _LEAVING:
+            self._left.append((key, actor, turn))
+            return False
+        self._leaving += 1
+        return True
 
     def _give_up(self, key: tuple[str, str], actor: _Actor) -> list[Turn]:
         """A sidecar that deactivates an actor waits for no turn of it any more: those that wait here are dropped.
@@ -162,7 +203,7 @@ class Turns:
         move to other hosts; and the sidecar waits for the answer to the deactivation.
         """
         for turn in actor.waiting or ():
-            self._inside[turn.kind.guest] -= 1
+            self._inside[turn.place] -= 1
         actor.waiting, actor.reentrancy = None, ""
         return [turn for turn in self._begun if turn.event.actor and (turn.event.name, turn.event.actor.id) == key]
 
@@ -176,7 +217,7 @@ class Turns:
             self.active = {}
             for key, actor in list(self._actors.items()):
                 for turn in actor.waiting or ():
-                    self._inside[turn.kind.guest] -= 1
+                    self._inside[turn.place] -= 1
                 # What is sent again after the loss of a stream has the same id for reentrancy, and is no part of the
                 # turn that was cut.
                 actor.waiting, actor.reentrancy = None, ""
@@ -201,14 +242,18 @@ class Turns:
             except Exception:
                 _log.exception("a turn of an actor ended by an error of ours")
             turn = self._next(key, actor, turn)
+            if turn is not None:
+                self._goes_on()
 
     def _next(self, key: tuple[str, str], actor: _Actor, ended: Turn) -> Turn | None:
         """The turn that may begin, since this one has ended. An actor that is not active and has none is forgotten."""
         with self._lock:
             self._begun.discard(ended)
-            self._inside[ended.kind.guest] -= 1
-            if not self._inside[ended.kind.guest]:
+            self._inside[ended.place] -= 1
+            if not self._inside[ended.place]:
                 self._empty.notify_all()
+            if ended.event.trigger is Trigger.DEACTIVATE:
+                self._leaving -= 1
             actor.running -= 1
             if actor.running:
                 return None
@@ -216,7 +261,7 @@ class Turns:
                 turn = actor.waiting.popleft()
                 actor.running, actor.reentrancy = 1, turn.reentrancy
                 self._begun.add(turn)
-                return turn
+                return turn if self._has_thread(key, actor, turn) else None
             actor.waiting, actor.reentrancy = None, ""
             if not actor.active:
                 del self._actors[key]

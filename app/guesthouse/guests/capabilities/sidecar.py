@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,16 @@ from guesthouse_abi.spent import Spent
 
 #: The imports by which guests make calls.
 CALLS = (("dapr_v1", "call_start"), ("wapc", "__host_call"), ("extism:host/user", "dapr_call"))
+#: The interfaces by which components do, and which methods; those of `dapr:guest/sidecar` are the guest's to name.
+INTERFACES: Mapping[str, tuple[str, ...]] = {
+    "dapr:guest/sidecar": (),
+    "wasi:http/outgoing-handler": ("InvokeService",),
+    "wasi:keyvalue/atomics": ("GetState", "SaveState"),
+    "wasi:keyvalue/batch": ("GetBulkState", "SaveState", "DeleteBulkState"),
+    "wasi:keyvalue/store": ("GetState", "SaveState", "DeleteState"),
+    "wasi:messaging/producer": ("PublishEvent",),
+    "wasmcloud:messaging/consumer": ("PublishEvent",),
+}
 _INVOKE, _INVOKE_ACTOR = "InvokeService", "InvokeActor"
 _ITSELF = (
     "the actor would call itself and wait for the end of its own turn: "
@@ -118,7 +128,17 @@ class SidecarGrant:
 def calls_by(imports: Iterable[tuple[str, str]]) -> str:
     """By which imports, of these (module, name), calls are made, in words; empty for none."""
     found = set(imports)
-    return " and ".join(".".join(one) for one in CALLS if one in found)
+    return " and ".join([*(".".join(one) for one in CALLS if one in found), *_interfaces(found)])
+
+
+def methods_of(imports: Iterable[tuple[str, str]]) -> list[str]:
+    """The methods of the sidecar that the interfaces behind these imports call."""
+    return sorted({method for interface in _interfaces(imports) for method in INTERFACES[interface]})
+
+
+def _interfaces(imports: Iterable[tuple[str, str]]) -> list[str]:
+    found = {module.partition("@")[0] for module, _ in imports}
+    return [interface for interface in INTERFACES if interface in found]
 
 
 _WORDS = {

@@ -60,6 +60,7 @@ def when_loaded(memory: int) -> list[str]:
     """
     # Not RLIMIT_AS: engines reserve much address space that they do not use.
     _lower(resource.RLIMIT_DATA, _data() + memory + SLACK)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)  # other processes of the same user cannot look into this one
     version = _landlock_version()
     return _lacking(version if _landlock(version) else 0, syscalls.restrict())

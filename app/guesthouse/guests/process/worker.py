@@ -118,7 +118,7 @@ def _guest(
     artefact = Path(f"/proc/self/fd/{module}")
     mapping = mapped(engines.engine_for(config.limits.memory), artefact)
     code = code_in_worker(config, mapping, setup["sha256"], artefact, import_modules(capabilities))
-    kernels = kernels_at(pixel_kernel) if use_pictures(wanted.module for wanted in code.module.imports) else None
+    kernels = kernels_at(pixel_kernel) if use_pictures(module for module, _ in code.reached) else None
     services = Services({one.protocol: one.remote(Ask(channel, one)) for one in capabilities}, kernels)
     return Guest(config, code, Sandbox(code.linked(), code.caller), services, granted=granted)
 

@@ -1,0 +1,5 @@
+"""Writes its standard input to its standard output."""
+
+import sys
+
+sys.stdout.buffer.write(sys.stdin.buffer.read())
