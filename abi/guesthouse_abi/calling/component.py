@@ -59,9 +59,9 @@ def exported(shape: Shape, interface: str, function: str, version: str) -> Expor
     name = _name_of(shape, interface, function, version)
     if name is None:
         return None
-    prepare()
     text = text_of(interface)
     assert text is not None
+    prepare()
     signature = Exported(text.functions[function], f"{interface} {function}")
     _check(shape, name, signature.type)
     return Export(shape, name, signature)

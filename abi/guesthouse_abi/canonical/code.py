@@ -10,9 +10,12 @@ import linecache
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count
 from typing import Any
 
 _DEPTH = "    "
+_numbers = count(1)
 
 
 class Code:
@@ -65,9 +68,9 @@ class Code:
         """The name of a function that unpacks a layout's fields, from bytes and an offset."""
         return self.constant(struct.Struct("<" + layout).unpack_from, "unpack")
 
-    def names(self, count: int) -> list[str]:
+    def names(self, many: int) -> list[str]:
         """So many of them."""
-        return [self.name() for _ in range(count)]
+        return [self.name() for _ in range(many)]
 
     @contextmanager
     def under(self, head: str) -> Iterator[None]:
@@ -78,14 +81,45 @@ class Code:
         self._inside = before
 
     def made(self, title: str, parameters: Sequence[str]) -> Callable[..., Any]:
-        """The function. `title` stands where a traceback has a file's name."""
-        text = "\n".join([f"def answer({', '.join(parameters)}):", *self._lines, ""])
-        where = f"<{title}>"
-        scope: dict[str, Any] = dict(self._constants)
-        exec(compile(text, where, "exec"), scope)
-        linecache.cache[where] = len(text), None, text.splitlines(keepends=True), where
-        made: Callable[..., Any] = scope["answer"]
+        """The function. `title` is its name for people, and stands in its text."""
+        names = list(self._constants)
+        text = "\n".join(
+            [
+                f"def made({', '.join(names)}):",
+                f"    def answer({', '.join(parameters)}):",
+                *["    " + line for line in self._lines],
+                "    return answer",
+                "",
+            ]
+        )
+        made: Callable[..., Any] = _compiled(text)(*self._constants.values())
+        made.__doc__ = title
         return made
+
+
+@lru_cache(2048)
+def _compiled(text: str) -> Callable[..., Any]:
+    """What makes functions of this text, of the values that it names. Many have one text."""
+    where = f"<canonical {next(_numbers)}>"
+    scope: dict[str, Any] = {}
+    exec(compile(text, where, "exec"), scope)
+    linecache.cache[where] = len(text), None, text.splitlines(keepends=True), where
+    made: Callable[..., Any] = scope["made"]
+    return made
+
+
+class Apart:
+    """A function that is written when it is first called, for it is long, and most guests never need it."""
+
+    def __init__(self, write: Callable[[], Callable[..., Any]]) -> None:
+        self._write = write
+        self._made: Callable[..., Any] | None = None
+
+    def __call__(self, *values: Any) -> Any:
+        """Call it."""
+        if self._made is None:
+            self._made = self._write()
+        return self._made(*values)
 
 
 def tuple_of(parts: Sequence[str]) -> str:
@@ -93,8 +127,8 @@ def tuple_of(parts: Sequence[str]) -> str:
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
 
-def unpacked(code: Code, count: int, expression: str) -> list[str]:
+def unpacked(code: Code, many: int, expression: str) -> list[str]:
     """Have a tuple of so many worked out; the names of its parts."""
-    names = code.names(count)
-    code.line(f"{', '.join(names)}{',' if count == 1 else ''} = {expression}")
+    names = code.names(many)
+    code.line(f"{', '.join(names)}{',' if many == 1 else ''} = {expression}")
     return names

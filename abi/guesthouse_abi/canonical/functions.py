@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from guesthouse_abi.canonical.code import Code, unpacked
 from guesthouse_abi.canonical.crossing import begin, begin_with_memory
-from guesthouse_abi.canonical.texts import Interface, Signature, interface
+from guesthouse_abi.canonical.texts import Interface, Signature, interface, is_read
 from guesthouse_abi.canonical.types import NAMES, Handle, Record, Resource, Result, Type
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import HostError
@@ -94,6 +94,11 @@ class Answered:
             self._text = found
         return self._text
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the text of its package was read: for itself, or for another that uses it."""
+        return is_read(self._text_name)
+
     def prepare(self) -> None:
         """Read the text, so that its handles are known where other interfaces name them."""
         _ = self.text
@@ -161,7 +166,7 @@ def _written_arguments(code: Code, together: Record, numbers: Sequence[str], in_
 
 def _write_beginning(code: Code) -> None:
     """Write what comes first: what the rest works on."""
-    if not code.mentions("crossing."):
+    if not code.mentions("crossing"):
         code.begin_with("handles = begin(context).handles" if code.mentions("handles.") else "begin(context)")
         return
     if code.mentions("handles."):

@@ -29,12 +29,12 @@ from guesthouse_abi.canonical.types import (
 
 FOLDER = Path(__file__).parent.parent / "wit"
 
-_TOKEN = re.compile(
-    r"(?P<skip>\s+|//[^\n]*|/\*.*?\*/|@\d+\.\d+\.\d+(?:-[a-z0-9-]+(?:\.[a-z0-9]+)*)?)"
-    r"|@[a-z]+(?:\([^)]*\))?"
-    r"|%?(?P<word>[A-Za-z_][A-Za-z0-9-]*)|(?P<mark>->|[{}()<>,;:=./*])",
-    re.DOTALL,
+#: Comments, gates (`@since(…)`) and versions: all that no interface depends on.
+_LEFT_OUT = re.compile(
+    r"//[^\n]*|/\*.*?\*/|@\d+\.\d+\.\d+(?:-[a-z0-9-]+(?:\.[a-z0-9]+)*)?|@[a-z]+(?:\([^)]*\))?", re.DOTALL
 )
+_read: set[str] = set()  # packages
+_TOKEN = re.compile(r"%?([A-Za-z_][A-Za-z0-9-]*|->|[{}()<>,;:=./*])|(\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,19 @@ def interface(name: str) -> Interface | None:
     return _package(package).get(short)
 
 
+def is_read(name: str) -> bool:
+    """Whether the text of this interface was read."""
+    return name.partition("/")[0] in _read
+
+
 @cache
 def _package(name: str) -> Mapping[str, Interface]:
     path = FOLDER / f"{name.replace(':', '-')}.wit"
     if not re.fullmatch(r"[a-z0-9-]+:[a-z0-9-]+", name) or not path.is_file():
         return {}
-    return read(name, path.read_text(encoding="utf-8"))
+    made = read(name, path.read_text(encoding="utf-8"))
+    _read.add(name)
+    return made
 
 
 def read(package: str, text: str) -> Mapping[str, Interface]:
@@ -85,16 +92,10 @@ def read(package: str, text: str) -> Mapping[str, Interface]:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    at = 0
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
-            raise Unreadable(f"a character that is none of WIT, at {at}")
-        at = found.end()
-        one = found["word"] or found["mark"]
-        if one:
-            yield one
-    yield ""
+    found = _TOKEN.findall(_LEFT_OUT.sub(" ", text))
+    if any(other for _, other in found):
+        raise Unreadable(f"{next(other for _, other in found if other)!r} is no character of WIT")
+    return iter([*[one for one, _ in found], ""])
 
 
 class _Parser:

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from guesthouse_abi.canonical import crossing
-from guesthouse_abi.canonical.code import Code, tuple_of, unpacked
+from guesthouse_abi.canonical.code import Apart, Code, tuple_of, unpacked
 from guesthouse_abi.host import ValType
 
 
@@ -37,6 +38,8 @@ class Case(NamedTuple):
     value: Any = None
 
 
+#: Cases with values that a variant may have inside other code; the code of a longer one is a function of its own.
+_MOST_INSIDE = 6
 #: What any code may name.
 NAMES = {
     "Case": Case,
@@ -283,12 +286,31 @@ class Variant(Type):
         self.flat = (ValType.I32, *joined)
         self._valued = [(number, name, kind) for number, (name, kind) in enumerate(cases) if kind is not None]
 
+        self._long = len(self._valued) > _MOST_INSIDE
+        self._apart = {way: Apart(partial(self._write_apart, way)) for way in ("load", "lift", "store", "lower")}
+
+    def _write_apart(self, way: str) -> Callable[..., Any]:
+        """One of the four below, as a function of its own."""
+        code = Code(**NAMES)
+        code.line("handles = crossing.handles")
+        given = code.names({"load": 1, "lift": len(self.flat), "store": 1, "lower": 1}[way])
+        if way in ("load", "lift"):
+            made = self._loaded(code, given[0]) if way == "load" else self._lifted(code, given)
+        else:
+            made = self._stored(code, given[0]) if way == "store" else tuple_of(self._lowered(code, given[0]))
+        code.line(f"return {made}")
+        return code.made(way, ["crossing", *given])
+
     # ---- to a value ----
 
     def load(self, code: Code, fields: Sequence[str]) -> str:
         if not self._valued:
             return self._bare(code, fields[0])
-        data = fields[0]
+        if self._long:
+            return code.kept(f"{code.constant(self._apart['load'], 'load')}(crossing, {fields[0]})")
+        return self._loaded(code, fields[0])
+
+    def _loaded(self, code: Code, data: str) -> str:
         tag = code.kept(f"{data}[0]" if self._tag == 1 else f"{data}[0] | {data}[1] << 8")
 
         def value(kind: Type) -> str:
@@ -300,7 +322,11 @@ class Variant(Type):
     def lift(self, code: Code, numbers: Sequence[str]) -> str:
         if not self._valued:
             return self._bare(code, numbers[0])
+        if self._long:
+            return code.kept(f"{code.constant(self._apart['lift'], 'lift')}(crossing, {', '.join(numbers)})")
+        return self._lifted(code, numbers)
 
+    def _lifted(self, code: Code, numbers: Sequence[str]) -> str:
         def value(kind: Type) -> str:
             given = zip(numbers[1:], self._joined, kind.flat, strict=False)
             return kind.lift(code, [_narrowed(code, one, have, want) for one, have, want in given])
@@ -335,6 +361,11 @@ class Variant(Type):
     def store(self, code: Code, value: str) -> list[str]:
         if not self._valued:
             return self.lower(code, value)
+        if self._long:
+            return [code.kept(f"{code.constant(self._apart['store'], 'store')}(crossing, {value})")]
+        return [self._stored(code, value)]
+
+    def _stored(self, code: Code, value: str) -> str:
         field, (name, part) = code.name(), self._taken(code, value)
         for index, (number, case, _) in enumerate(self._valued):
             with code.under(f"{'el' if index else ''}if {name} == {case!r}:"):
@@ -342,12 +373,18 @@ class Variant(Type):
         with code.under("else:"):
             plain = {case: self._tag_alone(number) for number, (case, kind) in enumerate(self._cases) if kind is None}
             code.line(f"{field} = {code.constant(plain, 'cases')}[{name}]")
-        return [field]
+        return field
 
     def lower(self, code: Code, value: str) -> list[str]:
         if not self._valued:
             numbers = {self.plain(name): number for number, (name, _) in enumerate(self._cases)}
             return [f"{code.constant(numbers, 'numbers')}[{value}]"]
+        if self._long:
+            lower = code.constant(self._apart["lower"], "lower")
+            return unpacked(code, len(self.flat), f"{lower}(crossing, {value})")
+        return self._lowered(code, value)
+
+    def _lowered(self, code: Code, value: str) -> list[str]:
         names, (name, part) = code.names(len(self.flat)), self._taken(code, value)
         for index, (number, case, _) in enumerate(self._valued):
             with code.under(f"{'el' if index else ''}if {name} == {case!r}:"):
@@ -454,7 +491,7 @@ class Handle(Type):
         kind = code.constant(self.resource.kind or Nothing, "kind")
         item = code.kept(f"handles.open.get({fields[0]})")
         with code.under(f"if not isinstance({item}, {kind}):"):
-            code.line(f"raise no_handle({self.resource.name!r}, {fields[0]})")
+            code.line(f"raise no_handle({code.constant(self.resource.name, 'resource')}, {fields[0]})")
         if self.owned:
             code.line(f"del handles.open[{fields[0]}]")
         return item

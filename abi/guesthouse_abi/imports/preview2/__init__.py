@@ -64,12 +64,17 @@ def host_function(module: str, name: str) -> HostFunction | None:
     answered = next((one for one in known.get(interface, ()) if one.has(version)), None)
     if answered is None:
         return None
+    answered.prepare()
     prepare()
     return answered.host_function(module, name)
 
 
 def prepare() -> None:
-    """Read all texts: a handle of one interface is a parameter of another's functions, or of a guest's export."""
+    """Say what the handles are of that the texts read so far name.
+
+    A handle of one interface is a parameter of another's functions, or of a guest's export.
+    """
     for drafts in interfaces().values():
         for one in drafts:
-            one.prepare()
+            if one.is_read:
+                one.prepare()
