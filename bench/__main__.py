@@ -24,6 +24,7 @@ from bench import (
     page,
     pictures,
     sidecars,
+    snapshots,
     stages,
 )
 from bench.measure import Findings, Options
@@ -33,6 +34,7 @@ COMPARISONS = {
     "stages": stages.stages,
     "cycle": micro.cycle,
     "files": micro.files,
+    "snapshots": snapshots.snapshots,
     "calls": micro.calls,
     "embedded": micro.embedded,
     "pictures": pictures.pictures,

@@ -42,7 +42,7 @@ from guesthouse.plan.build import build
 from guesthouse.plan.plan import Host, Plan
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.pictures import PNG, Era, Layout, decode_and_resize
-from tests.guests.test_guests_python import cpython
+from tests.support.interpreter import interpreter
 
 PROGRAMS = over_grpc.PROGRAMS
 KERNELS = servers.ROOT / "guests" / "kernels"
@@ -179,7 +179,7 @@ def languages_here(folder: Path, say: Callable[[str], None]) -> Iterator[Languag
 
     try:
         wasm = folder / "python.wasm"
-        wasm.write_bytes(cpython())
+        wasm.write_bytes(interpreter().read_bytes())
     except pytest.skip.Exception as why:
         say(f"no Python: {why}")
         return

@@ -79,7 +79,7 @@ def echo_guest(engine: WasmtimeEngine, folder: Path) -> Guest:
 
 def guest_of(config: GuestConfig, engine: WasmtimeEngine, cache: CodeCache, granted: Granted = NOTHING) -> Guest:
     """A guest that runs in this process."""
-    code = load_code(config, engine, cache)
+    code = load_code(config, engine, cache, granted=granted)
     return Guest(config, code, Sandbox(code.linked(), code.caller), SERVICES, granted=granted)
 
 

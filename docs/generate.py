@@ -31,6 +31,7 @@ SDK = DOCS.parent / "guests" / "sdk"
 #: form of the name `ten_reads`).
 LANGUAGES = {
     "javascript": ("JavaScript", "js", "examples/{0}.js"),
+    "python": ("Python", "python", "examples/{0}.py"),
     "rust": ("Rust", "rust", "examples/{0}.rs"),
     "c": ("C", "c", "examples/{0}.c"),
     "go": ("Go", "go", "examples/{0}/main.go"),

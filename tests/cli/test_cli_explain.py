@@ -198,6 +198,6 @@ def test_a_guest_that_can_be_a_snapshot_is_told_as_such_and_check_says_that_it_i
     checked = guesthouse("check")
     assert checked.code == 0, checked.err
     assert (
-        "note: guest 'guest' is a snapshot: it was initialised when it was loaded, and its events begin with the 192KiB "
-        "of memory that it had then (docs/guests.md)"
+        "note: guest 'guest' is a snapshot: it was initialised when it was loaded, and its events begin with the "
+        "192KiB of memory that it had then (docs/guests.md)"
     ) in checked.err

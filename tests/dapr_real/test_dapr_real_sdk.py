@@ -117,12 +117,12 @@ class Examples:
         answer = self.sidecar.http("POST", f"/v1.0/publish/pubsub/{self._photos}", body, headers)
         assert answer.status == 204, answer
 
-    def published(self) -> Any:
-        """What the other application was told last."""
+    def person(self) -> Any:
+        """Whether there is a person, as the other application was told last."""
         found = self.other.stub.GetState(GetStateRequest(store_name="statestore", key="last"), timeout=60).data
         try:
-            return json.loads(found or b"null")
-        except ValueError:  # another file's tests have published on this topic before
+            return json.loads(found)["person"]
+        except ValueError:  # nothing, or another file's tests have published on this topic before
             return None
 
     def people(self) -> bytes:
@@ -165,13 +165,18 @@ def test_hello_answers_an_http_caller(examples: Examples) -> None:
 
 
 def test_photo_counts_people_also_where_photos_come_at_once(examples: Examples) -> None:
+    """A photo whose result could not be published comes again, and is counted again: so these are the least counts."""
+
+    def counted(least: int) -> bool:
+        return int(examples.people() or b"0") >= least
+
     examples.publish("astronaut.png")
-    until(lambda: examples.published() == {"person": True, "people": 1}, "the first photo")
+    until(lambda: counted(1) and examples.person() is True, "the first photo")
     examples.publish("rocket.jpg")
-    until(lambda: examples.published() == {"person": False, "people": 1}, "the second photo")
+    until(lambda: examples.person() is False, "the second photo")
     for _ in range(5):
         examples.publish("astronaut.png")
-    until(lambda: examples.people() == b"6", "five more")
+    until(lambda: counted(6), "five more")
 
 
 def test_forward_hands_the_answer_of_another_application_to_a_binding(examples: Examples) -> None:

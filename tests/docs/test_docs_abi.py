@@ -64,6 +64,7 @@ def test_the_modules_of_ssvm_are_those_of_v1_under_another_name() -> None:
 
 def test_the_page_has_every_interface_of_components() -> None:
     section = PAGE.read_text().partition("\n## Components\n")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `wasi:")]
-    named = [name for row in rows for name in re.findall(r"`(wasi:[a-z0-9/-]+)`", row.split(" | ")[0])]
+    name = r"`((?:wasi|wasmcloud|dapr):[a-z0-9/-]+)`"
+    rows = [line for line in section.splitlines() if re.match(rf"\| {name}", line)]
+    named = [found for row in rows for found in re.findall(name, row.split(" | ")[0])]
     assert sorted(named) == sorted(interfaces())

@@ -1,13 +1,14 @@
 """Guests that are scripts in Python: how they are called, what their module does, what is frozen, how they fail.
 
-The interpreter is CPython's ready module (support/interpreter.py): without it these tests are skipped. Making the frozen
-state of a script takes a second, so one script has many functions here, and the body says which of them is called.
+The interpreter is CPython's ready module (support/interpreter.py): without it these tests are skipped. Making the
+frozen state of a script takes a second, so one script has many functions here, and the body says which is called.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -19,13 +20,17 @@ from typer.testing import CliRunner
 
 from guesthouse.assembly import open_plan
 from guesthouse.cli import app
+from guesthouse.engine import open_engine
+from guesthouse.engine.base import EngineConfig
+from guesthouse.engine.cache import CodeCache
+from guesthouse.engine.compiler import CompileError
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests import python
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import ManifestError, load
 from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
-from guesthouse_abi.services import Ended
+from guesthouse_abi.services import Ended, Log
 from tests.support.interpreter import interpreter
 from tests.support.scripted import Scripted, sidecar_of
 from tests.support.shown import FENCE, ROOT
@@ -155,7 +160,7 @@ def many(event): return [state("s").get.begin(key) for key in "abcde"]
 
 def person(event):
     picture = pixels(event.body, 96, 96, "rgb32f")
-    scores, = model("person").run(picture if picture.shape == (1, 96, 96, 3) else tensor(picture.cast("B"), (1, 96, 96, 3)))
+    scores, = model("person").run(tensor(picture.cast("B"), (1, 96, 96, 3)))
     return [scores.format, len(scores), pixels(b"text", 8, 8)]
 
 
@@ -305,8 +310,6 @@ def test_an_event_may_write_to_the_scratch_folder(plan: Plan) -> None:
 def test_lines_go_to_the_log(plan: Plan, caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     log = plan.guests["script"].services
-    from guesthouse_abi.services import Log
-
     monkeypatch.setattr(type(log[Log]), "line", lambda self, stream, text: lines.append(f"{stream}: {text}"))
     monkeypatch.setattr(
         type(log[Log]), "entry", lambda self, level, text, fields: lines.append(f"{level}: {text} {fields}")
@@ -319,8 +322,6 @@ def test_lines_go_to_the_log(plan: Plan, caplog: Any, monkeypatch: pytest.Monkey
 
 
 def test_events_begin_alike_but_with_random_numbers_and_the_time_of_their_own(plan: Plan) -> None:
-    import json
-
     first, second = (json.loads(run(plan, "counts").body) for _ in range(2))
     assert first[0] == second[0] == 1, "nothing that one event leaves is there for the next"
     assert len({first[1], second[1], first[4]}) == 3, "random numbers are those of each event"
@@ -332,12 +333,12 @@ def test_events_begin_alike_but_with_random_numbers_and_the_time_of_their_own(pl
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        ("def on_invoke(event:\n    pass\n", "SyntaxError: '(' was never closed (answer.py line 1: def on_invoke(event:)"),
+        ("def on_invoke(event:\n    pass\n", "SyntaxError: '(' was never closed (answer.py line 1: def on_inv"),
         ("import numpy\n", "ModuleNotFoundError: No module named 'numpy' (answer.py line 1: import numpy)"),
-        ("def f():\n    return 1 / 0\n\nf()\n", "ZeroDivisionError: division by zero (answer.py line 2, in f: return 1 / 0)"),
+        ("def f():\n    return 1 / 0\n\nf()\n", "division by zero (answer.py line 2, in f: return 1 / 0)"),
         ("import sys\nsys.exit(0)\n", "SystemExit: 0 (answer.py line 2: sys.exit(0))"),
         ("import os\nos._exit(0)\n", "answer.py ended the interpreter while it was imported: leave exit out"),
-        ("from guesthouse import state\nstate('s').get('k')\n", "the host can be called in handlers, not while the script"),
+        ("from guesthouse import state\nstate('s').get('k')\n", "the host can be called in handlers, not while"),
         ("kept = open('/prices.txt')\n", "keeps a file open once it is loaded, which no event would have"),
         ("data = bytearray(b'x') * (20 << 20)\n", "at most 24 MiB can be kept: load large data in the handler"),
         ("f = lambda: f()\nf()\n", "RecursionError: maximum recursion depth exceeded"),
@@ -347,30 +348,14 @@ def test_a_script_that_cannot_be_imported_is_a_fault_at_load(tmp_path: Path, scr
     assert why in refused(tmp_path, script)
 
 
-def test_a_script_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from guesthouse.guests.python import frozen
-
-    with contextlib.closing(python_engine()) as engine:
-        artefact = template_path(engine)
-        monkeypatch.setattr(frozen, "TIME", 3.0)
+def test_a_script_that_does_not_end_is_given_up() -> None:
+    with contextlib.closing(open_engine("wasmtime", EngineConfig(1, pooling=False))) as engine:
+        cache = CodeCache(python.module_path().parent)
+        template = cache.path(engine, hashlib.sha256(python.template(python.module())).hexdigest(), 64 << 20)
         bundle = python.bundle({python.SCRIPT_AT: b"while True: pass\n"}, Path("answer.py"), ())
-        with pytest.raises(frozen.Refused) as why:
-            frozen.translate(bundle, "wasmtime", str(artefact), str(64 << 20))
-    assert str(why.value) == "answer.py cannot be imported: it took more than 3 s"
-
-
-def python_engine() -> Any:
-    from guesthouse.engine import open_engine
-    from guesthouse.engine.base import EngineConfig
-
-    return open_engine("wasmtime", EngineConfig(1, pooling=False))
-
-
-def template_path(engine: Any) -> Path:
-    from guesthouse.engine.cache import CodeCache
-
-    key = hashlib.sha256(python.template(python.module())).hexdigest()
-    return CodeCache(python.module_path().parent).path(engine, key, 64 << 20)
+        with pytest.raises(CompileError) as why:
+            cache.load(python.Frozen(engine, template, seconds=3), bundle, 64 << 20)
+    assert str(why.value) == "answer.py cannot be imported: it takes too long"
 
 
 def test_equal_scripts_have_one_artefact_and_changed_ones_are_other_guests(tmp_path: Path) -> None:
@@ -391,8 +376,8 @@ def test_a_package_with_native_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lib" / "fast").mkdir(parents=True)
     (tmp_path / "lib" / "fast" / "_core.cpython-312-x86_64-linux-gnu.so").write_bytes(b"\x7fELF")
     assert refused(tmp_path, "import fast\n") == (
-        "guest 'script': /packages/fast/_core.cpython-312-x86_64-linux-gnu.so is native code, and only packages of pure "
-        "Python run in a guest: take another package"
+        "guest 'script': /packages/fast/_core.cpython-312-x86_64-linux-gnu.so is native code, and only packages of "
+        "pure Python run in a guest: take another package"
     )
 
 
@@ -478,8 +463,8 @@ def test_retries_and_drops(plan: Plan) -> None:
 def test_an_event_without_a_handler_fails_with_the_names_of_handlers(plan: Plan) -> None:
     assert failure(plan, trigger=Trigger.JOB) == (
         Reason.GUEST,
-        "AttributeError: the script has no function on_job, nor on_event for all events; handlers are on_invoke, on_topic, "
-        "on_binding, on_job, on_operation, on_actor, on_timer, on_reminder and on_event",
+        "AttributeError: the script has no function on_job, nor on_event for all events; handlers are on_invoke, "
+        "on_topic, on_binding, on_job, on_operation, on_actor, on_timer, on_reminder and on_event",
     )
 
 

@@ -18,7 +18,7 @@ from guesthouse.engine.cache import CodeCache
 from guesthouse.guests import python
 from guesthouse_abi.grants import Limits
 
-_OFFLINE = ("Failed to establish a new connection", "Temporary failure in name resolution", "ConnectTimeoutError")
+_NOT_FETCHED = "pip could not fetch it"
 
 
 def interpreter() -> Path:
@@ -38,8 +38,8 @@ def _fetched() -> str:
         if not path.exists():
             command = [sys.executable, "-m", "guesthouse", "python"]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-            if done.returncode and any(word in done.stdout for word in _OFFLINE):
-                return "pip reaches no registry, and CPython's module is not here yet"
+            if done.returncode and _NOT_FETCHED in done.stdout:
+                return f"CPython's module is not here, and {done.stdout}"
             assert done.returncode == 0, done.stdout
         with contextlib.closing(open_engine("wasmtime", EngineConfig(1, pooling=False))) as engine:
             CodeCache(path.parent).load(engine, python.template(python.module()), Limits().memory)

@@ -1,6 +1,6 @@
 """The calling convention `dapr` for components: an event is a record for a callback of `dapr:guest`.
 
-It is the twin of the handlers in `dapr.py`, and specified with them in abi/spec/dapr_v1.md.
+It is the twin of the handlers in `dapr.py`, and specified in abi/spec/dapr_guest.md.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import typer
 from guesthouse.cli.options import example_text, new_app
 from guesthouse.cli.output import fail, note
 from guesthouse.faults import fault
+from guesthouse.guests import python
 
 app = new_app()
 
@@ -40,6 +41,7 @@ class Lang(str, enum.Enum):
     GO = "go"
     ASSEMBLYSCRIPT = "assemblyscript"
     JAVASCRIPT = "javascript"
+    PYTHON = "python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,14 @@ class Need:
 class Language:
     """A language: its name in texts, what of the SDKs goes into `sdk/` of a new folder, and what it needs.
 
-    `script` is the guest's file where it needs no build.
+    `script` is the guest's file where it needs no build, `runtime` what the manifest says of it besides.
     """
 
     title: str
     sdk: Sequence[str]  # files by their names, and folders whose content is copied
     needs: Sequence[Need]
     script: str = ""
+    runtime: str = ""
 
 
 def _has(*programs: str) -> Callable[[], bool]:
@@ -132,6 +135,13 @@ LANGUAGES = {
         (Need("npm", _has("npm"), "https://nodejs.org; Debian: apt install npm; macOS: brew install node"), _MAKE),
     ),
     Lang.JAVASCRIPT: Language("JavaScript", ("javascript/README.md",), (_MAKE,), script="guest.js"),
+    Lang.PYTHON: Language(
+        "Python",
+        ("python/README.md",),
+        (Need("the interpreter for guests", lambda: python.module_path().exists(), "guesthouse python"), _MAKE),
+        script="guest.py",
+        runtime="python",
+    ),
 }
 
 
@@ -180,6 +190,7 @@ def make(folder: Path, lang: Lang) -> None:
         "@LANGUAGE@": language.title,
         "@KEY@": "script" if language.script else "module",
         "@FILE@": language.script or module,
+        "@MORE@": f'\nruntime = "{language.runtime}"' if language.runtime else "",
         "@BUILDS@": f"says that {language.script} needs no build" if language.script else f"builds `{module}`",
     }
     for part in (lang.value, COMMON):

@@ -253,7 +253,7 @@ def _script(
     modules: Mapping[str, HostModule],
     granted: Granted,
 ) -> Code:
-    """The code of a script in Python: CPython's module, frozen when it had imported the script. Raises `GuestFaults`."""
+    """The code of a script in Python: CPython's module, frozen when it had imported it. Raises `GuestFaults`."""
     memory = config.limits.memory
     if memory < python.MEMORY:
         raise GuestFaults([f"the limit memory is {memory} bytes, and Python begins with {python.MEMORY}: raise it"])

@@ -138,7 +138,7 @@ def _guests(raw: Raw) -> Iterator[Disagreement]:
                 yield (*where, "calling"), "does not go with script", 'write calling = "dapr"'
             files = guest.get("files")
             at = SCRIPTS_AT.get(runtime) if isinstance(runtime, str | None) else None
-            if isinstance(files, Mapping) and at in files:
+            if at is not None and isinstance(files, Mapping) and at in files:
                 yield (*where, "files", at), "is where the script is", "take another path"
             if runtime != "python" and str(guest["script"]).endswith(".py"):
                 yield (

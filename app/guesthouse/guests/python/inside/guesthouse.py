@@ -14,10 +14,11 @@ import json as _json
 import os as _os
 import struct as _struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, Union
+from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
-Data = Union[bytes, bytearray, memoryview, str, None, Any]
+#: What scripts hand over: bytes as they are, text as UTF-8, None as nothing, anything else as JSON.
+Data = Any
 
 _FILE = "/dev/guesthouse"
 _HEAD = bytes.__basicsize__ - 1
@@ -779,7 +780,13 @@ def _reply(result: Any) -> int:
 
 # ---- models and pictures ----
 
-_TYPES = {"f32": (1, "f", 4), "f64": (2, "d", 8), "u8": (3, "B", 1), "i32": (4, "i", 4), "i64": (5, "q", 8)}
+_TYPES: Mapping[str, tuple[int, Any, int]] = {
+    "f32": (1, "f", 4),
+    "f64": (2, "d", 8),
+    "u8": (3, "B", 1),
+    "i32": (4, "i", 4),
+    "i64": (5, "q", 8),
+}
 _OF_FORMAT = {"f": "f32", "d": "f64", "B": "u8", "i": "i32", "l": "i32", "q": "i64"}
 _NN = {
     1: "a tensor that does not fit",
@@ -811,7 +818,7 @@ class model:
         _checked(result, f"model {name}")
         self._context = _number_at(context)
 
-    def run(self, *inputs: Any, types: Sequence[str] = ("f32",)) -> list[memoryview]:
+    def run(self, *inputs: Any, types: Sequence[str] = ("f32",)) -> list[Any]:
         """Inputs are `memoryview`s, arrays or other buffers with a format and a shape (`tensor` makes some of bytes);
         the outputs, of these types, are memoryviews of one dimension."""
         for index, one in enumerate(inputs):
@@ -828,7 +835,7 @@ class model:
         _checked(_host("wasi_ephemeral_nn.compute", self._context), f"model {self._name}")
         return [self._output(index, kind) for index, kind in enumerate(types)]
 
-    def _output(self, index: int, kind: str) -> memoryview:
+    def _output(self, index: int, kind: str) -> Any:
         needs, what = _buffer(4), f"output {index} of {self._name}"
         result = _host("wasi_ephemeral_nn.get_output", self._context, index, 0, 0, id(needs) + _HEAD)
         if result != 7:  # too large, and `needs` is its size
@@ -840,7 +847,7 @@ class model:
         return memoryview(found)[:size].cast(_TYPES[kind][1])
 
 
-def tensor(data: Any, shape: Sequence[int], type: str = "f32") -> memoryview:
+def tensor(data: Any, shape: Sequence[int], type: str = "f32") -> Any:
     """A memoryview of this shape and type: of a buffer as it is, or of numbers."""
     _, letter, _ = _TYPES[type]
     try:
@@ -854,7 +861,7 @@ def tensor(data: Any, shape: Sequence[int], type: str = "f32") -> memoryview:
 _LAYOUTS = {"rgb8": 0, "bgr8": 1, "rgb32f": 2, "bgr32f": 3}
 
 
-def pixels(data: Data, width: int, height: int, layout: str = "rgb8") -> memoryview | None:
+def pixels(data: Data, width: int, height: int, layout: str = "rgb8") -> Any:
     """The pixels of a picture's file, decoded and resized by the host, in the shape (height, width, 3); None where it
     is no picture."""
     number = _LAYOUTS[layout]

@@ -1,6 +1,7 @@
 """What CPython runs in a guest: imports the script, and is frozen there. Each event then calls `entry`.
 
-An event begins with the memory as it is at the end of this file. What must be new for each event is made new in `entry`.
+An event begins with the memory as it is at the end of this file. What must be new for each event is made new in
+`entry`.
 """
 
 from __future__ import annotations
