@@ -54,7 +54,7 @@ def test_what_takes_a_module_out_of_a_file_is_called_only_to_compile_it(engine, 
 
     def take() -> bytes:
         taken.append(wasm)
-        return wasm
+        return bytes(wasm)
 
     assert [cache.load(engine, take, MEMORY, "digest-of-the-file")[1] for _ in range(2)] == [True, False]
     assert taken == [wasm]
