@@ -339,6 +339,16 @@ def test_the_process_is_confined_before_the_guests_code_runs(monkeypatch: pytest
     assert order == ["confined", "the guest's code"]
 
 
+def test_no_snapshot_is_made_where_processes_must_be_confined_and_cannot_be(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confine, "lacking", lambda: ["no filter of system calls (seccomp)"])
+    with pytest.raises(PlanFaults) as refused:
+        opened(guest("(unreachable)"), "process", '[process]\nconfinement = "required"')
+    told = 'process.confinement is "required" for its snapshot, too, and here no filter of system calls (seccomp)'
+    assert f"guest 'g': {told}" in refused.value.faults
+
+
 def test_what_the_child_is_given_comes_back_whole() -> None:
     beginning = Beginning(
         "g",
