@@ -331,13 +331,13 @@ class KitSidecar(Requests):
 
 
 def _for_interface(method: str, message: bytes) -> Ended | None:
-    """What calls of components' interfaces get: they ask for state with strong consistency, or publish, or invoke.
+    """What calls of components' interfaces get: these keys, what is published, invocations.
 
-    At `k` is `value`, at `number` 41, both with the etag 1; others come before a swap of `lost`.
+    At `kv` is `value`, at `number` 41, both with the etag 1; others come before a swap of `lost`.
     """
     request: Any = METHODS[method].request.FromString(message) if method in _OF_INTERFACES else None
-    if method == "GetState" and request.consistency == 2:
-        value = {"k": b"value", "number": b"41", "lost": b"theirs"}.get(request.key, b"")
+    if method == "GetState" and request.key in _STORED:
+        value = _STORED[request.key]
         return Ended(0, "", GetStateResponse(data=value, etag="1" if value else "").SerializeToString())
     if method == "SaveState" and request.states[0].options.concurrency:
         lost = request.states[0].key == "lost"
@@ -350,6 +350,7 @@ def _for_interface(method: str, message: bytes) -> Ended | None:
     return None
 
 
+_STORED = {"kv": b"value", "number": b"41", "lost": b"theirs", "hello": b""}
 _OF_INTERFACES = frozenset({"GetState", "SaveState", "DeleteState", "PublishEvent", "InvokeService"})
 
 
