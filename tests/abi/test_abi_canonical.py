@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import inspect
 import math
 import weakref
 from collections.abc import Callable
@@ -143,7 +144,8 @@ def _types(inner: st.SearchStrategy[tuple[Type, Any]]) -> st.SearchStrategy[tupl
             two[0][1].map(lambda v: Case("ok", v)) | two[1][1].map(lambda v: Case("err", v)),
         )
     )
-    variants = parts.map(
+    many = st.lists(inner, min_size=1, max_size=9)  # with so many, a variant has functions of its own
+    variants = many.map(
         lambda some: (
             Variant([("empty", None), *((str(index), kind) for index, (kind, _) in enumerate(some))]),
             st.one_of(
@@ -247,6 +249,44 @@ def test_a_function_gets_and_gives_the_same_values_wherever_its_numbers_are(data
     function.invoke(guest.context, *numbers, 0)
     assert got == [values]
     assert _from_memory(guest, [*MANY, together], 0)[-1] == values
+
+
+@pytest.mark.parametrize("name", ["ok", "err"])
+@pytest.mark.parametrize("value", [Case("DNS-error", ("why", 7)), Case("internal-error", None), Case("loop-detected")])
+def test_a_case_of_a_long_variant_crosses_as_any_other(name: str, value: Case) -> None:
+    """The code for these is written apart, when it is first needed."""
+    error = interfaces()["wasi:http/types"][0].text.types["error-code"]
+    assert isinstance(error, Variant)
+    kind, outcome = Result(error, error), Case(name, value)
+    assert _crossed([*MANY, kind], (*range(17), outcome))[-1] == outcome
+    guest, got = Guest(), list[Any]()
+    function = lowered("m", "f", Signature((("one", kind),), None), lambda context, one: got.append(one))
+    function.invoke(guest.context, *_numbers(kind, guest, outcome))
+    assert got == [outcome]
+
+
+# ---- the code that is written ----
+
+
+def test_nothing_that_a_guest_names_stands_in_the_code_of_its_functions() -> None:
+    function = host_function("wasi:io/streams@0.2.666-evil", "[method]output-stream.check-write")
+    assert function is not None
+    assert function.module.endswith("666-evil")
+    written = inspect.getsource(function.body)
+    assert "raise no_handle(" in written
+    assert "666" not in written
+
+
+def test_functions_with_the_same_code_share_it_and_tell_their_resources_apart() -> None:
+    drops = [host_function("wasi:io/streams@0.2.0", f"[resource-drop]{name}-stream") for name in ("input", "output")]
+    guest = Guest()
+    told = []
+    for drop in drops:
+        assert drop is not None
+        with pytest.raises(Trap) as trap:
+            drop.invoke(guest.context, 9)
+        told.append(str(trap.value).partition(": ")[2])
+    assert told == ["there is no input-stream 9", "there is no output-stream 9"]
 
 
 def test_a_function_that_fails_gives_the_error_of_its_result() -> None:

@@ -49,6 +49,17 @@ def test_a_module_is_compiled_once_and_mapped_from_then_on(engine, wasm, tmp_pat
     assert (tmp_path / "code").stat().st_mode & 0o777 == 0o700
 
 
+def test_what_takes_a_module_out_of_a_file_is_called_only_to_compile_it(engine, wasm, tmp_path: Path):
+    cache, taken = CodeCache(tmp_path), []
+
+    def take() -> bytes:
+        taken.append(wasm)
+        return wasm
+
+    assert [cache.load(engine, take, MEMORY, "digest-of-the-file")[1] for _ in range(2)] == [True, False]
+    assert taken == [wasm]
+
+
 def test_an_artefact_that_the_engine_refuses_is_made_again(engine, wasm, tmp_path: Path):
     cache = CodeCache(tmp_path)
     cache.load(engine, wasm, MEMORY)

@@ -11,7 +11,8 @@ import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guesthouse.engine.component import NotUnwrapped, is_component, unwrapped
+from guesthouse.engine.component import Core, NotUnwrapped, is_component, unwrapped
+from guesthouse.engine.wasm_sections import leb128
 
 GUESTS = Path(__file__).resolve().parents[2] / "guests"
 HTTP = (GUESTS / "http_component" / "http_component.wasm").read_bytes()
@@ -82,6 +83,24 @@ def test_a_components_main_module_is_taken_out_as_it_is() -> None:
     assert ("wasi:http/types@0.2.12", "[method]incoming-request.consume") in imports(core)
     assert ("wasi:io/streams@0.2.12", "[resource-drop]input-stream") in imports(core)
     assert {name for name, _ in imports(unwrapped(CLI))} >= {"wasi:cli/environment@0.2.12", "wasi:cli/exit@0.2.12"}
+
+
+def test_no_byte_of_a_component_is_copied_before_its_module_is_asked_for() -> None:
+    large = HTTP + b"\0" + leb128(1 << 24) + bytes(1 << 24)  # with a custom section
+    tracemalloc.start()
+    try:
+        core = Core(large)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert core.bytes() == unwrapped(HTTP)
+    assert bytes(core.inside) in HTTP
+
+
+def test_a_core_module_is_what_its_file_has() -> None:
+    core = unwrapped(CLI)
+    assert Core(core).bytes() is core
+    assert bytes(Core(core).inside) == core
 
 
 def test_imports_have_the_names_of_what_they_stand_for_whatever_the_module_calls_them() -> None:

@@ -125,7 +125,7 @@ def _response(context: Context, response: OutgoingResponse) -> Response:
     if response.body is not None:
         if not response.body.finished:
             raise BadReply("the guest did not finish the body of its response (outgoing-body.finish)")
-        body = bytes(response.body.data)
+        body = response.body.taken(context)
     if status < _LOWEST:
         raise BadReply(f"the guest's response has the status {status}, which ends no request")
     invocation = context.event.trigger == "invoke"

@@ -150,7 +150,7 @@ def explain(wasm: Wasm, json: Json = False) -> None:
     Prints the lines of a manifest for it, to paste and to complete. Exit code 1 where the module cannot be served.
     """
     data = read_module(wasm)
-    core = core_module(wasm, data)
+    core = core_module(wasm, data).bytes()
     with _loaded(wasm, data, core) as module:
         explained = _explained(wasm, data, core, module)
     if json:

@@ -21,7 +21,7 @@ import stat
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -80,19 +80,28 @@ class CodeCache:
         self.note = f"compiled code is not kept ({why}): every start compiles anew; set GUESTHOUSE_CACHE to a folder"
 
     def load(
-        self, engine: Loader[M_co], wasm: bytes, memory: int, key: str = "", steps: Sequence[CompileStep] = ()
+        self,
+        engine: Loader[M_co],
+        wasm: bytes | Callable[[], bytes],
+        memory: int,
+        key: str = "",
+        steps: Sequence[CompileStep] = (),
     ) -> tuple[M_co, bool]:
         """The module `wasm` for `engine` and a guest with `memory` bytes, and whether it was compiled just now.
 
-        `key` stands for the module's digest where it was taken out of something larger, whose digest it has. `steps`
-        come before those of the engine, and make the module out of `wasm`.
+        `key` stands for the module's digest where it was taken out of something larger, whose digest it has. Then
+        `wasm` may be what takes it out, which is called only where it must be compiled. `steps` come before those of
+        the engine, and make the module out of `wasm`.
         Raises `compiler.CompileError`, `EngineError`.
         """
-        path = self.path(engine, key or hashlib.sha256(wasm).hexdigest(), memory)
+        if not key:
+            assert isinstance(wasm, bytes)
+            key = hashlib.sha256(wasm).hexdigest()
+        path = self.path(engine, key, memory)
         with contextlib.suppress(EngineError, OSError):
             return _used(engine, path), False
         with _temporary(self.folder) as source, _temporary(self.folder) as target:
-            source.write_bytes(wasm)
+            source.write_bytes(wasm if isinstance(wasm, bytes) else wasm())
             compile_module((*steps, *engine.steps(memory)), source, target)
             with _opened(self.folder) as folder:
                 with contextlib.suppress(OSError):

@@ -55,11 +55,36 @@ def is_component(wasm: bytes) -> bool:
     return wasm[:8] == PREAMBLE
 
 
+class Core:
+    """The core module that a file is, or that is taken out of the component that it is. Raises `NotUnwrapped`.
+
+    Nothing is copied until the module's bytes are asked for: they may be many, and most files are compiled already.
+    """
+
+    def __init__(self, wasm: bytes) -> None:
+        self._wasm = wasm
+        self._parts = _Parts(memoryview(wasm), 0, 0, b"")
+        if is_component(wasm):
+            found = _Component(memoryview(wasm))
+            found.read()
+            self._parts = _Main(found).parts()
+
+    @property
+    def inside(self) -> memoryview:
+        """The module as it stands in the file: its imports may have names of the component's own."""
+        return self._parts.inside
+
+    def bytes(self) -> bytes:
+        """The module, with imports that are named as the component's interfaces name them."""
+        parts = self._parts
+        if len(parts.inside) == len(self._wasm):
+            return self._wasm
+        return b"".join((parts.inside[: parts.begin], parts.imports, parts.inside[parts.end :]))
+
+
 def unwrapped(component: bytes) -> bytes:
-    """The main module of a component, with the imports named as its interfaces name them. Raises `NotUnwrapped`."""
-    found = _Component(component)
-    found.read()
-    return _Main(found).module()
+    """The main module of a component, as bytes. Raises `NotUnwrapped`."""
+    return Core(component).bytes()
 
 
 # ---- reading ----
@@ -70,7 +95,7 @@ class _Reader:
 
     __slots__ = ("at", "data", "end")
 
-    def __init__(self, data: bytes, at: int, end: int) -> None:
+    def __init__(self, data: memoryview, at: int, end: int) -> None:
         self.data, self.at, self.end = data, at, end
 
     def byte(self) -> int:
@@ -91,9 +116,9 @@ class _Reader:
         raise NotUnwrapped("it has a number of more than 32 bits where none may be")
 
     def name(self) -> str:
-        return self.part(self.u32(), _NAME).decode("utf-8", "replace")
+        return str(self.part(self.u32(), _NAME), "utf-8", "replace")
 
-    def part(self, length: int, most: int) -> bytes:
+    def part(self, length: int, most: int) -> memoryview:
         if length > most:
             raise NotUnwrapped(f"it has a name of {length} bytes; at most {most} are read")
         if length > self.end - self.at:
@@ -181,7 +206,7 @@ _UNKNOWN = _Other("something of the component's own")
 class _Component:
     """The index spaces of a component, each entry as far as it matters here."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: memoryview) -> None:
         self.data = data
         self.modules: list[tuple[int, int]] = []  # where each begins and ends
         self.core_instances: list[_CoreInstance] = []
@@ -408,6 +433,15 @@ class _CoreImport(NamedTuple):
     kind: bytes
 
 
+class _Parts(NamedTuple):
+    """A module, and the section of imports that stands for its bytes from `begin` to `end`."""
+
+    inside: memoryview
+    begin: int
+    end: int
+    imports: bytes
+
+
 class _Main:
     """The main module of a component, found and looked at."""
 
@@ -460,8 +494,8 @@ class _Main:
             raise NotUnwrapped(_SEVERAL)
         return main
 
-    def module(self) -> bytes:
-        """The main module's bytes. Raises `NotUnwrapped`."""
+    def parts(self) -> _Parts:
+        """The main module. Raises `NotUnwrapped`."""
         component = self._component
         index = component.core_instances[self._main].module
         assert index is not None
@@ -473,14 +507,13 @@ class _Main:
         named = [self._named(one) for one in imports]
         self._check_lifts()
         self._check_others()
-        if named == imports:
-            return wasm
+        if named == imports or at is None:
+            return _Parts(wasm, 0, 0, b"")
         # Many imports may stand for one function, whose long name each of them would get.
         if sum(len(one.module) + len(one.name) for one in named) > _NAMES:
             raise NotUnwrapped(f"its main module's imports have names of more than {_NAMES} characters together")
         section = leb128(len(named)) + b"".join(_text(one.module) + _text(one.name) + one.kind for one in named)
-        assert at is not None
-        return wasm[: at[0]] + b"\2" + leb128(len(section)) + section + wasm[at[1] :]
+        return _Parts(wasm, *at, b"\2" + leb128(len(section)) + section)
 
     def _named(self, one: _CoreImport) -> _CoreImport:
         """An import of the main module by the name of what it stands for."""
@@ -590,7 +623,7 @@ class _Main:
         return sort == _FUNC and index < len(functions) and functions[index] == _Of(self._main, _INITIALIZE)
 
 
-def _imports_of(wasm: bytes, component: _Component) -> tuple[list[_CoreImport], tuple[int, int] | None]:
+def _imports_of(wasm: memoryview, component: _Component) -> tuple[list[_CoreImport], tuple[int, int] | None]:
     """The imports of a core module, and where their section begins and ends."""
     reader = _Reader(wasm, len(_CORE), len(wasm))
     while reader.more:
@@ -603,7 +636,7 @@ def _imports_of(wasm: bytes, component: _Component) -> tuple[list[_CoreImport], 
                 component.count()
                 module, name, at = contents.name(), contents.name(), contents.at
                 _skip_type(contents)
-                imports.append(_CoreImport(module, name, wasm[at : contents.at]))
+                imports.append(_CoreImport(module, name, bytes(wasm[at : contents.at])))
             return imports, (begin, reader.at)
     return [], None
 

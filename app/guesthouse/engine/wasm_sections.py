@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+#: A module, or one inside a component, which is not copied.
+Bytes = bytes | memoryview
+
 _TABLE_SECTION = 4
 _MEMORY_SECTION = 5
 _EXPORT_SECTION = 7
@@ -29,12 +32,12 @@ class _Limits(NamedTuple):
     end: int
 
 
-def memory_minimums(wasm: bytes) -> list[int]:
+def memory_minimums(wasm: Bytes) -> list[int]:
     """The minimum of each memory that a valid module declares, in pages."""
     return [limits.minimum for limits in _memories(wasm)]
 
 
-def table_minimums(wasm: bytes) -> list[int]:
+def table_minimums(wasm: Bytes) -> list[int]:
     """The minimum of each table that a valid module declares, in elements; up to the first one with an initialiser."""
     return [limits.minimum for limits in _tables(wasm)]
 
@@ -92,7 +95,7 @@ def _rewritten(wasm: bytes, section: int, found: list[_Limits], most: int) -> by
     return wasm[:size_at] + leb128(len(contents)) + contents + wasm[end:]
 
 
-def _memories(wasm: bytes) -> Iterator[_Limits]:
+def _memories(wasm: Bytes) -> Iterator[_Limits]:
     count, at = _entries(wasm, _MEMORY_SECTION)
     for _ in range(count):
         limits = _limits(wasm, at)
@@ -100,7 +103,7 @@ def _memories(wasm: bytes) -> Iterator[_Limits]:
         yield limits
 
 
-def _tables(wasm: bytes) -> Iterator[_Limits]:
+def _tables(wasm: Bytes) -> Iterator[_Limits]:
     count, at = _entries(wasm, _TABLE_SECTION)
     for _ in range(count):
         initialised = wasm[at] == 0x40  # 0x40 0x00 stands before its type, an expression after its limits
@@ -116,13 +119,13 @@ def _tables(wasm: bytes) -> Iterator[_Limits]:
             return
 
 
-def _entries(wasm: bytes, wanted: int) -> tuple[int, int]:
+def _entries(wasm: Bytes, wanted: int) -> tuple[int, int]:
     """The number of entries of a section, and the position of the first."""
     section = _section(wasm, wanted)
     return (0, 0) if section is None else unsigned(wasm, section[1])
 
 
-def _section(wasm: bytes, wanted: int) -> tuple[int, int] | None:
+def _section(wasm: Bytes, wanted: int) -> tuple[int, int] | None:
     """The position of a section's size, and of its contents; None where the module does not have the section."""
     at = 8  # magic and version
     while at < len(wasm):
@@ -134,7 +137,7 @@ def _section(wasm: bytes, wanted: int) -> tuple[int, int] | None:
     return None
 
 
-def _limits(wasm: bytes, begin: int) -> _Limits:
+def _limits(wasm: Bytes, begin: int) -> _Limits:
     flags = wasm[begin]
     minimum, at = unsigned(wasm, begin + 1)
     maximum = None
@@ -158,7 +161,7 @@ def with_size(section: int, contents: bytes) -> bytes:
     return bytes([section]) + leb128(len(contents)) + contents
 
 
-def unsigned(wasm: bytes, at: int) -> tuple[int, int]:
+def unsigned(wasm: Bytes, at: int) -> tuple[int, int]:
     """An unsigned LEB128 number, and the position after it."""
     value = shift = 0
     while True:

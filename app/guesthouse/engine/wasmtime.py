@@ -326,7 +326,8 @@ class WasmtimeLinked:
         self.engine = engine
         self._module = module
         self._linker = wasmtime.Linker(engine.engine)
-        self._callbacks = [_define(self._linker, function) for function in functions]
+        types: dict[FuncType, wasmtime.FuncType] = {}
+        self._callbacks = [_define(self._linker, function, types) for function in functions]
         pre = c_void_p()
         error = capi.linker_pre(
             capi.address(self._linker.ptr()), capi.address(module.module.ptr()), ctypes.addressof(pre)
@@ -372,8 +373,16 @@ _RESULTS: dict[ValType, tuple[struct.Struct, Callable[[Any], Any]]] = {
 }
 
 
-def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
-    """Define one import. Returns the callback, which must live longer than every instance."""
+def _function_type(signature: FuncType) -> wasmtime.FuncType:
+    types = {value: getattr(wasmtime.ValType, value.value) for value in ValType}
+    return wasmtime.FuncType([types[p]() for p in signature.params], [types[r]() for r in signature.results])
+
+
+def _define(linker: wasmtime.Linker, function: HostFunction, types: dict[FuncType, wasmtime.FuncType]) -> Any:
+    """Define one import. Returns the callback, which must live longer than every instance.
+
+    `types` are those of the linker's functions: each is made once for it, and belongs to its engine.
+    """
     read = struct.Struct("=" + "".join([_PARAMETERS[kind] for kind in function.kinds])).unpack_from
     results = function.signature.results
     layout, bits = _RESULTS[results[0] if results else ValType.I32]
@@ -403,10 +412,9 @@ def _define(linker: wasmtime.Linker, function: HostFunction) -> Any:
         return None
 
     kept = capi.HostCallback(callback)
-    types = {value: getattr(wasmtime.ValType, value.value) for value in ValType}
-    signature = wasmtime.FuncType(
-        [types[p]() for p in function.signature.params], [types[r]() for r in function.signature.results]
-    )
+    if function.signature not in types:
+        types[function.signature] = _function_type(function.signature)
+    signature = types[function.signature]
     module, name = function.module.encode(), function.name.encode()
     error = capi.linker_define(
         capi.address(linker.ptr()),

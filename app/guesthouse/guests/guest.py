@@ -8,17 +8,19 @@ fault of the module, not only the first. The guest's runner answers its events: 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from guesthouse.engine.base import PAGE, TABLE_ELEMENTS, CompileStep, Engine, EngineError, Linked, Module
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
-from guesthouse.engine.component import REVISION, NotUnwrapped, is_component, unwrapped
-from guesthouse.engine.wasm_sections import memory_minimums, table_minimums
+from guesthouse.engine.component import REVISION, Core, NotUnwrapped, is_component
+from guesthouse.engine.wasm_sections import Bytes, memory_minimums, table_minimums
 from guesthouse.event import Event, Failure, Reason, Reply
 from guesthouse.faults import Faults
 from guesthouse.guests import python
@@ -213,10 +215,11 @@ def load_code(
     if config.signed is not None and (fault := config.signed.fault(config.module, wasm)):
         raise GuestFaults([fault])
     core, key, memory = core_module(config.module, wasm), cache_key(wasm, sha256), config.limits.memory
-    source, steps = core, list[CompileStep]()
+    source, steps = core.bytes, list[CompileStep]()
     if config.snapshot is not None:
         beginning = _beginning(config, config.snapshot)
-        key, source, steps = key_of(beginning, key, granted.digest), packed(beginning, granted, core), [_INITIALISE]
+        key, steps = key_of(beginning, key, granted.digest), [_INITIALISE]
+        source = partial(_packed, beginning, granted, core)
     artefact = cache.path(engine, key, memory)
     same = known.get(artefact) if known is not None else None
     try:
@@ -226,16 +229,20 @@ def load_code(
         raise GuestFaults([f"{config.module}{what}: {error}"]) from error
     except EngineError as error:
         raise GuestFaults(
-            over_limits(core, config.limits) or [f"the engine refuses {config.module}: {error}"]
+            over_limits(core.inside, config.limits) or [f"the engine refuses {config.module}: {error}"]
         ) from error
     except OSError as error:
         why = error.strerror or str(error)
         raise GuestFaults([f"its compiled code cannot be kept in {cache.folder} ({why}): is the disk full?"]) from error
     functions, caller, faults = _checked(config, module, modules or host_modules())
-    faults += over_limits(core, config.limits)
+    faults += over_limits(core.inside, config.limits)
     if faults or caller is None:
         raise GuestFaults(faults)
     return Code(module, sha256, artefact, compiled, tuple(functions), caller, _reached(config, module))
+
+
+def _packed(beginning: Beginning, granted: Granted, core: Core) -> bytes:
+    return packed(beginning, granted, core.bytes())
 
 
 def _script(
@@ -317,7 +324,10 @@ def read_module(path: Path) -> bytes:
     """The bytes of a module's file, which may be a component. Raises `GuestFaults`."""
     try:
         with path.open("rb") as file:
-            wasm = file.read(MODULE_SIZE + 1)
+            size = min(os.fstat(file.fileno()).st_size, MODULE_SIZE)
+            wasm = file.read(size + 1)  # room for more would take longer to get than the file to read
+            if len(wasm) > size:  # it grows, or is none that has a size
+                wasm += file.read(MODULE_SIZE + 1 - len(wasm))
     except OSError as error:
         raise GuestFaults([f"{path} cannot be read ({error.strerror}): build it or correct the path"]) from error
     if len(wasm) > MODULE_SIZE:
@@ -329,12 +339,10 @@ def read_module(path: Path) -> bytes:
     return wasm
 
 
-def core_module(path: Path, wasm: bytes) -> bytes:
+def core_module(path: Path, wasm: bytes) -> Core:
     """The module that is compiled: the main one of a component, else the file itself. Raises `GuestFaults`."""
-    if not is_component(wasm):
-        return wasm
     try:
-        return unwrapped(wasm)
+        return Core(wasm)
     except NotUnwrapped as error:
         raise GuestFaults([f"{path} is a component that cannot be served: {error}"]) from None
 
@@ -366,7 +374,7 @@ def resolve(module: Module, modules: Mapping[str, HostModule]) -> tuple[list[Hos
     return list({(f.module, f.name): f for f in functions}.values()), faults
 
 
-def over_limits(wasm: bytes, limits: Limits) -> list[str]:
+def over_limits(wasm: Bytes, limits: Limits) -> list[str]:
     """Sizes that the module declares for its start and that are over the limits, so that no instance could be made."""
     faults = [
         f"its memory starts with {pages * PAGE} bytes, the limit memory is {limits.memory}: raise it"

@@ -38,6 +38,9 @@ _FORBIDDEN = frozenset(
     }
 )
 _LOWEST, _HIGHEST = 100, 599  # statuses
+#: Bytes from which on a piece of a body is kept as it is. Shorter ones are put together: each would take more memory
+#: than it has bytes.
+_LONG = 4096
 
 Entry = tuple[str, bytes]
 
@@ -123,7 +126,9 @@ class OutgoingBody:
     chunk = CHUNK
 
     def __init__(self, reply: bool = True) -> None:
-        self.data = bytearray()
+        self._size = 0
+        self._pieces: list[bytes] = []  # none of them is short, but for what lay between two long ones
+        self._short = bytearray()  # what was written after these
         self.written_to = False
         self.finished = False
         self.sending: Sending | None = None  # the request that waits for its end
@@ -135,15 +140,23 @@ class OutgoingBody:
         if self.finished or self._dropped:
             raise Fail(Case("closed"))
         limit = context.limits.output
-        if self._reply and len(self.data) + len(data) > limit:
+        if self._reply and self._size + len(data) > limit:
             raise BadReply(f"more than limits.output ({limit} bytes) was written to a body")
         context.hold(len(data))
-        self.data += data
+        self._size += len(data)
+        if len(data) < _LONG:
+            self._short += data
+            return
+        if self._short:
+            self._pieces.append(bytes(self._short))
+            self._short = bytearray()
+        self._pieces.append(data)
 
     def taken(self, context: Context) -> bytes:
         """All of it, which is no longer counted here."""
-        data, self.data = bytes(self.data), bytearray()
-        context.release(len(data))
+        data = b"".join([*self._pieces, self._short]) if self._short else b"".join(self._pieces)
+        context.release(self._size)
+        self._size, self._pieces, self._short = 0, [], bytearray()
         return data
 
     def release(self, context: Context) -> None:
