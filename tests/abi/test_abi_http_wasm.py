@@ -33,7 +33,7 @@ def answered(*pairs: tuple[str, str]) -> Response:
     event = PlainFacts("invoke", "greet", b"")
     context = Context(Deadline.after(60), Grants(), Limits(), Services({Log: Lines()}), event=event)
     setting = Setting(context, *pairs)
-    return HttpHandlers(()).run(lambda: setting, context, Request(b""))  # type: ignore[arg-type, return-value]
+    return HttpHandlers(()).run(lambda: setting, context, Request(b""))
 
 
 def test_the_content_type_counts_against_the_bound_of_headers() -> None:
