@@ -27,6 +27,7 @@ from guesthouse.engine.compiler import CompileError
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests import python
 from guesthouse.guests.capabilities import GRANTS
+from guesthouse.guests.process import confine
 from guesthouse.manifest import ManifestError, load
 from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
@@ -381,6 +382,20 @@ def test_a_package_with_native_code_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, "import fast\n") == (
         "guest 'script': /packages/fast/_core.cpython-312-x86_64-linux-gnu.so is native code, and only packages of "
         "pure Python run in a guest: take another package"
+    )
+
+
+def test_where_processes_must_be_confined_a_script_is_imported_in_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confine, "lacking", lambda: ["files are not closed"])
+    path = written(tmp_path, "", "process")
+    path.write_text(path.read_text() + '[process]\nconfinement = "required"\n')
+    with pytest.raises(PlanFaults) as faults, open_plan(load(path, grants=GRANTS)):
+        pass
+    assert faults.value.faults[0] == (
+        "guest 'script': process.confinement is \"required\" where its script is imported, too, and here files are not "
+        "closed"
     )
 
 

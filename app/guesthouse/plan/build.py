@@ -15,6 +15,7 @@ from guesthouse.guests.capabilities.capability import import_modules, services_o
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import JAVASCRIPT, Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
 from guesthouse.guests.log import KEPT, GuestLog
+from guesthouse.guests.process import confine
 from guesthouse.guests.process.pool import Pool
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
@@ -110,6 +111,7 @@ def _build(
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
         try:
+            _check_confinement(manifest, config)
             contents = _contents(config, shelf) if config.runtime == "python" else None
             code = load_code(config, host.engine, host.cache, known, modules, contents)
             services = services_of(host.capabilities, hosts, config, _kernels(host, code))
@@ -139,6 +141,15 @@ def _build(
     slots.update({name: guest.slots for name, guest in guests.items()})
     may_not_mean = tuple(warnings(manifest))
     return Plan(manifest, models, guests, Routes(manifest), host, slots, may_not_mean, tokens), faults
+
+
+def _check_confinement(manifest: Manifest, config: GuestConfig) -> None:
+    """Where processes must be confined, one that imports a script must be, too. Raises `GuestFaults`."""
+    required = manifest.process.confinement == "required" and config.isolation == "process"
+    if required and config.runtime == "python" and (lacking := confine.lacking()):
+        raise GuestFaults(
+            [f'process.confinement is "required" where its script is imported, too, and here {"; ".join(lacking)}']
+        )
 
 
 def _kernels(host: Host, code: Code) -> PixelKernels | None:
