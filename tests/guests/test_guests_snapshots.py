@@ -345,7 +345,7 @@ def test_no_snapshot_is_made_where_processes_must_be_confined_and_cannot_be(
     monkeypatch.setattr(confine, "lacking", lambda: ["no filter of system calls (seccomp)"])
     with pytest.raises(PlanFaults) as refused:
         opened(guest("(unreachable)"), "process", '[process]\nconfinement = "required"')
-    told = 'process.confinement is "required" for its snapshot, too, and here no filter of system calls (seccomp)'
+    told = 'process.confinement is "required" where the guest is initialised, too, and here no filter of system calls (seccomp)'
     assert f"guest 'g': {told}" in refused.value.faults
 
 

@@ -112,8 +112,8 @@ def _build(
             granted = _granted(config, shelf)
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
-            if config.snapshot is not None or config.runtime == "python":
-                continue  # what it begins with is made of its files
+            if _begins_initialised(config):
+                continue
         try:
             _check_confinement(manifest, config)
             code = load_code(config, host.engine, host.cache, known, modules, granted)
@@ -149,8 +149,15 @@ def _build(
 def _check_confinement(manifest: Manifest, config: GuestConfig) -> None:
     """Where processes must be confined, one that initialises a guest must be, too. Raises `GuestFaults`."""
     required = manifest.process.confinement == "required" and config.isolation == "process"
-    if required and config.snapshot is not None and (lacking := confine.lacking()):
-        raise GuestFaults([f'process.confinement is "required" for its snapshot, too, and here {"; ".join(lacking)}'])
+    if required and _begins_initialised(config) and (lacking := confine.lacking()):
+        raise GuestFaults(
+            [f'process.confinement is "required" where the guest is initialised, too, and here {"; ".join(lacking)}']
+        )
+
+
+def _begins_initialised(config: GuestConfig) -> bool:
+    """Whether the guest's code has what its files have made of it: as a snapshot, or as a script in Python."""
+    return config.snapshot is not None or config.runtime == "python"
 
 
 def _kernels(host: Host, code: Code) -> PixelKernels | None:
