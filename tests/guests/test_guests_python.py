@@ -394,8 +394,8 @@ def test_where_processes_must_be_confined_a_script_is_imported_in_no_other_one(
     with pytest.raises(PlanFaults) as faults, open_plan(load(path, grants=GRANTS)):
         pass
     assert faults.value.faults[0] == (
-        "guest 'script': process.confinement is \"required\" where the guest is initialised, too, and here files are not "
-        "closed"
+        "guest 'script': process.confinement is \"required\" where the guest is initialised, too, and here files are "
+        "not closed"
     )
 
 
