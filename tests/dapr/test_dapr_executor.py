@@ -132,9 +132,6 @@ def test_what_is_pressing_brings_one_more_thread_at_once_and_keeps_it() -> None:
     calls.queue.put(done.release)
     assert done.acquire(timeout=PATIENCE), "it has parked"
     assert not go.is_set()
-    pressing.clear()
-    calls.queue.put(done.release)
-    assert done.acquire(timeout=PATIENCE)
     go.set()
     for _ in range(threads.end()):
         calls.queue.put(None)
