@@ -2,19 +2,24 @@
 
 `python -m bench.cold MANIFEST METHOD BODY` is the process in which it happens: it loads the manifest as `serve` does,
 answers one event and then some more, and prints what it saw as JSON.
+
+`python -m bench.cold FILE.wasm CALLING` loads one module, or component, again and again, as a reload does, and answers
+events of 1 KiB with it: how long a large one takes. Its code comes from the code cache from the second run on.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
-from bench import servers
+from bench import micro, servers
 from bench.measure import Figure, Findings, Options, Spread, Target
 from bench.over_grpc import GRANT, PHOTOS, invoke
 from guesthouse.assembly import open_plan
@@ -22,8 +27,13 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
-from guesthouse.manifest import load
+from guesthouse.guests.guest import Guest, GuestConfig, load_code
+from guesthouse.guests.sandbox import Sandbox
+from guesthouse.manifest import load, read
 from guesthouse.plan.current import Plans
+from guesthouse_abi.deadline import Deadline
+from guesthouse_abi.imports import host_modules
+from guesthouse_abi.imports.preview2 import interfaces
 
 MORE = 20  # events after the first
 
@@ -119,5 +129,39 @@ def _compiling(folder: Path) -> tuple[str, list[str], list[list[str]]]:
     return "Compiling and mapping a guest", ["guest", "KiB of Wasm", "compile, ms", "map from disk, ms"], rows
 
 
-if __name__ == "__main__":
+def loads(file: Path, calling: str) -> dict[str, Any]:
+    """In ms of CPU time: the first time that a process loads and links a module, later times, and events.
+
+    Its code is kept in the code cache.
+    """
+    interfaces(), host_modules()  # a server has loaded these for other guests
+    settings = read.parse({"app": {"name": "bench"}}, Path("guesthouse.toml")).engine
+    event, found = invoke("it", bytes(range(97, 123)) * 39 + bytes(range(97, 107))), []
+    with closing(CodeCache(settings.cache)) as cache, micro.engine_of(pooling=True) as engine:
+        config = GuestConfig("it", file.absolute(), calling)
+        for _ in range(1 + MORE):
+            before = thread_time()
+            code = load_code(config, engine, cache)
+            linked = code.linked()
+            found.append((thread_time() - before) * 1000)
+            if len(found) == 1:
+                compiled = code.compiled
+        guest, events = Guest(config, code, Sandbox(linked, code.caller), micro.SERVICES), []
+        for _ in range(1 + MORE):
+            before = thread_time()
+            guest.runner.run(guest, event, Deadline(math.inf))
+            events.append((thread_time() - before) * 1000)
+        del code, linked, guest
+    return {
+        "compiled": compiled,
+        "load": found[0],
+        "load again": asdict(Spread.of(found[1:])),
+        "event": events[0],
+        "event again": asdict(Spread.of(events[1:])),
+    }
+
+
+if __name__ == "__main__" and len(sys.argv) == 3:
+    print(json.dumps(loads(Path(sys.argv[1]), sys.argv[2])))
+elif __name__ == "__main__":
     print(json.dumps(first_events(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_bytes())))

@@ -69,6 +69,11 @@ def interface(name: str) -> Interface | None:
     return _package(package).get(short)
 
 
+def packages_read() -> int:
+    """How many texts were read so far."""
+    return len(_read)
+
+
 def is_read(name: str) -> bool:
     """Whether the text of this interface was read."""
     return name.partition("/")[0] in _read

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from functools import cache
 
 from guesthouse_abi.canonical.functions import Answered, named
+from guesthouse_abi.canonical.texts import packages_read
 from guesthouse_abi.host import HostFunction
+
+_prepared: set[int] = set()  # by how many packages were read
 
 
 @cache
@@ -74,7 +77,11 @@ def prepare() -> None:
 
     A handle of one interface is a parameter of another's functions, or of a guest's export.
     """
+    read = packages_read()
+    if read in _prepared:
+        return
     for drafts in interfaces().values():
         for one in drafts:
             if one.is_read:
                 one.prepare()
+    _prepared.add(read)
