@@ -394,8 +394,8 @@ def test_where_processes_must_be_confined_a_script_is_imported_in_no_other_one(
     with pytest.raises(PlanFaults) as faults, open_plan(load(path, grants=GRANTS)):
         pass
     assert faults.value.faults[0] == (
-        "guest 'script': process.confinement is \"required\" where the guest is initialised, too, and here files are not "
-        "closed"
+        "guest 'script': process.confinement is \"required\" where the guest is initialised, too, and here files are "
+        "not closed"
     )
 
 
@@ -547,6 +547,7 @@ def test_the_file_of_calls_takes_calls_alone(plan: Plan) -> None:
         (('"/prices.txt"', '"/guesthouse/a"'), "is where the host's module is"),
         (('"/prices.txt"', '"/script.py"'), "is where the script is"),
         (('calling = "dapr"', 'calling = "dapr"\nargs = ["a"]'), "a script's handlers have the event: leave it out"),
+        (('calling = "dapr"', 'calling = "dapr"\nsnapshot = true'), "a script in Python is always one: leave it out"),
         (("[app]", '[engine]\nname = "wasmer"\n[app]'), "scripts in Python are served by wasmtime"),
     ],
 )
