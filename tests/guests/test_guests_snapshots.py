@@ -345,8 +345,8 @@ def test_no_snapshot_is_made_where_processes_must_be_confined_and_cannot_be(
     monkeypatch.setattr(confine, "lacking", lambda: ["no filter of system calls (seccomp)"])
     with pytest.raises(PlanFaults) as refused:
         opened(guest("(unreachable)"), "process", '[process]\nconfinement = "required"')
-    told = 'process.confinement is "required" where the guest is initialised, too, and here no filter of system calls (seccomp)'
-    assert f"guest 'g': {told}" in refused.value.faults
+    told = "where the guest is initialised, too, and here no filter of system calls (seccomp)"
+    assert f"guest 'g': process.confinement is \"required\" {told}" in refused.value.faults
 
 
 def test_what_the_child_is_given_comes_back_whole() -> None:

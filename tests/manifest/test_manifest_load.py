@@ -426,8 +426,8 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 (
                     "the keys here are: allow_guest_models, args, body_file, calling, config, enabled, env, files, "
                     "function, idle, image, isolation, least, limits, models, module, packages, parameters, reply, "
-                    "reply_file, reply_type, runtime, scale, scratch, scratch_path, script, sha256, signature, snapshot, "
-                    "takes, values, wasi_nn"
+                    "reply_file, reply_type, runtime, scale, scratch, scratch_path, script, sha256, signature, "
+                    "snapshot, takes, values, wasi_nn"
                 ),
             ),
         ),
