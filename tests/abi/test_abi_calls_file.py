@@ -85,6 +85,12 @@ def test_a_guest_that_is_frozen_can_say_that_it_is_ready_and_nothing_else() -> N
     assert freezing.entry == 4096
 
 
+def test_a_call_is_no_longer_than_it_can_be() -> None:
+    host, fd = opened()
+    assert host.write(fd, call("a" * 495))[0] == NOSYS
+    assert host.write(fd, call("a" * 504))[0] == INVAL
+
+
 def test_an_event_is_never_ready_to_be_frozen() -> None:
     host, fd = opened()
     assert host.write(fd, call(READY.decode(), 4096))[0] == NOSYS

@@ -547,6 +547,7 @@ def test_the_file_of_calls_takes_calls_alone(plan: Plan) -> None:
         (('"/prices.txt"', '"/guesthouse/a"'), "is where the host's module is"),
         (('"/prices.txt"', '"/script.py"'), "is where the script is"),
         (('calling = "dapr"', 'calling = "dapr"\nargs = ["a"]'), "a script's handlers have the event: leave it out"),
+        (('calling = "dapr"', 'calling = "dapr"\nsnapshot = true'), "a script in Python is always one: leave it out"),
         (("[app]", '[engine]\nname = "wasmer"\n[app]'), "scripts in Python are served by wasmtime"),
     ],
 )
