@@ -45,6 +45,7 @@ COMPARISONS = {
     "tensor": over_grpc.tensor,
     "programs": over_grpc.programs,
     "components": over_grpc.components,
+    "plugins": over_grpc.plugins,
     "loaded": loaded.loaded,
     "memory": memory.memory,
     "engines": engines.engines,

@@ -265,32 +265,59 @@ def components(options: Options, folder: Path) -> Findings:
     The component is Rust's, with its allocator; the core module is written by hand. Beside them is a guest of wasi:http
     that is written by hand, too: what it costs more is the interface's part.
     """
-    findings = Findings()
-    modules = {
-        "component": (servers.ROOT / "guests" / "http_component" / "http_component.wasm", "http"),
-        "least": (_assembled(folder, "echo_http"), "http"),
-        "core": (_assembled(folder, "echo_dapr"), "dapr"),
+    component = servers.ROOT / "guests" / "http_component" / "http_component.wasm"
+    guests = {
+        "component": _echoing("component", component, "http"),
+        "least": _echoing("least", _assembled(folder, "echo_http"), "http"),
     }
-    manifest = "".join(
-        f'[guests.{name}]\nmodule = "{module}"\ncalling = "{calling}"\n\n'
+    bounds = {"component": {"1 KiB": 1.3, "600 KB": 1.2}}
+    return _against_core(options, folder, "components", guests, bounds, as_many(60, 20))
+
+
+def plugins(options: Options, folder: Path) -> Findings:
+    """The same through plug-ins of Extism and waPC, by their own kits, against that core module."""
+    guests = servers.ROOT / "guests"
+    more = 'function = "echo"\nlimits = { time = "60s" }\n'
+    found = {
+        name: _echoing(name, guests / f"{name}_plugin" / f"{name}_plugin.wasm", name, more)
+        for name in ("extism", "wapc")
+    }
+    # Few of 600 KB, for each takes a plug-in of Extism hundreds of milliseconds.
+    return _against_core(options, folder, "plugins", found, {}, as_many(4, 1))
+
+
+def _echoing(name: str, module: Path, calling: str, more: str = "") -> str:
+    return (
+        f'[guests.{name}]\nmodule = "{module}"\ncalling = "{calling}"\n{more}\n'
         f'[[invoke]]\nmethod = "{name}"\nguest = "{name}"\n\n'
-        for name, (module, calling) in modules.items()
     )
+
+
+def _against_core(
+    options: Options,
+    folder: Path,
+    comparison: str,
+    guests: Mapping[str, str],
+    bounds: Mapping[str, Mapping[str, float]],
+    large: Requests,
+) -> Findings:
+    """Echoes of guests against one that uses dapr_v1; `bounds` by guest and size, for one caller; `large` is how many
+    of 600 KB."""
+    findings = Findings()
+    manifest = "".join(guests.values()) + _echoing("core", _assembled(folder, "echo_dapr"), "dapr")
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(servers.guesthouse(folder, manifest))
-        for what, size, bound, requests in (
-            ("1 KiB", 1024, 1.3, as_many(500, 150)),
-            ("600 KB", 600_000, 1.2, as_many(60, 20)),
-        ):
+        for what, size, requests in (("1 KiB", 1024, as_many(500, 150)), ("600 KB", 600_000, large)):
             body = (bytes(range(256)) * (size // 256 + 1))[:size]
-            sides = {name: (server, invoke(name, body)) for name in modules}
+            sides = {name: (server, invoke(name, body)) for name in (*guests, "core")}
             for callers in (1, 4):
-                options.say(f"components, {what}, {_callers(callers)}")
+                options.say(f"{comparison}, {what}, {_callers(callers)}")
                 blocks = race(sides, callers, requests(callers), options.rounds(5))
-                target = Target(bound) if callers == 1 else None
-                for side, told, aim in (("component", "", target), ("least", ", the least guest of wasi:http", None)):
-                    case = f"{what}{told}, {_callers(callers)}"
-                    findings.figures.append(latency("components", case, blocks, (side, "core"), aim))
+                for name in guests:
+                    bound = bounds.get(name, {}).get(what) if callers == 1 else None
+                    target = None if bound is None else Target(bound)
+                    case = f"{name}, {what}, {_callers(callers)}"
+                    findings.figures.append(latency(comparison, case, blocks, (name, "core"), target))
     return findings
 
 

@@ -139,6 +139,9 @@ GUESTS = {
         # A workspace of its own: what it needs is no reason to build the others again.
         Guest("values", "rust", ("values/Cargo.lock", RUST_SDK), workspace="values"),
         Guest("kernels", "rust", ("kernels/Cargo.lock",), workspace="kernels", command=True),
+        # By the kits of other hosts.
+        *(Guest(name, "rust", (f"{name}/Cargo.lock",), workspace=name) for name in ("extism_plugin", "wapc_plugin")),
+        Guest("http_wasm_plugin", "rust", ("http_wasm_plugin/Cargo.lock",), workspace="http_wasm_plugin", command=True),
         Guest("c_component", "c", ("c_component/world.wit",), component=True),
         *(
             Guest(name, "rust", (f"{name}/Cargo.lock", *texts), workspace=name, component=True)

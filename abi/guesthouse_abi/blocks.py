@@ -79,9 +79,12 @@ def _text(data: bytes) -> str:
 # ---- state ----
 
 
-def state(context: Context, store: str, key: str) -> Stored | None:
-    """The value of a key; None where there is none. A store without etags has no empty values. Raises `NotDone`."""
-    request = text_field(1, store) + text_field(2, key) + number_field(3, _STRONG)
+def state(context: Context, store: str, key: str, *, newest: bool = False) -> Stored | None:
+    """The value of a key; None where there is none. A store without etags has no empty values. Raises `NotDone`.
+
+    `newest`: with the store's strong consistency, before the value is swapped.
+    """
+    request = text_field(1, store) + text_field(2, key) + number_field(3, _STRONG if newest else 0)
     found = _read(done(context, CallRequest("GetState", request)))
     return _stored(found.get(1, b""), found.get(2, b""))
 
@@ -131,7 +134,7 @@ def swap_state(context: Context, store: str, key: str, value: bytes, before: Sto
         if error.code is Code.ABORTED:
             return False
         # Without an etag, a sidecar does not say that the value is there already.
-        if before is None and error.code is Code.INTERNAL and state(context, store, key) is not None:
+        if before is None and error.code is Code.INTERNAL and state(context, store, key, newest=True):
             return False
         raise
     return True

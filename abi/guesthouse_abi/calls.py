@@ -127,8 +127,17 @@ class CallTable:
     def wait(self, handles: Sequence[int], every: bool, seconds: float | None) -> int | None:
         """See `services.Calls`."""
         calls = [self._open(handle) for handle in handles]
-        began = perf_counter()
         driven = [call.cancel for call in calls if call.ended is None and isinstance(call.cancel, Driven)]
+        if (driven or not _ready(calls, every)) and not self._waited_for(calls, driven, every, seconds):
+            return None
+        if every:
+            return len(calls)
+        first = min((call.order, position) for position, call in enumerate(calls) if call.order)
+        return first[1]
+
+    def _waited_for(self, calls: Sequence[_Open], driven: Sequence[Driven], every: bool, seconds: float | None) -> bool:
+        """Wait, of calls of which these can be driven. Returns whether what is waited for has come."""
+        began = perf_counter()
         forget = self._deadline.on_cancel(lambda: self._wake(driven))
         try:
             if driven and (every or len(driven) == len(calls)):
@@ -145,14 +154,8 @@ class CallTable:
         finally:
             forget()
             self._spend(began)
-        if driven or not ready:
-            self._deadline.check()
-        if not ready:
-            return None
-        if every:
-            return len(calls)
-        first = min((call.order, position) for position, call in enumerate(calls) if call.order)
-        return first[1]
+        self._deadline.check()
+        return ready
 
     def ended(self, handle: int) -> Ended | None:
         """See `services.Calls`."""

@@ -124,7 +124,10 @@ class CallRequest(NamedTuple):
     @property
     def size(self) -> int:
         """Of all of it, in bytes."""
-        return len(self.message) + sum(len(name) + len(value) for name, value in self.metadata)
+        size = len(self.message)
+        for name, value in self.metadata:
+            size += len(name) + len(value)
+        return size
 
 
 class Ended(NamedTuple):
@@ -144,8 +147,13 @@ class Ended(NamedTuple):
     @property
     def size(self) -> int:
         """Of all of it, in bytes."""
-        parts = (self.message or b"", self.initial, self.trailing, self.details or b"")
-        return len(self.text) + sum(map(len, parts))
+        return (
+            len(self.text)
+            + len(self.message or b"")
+            + len(self.initial)
+            + len(self.trailing)
+            + len(self.details or b"")
+        )
 
 
 class Started(NamedTuple):

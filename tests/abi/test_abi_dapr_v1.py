@@ -210,7 +210,7 @@ def test_a_handler_of_another_type_is_refused_also_one_that_is_reserved() -> Non
 def test_the_text_of_a_status_is_the_body_if_that_is_text(body: bytes, text: str) -> None:
     draft = Draft("invoke")
     draft.status, draft.body = 404, bytearray(body)
-    assert _response(0, draft, "", "dapr_on_invoke", stop=False).text == text
+    assert _response(draft, stop=False).text == text
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guesthouse_abi.calls import Code
 from guesthouse_abi.context import Context
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.errors import TooMuch, Trap
@@ -96,6 +99,51 @@ def test_a_call_and_its_answer() -> None:
     assert host.kernel.whole(answer) == b"\0\0response"
     request = host.sidecar.begun[0][0]
     assert (request.method, request.message) == ("GetState", b"re\nquest")
+
+
+def peak(host: Host, request: int) -> int:
+    """The most bytes of Python's that a call took at once."""
+    host.call("dapr_call", request)
+    tracemalloc.start()
+    try:
+        host.call("dapr_call", request)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_request_is_copied_once_and_its_answer_too() -> None:
+    host = Host(host_memory=8 << 20)
+    host.sidecar.at_once = Ended(0, "", b"v")
+    assert 1 << 20 < peak(host, host.put(b"SaveState\n" + bytes(1 << 20))) < 3 << 19
+    host.sidecar.at_once = Ended(0, "", bytes(1 << 20))
+    assert 1 << 20 < peak(host, host.put(b"GetState\n")) < 3 << 19
+
+
+def test_a_request_without_room_is_refused_before_it_is_copied() -> None:
+    host = Host(host_memory=3 << 19)
+    request = host.put(b"SaveState\n" + bytes(1 << 20))
+    assert peak(host, request) < 1 << 16
+    answer = host.call("dapr_call", request)
+    assert host.kernel.whole(answer)[:1] == bytes([Code.RESOURCE_EXHAUSTED])
+    assert host.sidecar.begun == []
+
+
+@pytest.mark.parametrize(
+    ("block", "method"), [(b"", ""), (b"\n", ""), (b"GetState", "GetState"), (b"m" * 128, "m" * 128)]
+)
+def test_a_request_without_a_message_has_an_empty_one(block: bytes, method: str) -> None:
+    host = Host()
+    host.sidecar.at_once = Ended(0, "", b"")
+    host.call("dapr_call", host.put(block))
+    assert [(one.method, one.message) for one, *_ in host.sidecar.begun] == [(method, b"")]
+
+
+def test_a_name_of_a_method_that_is_too_long_is_refused() -> None:
+    host = Host()
+    answer = host.call("dapr_call", host.put(b"m" * 129 + b"\n"))
+    assert host.kernel.whole(answer) == bytes([Code.INVALID_ARGUMENT]) + b"a method's name of more than 128 bytes"
+    assert host.sidecar.begun == []
 
 
 def test_an_answer_for_which_there_is_no_room_is_none() -> None:

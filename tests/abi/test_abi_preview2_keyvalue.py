@@ -131,6 +131,15 @@ def test_a_swap_is_done_where_nobody_has_changed_the_value(context: Context, buc
     assert sidecar.values["a"][0] == b"two"
 
 
+def test_what_is_swapped_is_read_with_strong_consistency(context: Context, bucket: Bucket, sidecar: Blocks) -> None:
+    kv.get(context, bucket, "a")
+    kv.exists(context, bucket, "a")
+    assert sidecar.newest == [False, False]
+    kv.new_cas(context, bucket, "a")
+    kv.increment(context, bucket, "n", 1)
+    assert sidecar.newest[2:] == [True, True]
+
+
 def test_a_value_that_somebody_has_made_meanwhile_is_not_swapped(
     context: Context, bucket: Bucket, sidecar: Blocks
 ) -> None:

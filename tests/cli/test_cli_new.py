@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from guesthouse.cli.new import LANGUAGES, SDKS, Lang
+from tests.support.interpreter import interpreter
 
 GUESTHOUSE = f"{sys.executable} -m guesthouse"
 
@@ -42,6 +43,8 @@ def make(folder: Path, *targets: str) -> subprocess.CompletedProcess[str]:
     "lang", [pytest.param(lang, marks=pytest.mark.slow if lang is Lang.RUST else ()) for lang in Lang]
 )
 def test_a_new_guest_builds_passes_its_tests_and_answers_an_event(guesthouse, folder: Path, lang: Lang) -> None:
+    if lang is Lang.PYTHON:
+        interpreter()
     if missing := [need.what for need in LANGUAGES[lang].needs if not need.found()]:
         pytest.skip(f"not here: {', '.join(missing)}")
     made = guesthouse("new", "cart", "--lang", lang.value)

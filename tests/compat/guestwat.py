@@ -18,7 +18,7 @@ from guesthouse.dapr.api_methods import METHODS
 from guesthouse.scripted.messages import fill
 
 from . import models
-from .rulebook import FOLDER, Call, Group, Rule, documented, filled, import_of
+from .rulebook import FOLDER, Call, Group, Rule, components, documented, filled, import_of
 
 PAGE = 65536
 _FIRST = 1024  # address of the first data; below it frames keep their records
@@ -43,7 +43,7 @@ def module_of(group: Group) -> str:
     for index, rule in enumerate(rules):
         places = data.add(filled(rule.data, {"id": rule.id}), shared)
         body = _substituted(rule.body, places) if rule.body else _body(group, rule.calls, places)
-        names |= set(re.findall(r"\(call \$([\w:/-]+\.[\w.]+)", body))
+        names |= set(re.findall(r"\(call \$([\w:/-]+\.[\w.-]+)", body))
         if "{cases}" in _frame(group):
             functions.append(f"(func ${rule.id} {body})")
             cases.append(
@@ -88,6 +88,8 @@ def _frame(group: Group) -> str:
 def _import(name: str) -> str:
     module, _, field = name.partition(".")
     params, results = documented()[module][field]
+    if (module, field) in components():
+        module, field, *_ = components()[module, field]
     return f'(import "{module}" "{field}" (func ${name} (param {" ".join(params)}) (result {" ".join(results)})))'
 
 

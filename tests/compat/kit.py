@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import wasmtime
+from dapr.proto.common.v1.common_pb2 import InvokeResponse
 from dapr.proto.runtime.v1.actors_pb2 import (
     ExecuteActorStateTransactionRequest,
     GetActorStateRequest,
     GetActorStateResponse,
     InvokeActorRequest,
 )
+from dapr.proto.runtime.v1.state_pb2 import GetStateResponse
+from google.protobuf.any_pb2 import Any as AnyMessage
 from structlog.testing import capture_logs
 
 from guesthouse.assembly import open_plan
 from guesthouse.dapr.actors.state import TurnState
-from guesthouse.dapr.api_methods import Requests
+from guesthouse.dapr.api_methods import METHODS, Requests
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.event import ACTOR_TRIGGERS, Actor, Destination, Event, Failure, Reply, Trigger
 from guesthouse.guests.capabilities import GRANTS
@@ -297,6 +300,9 @@ class KitSidecar(Requests):
         if "Actor" in method:
             done(self._actor(method, message))
             return lambda: None
+        if (ended := _for_interface(method, message)) is not None:
+            done(ended)
+            return lambda: None
         key = message.rpartition(b"\x12")[2][1:]
         if key == b"k":
             done(Ended(0, "", b"value", pairs.encode([("a", "b")])))
@@ -322,6 +328,30 @@ class KitSidecar(Requests):
                 return Ended(10, "stale")
             self.saved.setdefault(request.actor_type, []).append(", ".join(words))
         return Ended(0, "", b"")
+
+
+def _for_interface(method: str, message: bytes) -> Ended | None:
+    """What calls of components' interfaces get: these keys, what is published, invocations.
+
+    At `kv` is `value`, at `number` 41, both with the etag 1; others come before a swap of `lost`.
+    """
+    request: Any = METHODS[method].request.FromString(message) if method in _OF_INTERFACES else None
+    if method == "GetState" and request.key in _STORED:
+        value = _STORED[request.key]
+        return Ended(0, "", GetStateResponse(data=value, etag="1" if value else "").SerializeToString())
+    if method == "SaveState" and request.states[0].options.concurrency:
+        lost = request.states[0].key == "lost"
+        return Ended(10, "possible etag mismatch") if lost else Ended(0, "", b"")
+    if method in ("PublishEvent", "SaveState", "DeleteState"):
+        return Ended(0, "", b"")
+    if method == "InvokeService":
+        body = AnyMessage(value=request.message.data.value)
+        return Ended(0, "", InvokeResponse(data=body, content_type="text/x").SerializeToString())
+    return None
+
+
+_STORED = {"kv": b"value", "number": b"41", "lost": b"theirs", "hello": b""}
+_OF_INTERFACES = frozenset({"GetState", "SaveState", "DeleteState", "PublishEvent", "InvokeService"})
 
 
 def after(seconds: float, do: Callable[[], None]) -> None:

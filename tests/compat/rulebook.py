@@ -37,6 +37,8 @@ else:
 FOLDER = Path(__file__).resolve().parent / "rules"
 ROOT = FOLDER.parents[2]
 ABI = ROOT / "docs" / "abi.md"
+#: Of the functions of components' interfaces, as wasm-tools computes them.
+SIGNATURES = ROOT / "tests" / "data" / "wasi-signatures.txt"
 
 #: Of all guests, unless a rule says otherwise: little, so that hundreds fit into one plan; and time for slow machines.
 LIMITS = {"memory": "2MiB", "concurrency": 1, "queue": 1, "time": "20s"}
@@ -215,4 +217,25 @@ def documented() -> dict[str, dict[str, tuple[list[str], list[str]]]]:
             found.setdefault(module, {})[row[1]] = (row[2].split(), row[3].split())
     found["wasi_unstable"] = dict(found["wasi_snapshot_preview1"])  # as the page says of WASI of 2019
     del found["wasi_unstable"]["sock_accept"]
+    for (interface, name), (_, _, params, results) in components().items():
+        found.setdefault(interface, {})[name] = (params, results)
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def components() -> dict[tuple[str, str], tuple[str, str, list[str], list[str]]]:
+    """By interface and a short name, every function that components import: its import, parameters' and results' types.
+
+    `[method]` and `[static]` are left out of names, `[constructor]` is `new-` and `[resource-drop]` is `drop-`. The
+    older draft of an interface with two has `-draft` behind its name.
+    """
+    found = {}
+    for line in SIGNATURES.read_text(encoding="utf-8").splitlines():
+        module, name, kind = line.split(" ", 2)
+        interface, _, version = module.partition("@")
+        if interface.startswith("wasi:keyvalue/") and version == "0.2.0-draft":
+            interface += "-draft"
+        short = name.replace("[constructor]", "new-").replace("[resource-drop]", "drop-").rpartition("]")[2]
+        params, results = re.fullmatch(r"\((.*)\)->\((.*)\)", kind).groups()  # type: ignore[union-attr]
+        found[interface, short] = module, name, params.split(), results.split()
     return found

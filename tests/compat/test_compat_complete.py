@@ -6,9 +6,10 @@ import re
 
 from guesthouse_abi.imports import host_modules, ssvm
 from tests.compat import kit, report
-from tests.compat.rulebook import ABI, all_groups
+from tests.compat.rulebook import ABI, FOLDER, all_groups, components, import_of
 
 GROUPS = all_groups()
+FRAME = (FOLDER / "component.wat").read_text(encoding="utf-8")
 TAGS = {f"tag {tag}" for tag in (*range(1, 13), *range(21, 29), 31)}
 
 
@@ -44,6 +45,13 @@ def test_every_error_number_that_the_code_can_answer_with_is_documented_somewher
     for module in host_modules().values():
         for function in module.functions.values():
             assert {str(number) for number in (function.faults or {}).values()} <= numbers, function.name
+
+
+def test_every_interface_of_components_has_a_rule():
+    calls = (import_of(group, call.name) for group in GROUPS for rule in group.rules for call in rule.calls)
+    called = {found[0].removesuffix("-draft") for found in calls if found is not None}
+    called |= {interface for interface, _ in components() if f'"{interface}@' in FRAME}
+    assert not sorted({interface.removesuffix("-draft") for interface, _ in components()} - called)
 
 
 def test_eras_with_type_tags_have_a_rule_for_each_tag():

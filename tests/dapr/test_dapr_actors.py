@@ -863,7 +863,7 @@ def test_actors_that_are_let_go_together_leave_threads_for_turns(sidecar: ActorS
     assert len(actors.turns) == 0
 
 
-def test_an_actor_that_is_let_go_waits_for_no_turn_of_those_that_were_let_go_before(sidecar: ActorSidecar) -> None:
+def test_an_actor_that_is_to_be_let_go_waits_for_no_turn_of_those_let_go_before(sidecar: ActorSidecar) -> None:
     with hosting(sidecar, None, ActorType("Cart", guest="cart", deactivates=True)) as (_, guest):
         names = [str(number) for number in range(turns_module._LEAVING + 1)]
         for name in names:

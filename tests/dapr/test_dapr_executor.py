@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
-from guesthouse.dapr.executor import ElasticExecutor
+from guesthouse.dapr.executor import ElasticExecutor, ElasticThreads
 from guesthouse.system.threads import note_wait
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 NEVER = 3600.0  # a tick that no test sees
 _NUMBERS = itertools.count()
@@ -104,6 +106,39 @@ def test_no_more_than_the_most_are_at_work(make):
     go.set()
     wait(calls, 20)
     assert sorted(begun) == list(range(8))
+
+
+def test_what_is_pressing_brings_one_more_thread_at_once_and_keeps_it() -> None:
+    class Calls:
+        queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+
+        def take(self) -> Any:
+            return self.queue.get()
+
+        def waiting(self) -> None:
+            return None
+
+    calls, pressing, go = Calls(), threading.Event(), threading.Event()
+    threads = ElasticThreads(calls, 1, 2, "pressed", NEVER, pressing.is_set)
+    threads.start()
+    calls.queue.put(lambda: assert_(go.wait(PATIENCE)))
+    until(lambda: threads._busy == 1)
+    done = threading.Semaphore(0)
+    calls.queue.put(done.release)
+    pressing.set()
+    threads.look()
+    assert done.acquire(timeout=PATIENCE)
+    calls.queue.put(lambda: threads._allow(1))  # as a look does where no call waits
+    calls.queue.put(done.release)
+    assert done.acquire(timeout=PATIENCE), "it has parked"
+    assert not go.is_set()
+    go.set()
+    for _ in range(threads.end()):
+        calls.queue.put(None)
+
+
+def assert_(held: bool) -> None:
+    assert held
 
 
 def test_parked_threads_are_taken_before_new_ones_are_made(make):

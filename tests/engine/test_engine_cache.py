@@ -53,8 +53,8 @@ def test_what_takes_a_module_out_of_a_file_is_called_only_to_compile_it(engine, 
     cache, taken = CodeCache(tmp_path), []
 
     def take() -> bytes:
-        taken.append(wasm)
-        return bytes(wasm)
+        taken.append(bytes(wasm))
+        return taken[-1]
 
     assert [cache.load(engine, take, MEMORY, "digest-of-the-file")[1] for _ in range(2)] == [True, False]
     assert taken == [wasm]

@@ -76,7 +76,8 @@ STATE = f"""(module {EXIT}
     (i64.store (i32.const 1376248) (i64.const -1)))
   (func (export "change") (global.set $i32 (i32.const 5)) (i32.store (i32.const 8) (i32.const 5)))
   (func (export "i32") (result i32) (global.get $i32)) (func (export "i64") (result i64) (global.get $i64))
-  (func (export "f32") (result f32) (global.get $f32)) (func (export "f64") (result f64) (global.get $f64))
+  (func (export "f32") (result i32) (i32.reinterpret_f32 (global.get $f32)))
+  (func (export "f64") (result i64) (i64.reinterpret_f64 (global.get $f64)))
   (func (export "still") (result i64) (global.get $still)))"""
 
 

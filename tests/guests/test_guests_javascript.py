@@ -185,7 +185,7 @@ def test_a_model_that_is_not_granted_and_a_picture_that_is_none(run: Run) -> Non
     ("change", "fault"),
     [
         (('calling = "dapr"', ""), 'write calling = "dapr"'),
-        (('script = "answer.js"', ""), 'or a script in JavaScript (script = "answer.js")'),
+        (('script = "answer.js"', ""), 'or a script (script = "answer.js")'),
         (('script = "answer.js"', 'script = "answer.js"\nmodule = "a.wasm"'), "a script runs in the host's own module"),
         (('"/more.js"', '"/script.js"'), "take another path"),
         (('files = { "/more.js" = "more.js" }', "files = 3"), "files"),

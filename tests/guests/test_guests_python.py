@@ -27,6 +27,7 @@ from guesthouse.engine.compiler import CompileError
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests import python
 from guesthouse.guests.capabilities import GRANTS
+from guesthouse.guests.process import confine
 from guesthouse.manifest import ManifestError, load
 from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
@@ -213,26 +214,29 @@ def loops(event):
 
 def raw(event):
     """Writes what stands in the body to the file of calls, and tells what came of it."""
-    file = os.open("/dev/guesthouse", os.O_RDWR)
-    told = []
+    file = os.open("/dev/guesthouse", os.O_WRONLY)
+    told, result = [], bytes(8)
+    at = (id(result) + bytes.__basicsize__ - 1).to_bytes(8, "little")
     for part in event.body.split(b"|"):
         try:
-            os.write(file, part)
-            told.append(int.from_bytes(os.read(file, 8), "little", signed=True))
-            told.append(len(os.read(file, 8)))
+            os.write(file, part.replace(b"RESULT->", at))
+            told.append(int.from_bytes(result, "little", signed=True))
         except OSError as error:
             told.append(error.errno)
-    try:
-        os.lseek(file, 0, 0)
-    except OSError as error:
-        told.append(error.errno)
+    for wrong in (lambda: os.lseek(file, 0, 0), lambda: os.read(file, 8)):
+        try:
+            wrong()
+        except OSError as error:
+            told.append(error.errno)
     return told
 
 
 def flood(event):
-    file = os.open("/dev/guesthouse", os.O_RDWR)
+    file = os.open("/dev/guesthouse", os.O_WRONLY)
+    result = bytes(8)
+    at = (id(result) + bytes.__basicsize__ - 1).to_bytes(8, "little")
     while True:
-        os.write(file, b"dapr_v1.time_left\\0")
+        os.write(file, b"dapr_v1.time_left\\0" + at)
 '''
 
 
@@ -381,6 +385,20 @@ def test_a_package_with_native_code_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_where_processes_must_be_confined_a_script_is_imported_in_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confine, "lacking", lambda: ["files are not closed"])
+    path = written(tmp_path, "", "process")
+    path.write_text(path.read_text() + '[process]\nconfinement = "required"\n')
+    with pytest.raises(PlanFaults) as faults, open_plan(load(path, grants=GRANTS)):
+        pass
+    assert faults.value.faults[0] == (
+        "guest 'script': process.confinement is \"required\" where the guest is initialised, too, and here files are "
+        "not closed"
+    )
+
+
 def test_the_memory_that_python_needs_is_a_fault_at_load(tmp_path: Path) -> None:
     path = written(tmp_path, "")
     path.write_text(path.read_text().replace('memory = "64MiB"', 'memory = "16MiB"'))
@@ -484,12 +502,12 @@ def test_a_script_that_does_not_end_is_ended_at_its_deadline(plan: Plan, name: s
 
 # ---- the file of calls ----
 
-EINVAL, ENOSYS, ESPIPE = 28, 52, 70
+EBADF, EFAULT, EINVAL, ENOSYS, ESPIPE = 8, 21, 28, 52, 70
 
 
 def test_the_file_of_calls_takes_calls_alone(plan: Plan) -> None:
     def call(name: str, *arguments: int) -> bytes:
-        return name.encode() + b"\0" + b"".join(one.to_bytes(8, "little") for one in arguments)
+        return name.encode() + b"\0RESULT->" + b"".join(one.to_bytes(8, "little") for one in arguments)
 
     tries: Mapping[bytes, list[int]] = {
         b"": [EINVAL],
@@ -500,15 +518,17 @@ def test_the_file_of_calls_takes_calls_alone(plan: Plan) -> None:
         call("wasi_snapshot_preview1.proc_exit", 0): [ENOSYS],
         call("guesthouse.ready", 1): [ENOSYS],
         call("dapr_v1.time_left", 1): [EINVAL],
-        call("dapr_v1.reply_status", 201): [0, 0],
-        call("dapr_v1.reply_write", (1 << 64) - 1, (1 << 64) - 1): [-2, 0],
-        call("dapr_v1.event_read", 1, 0, 0xFFFFFFF0, 0x100): [-2, 0],
-        call("wasi_ephemeral_nn.compute", 7): [1, 0],
+        b"dapr_v1.time_left\0": [EINVAL],
+        b"dapr_v1.time_left\0" + b"\xff" * 8: [EFAULT],
+        call("dapr_v1.reply_status", 201): [0],
+        call("dapr_v1.reply_write", (1 << 64) - 1, (1 << 64) - 1): [-2],
+        call("dapr_v1.event_read", 1, 0, 0xFFFFFFF0, 0x100): [-2],
+        call("wasi_ephemeral_nn.compute", 7): [1],
     }
     body = b"|".join(tries)
     assert b"|" not in b"".join(tries)
     told = run(plan, body, path="raw").body
-    expected = [one for found in tries.values() for one in found] + [ESPIPE]
+    expected = [one for found in tries.values() for one in found] + [ESPIPE, EBADF]
     assert told.decode() == str(expected)
 
 
@@ -527,6 +547,7 @@ def test_the_file_of_calls_takes_calls_alone(plan: Plan) -> None:
         (('"/prices.txt"', '"/guesthouse/a"'), "is where the host's module is"),
         (('"/prices.txt"', '"/script.py"'), "is where the script is"),
         (('calling = "dapr"', 'calling = "dapr"\nargs = ["a"]'), "a script's handlers have the event: leave it out"),
+        (('calling = "dapr"', 'calling = "dapr"\nsnapshot = true'), "a script in Python is always one: leave it out"),
         (("[app]", '[engine]\nname = "wasmer"\n[app]'), "scripts in Python are served by wasmtime"),
     ],
 )

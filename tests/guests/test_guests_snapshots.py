@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from guesthouse.guests.files import NOTHING, Granted
 from guesthouse.guests.process import confine
 from guesthouse.guests.snapshots import Beginning, Snapshot, key_of, packed, unpacked
 from guesthouse.manifest import load
+from guesthouse.plan.build import build
 from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.files import Files
 from guesthouse_abi.grants import Grants, Limits
 from tests.support.places import PLACES, engine_table, isolation_of
 
+ROOT = Path(__file__).resolve().parents[2]
 WASI = "wasi_snapshot_preview1"
 IMPORTS = f"""
   (import "dapr_v1" "reply_write" (func $reply (param i32 i32) (result i32)))
@@ -229,6 +232,15 @@ def test_a_module_that_cannot_be_called_is_refused_as_without_a_snapshot(opened:
         opened('(module (memory (export "memory") 1) (func (export "_initialize")))')
 
 
+def test_a_component_whose_initialisation_calls_none_of_its_interfaces_is_a_snapshot(tmp_path: Path) -> None:
+    path = written(tmp_path, "(module)", calling="command")
+    module = (ROOT / "guests" / "c_component" / "c_component.wasm").read_bytes()
+    (tmp_path / "guest.wasm").write_bytes(module)
+    with open_plan(load(path, grants=GRANTS)) as plan:
+        assert "_initialize" not in plan.guests["g"].code.module.exports
+        assert [run(plan, b"hello").body for _ in range(2)] == [b"HELLO"] * 2
+
+
 # ---- what is refused ----
 
 REFUSED = {
@@ -327,6 +339,16 @@ def test_the_process_is_confined_before_the_guests_code_runs(monkeypatch: pytest
     assert order == ["confined", "the guest's code"]
 
 
+def test_no_snapshot_is_made_where_processes_must_be_confined_and_cannot_be(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confine, "lacking", lambda: ["no filter of system calls (seccomp)"])
+    with pytest.raises(PlanFaults) as refused:
+        opened(guest("(unreachable)"), "process", '[process]\nconfinement = "required"')
+    told = "where the guest is initialised, too, and here no filter of system calls (seccomp)"
+    assert f"guest 'g': process.confinement is \"required\" {told}" in refused.value.faults
+
+
 def test_what_the_child_is_given_comes_back_whole() -> None:
     beginning = Beginning(
         "g",
@@ -365,6 +387,17 @@ def test_what_is_unchanged_is_not_initialised_again_and_what_changed_is(opened: 
     assert plan.guests["g"].code.compiled
     assert run(plan).body[16:24] == b"another."
     assert not plan.guests["g"].code.artefact.stat().st_mode & 0o077  # what it has read is in its code
+
+
+def test_a_reload_keeps_a_snapshot_that_is_as_before_and_makes_one_that_is_not(opened: Opened, tmp_path: Path) -> None:
+    plan = opened(guest(f"{READ} (drop (call $close (i32.load (i32.const 512))))"))
+    runner, module = plan.guests["g"].runner, plan.guests["g"].code.module
+    with closing(build(plan.manifest, plan.host, plan)) as same:
+        assert (same.guests["g"].runner, same.guests["g"].code.module) == (runner, module)
+    (tmp_path / "a.txt").write_text("changed.")
+    with closing(build(plan.manifest, plan.host, plan)) as other:
+        assert run(other).body[16:24] == b"changed."
+        assert run(plan).body[16:22] == b"a file"
 
 
 def test_without_the_key_nothing_runs_at_load(opened: Opened, tmp_path: Path) -> None:

@@ -425,8 +425,9 @@ def test_explains_a_fault_of_app(faults, text, expected):
                 "reuse",
                 (
                     "the keys here are: allow_guest_models, args, body_file, calling, config, enabled, env, files, "
-                    "function, idle, image, isolation, least, limits, models, module, parameters, reply, reply_file, "
-                    "reply_type, scale, scratch, scratch_path, script, sha256, signature, takes, values, wasi_nn"
+                    "function, idle, image, isolation, least, limits, models, module, packages, parameters, reply, "
+                    "reply_file, reply_type, runtime, scale, scratch, scratch_path, script, sha256, signature, "
+                    "snapshot, takes, values, wasi_nn"
                 ),
             ),
         ),

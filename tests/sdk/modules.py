@@ -107,13 +107,18 @@ _GO_ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOPROXY"
 _WASM = {**_GO_ENVIRONMENT, "GOOS": "wasip1", "GOARCH": "wasm"}
 
 
-def go(*arguments: str | Path, wasm: bool = False) -> str:
-    """Run Go 1.24 or newer in the folder of the SDK."""
+def go_tool() -> Path:
+    """Go 1.24 or newer."""
     found = tool("go", "/usr/local/go/bin/go")
     version = re.search(r"go1\.(\d+)", ran(found, "version"))
     if version is None or int(version[1]) < 24:
         pytest.skip("this Go is older than 1.24")
-    return ran(found, *arguments, cwd=SDK / "go", env=_WASM if wasm else _GO_ENVIRONMENT)
+    return found
+
+
+def go(*arguments: str | Path, wasm: bool = False) -> str:
+    """Run Go in the folder of the SDK."""
+    return ran(go_tool(), *arguments, cwd=SDK / "go", env=_WASM if wasm else _GO_ENVIRONMENT)
 
 
 def go_module(package: str) -> Path:
@@ -130,25 +135,30 @@ AS = SDK / "assemblyscript"
 _OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "ERR_SOCKET_TIMEOUT")
 
 
-def node_modules() -> Path:
-    """The compiler that the SDK's lock file names, installed once outside the checkout."""
+def npm_packages(folder: Path) -> Path:
+    """The node_modules of what a lock file names, installed once outside the checkout."""
     npm = tool("npm")
     tool("node")
-    wanted = hashlib.sha256((AS / "package-lock.json").read_bytes()).hexdigest()[:32]
-    folder = _cache() / f"node-{wanted}"
-    if not folder.exists():
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()[:32]
+    goal = _cache() / f"node-{wanted}"
+    if not goal.exists():
         with tempfile.TemporaryDirectory(dir=_cache()) as made:
             for name in ("package.json", "package-lock.json"):
-                shutil.copy(AS / name, made)
+                shutil.copy(folder / name, made)
             command = [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
             done = subprocess.run(command, cwd=made, capture_output=True, text=True)
             if done.returncode and any(word in done.stderr for word in _OFFLINE):
                 pytest.skip("npm reaches no registry, and AssemblyScript is not installed yet")
             assert done.returncode == 0, done.stderr
             with contextlib.suppress(OSError):  # another process was quicker
-                os.rename(made, folder)
+                os.rename(made, goal)
                 os.mkdir(made)
-    return folder / "node_modules"
+    return goal / "node_modules"
+
+
+def node_modules() -> Path:
+    """The compiler of the SDK."""
+    return npm_packages(AS)
 
 
 def as_module(source: str) -> Path:

@@ -28,6 +28,7 @@ class Blocks(Requests):
         self.published: list[Any] = []
         self.invoked: list[tuple[Any, dict[str, str]]] = []
         self.made: list[str] = []
+        self.newest: list[bool] = []  # which reads asked for strong consistency
         self.before_save: Callable[[], object] = lambda: None  # what others do meanwhile
         self.answer: Callable[[Any], Ended] = lambda request: echoed(request)
         self.no_etags = False
@@ -69,6 +70,7 @@ class Blocks(Requests):
         return "" if self.no_etags or key not in self.values else str(self.values[key][1])
 
     def _GetState(self, request: Any) -> Ended:
+        self.newest.append(request.consistency == 2)
         value, _ = self.values.get(request.key, (b"", 0))
         return responded("GetState", data=value, etag=self._etag(request.key))
 

@@ -15,6 +15,7 @@ import pytest
 from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
+from guesthouse.engine.compiler import CompileError
 from guesthouse.guests import python
 from guesthouse_abi.grants import Limits
 
@@ -42,5 +43,10 @@ def _fetched() -> str:
                 return f"CPython's module is not here, and {done.stdout}"
             assert done.returncode == 0, done.stdout
         with contextlib.closing(open_engine("wasmtime", EngineConfig(1, pooling=False))) as engine:
-            CodeCache(path.parent).load(engine, python.template(python.module()), Limits().memory)
+            try:
+                CodeCache(path.parent).load(engine, python.template(python.module()), Limits().memory)
+            except CompileError as error:
+                if not str(error).startswith("compiling took more than"):
+                    raise
+                return f"this machine is too busy for CPython's module: {error}"
     return ""

@@ -96,27 +96,31 @@ class Handlers:
         finally:
             flush(context)
         stop = outcome == _STOP and context.event.trigger in _STOPPED
-        return _response(_DONE if stop else outcome, draft, last_words(context), handler, stop)
+        if outcome != _DONE and not stop:
+            raise _failed(outcome, draft, context, handler)
+        return _response(draft, stop)
 
 
-def _response(outcome: int, draft: Draft, words: str, handler: str, stop: bool) -> Response:
-    if outcome == _DONE:
-        text = draft.text
-        if draft.status >= NOT_OK and text is None:
-            text = text_of(draft.body)
-        return Response(
-            bytes(draft.body),
-            draft.content_type,
-            tuple(draft.headers),
-            draft.status,
-            text or "",
-            draft.retry_after,
-            stop,
-        )
+def _response(draft: Draft, stop: bool) -> Response:
+    text = draft.text
+    if draft.status >= NOT_OK and text is None:
+        text = text_of(draft.body)
+    return Response(
+        bytes(draft.body),
+        draft.content_type,
+        tuple(draft.headers),
+        draft.status,
+        text or "",
+        draft.retry_after,
+        stop,
+    )
+
+
+def _failed(outcome: int, draft: Draft, context: Context, handler: str) -> CallError:
     kind = _OUTCOMES.get(outcome)
     if kind is None:
-        raise BadReply(f"{handler} gave {outcome}; an outcome is 0, 1, 2 or 3, and 4 for timers and reminders")
-    error = kind(draft.text or words or "the guest gives no reason")
+        return BadReply(f"{handler} gave {outcome}; an outcome is 0, 1, 2 or 3, and 4 for timers and reminders")
+    error = kind(draft.text or last_words(context) or "the guest gives no reason")
     if isinstance(error, TryAgain):
         error.after = draft.retry_after
-    raise error
+    return error

@@ -94,15 +94,16 @@ def _onward(context: Context, exchange: http_handler.Exchange) -> HttpResponse |
 
 
 def _response(context: Context, exchange: http_handler.Exchange) -> Response:
-    content_type, kept, size = None, [], 0
+    content_type, kept = None, []
     for name, value in exchange.response.headers.pairs:
         if name == "content-type" and value.isascii() and value.isprintable():
             content_type = value
         elif not headers.may_be_set(name, value):
             context.log("host", f"the header {name} of the response is not sent: a guest may not set it, or not so")
         else:
-            size += len(name) + len(value)
             kept.append((name, value))
+    sent = kept if content_type is None else [("content-type", content_type), *kept]
+    size = sum(len(name) + len(value) for name, value in sent)
     if size > headers.BLOCK:
         raise BadReply(f"the response has headers of {size} bytes; at most {headers.BLOCK}")
     body, status = bytes(exchange.response.body), exchange.status

@@ -55,11 +55,12 @@ class Kernel:
         self._next += (size + _GAP + 7) & ~7
         return start
 
-    def put(self, context: Context, data: bytes) -> int:
-        """A block with these bytes; 0 for none."""
-        start = self.allocate(context, len(data))
+    def put(self, context: Context, data: bytes, first: bytes = b"") -> int:
+        """A block with these bytes, behind the `first` ones; 0 for none."""
+        start = self.allocate(context, len(first) + len(data))
         if start:
-            self._blocks[start][:] = data
+            block = memoryview(self._blocks[start])  # a bytearray's own slices would copy `data` once more
+            block[: len(first)], block[len(first) :] = first, data
         return start
 
     def free(self, context: Context, start: int) -> None:
@@ -78,16 +79,35 @@ class Kernel:
         """Of the block that begins there; 0 where none does."""
         return len(self._blocks.get(start, b""))
 
-    def bytes_at(self, start: int, length: int) -> bytes:
-        """So many bytes from an address within one block. Raises `HostError`."""
+    def check(self, start: int, length: int) -> tuple[bytearray | None, int]:
+        """What `find` finds, with so many bytes behind it in the block. Raises `HostError`."""
         block, at = self.find(start)
         if length and (block is None or at + length > len(block)):
             raise HostError(f"{length} bytes at {start} are in no block")
-        return bytes(block[at : at + length]) if block is not None else b""
+        return block, at
+
+    def bytes_at(self, start: int, length: int) -> bytes:
+        """So many bytes from an address within one block. Raises `HostError`."""
+        block, at = self.check(start, length)
+        return bytes(memoryview(block)[at : at + length]) if block is not None else b""
 
     def whole(self, start: int) -> bytes:
         """The block that begins there; nothing where none does."""
         return bytes(self._blocks.get(start, b""))
+
+    def request(self, context: Context, start: int) -> CallRequest:
+        """A method's name, a newline, and a message, in the block that begins there. The message is copied once, and
+        only where there is room for it. Raises `BadText` and `TooMuch`."""
+        block = self._blocks.get(start, bytearray())
+        end = block.find(b"\n", 0, _METHOD + 1)
+        end = len(block) if end < 0 else end
+        if end > _METHOD:
+            raise BadText(f"a method's name of more than {_METHOD} bytes")
+        size = max(0, len(block) - end - 1)
+        context.hold(size)
+        message = bytes(memoryview(block)[end + 1 :])
+        context.release(size)  # the call counts it from now on
+        return CallRequest(block[:end].decode("utf-8", "replace"), message)
 
     def beginning(self, start: int, most: int) -> bytes:
         """At most so many bytes of the block that begins there."""
@@ -196,7 +216,7 @@ def input_offset(context: Context) -> U64:
 @MODULE.function()
 def input_set(context: Context, block: U64, length: U64) -> None:
     kernel = _kernel(context)
-    kernel.bytes_at(block, length)
+    kernel.check(block, length)
     kernel.input, kernel.input_length = block, length
 
 
@@ -217,7 +237,7 @@ def output_set(context: Context, block: U64, length: U64) -> None:
     kernel = _kernel(context)
     if length > context.limits.output:
         raise TooMuch(f"a reply of {length} bytes; the limit output is {context.limits.output}")
-    kernel.bytes_at(block, length)
+    kernel.check(block, length)
     kernel.output, kernel.output_length = block, length
 
 
@@ -336,11 +356,8 @@ def http_headers(context: Context) -> U64:
 @USER.function()
 def dapr_call(context: Context, request: U64) -> U64:
     kernel = _kernel(context)
-    name, _, message = kernel.whole(request).partition(b"\n")
     try:
-        if len(name) > _METHOD:
-            raise BadText(f"a method's name of {len(name)} bytes; at most {_METHOD} are read here")
-        ended = call(context, CallRequest(name.decode("utf-8", "replace"), message))
+        ended = call(context, kernel.request(context, request))
         code, content = ended.code, ended.text.encode("utf-8", "replace")
         if code == Code.OK:
             content = ended.message or b""
@@ -351,4 +368,4 @@ def dapr_call(context: Context, request: U64) -> U64:
         content = refusal.encode("utf-8", "replace")
     if refusal:
         context.log("host", f"extism:host/user.dapr_call: {refusal}")
-    return U64(kernel.put(context, bytes((code,)) + content))
+    return U64(kernel.put(context, content, bytes((code,))))

@@ -54,7 +54,7 @@ def _within(owner: str, name: str) -> str:
     if "/" in owner:  # it would be taken for the granted name of another owner
         _invalid(f"{owner[:80]!a} is no name of a component, application or actor type: it has a /")
     # Some components make a path of a name: the secret app/../other of a vault is other.
-    if any(map(_DOTS.search, _forms(name))):
+    if ("." in name or "%" in name) and any(map(_DOTS.search, _forms(name))):
         _invalid(f"{name[:80]!a} has a part . or .., which a component may take for another path")
     return f"{owner}/{name}"
 

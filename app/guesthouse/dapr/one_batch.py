@@ -63,15 +63,9 @@ class _Call:
         self._call.cancel(cygrpc.StatusCode.cancelled, "cancelled")
 
     def __iter__(self) -> Iterator[bytes]:
-        message = None
-        for operation in self._call.next_event().batch_operations:
-            kind = operation.type()
-            if kind == cygrpc.OperationType.receive_initial_metadata:
-                self._initial = operation.initial_metadata()
-            elif kind == cygrpc.OperationType.receive_message:
-                message = operation.message()
-            elif kind == cygrpc.OperationType.receive_status_on_client:
-                self._status = operation
+        _, _, _, initial, received, self._status = self._call.next_event().batch_operations  # as they were begun
+        self._initial = initial.initial_metadata()
+        message = received.message()
         if message is not None:
             yield message
 

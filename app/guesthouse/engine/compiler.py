@@ -47,6 +47,7 @@ def compile_module(
         except OSError as failed:
             raise CompileError(f"{step.interpreter} cannot be run: {failed.strerror}") from None
         if code != 0:
+            artefact.unlink(missing_ok=True)  # a child makes the file before it knows
             raise CompileError(_reason(code, error, time, memory))
         wasm = artefact  # the next step reads what this one has written
 

@@ -34,7 +34,7 @@ from guesthouse.engine.wasm_sections import (
 #: A snapshot is kept by what it was made of, so it must not change unnoticed: with what this module and `initialise`
 #: give for the same module, this number changes.
 REVISION = "snapshot1"
-#: Bytes of the largest memory that is frozen, and how many of them may be other than zero (counted in parts of 4 KiB).
+#: Bytes of the largest memory that is frozen, and how many of them may be in parts of 4 KiB that are not all zeros.
 MOST_MEMORY, MOST_BYTES = 1 << 30, 256 << 20
 
 _PAGE = 65536
@@ -291,7 +291,7 @@ def _segments(wasm: bytes, memory: bytes, counted: bool) -> list[bytes]:
     if len(passive) > _MOST_SEGMENTS:
         raise NotFrozen(f"it has {len(passive)} data segments; at most {_MOST_SEGMENTS} can be frozen")
     return passive + [
-        b"\0\x41" + _signed(at - (at >> 31 << 32)) + b"\x0b" + leb128(len(part)) + part
+        b"\0\x41" + _signed(at) + b"\x0b" + leb128(len(part)) + part
         for at, end in _parts(memory)
         for part in (memory[at:end].rstrip(b"\0"),)
     ]

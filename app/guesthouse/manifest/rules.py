@@ -175,6 +175,8 @@ def _python(raw: Raw, where: tuple[str, str], guest: Raw) -> Iterator[Disagreeme
         yield (*where, "runtime"), "does not go with the engine wasmer", "scripts in Python are served by wasmtime"
     if "args" in guest:
         yield (*where, "args"), "does not go with runtime", "a script's handlers have the event: leave it out"
+    if "snapshot" in guest:
+        yield (*where, "snapshot"), "does not go with runtime", "a script in Python is always one: leave it out"
     files = guest.get("files")
     for path in files if isinstance(files, Mapping) else ():
         for taken, what in (

@@ -16,6 +16,7 @@ from guesthouse.guests.capabilities.capability import import_modules, services_o
 from guesthouse.guests.files import FileFaults, FileGrant, Granted, Shelf, pin_of
 from guesthouse.guests.guest import JAVASCRIPT, Code, Guest, GuestConfig, GuestFaults, Runner, load_code, state_of
 from guesthouse.guests.log import KEPT, GuestLog
+from guesthouse.guests.process import confine
 from guesthouse.guests.process.pool import Pool
 from guesthouse.guests.sandbox import Sandbox
 from guesthouse.guests.signatures import SignatureFaults, Signed, public_keys
@@ -111,9 +112,10 @@ def _build(
             granted = _granted(config, shelf)
         except FileFaults as error:
             faults += [f"guest {name!r}: {fault}" for fault in error.faults]
-            if config.snapshot is not None or config.runtime == "python":
-                continue  # what it begins with is made of its files
+            if _begins_initialised(config):
+                continue
         try:
+            _check_confinement(manifest, config)
             code = load_code(config, host.engine, host.cache, known, modules, granted)
             services = services_of(host.capabilities, hosts, config, _kernels(host, code))
             loaded.append(_Loaded(config, code, services, granted))
@@ -142,6 +144,20 @@ def _build(
     slots.update({name: guest.slots for name, guest in guests.items()})
     may_not_mean = tuple(warnings(manifest))
     return Plan(manifest, models, guests, Routes(manifest), host, slots, may_not_mean, tokens), faults
+
+
+def _check_confinement(manifest: Manifest, config: GuestConfig) -> None:
+    """Where processes must be confined, one that initialises a guest must be, too. Raises `GuestFaults`."""
+    required = manifest.process.confinement == "required" and config.isolation == "process"
+    if required and _begins_initialised(config) and (lacking := confine.lacking()):
+        raise GuestFaults(
+            [f'process.confinement is "required" where the guest is initialised, too, and here {"; ".join(lacking)}']
+        )
+
+
+def _begins_initialised(config: GuestConfig) -> bool:
+    """Whether the guest's code has what its files have made of it: as a snapshot, or as a script in Python."""
+    return config.snapshot is not None or config.runtime == "python"
 
 
 def _kernels(host: Host, code: Code) -> PixelKernels | None:

@@ -1,4 +1,4 @@
-"""`dapr:guest`: calls to the sidecar, the log, time, configuration, as in `dapr_v1`. See abi/spec/dapr_guest.md.
+"""`dapr:guest`: calls to the sidecar, the log, time and configuration, as in `dapr_v1`. See abi/spec/dapr_guest.md.
 
 How events come to a component that exports callbacks of `dapr:guest` is in `calling/dapr_guest.py`.
 """

@@ -138,7 +138,7 @@ def _added(context: Context, bucket: Bucket, key: str, delta: int, least: int, m
     """Add to a number, which is kept as decimal digits. Raises `Fail`."""
     for _ in range(_TRIES):
         with _told():
-            stored = blocks.state(context, bucket.store, key)
+            stored = blocks.state(context, bucket.store, key, newest=True)
         if stored is not None and _NUMBER.fullmatch(stored.value) is None:
             raise Fail(Case("other", f"the value of {key[:80]!a} is no number in decimal digits"))
         number = delta + (int(stored.value) if stored is not None else 0)
@@ -153,7 +153,7 @@ def _added(context: Context, bucket: Bucket, key: str, delta: int, least: int, m
 @ATOMICS.function("[static]cas.new")
 def new_cas(context: Context, bucket: Bucket, key: str) -> Cas:
     with _told():
-        return Cas(context, bucket.store, key, blocks.state(context, bucket.store, key))
+        return Cas(context, bucket.store, key, blocks.state(context, bucket.store, key, newest=True))
 
 
 @ATOMICS.function("[method]cas.current")
@@ -167,7 +167,7 @@ def swap(context: Context, cas: Cas, value: bytes) -> None:
     try:
         if blocks.swap_state(context, cas.store, cas.key, value, cas.stored):
             return
-        again = Cas(context, cas.store, cas.key, blocks.state(context, cas.store, cas.key))
+        again = Cas(context, cas.store, cas.key, blocks.state(context, cas.store, cas.key, newest=True))
     except (NotDone, Denied, TooMuch) as error:
         raise Fail(Case("store-error", _error(error))) from error
     raise Fail(Case("cas-failed", again))

@@ -1,15 +1,16 @@
 """The file of calls: how a program whose module imports WASI alone calls host functions all the same.
 
 An interpreter that was built elsewhere has no other imports. It opens this file, where it is granted one, and each
-write to it is one call: the function's name (`dapr_v1.event_read`), a zero byte, and the arguments, 8 bytes each,
-little-endian. The next read gives the result, 8 bytes too. Pointers are those of the guest's own memory. So a function
-called here does what it does as an import, under the same grants and bounds. Described in docs/abi.md, "The file of
-calls".
+write to it is one call: the function's name (`dapr_v1.event_read`), a zero byte, and numbers of 8 bytes each,
+little-endian: where in the guest's memory the result goes, and the arguments. Pointers are those of the guest's own
+memory. So a function called here does what it does as an import, under the same grants and bounds. Described in
+docs/abi.md, "The file of calls".
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 from guesthouse_abi.context import Context
@@ -31,11 +32,6 @@ class Freezing:
 
     def __init__(self) -> None:
         self.entry: int | None = None  # what the guest named by `READY`
-
-
-class _Answer:
-    def __init__(self) -> None:
-        self.bytes = b""
 
 
 @cache
@@ -61,14 +57,15 @@ def write(context: Context, vectors: list[tuple[int, int]]) -> int:
     if size > _MOST:
         raise Refused(INVAL)
     name, end, packed = b"".join(context.memory.read(start, length) for start, length in vectors).partition(b"\0")
-    if not end or len(packed) % 8:
+    if not end or not packed or len(packed) % 8:
         raise Refused(INVAL)
-    arguments = struct.unpack(f"<{len(packed) // 8}Q", packed)
-    context.state(_Answer).bytes = struct.pack("<q", _called(context, name, arguments))
+    to, *arguments = struct.unpack(f"<{len(packed) // 8}Q", packed)
+    context.memory.check(to, 8)
+    context.memory.write(to, struct.pack("<q", _called(context, name, arguments)))
     return size
 
 
-def _called(context: Context, name: bytes, arguments: tuple[int, ...]) -> int:
+def _called(context: Context, name: bytes, arguments: Sequence[int]) -> int:
     freezing = context.state_if_made(Freezing)
     if freezing is not None:
         if name != READY or len(arguments) != 1:
@@ -84,14 +81,3 @@ def _called(context: Context, name: bytes, arguments: tuple[int, ...]) -> int:
     values = [value & _MASKS[kind.value] for value, kind in zip(arguments, types, strict=True)]
     result = function.invoke(context, *values)
     return int(result) if result is not None else 0
-
-
-def read(context: Context, vectors: list[tuple[int, int]]) -> int:
-    """Copy what is left of the last call's result into the guest's memory; returns how many bytes there were."""
-    answer = context.state(_Answer)
-    taken = 0
-    for pointer, length in vectors:
-        part, answer.bytes = answer.bytes[:length], answer.bytes[length:]
-        context.memory.write(pointer, part)
-        taken += len(part)
-    return taken

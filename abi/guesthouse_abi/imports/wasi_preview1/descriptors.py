@@ -61,7 +61,7 @@ from guesthouse_abi.imports.wasi_preview1.wire import (
 from guesthouse_abi.lastwords import LastWords
 
 STDIN, STDOUT, STDERR = range(3)
-#: What a descriptor of the file of calls stands for: one more stream, which answers what is written to it.
+#: What a descriptor of the file of calls stands for: one more stream, to which calls are written.
 CALLS = 3
 
 #: Descriptors of one guest.
@@ -258,7 +258,7 @@ def fd_fdstat_get(context: Context, fd: U32, stat: U32) -> I32:
         # The rights to seek are there, though a pipe answers SPIPE: a C library takes a character device
         # without them for a terminal, and would send binary output line by line and in colour.
         rights = RIGHT_SEEK | RIGHT_TELL | RIGHT_SET_FLAGS | RIGHT_FILESTAT | RIGHT_POLL
-        rights |= (RIGHT_READ if found in (STDIN, CALLS) else 0) | (RIGHT_WRITE if found != STDIN else 0)
+        rights |= RIGHT_READ if found == STDIN else RIGHT_WRITE
         record = FDSTAT.pack(CHARACTER_DEVICE, descriptors(context).flags[found], rights, 0)
     context.memory.write(stat, record)
     return SUCCESS

@@ -97,14 +97,12 @@ def fd_read(context: Context, fd: U32, iovs: U32, count: U32, read: U32) -> I32:
     found = descriptor(context, fd)
     if not isinstance(found, int):
         found = file_at(context, fd, RIGHT_READ, stream=BADF)
-    elif found not in (STDIN, CALLS):
+    elif found != STDIN:
         return BADF
     memory = context.memory
     memory.check(read, 4)
     vectors = _vectors(memory, iovs, count)
-    if found == CALLS:
-        taken = calls_file.read(context, vectors)
-    elif isinstance(found, int):
+    if isinstance(found, int):
         taken = read_stream(context, vectors)
     else:
         taken = _read(context, found.file, found.position, vectors)

@@ -201,7 +201,7 @@ def unwrapped(data: Any) -> bytes:
 
 
 def _metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    return headers((key.lower(), value) for key, value in metadata.items())
+    return headers([(key.lower(), metadata[key]) for key in metadata])
 
 
 def _duration(seconds: float) -> Duration:

@@ -86,7 +86,7 @@ class TurnState:
         self._save: _Save | None = None
         self._given_up = False
         self._api: SidecarApi | None = None
-        self._trace: tuple[tuple[str, str], ...] = ()
+        self._metadata: Sequence[tuple[str, str]] = ()  # of the last call that has written
         self.read_bytes = 0
         self.saved_bytes = 0
 
@@ -110,7 +110,7 @@ class TurnState:
             return self._read(api, message, metadata, seconds, account, done)
         if method != TRANSACTION:
             return api.begin(method, message, metadata, seconds, done)
-        self._api, self._trace = api, tuple(context_of(dict(metadata)).items())
+        self._api, self._metadata = api, metadata
         operations = ExecuteActorStateTransactionRequest.FromString(message).operations
         if not operations:
             return self._save_now(api, metadata, seconds, account, done)
@@ -128,19 +128,21 @@ class TurnState:
         if not writes:
             return
         assert self._api is not None
-        over, endings = threading.Event(), [Ended(Code.DEADLINE_EXCEEDED, f"no answer within {TIME:g} s")]
+        over, endings = threading.Lock(), [Ended(Code.DEADLINE_EXCEEDED, f"no answer within {TIME:g} s")]
+        over.acquire()  # `done` releases it; an event would cost more
 
         def done(ended: Ended) -> None:
             endings.append(ended)
-            over.set()
+            over.release()
 
         threads.note_wait()
-        call = self._api.begin(TRANSACTION, message, self._trace, TIME, done)
+        trace = tuple(context_of(dict(self._metadata)).items())
+        call = self._api.begin(TRANSACTION, message, trace, TIME, done)
         forget = deadline.on_cancel(lambda: _give_up_soon(call))
         try:
             if isinstance(call, Driven):
                 call.drive()
-            if not over.wait(TIME + _LATER):
+            if not over.acquire(timeout=TIME + _LATER):
                 call()
         finally:
             forget()
@@ -256,6 +258,8 @@ class TurnState:
         """The request that saves what was written and not saved yet, and what that is."""
         with self._lock:
             writes = {key: write for key, write in self._writes.items() if not write.saved}
+        if not writes:
+            return b"", writes
         request = ExecuteActorStateTransactionRequest(actor_type=self._kind, actor_id=self._id)
         for write in writes.values():
             request.operations.add().ParseFromString(write.raw)

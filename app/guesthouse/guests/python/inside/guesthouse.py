@@ -22,6 +22,8 @@ Data = Any
 
 _FILE = "/dev/guesthouse"
 _HEAD = bytes.__basicsize__ - 1
+_RESULT = bytes(8)  # the host writes the result of each call into it
+_READ = 256  # bytes that a first read has room for: most fields are shorter
 _OK, _FOREVER = 0, 0xFFFFFFFF
 _DONE, _FAILED, _RETRY, _DROP, _STOP = range(5)
 
@@ -33,16 +35,16 @@ _file: int | None = None
 def _host(name: str, *arguments: int | bytes) -> int:
     """Call a host function. Bytes become two arguments: where they are, and how many."""
     global _file
-    numbers: list[int] = []
+    numbers = [id(_RESULT) + _HEAD]
     for one in arguments:
         numbers += (id(one) + _HEAD, len(one)) if isinstance(one, bytes) else (one & 0xFFFFFFFFFFFFFFFF,)
     if _file is None:
-        _file = _os.open(_FILE, _os.O_RDWR)
+        _file = _os.open(_FILE, _os.O_WRONLY)
     try:
         _os.write(_file, name.encode() + b"\0" + _struct.pack(f"<{len(numbers)}Q", *numbers))
     except PermissionError:
         raise RuntimeError("the host can be called in handlers, not while the script is loaded") from None
-    result: int = _struct.unpack("<q", _os.read(_file, 8))[0]
+    result: int = _struct.unpack("<q", _RESULT)[0]
     return result
 
 
@@ -61,14 +63,14 @@ def _buffer(size: int) -> bytes:
 
 
 def _read(name: str, *arguments: int | bytes) -> bytes | None:
-    """What a function reads into a buffer, which is called for the size first; None where there is nothing."""
-    size = _host(name, *arguments, 0, 0)
-    if size < 0:
-        return None
-    found = _buffer(size)
-    if _host(name, *arguments, id(found) + _HEAD, size) != size:
-        return None
-    return found if len(found) == size else found[:size]
+    """What a function reads into a buffer, once more where that is too small; None where there is nothing."""
+    found = _buffer(_READ)
+    size = _host(name, *arguments, id(found) + _HEAD, _READ)
+    if size > _READ:
+        found = _buffer(size)
+        if _host(name, *arguments, id(found) + _HEAD, size) != size:
+            return None
+    return None if size < 0 else found[:size]
 
 
 def _text(found: bytes | None) -> str:
@@ -575,9 +577,7 @@ class jobs:
         data: Data = None,
         overwrite: bool = False,
     ) -> Call[None]:
-        packed = None
-        if data is not None:
-            packed = {"type_url": "type.googleapis.com/google.protobuf.BytesValue", "value": _block(1, _bytes_of(data))}
+        packed = None if data is None else {"value": _bytes_of(data)}
         job = {
             "name": name, "schedule": schedule, "repeats": repeats, "due_time": due_time, "ttl": ttl, "data": packed,
         }  # fmt: skip
@@ -589,9 +589,11 @@ class jobs:
 
 
 @_Client
-def invoke_actor(kind: str, id: str, method: str, data: Data = None) -> Call[Value]:
+def invoke_actor(
+    kind: str, id: str, method: str, data: Data = None, *, metadata: Mapping[str, Any] | None = None
+) -> Call[Value]:
     """A method of an actor of a type, by its id."""
-    request = {"actor_type": kind, "actor_id": id, "method": method, "data": _bytes_of(data)}
+    request = {"actor_type": kind, "actor_id": id, "method": method, "data": _bytes_of(data), "metadata": metadata}
     return _do("InvokeActor", request, lambda found: Value(found["data"]))
 
 
