@@ -81,7 +81,7 @@ class Code:
         self._inside = before
 
     def made(self, title: str, parameters: Sequence[str]) -> Callable[..., Any]:
-        """The function. `title` is its name for people, and stands in its text."""
+        """The function. `title` is its docstring."""
         names = list(self._constants)
         text = "\n".join(
             [
