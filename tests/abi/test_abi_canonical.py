@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import inspect
+import linecache
 import math
 import weakref
 from collections.abc import Callable
@@ -272,7 +273,7 @@ def test_nothing_that_a_guest_names_stands_in_the_code_of_its_functions() -> Non
     function = host_function("wasi:io/streams@0.2.666-evil", "[method]output-stream.check-write")
     assert function is not None
     assert function.module.endswith("666-evil")
-    written = inspect.getsource(function.body)
+    written = "".join(linecache.getlines(inspect.getfile(function.body))) + str(function.body.__doc__)
     assert "raise no_handle(" in written
     assert "666" not in written
 
