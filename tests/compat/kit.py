@@ -113,8 +113,12 @@ def run(groups: Iterable[Group], engine: str, isolation: str, python: str | None
         if refused:
             yield from bench.refuse(refused)
         step = TOGETHER[isolation]
-        for start in range(0, len(served), step):
-            yield from bench.serve(served[start : start + step])
+        # With a component, every guest of a manifest is one of its operations, and some guests can be none.
+        operations = [one for one in served if one.rule.event.get("trigger") == "operation"]
+        others = [one for one in served if one not in operations]
+        for together in (operations, others):
+            for start in range(0, len(together), step):
+                yield from bench.serve(together[start : start + step])
 
 
 @dataclass(frozen=True)
