@@ -207,3 +207,15 @@ def test_the_body_is_a_file_and_the_reply_is_written_to_one() -> None:
     out = opened(context, root, "out", CREATE, WRITE)
     assert fs.write(context, out, b"reply", 0) == 5
     assert failed(opened, context, root, "other", CREATE, WRITE) == "read-only"
+
+
+def test_listings_that_a_guest_keeps_are_counted(context: Context, root: Descriptor) -> None:
+    before = context.held
+    kept = []
+    with pytest.raises(Fail) as found:
+        for _ in range(1 << 13):
+            kept.append(fs.read_directory(context, root))
+    assert found.value.value == "insufficient-memory"
+    for entries in kept:
+        entries.release(context)
+    assert context.held == before

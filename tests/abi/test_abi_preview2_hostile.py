@@ -142,7 +142,7 @@ def _opened(context: Context) -> None:
         Descriptor(file, frozenset({"read", "write"})),
         FileInput(file, 0),
         FileWriter(FileTarget(file, None)),
-        Entries(tree.root.listing()),
+        Entries(context, tree.root.listing()),
         Bucket("store"),
         Cas(context, "store", "input", Stored(b"1", "1")),
         Client("pubsub"),

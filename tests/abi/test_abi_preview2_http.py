@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guesthouse_abi.canonical.functions import Fail
+from guesthouse_abi.canonical.types import Case
 from guesthouse_abi.errors import BadReply
-from guesthouse_abi.imports.preview2.http import OutgoingBody
+from guesthouse_abi.imports.preview2.http import FIELD, Fields, OutgoingBody
 from tests.support import wat
 
 LENGTHS = st.lists(st.sampled_from([0, 1, 100, 4095, 4096, 5000]), max_size=12)
@@ -43,3 +45,12 @@ def test_a_body_over_the_limit_ends_the_guest_whichever_pieces_it_has() -> None:
     body.give(context, bytes(3))
     with pytest.raises(BadReply, match=r"more than limits.output \(10000 bytes\)"):
         body.give(context, bytes(4998))
+
+
+def test_the_name_and_the_value_of_a_field_have_a_greatest_length() -> None:
+    context, fields = wat.context(), Fields()
+    fields.add(context, "a" * FIELD, b"b" * FIELD)
+    for name, value in (("a" * (FIELD + 1), b""), ("a", b"b" * (FIELD + 1))):
+        with pytest.raises(Fail) as refused:
+            fields.add(context, name, value)
+        assert refused.value.value == Case("invalid-syntax")

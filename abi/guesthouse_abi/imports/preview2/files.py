@@ -23,6 +23,7 @@ from guesthouse_abi.imports.wasi_preview1.tree import Place
 
 _SECOND = 10**9
 _LATEST = (1 << 64) - 1  # nanoseconds
+_ENTRY = 128  # bytes that are counted for an entry of a listing
 _CODES = {
     wire.BADF: "bad-descriptor",
     wire.BUSY: "busy",
@@ -151,11 +152,18 @@ class FileWriter(Writer):
 
 
 class Entries:
-    """The resource `directory-entry-stream`: what was there when it was made."""
+    """The resource `directory-entry-stream`: what was there when it was made, which is counted until it is dropped."""
 
-    def __init__(self, listed: list[tuple[int, bytes, Node]]) -> None:
+    def __init__(self, context: Context, listed: list[tuple[int, bytes, Node]]) -> None:
+        """Raises `TooMuch`."""
         self.listed = listed
         self.at = 0
+        self._held = _ENTRY * len(listed)
+        context.hold(self._held)
+
+    def release(self, context: Context) -> None:
+        """The guest has dropped it."""
+        context.release(self._held)
 
 
 TYPES = Answered("wasi:filesystem/types", descriptor=Descriptor, directory_entry_stream=Entries)
@@ -369,7 +377,7 @@ def set_times_at(context: Context, opened: Descriptor, flags: Flags, path: str, 
 @TYPES.function("[method]descriptor.read-directory")
 def read_directory(context: Context, opened: Descriptor) -> Entries:
     with _told():
-        return Entries(opened.directory().listing())
+        return Entries(context, opened.directory().listing())
 
 
 @TYPES.function("[method]directory-entry-stream.read-directory-entry")

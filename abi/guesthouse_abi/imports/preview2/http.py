@@ -18,7 +18,7 @@ from guesthouse_abi.context import Context
 from guesthouse_abi.errors import BadHandle, BadReply, HostError
 from guesthouse_abi.imports.preview2.io import CHUNK, InputStream, IoError, Pollable, Writer
 
-#: Header fields of one message, and bytes of one of them.
+#: Header fields of one message, and bytes of the name or the value of one of them.
 MOST_FIELDS, FIELD = 256, 16_384
 _OVERHEAD = 64  # bytes that are counted for a field besides its own
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -66,7 +66,7 @@ class Fields:
 
     def add(self, context: Context, name: str, value: bytes) -> None:
         """Raises `Fail` for what is no field, `TooMuch`."""
-        if _NAME.fullmatch(name) is None or _BAD.search(value) or len(value) > FIELD:
+        if max(len(name), len(value)) > FIELD or _NAME.fullmatch(name) is None or _BAD.search(value):
             raise Fail(Case("invalid-syntax"))
         if name.lower() in _FORBIDDEN:
             raise Fail(Case("forbidden"))

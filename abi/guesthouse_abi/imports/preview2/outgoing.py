@@ -7,6 +7,8 @@ the response is there whole.
 
 from __future__ import annotations
 
+import re
+
 from guesthouse_abi import pairs
 from guesthouse_abi.blocks import Invocation, NotDone, answer_of, invocation
 from guesthouse_abi.calls import Code, calls_of
@@ -65,6 +67,7 @@ _STATUSES = {
 }
 #: What the sidecar says where it finds no application of this name, or cannot reach it.
 _UNREACHED = (b"ERR_DIRECT_INVOKE", b"failed to invoke, id:", b"fail to invoke, id:")
+_STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _HTTP_STATUS, _GUEST_STATUS = "dapr-http-status", "wasm-status"
 _NOT_TOLD = ("dapr-", "grpc-", "content-length", "content-type", "trailer", "transfer-encoding", "connection")
 
@@ -232,7 +235,8 @@ def _told(ended: Ended) -> dict[str, str]:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and 100 <= int(text[:4]) <= 599 else None
+    """The status that is written so; None for what is none."""
+    return int(text) if text is not None and _STATUS.fullmatch(text) is not None else None
 
 
 @TYPES.function("[method]incoming-response.status")
