@@ -376,6 +376,14 @@ def test_equal_scripts_have_one_artefact_and_changed_ones_are_other_guests(tmp_p
     assert artefacts[0] == artefacts[2] != artefacts[1]
 
 
+def test_the_artefact_of_a_script_is_of_one_template(tmp_path: Path) -> None:
+    with contextlib.closing(open_engine("wasmtime", EngineConfig(1, pooling=False))) as engine:
+        cache = CodeCache(tmp_path)
+        templates = [cache.path(engine, hashlib.sha256(code).hexdigest(), 64 << 20) for code in (b"old", b"new")]
+        artefacts = {cache.path(python.Frozen(engine, one), "the same bundle", 64 << 20) for one in templates}
+    assert len(artefacts) == 2
+
+
 def test_a_package_with_native_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lib" / "fast").mkdir(parents=True)
     (tmp_path / "lib" / "fast" / "_core.cpython-312-x86_64-linux-gnu.so").write_bytes(b"\x7fELF")
