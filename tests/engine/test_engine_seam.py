@@ -135,6 +135,17 @@ def test_a_host_function_reads_the_memory_in_a_start_section(any_engine):
     assert started(any_engine, f"(drop (call $t (i32.const 8))) {grown}") == 0
 
 
+def test_the_memory_has_the_size_that_a_start_section_gave_it(any_engine):
+    body = "(drop (call $t (i32.const 8))) (drop (memory.grow (i32.const 1)))"
+    module = wat.compiled(any_engine, STARTS.format(body=body, exports=""))
+    instance = module.link([HOST.functions[i.name] for i in module.imports]).instantiate(wat.context())
+    try:
+        assert instance.memory is not None
+        assert instance.memory.size == 2 * 65536
+    finally:
+        instance.close()
+
+
 @pytest.mark.parametrize(
     ("body", "error"),
     [("unreachable", "unreachable"), ("call $s", "outside the guest's memory"), ("call $b", "a host function failed")],

@@ -226,6 +226,7 @@ class WasmtimeInstance:
             local = _local
             local.instance = self
             error = capi.pre_instantiate(linked.pre, self._context, at, local.trap_at)
+            self._moved = True  # by the start function
             if error or local.trap.value:
                 raise self._failure(error, local)
             name = linked.memory_name
