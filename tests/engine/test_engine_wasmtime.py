@@ -51,6 +51,13 @@ def test_an_exception_that_is_caught_is_the_guests_own_affair(engine):
         call(engine, text, "then")
 
 
+def test_an_export_with_more_values_than_a_call_has_room_for_is_not_called(engine):
+    texts = [f'(func (export "f") (result {"i32 " * count}) {"(i32.const 7) " * count})' for count in (32, 33)]
+    assert call(engine, f"(module {texts[0]})", "f") == 7
+    with pytest.raises(KeyError):
+        call(engine, f"(module {texts[1]})", "f")
+
+
 def test_a_cancelled_event_ends_its_guest(engine):
     ctx = wat.context(60)
     timer = threading.Timer(0.1, ctx.deadline.cancel)

@@ -68,7 +68,7 @@ _VALTYPES = {"i32": ValType.I32, "i64": ValType.I64, "f32": ValType.F32, "f64": 
 
 _FINGERPRINT = fingerprint("wasmtime", capi.VERSION, "epochs no-memory64 no-threads one-memory 1")
 STEPS = (CompileStep(__name__, sys.executable),)
-_MOST_PARAMETERS = 32
+_MOST_VALUES = 32  # parameters, and results, of an export that can be called
 _INSTANCES, _TABLES, _MEMORIES = 1, 4, 1  # of one store at most; a store has one module
 _EXTERN = 32  # bytes of a wasmtime_extern_t, rounded up; its payload is at the offset 8
 
@@ -104,7 +104,7 @@ class _Local(threading.local):
 
     def __init__(self) -> None:
         self.raw = (
-            ctypes.c_uint64 * (2 * _MOST_PARAMETERS)
+            ctypes.c_uint64 * (2 * _MOST_VALUES)
         )()  # wasmtime_val_raw_t is 16 bytes: arguments are at even indexes
         self.raw_at = addressof(self.raw)
         self.trap = c_void_p()
@@ -342,8 +342,9 @@ class WasmtimeLinked:
         #: name -> (encoded name, offset of its extern in the scratch, values of the call, mask of the result)
         self.functions: dict[str, tuple[bytes, int, int, int]] = {}
         for name, kind in module.exports.items():
-            if kind.function is not None and len(kind.function.params) <= _MOST_PARAMETERS:
-                self.functions[name] = _entry(name, kind.function, (2 + len(self.functions)) * _EXTERN)
+            function = kind.function
+            if function is not None and max(len(function.params), len(function.results)) <= _MOST_VALUES:
+                self.functions[name] = _entry(name, function, (2 + len(self.functions)) * _EXTERN)
         self.scratch = ctypes.c_char * ((2 + len(self.functions)) * _EXTERN)
 
     def instantiate(self, context: Context) -> WasmtimeInstance:
