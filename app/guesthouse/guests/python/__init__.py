@@ -106,8 +106,8 @@ class Frozen:
         return (CompileStep("guesthouse.guests.python.frozen", self._engine.interpreter, arguments),)
 
     def fingerprint(self, memory: int) -> str:
-        """That of the engine, and which template it is: the artefact has the template's code. The guest's memory, within
-        which the script is imported, makes no other artefact."""
+        """That of the engine, and which template it is, whose code the artefact has. The guest's memory, within which
+        the script is imported, makes no other artefact."""
         return f"{self._engine.fingerprint(memory)}-{self._template.name[:_DIGITS]}"
 
     def load(self, artefact: Path | bytes) -> Module:
