@@ -174,6 +174,14 @@ def test_what_is_not_answered_is_an_error_of_the_interface(ended: Ended, code: s
     assert refused(sidecar, asked()).name == code
 
 
+def test_headers_are_no_longer_than_the_metadata_of_a_call() -> None:
+    sidecar = Blocks()
+    assert refused(sidecar, asked(x_one=b"a" * (16_384 - 5))).status == 200
+    assert refused(sidecar, asked(x_one=b"a" * 10_000, x_two=b"a" * 6_379)) == Case(
+        "HTTP-request-header-section-size", 16_384
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "headers", "status"),
     [

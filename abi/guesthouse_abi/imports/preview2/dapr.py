@@ -46,9 +46,14 @@ def _request(method: str, message: bytes, metadata: Metadata, milliseconds: int 
     """Raises `HostError` for what dapr_v1 answers with INVALID."""
     if len(method) > _METHOD:
         raise HostError(f"a method's name of {len(method)} characters; at most {_METHOD} are read")
-    if len(metadata) > pairs.MOST or sum(len(name) + len(value) for name, value in metadata) > _METADATA:
-        raise HostError(f"metadata of more than {pairs.MOST} names, or of more than {_METADATA} characters")
+    _check("metadata", metadata, _METADATA)
     return CallRequest(method, message, tuple(metadata), None if milliseconds is None else milliseconds / 1000)
+
+
+def _check(what: str, found: Metadata, most: int) -> None:
+    """Raises `HostError` for too many pairs, or too long ones."""
+    if len(found) > pairs.MOST or sum(len(name.encode()) + len(value.encode()) for name, value in found) > most:
+        raise HostError(f"{what} of more than {pairs.MOST} names, or of more than {most} bytes")
 
 
 def _calls(context: Context) -> Calls:
@@ -142,8 +147,9 @@ def invoke(context: Context, method: str, request: bytes, metadata: Metadata) ->
 
 @RUNTIME.function("log")
 def log(context: Context, level: str, text: str, fields: Metadata) -> None:
-    if len(text) > _LINE or sum(len(name) + len(value) for name, value in fields) > _LINE:
-        raise HostError(f"a line of the log, or its fields, of more than {_LINE} characters")
+    if len(text.encode()) > _LINE:
+        raise HostError(f"a line of the log of more than {_LINE} bytes")
+    _check("fields of a line of the log", fields, _LINE)
     context.log_entry(level, text, dict(fields))
 
 

@@ -37,6 +37,7 @@ HANDLER = Answered("wasi:http/outgoing-handler")
 INTERFACES = (HANDLER,)
 
 _TEXT = 1024  # characters of an error
+_METADATA = 16_384  # characters of a call's metadata, which headers are
 _SECOND = 10**9
 #: Of a request: the sidecar and the host say them by themselves.
 _NOT_SENT = frozenset({"content-length", "traceparent", "tracestate", "user-agent"})
@@ -104,6 +105,8 @@ def handle(context: Context, request: OutgoingRequest, options: Options | None) 
         raise Fail(Case("HTTP-request-method-invalid"))
     if not asked.app:
         raise Fail(Case("HTTP-request-URI-invalid"))
+    if sum(len(name) + len(value) for name, value in asked.metadata) > _METADATA:
+        raise Fail(Case("HTTP-request-header-section-size", _METADATA))
     sending = Sending(asked, _seconds(options))
     body = request.body
     if body is None or body.finished:
