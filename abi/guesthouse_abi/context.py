@@ -23,6 +23,11 @@ S = TypeVar("S")
 Variables = Callable[[], Sequence[tuple[str, str]]]
 
 
+def size_of(text: str) -> int:
+    """Bytes that a text takes in the host's memory: each character as many as the widest one needs, at most four."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
 def _nothing() -> Sequence[tuple[str, str]]:
     return ()
 

@@ -36,7 +36,7 @@ from guesthouse_abi.canonical.types import (
     list_of,
 )
 from guesthouse_abi.context import Context
-from guesthouse_abi.errors import CallError, DeadlineExceeded, Trap
+from guesthouse_abi.errors import CallError, DeadlineExceeded, TooMuch, Trap
 from guesthouse_abi.grants import Grants
 from guesthouse_abi.imports.preview2 import host_function, interfaces
 from guesthouse_abi.memory import Memory
@@ -489,6 +489,18 @@ def test_what_a_guest_writes_is_bounded_by_its_limit(any_engine: Any) -> None:
     ctx = wat.context(output=100)
     with pytest.raises(CallError, match=r"more than limits.output \(100 bytes\)"):
         run(any_engine, guest(write("(i32.const 0)", "(i32.const 101)")), ctx=ctx)
+
+
+def test_a_text_is_counted_as_long_as_it_may_become() -> None:
+    guest = Guest()
+    guest.context.hold(guest.context.limits.host_memory - 400)
+    for text, most in (("a", 400), ("\N{GRINNING FACE}", 25)):
+        data = (text * (most + 1)).encode()
+        ctypes.memmove(guest.bytes, data, len(data))
+        length = most * len(text.encode())
+        assert begin_with_memory(guest.context).text_at(0, length) == text * most
+        with pytest.raises(TooMuch):
+            begin_with_memory(guest.context).text_at(0, length + len(text.encode()))
 
 
 class Kept:

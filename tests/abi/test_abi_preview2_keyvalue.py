@@ -268,5 +268,7 @@ def test_what_a_message_keeps_is_bounded() -> None:
         messaging.add_metadata(context, message, "a", "x" * 1000)
     with pytest.raises(TooMuch):
         messaging.add_metadata(context, message, "a", "x" * 50_000)
+    with pytest.raises(TooMuch):  # a character may take four bytes
+        messaging.set_content_type(context, message, "x" * 14_000 + "\N{GRINNING FACE}")
     message.release(context)
     assert context.held == 0

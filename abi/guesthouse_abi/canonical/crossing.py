@@ -90,8 +90,11 @@ class Crossing:
 
     def text_at(self, pointer: int, length: int) -> str:
         """The guest's text. Raises `BadText`, `TooMuch`."""
+        data = self.bytes_at(pointer, length)
+        if not data.isascii():  # each byte may become a character of four
+            self.bytes_left = self._left(3 * length) - 3 * length
         try:
-            return str(self.bytes_at(pointer, length), "utf-8")
+            return str(data, "utf-8")
         except UnicodeDecodeError:
             raise BadText("a string that is not UTF-8") from None
 

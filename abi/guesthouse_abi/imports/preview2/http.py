@@ -14,7 +14,7 @@ from guesthouse_abi.blocks import Invocation
 from guesthouse_abi.calls import calls_of
 from guesthouse_abi.canonical.functions import Answered, Fail
 from guesthouse_abi.canonical.types import Case
-from guesthouse_abi.context import Context
+from guesthouse_abi.context import Context, size_of
 from guesthouse_abi.errors import BadHandle, BadReply, HostError
 from guesthouse_abi.imports.preview2.io import CHUNK, InputStream, IoError, Pollable, Writer
 
@@ -506,7 +506,7 @@ def _keep(context: Context, text: str | None) -> None:
     if text is not None:
         if len(text) > FIELD:
             raise Fail
-        context.hold(len(text) + _OVERHEAD)
+        context.hold(size_of(text) + _OVERHEAD)
 
 
 @TYPES.function("[constructor]request-options")

@@ -17,7 +17,7 @@ from guesthouse_abi.blocks import NotDone, Stored
 from guesthouse_abi.calls import Code
 from guesthouse_abi.canonical.functions import Answered, Fail
 from guesthouse_abi.canonical.types import Case
-from guesthouse_abi.context import Context
+from guesthouse_abi.context import Context, size_of
 from guesthouse_abi.errors import Denied, TooMuch
 
 _NEW, _OLD, _OLD_TEXT = "0.2.0-draft2", "0.2.0-draft", "wasi:keyvalue-draft"
@@ -44,7 +44,7 @@ class Cas:
         self.store = store
         self.key = key
         self.stored = stored
-        self._held = _OVERHEAD + len(key) + (len(stored.value) + len(stored.etag) if stored else 0)
+        self._held = _OVERHEAD + size_of(key) + (len(stored.value) + len(stored.etag) if stored else 0)
         context.hold(self._held)
 
     def release(self, context: Context) -> None:

@@ -16,7 +16,7 @@ from guesthouse_abi.blocks import NotDone
 from guesthouse_abi.calls import Code
 from guesthouse_abi.canonical.functions import Answered, Fail
 from guesthouse_abi.canonical.types import Case
-from guesthouse_abi.context import Context
+from guesthouse_abi.context import Context, size_of
 from guesthouse_abi.errors import Denied, HostError, TooMuch
 
 LONGEST_NAME = 256  # characters of a client's name
@@ -60,7 +60,7 @@ class Message:
         """Add a piece of metadata. Raises `HostError`."""
         if name not in self.metadata and len(self.metadata) >= MOST_ENTRIES:
             raise HostError(f"a message with more than {MOST_ENTRIES} pieces of metadata")
-        self.hold(context, _OVERHEAD + len(name) + len(value))
+        self.hold(context, _OVERHEAD + size_of(name) + size_of(value))
         self.metadata[name] = value
 
     def release(self, context: Context) -> None:
@@ -115,7 +115,7 @@ def message_content_type(context: Context, message: Message) -> str | None:
 
 @TYPES.function("[method]message.set-content-type")
 def set_content_type(context: Context, message: Message, kind: str) -> None:
-    message.hold(context, len(kind))
+    message.hold(context, size_of(kind))
     message.content_type = kind
 
 
