@@ -169,6 +169,7 @@ def test_links_are_counted_and_lead_nowhere_outside(context: Context, root: Desc
     assert failed(fs.link_at, context, root, NONE, "a.txt", root, "tmp/three") == "cross-device"
     assert failed(fs.symlink_at, context, root, "/a.txt", "tmp/l") == "not-permitted"
     assert failed(fs.symlink_at, context, root, "", "tmp/l") == "no-entry"
+    assert failed(fs.symlink_at, context, root, "./" * 2048 + "l", "tmp/l") == "name-too-long"
     fs.symlink_at(context, root, "../..", "tmp/up")
     assert failed(fs.stat_at, context, root, FOLLOW, "tmp/up") == "not-permitted"
     fs.symlink_at(context, root, "me", "tmp/me")

@@ -13,7 +13,7 @@ from guesthouse_abi.canonical.functions import Answered, Fail
 from guesthouse_abi.canonical.types import Case
 from guesthouse_abi.context import Context
 from guesthouse_abi.errors import Refused, TooMuch
-from guesthouse_abi.files import Directory, File, Link, Node
+from guesthouse_abi.files import MOST_PATH, Directory, File, Link, Node
 from guesthouse_abi.host import I32
 from guesthouse_abi.imports.preview2.io import CHUNK, InputStream, IoError, Writer
 from guesthouse_abi.imports.wasi_preview1 import wire
@@ -333,9 +333,12 @@ def set_own_times(context: Context, opened: Descriptor, accessed: Case, modified
 
 
 def _path(text: str) -> bytes:
-    if "\0" in text:
+    path = text.encode()
+    if len(path) > MOST_PATH:
+        raise Refused(wire.NAMETOOLONG)
+    if b"\0" in path:
         raise Refused(wire.INVAL)
-    return text.encode()
+    return path
 
 
 def _place(context: Context, opened: Descriptor, path: str, *, follow: bool) -> Place:
