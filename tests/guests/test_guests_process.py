@@ -587,7 +587,7 @@ def test_a_plan_that_is_not_finished_leaves_no_process_and_no_model_open(plan: P
 
 
 def test_a_full_disk_is_a_fault_of_each_guest(plan: Plan, monkeypatch):
-    def load(cache, engine, wasm, memory, key):
+    def load(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("guesthouse.engine.cache.CodeCache.load", load)
