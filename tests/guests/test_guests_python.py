@@ -567,6 +567,15 @@ def test_what_does_not_go_with_a_script_in_python(tmp_path: Path, change: tuple[
     assert any(fault in one for one in faults.value.faults)
 
 
+def test_a_file_where_the_folder_of_the_file_of_calls_is_is_a_fault(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    path.write_text(path.read_text().replace('"/prices.txt"', '"/dev"', 1))
+    with pytest.raises(PlanFaults) as faults, open_plan(load(path, grants=GRANTS)):
+        pass
+    told = "the file of calls /dev/guesthouse lies below /dev, which is a file: choose another path"
+    assert any(told in one for one in faults.value.faults)
+
+
 def test_packages_are_pinned_where_digests_are_required(tmp_path: Path) -> None:
     path = written(tmp_path, "")
     path.write_text("require_digests = true\n" + path.read_text())

@@ -177,6 +177,7 @@ def _beside(granted: Iterable[str], grants: Grants) -> list[str]:
         ("body_file", grants.body_file),
         ("reply_file", grants.reply_file),
         ("scratch_path", grants.scratch_path if grants.scratch else ""),
+        ("the file of calls", grants.calls_file),
     ):
         files_above = files.intersection(_above(path))
         if path in files:

@@ -260,12 +260,13 @@ def _script(
     try:
         template = python.template(python.module())
         bundle = python.bundle(granted.opened.contents, config.module, config.grants.env)
-        cache.load(engine, template, memory)
+        held = cache.load(engine, template, memory)  # a cache that is full removes no code that is in use
         frozen = python.Frozen(engine, cache.path(engine, hashlib.sha256(template).hexdigest(), memory))
         sha256 = hashlib.sha256(bundle).hexdigest()
         artefact = cache.path(frozen, sha256, memory)
         same = known.get(artefact)
         module, compiled = (same.module, False) if same is not None else cache.load(frozen, bundle, memory)
+        del held
     except python.PythonFaults as error:
         raise GuestFaults(error.faults) from error
     except (CompileError, EngineError) as error:

@@ -44,6 +44,8 @@ _NATIVE = (".so", ".pyd", ".dylib", ".dll")
 # has the number of this one in the table, at 64 bytes from its address, and the table's first elements say which it is.
 _CALL = 753
 _GROW = 11349  # the function `sbrk` of its C library
+#: A script's artefact is kept by what it was made of: with what `frozen.py` makes of the same, this changes.
+_REVISION = "frozen1"
 _DIGITS = 16  # of the digest that a template's file begins with
 _CUSTOM, _TYPES, _IMPORTS, _FUNCTIONS, _MEMORY, _EXPORTS, _CODE, _DATA = 0, 1, 2, 3, 5, 7, 10, 11
 _FAILED = 1
@@ -108,7 +110,7 @@ class Frozen:
     def fingerprint(self, memory: int) -> str:
         """That of the engine, and which template it is, whose code the artefact has. The guest's memory, within which
         the script is imported, makes no other artefact."""
-        return f"{self._engine.fingerprint(memory)}-{self._template.name[:_DIGITS]}"
+        return f"{self._engine.fingerprint(memory)}-{_REVISION}-{self._template.name[:_DIGITS]}"
 
     def load(self, artefact: Path | bytes) -> Module:
         return self._engine.load(artefact)
