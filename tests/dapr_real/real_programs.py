@@ -368,12 +368,18 @@ class Mosquitto(Program):
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
             f"persistence true\npersistence_location {self.log.parent}/\nmax_queued_messages 0\nuser root\n"
+            "log_type error\nlog_type warning\nlog_type notice\nlog_type subscribe\n"
         )
         self._run([program, "-c", str(config)], {})
         self._wait("listens", lambda: listens(self.port))
         return self
 
     def publish(self, topic: str, file: Path) -> None:
+        """Publish on `ROOM/…`, once somebody has read `ROOM/+`.
+
+        A broker keeps nothing for a reader that it has not met, and a sidecar is ready before it reads.
+        """
+        self._wait("has a reader", lambda: f"{topic.partition('/')[0]}/+" in self.said)
         command = ["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t", topic, "-f", str(file)]
         subprocess.run(command, check=True, timeout=20)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dapr_real.bindings_ends import GUESTS, Device, failures, heard, mended, settles, stored
+from tests.dapr_real.bindings_ends import GUESTS, Device, failures, heard, kept_until, mended, settles, stored
 from tests.dapr_real.real_programs import Mosquitto, Pair, Redis, Start
 from tests.support.waiting import until
 
@@ -92,10 +92,11 @@ def test_photos_wait_while_application_sidecar_and_broker_are_away(start: Start,
     # Mosquitto 2.0.11 forgets shared subscriptions when it restarts, until their clients are back; not plain ones.
     replace = {**at(broker, redis), "$share/vision/camera/+": "camera/+"}
     pair = start(kept("away"), app_id="away", components=("mqtt", "mqtt-results", "redis"), replace=replace)
+    until(lambda: "camera/+" in broker.said, "the sidecar reads")
     pair.app.kill()
     device.sends("application killed")
     pair.app.start().ready()
-    until(lambda: "application killed" in stored(redis, "away"), "the first is answered")
+    kept_until(lambda: "application killed" in stored(redis, "away"), "the first is answered", broker)
     pair.app.stop()
     pair.sidecar.kill()
     device.sends("sidecar killed", "and another")
@@ -105,7 +106,7 @@ def test_photos_wait_while_application_sidecar_and_broker_are_away(start: Start,
     pair.app.start().ready()
     pair.sidecar.start().ready()
     everything = {"application killed", "sidecar killed", "and another", "broker restarted"}
-    until(lambda: set(stored(redis, "away")) == everything, "all are answered")
+    kept_until(lambda: set(stored(redis, "away")) == everything, "all are answered", broker)
 
 
 def test_a_photo_that_fails_for_ever_goes_to_the_dead_letters(start: Start, broker, device, tmp_path: Path):
@@ -179,6 +180,7 @@ def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker,
         return stored(redis, "replica-1") + stored(redis, "replica-2")
 
     first, second = replica("replica-1"), replica("replica-2")
+    until(lambda: all(f"{name}-camera" in broker.said for name in ("replica-1", "replica-2")), "both sidecars read")
     names = [f"photo {n}" for n in range(20)]
     device.sends(*names)
     until(lambda: len(all_stored()) == 20, "all are answered")
@@ -193,5 +195,5 @@ def test_replicas_share_the_photos_and_one_of_them_may_die(start: Start, broker,
     print(f"shares of two replicas: {shares}; of 10 photos, the one left answered {alone - shares[0]}")
     second.app.start().ready()
     second.sidecar.start().ready()
-    until(lambda: set(all_stored()) == set(names), "all are answered")
+    kept_until(lambda: set(all_stored()) == set(names), "all are answered", broker)
     assert not failures(first.app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,7 @@ def test_a_photo_from_a_camera_comes_back_as_labels(start: Start, mosquitto: Mos
     replace = {"tcp://localhost:1883": f"tcp://localhost:{mosquitto.port}"}
     pair = start(text, app_id="cameras", components=("mqtt", "mqtt-results"), replace=replace)
     with mosquitto.listening("results", tmp_path / "heard"):
+        until(lambda: re.search(r"cameras\S* \d \S*camera/\+", mosquitto.said), "the sidecar reads")
         mosquitto.publish("camera/door", photos / "coffee.png")
         (reply,) = until(lambda: heard(tmp_path / "heard"), "labels")
     assert json.loads(reply)[0]["label"] == "espresso"

@@ -146,8 +146,11 @@ def test_health_is_answered_within_100_ms_while_every_slot_loops(start: Start):
     """In one of some rounds: where health waited for guests it would in none, and a busy machine is slow in a few."""
     pair = start(LOOPS, app_id="loops")
 
+    def ill() -> int:
+        return pair.sidecar.said.count("App entered un-healthy")
+
     def round_was_quick() -> bool:
-        took = []
+        took, before = [], ill()
         with ThreadPoolExecutor(8) as pool, grpc.insecure_channel(f"127.0.0.1:{pair.app.port}") as channel:
             calls = [pool.submit(pair.sidecar.invoke, "loops", "loops") for _ in range(8)]
             health = AppCallbackHealthCheckStub(channel)
@@ -160,13 +163,12 @@ def test_health_is_answered_within_100_ms_while_every_slot_loops(start: Start):
                 time.sleep(0.05)
             looped = not any(call.done() for call in calls)
             # On a machine that is too busy for the sidecar's own probes, it takes the application for ill and says 500.
-            looped &= {call.result().status for call in calls} == {504}
+            looped &= {call.result().status for call in calls} == {504} and ill() == before
         took.sort()
         print(f"health while 4 guests loop and 4 wait: median {took[10] * 1000:.1f} ms, last {took[-1] * 1000:.1f} ms")
         return looped and took[-2] < 0.1  # one may have met another process of this machine
 
     until(round_was_quick, "a round is quick", 240)
-    assert "App entered un-healthy" not in pair.sidecar.said
 
 
 def test_calls_go_on_within_5_s_of_the_return_of_a_sidecar_that_was_killed_under_load(start: Start, caller: Sidecar):
