@@ -110,6 +110,16 @@ class Log(Protocol):
         """A line with a level ("debug", "info", "warning" or "error") and fields."""
 
 
+class NoLog:
+    """A `Log` whose lines go nowhere: for a guest that is initialised, which is no event."""
+
+    def line(self, stream: str, text: str) -> None:
+        """See `Log`."""
+
+    def entry(self, level: str, text: str, fields: Mapping[str, str]) -> None:
+        """See `Log`."""
+
+
 class CallRequest(NamedTuple):
     """A call to the sidecar: a method of `dapr.proto.runtime.v1.Dapr`, and its request message in protobuf's form.
 

@@ -24,6 +24,7 @@ from guesthouse.engine import open_engine
 from guesthouse.engine.base import EngineConfig
 from guesthouse.engine.cache import CodeCache
 from guesthouse.engine.compiler import CompileError
+from guesthouse.engine.wasm_sections import sections, unsigned
 from guesthouse.event import Event, Failure, Reason, Reply, Trigger
 from guesthouse.guests import python
 from guesthouse.guests.capabilities import GRANTS
@@ -632,14 +633,13 @@ def test_another_wheel_is_refused(
 
 def test_what_the_handler_calls_is_what_calls_functions() -> None:
     """The number of CPython's function is no guess: the table's entry that each function object names has it."""
-    sections = dict(python._sections(python.module()))
-    elements = sections[9]
-    _, at = python._unsigned(elements, 0)
-    offset, at = python._unsigned(elements, at + 2)  # flags 0, i32.const
-    _, at = python._unsigned(elements, at + 1)  # end, how many
+    elements = dict(sections(python.module()))[9]
+    _, at = unsigned(elements, 0)
+    offset, at = unsigned(elements, at + 2)  # flags 0, i32.const
+    _, at = unsigned(elements, at + 1)  # end, how many
     table: list[int] = []
     while at < len(elements):
-        index, at = python._unsigned(elements, at)
+        index, at = unsigned(elements, at)
         table.append(index)
     assert table[580 - offset] == python._CALL
 

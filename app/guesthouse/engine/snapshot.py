@@ -26,6 +26,7 @@ from guesthouse.engine.wasm_sections import (
     leb128,
     memory_minimums,
     sections,
+    signed,
     start_exported,
     unsigned,
     with_size,
@@ -235,17 +236,8 @@ def _constant(kind: int, value: bytes) -> bytes:
     """The expression for a number."""
     value = value[: _NUMBERS[kind]]
     if kind in (0x7F, 0x7E):
-        value = _signed(int.from_bytes(value, "little", signed=True))
+        value = signed(int.from_bytes(value, "little", signed=True))
     return _OPERATORS[kind] + value + b"\x0b"
-
-
-def _signed(value: int) -> bytes:
-    """A signed LEB128 number."""
-    found = bytearray()
-    while not -64 <= value < 64:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*found, value & 0x7F))
 
 
 def _after_type(contents: bytes, at: int) -> int:
@@ -291,7 +283,7 @@ def _segments(wasm: bytes, memory: bytes, counted: bool) -> list[bytes]:
     if len(passive) > _MOST_SEGMENTS:
         raise NotFrozen(f"it has {len(passive)} data segments; at most {_MOST_SEGMENTS} can be frozen")
     return passive + [
-        b"\0\x41" + _signed(at) + b"\x0b" + leb128(len(part)) + part
+        b"\0\x41" + signed(at) + b"\x0b" + leb128(len(part)) + part
         for at, end in _parts(memory)
         for part in (memory[at:end].rstrip(b"\0"),)
     ]

@@ -180,3 +180,12 @@ def leb128(value: int) -> bytes:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes((*encoded, value))
+
+
+def signed(value: int) -> bytes:
+    """A signed LEB128 number."""
+    found = bytearray()
+    while not -64 <= value < 64:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*found, value & 0x7F))

@@ -260,8 +260,9 @@ def _script(
     try:
         template = python.template(python.module())
         bundle = python.bundle(granted.opened.contents, config.module, config.grants.env)
-        held = cache.load(engine, template, memory)  # a cache that is full removes no code that is in use
-        frozen = python.Frozen(engine, cache.path(engine, hashlib.sha256(template).hexdigest(), memory))
+        digest = hashlib.sha256(template).hexdigest()
+        held = cache.load(engine, template, memory, digest)  # a cache that is full removes no code that is in use
+        frozen = python.Frozen(engine, cache.path(engine, digest, memory))
         sha256 = hashlib.sha256(bundle).hexdigest()
         artefact = cache.path(frozen, sha256, memory)
         same = known.get(artefact)

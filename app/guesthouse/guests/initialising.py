@@ -28,7 +28,7 @@ from guesthouse_abi.host import F32, F64, I32, I64, FuncType, HostFunction, ValT
 from guesthouse_abi.imports import host_modules
 from guesthouse_abi.imports.wasi_preview1 import last_words
 from guesthouse_abi.imports.wasi_preview1.descriptors import STDIN, OpenDirectory, descriptors
-from guesthouse_abi.services import Log, Services
+from guesthouse_abi.services import Log, NoLog, Services
 
 TIME = 60.0  # seconds that an initialisation may take
 
@@ -38,14 +38,6 @@ _READS = ("fd_read", "fd_pread")
 _STARTS = frozenset({"_initialize", "__wasm_call_ctors", "wapc_init", WIZER})  # none is for a guest that is initialised
 _KINDS: dict[ValType, Any] = {ValType.I32: I32, ValType.I64: I64, ValType.F32: F32, ValType.F64: F64}
 _REMEDY = "; change what it does there, or take `snapshot` out of its table"
-
-
-class _Quiet:
-    """See `services.Log`: the lines of an initialisation go nowhere. A failure has the last of them."""
-
-    def line(self, stream: str, text: str) -> None: ...
-
-    def entry(self, level: str, text: str, fields: object) -> None: ...
 
 
 class _NotThere(CallError):
@@ -59,7 +51,7 @@ def translate(data: bytes) -> bytes:
         Deadline.after(TIME),
         beginning.grants,
         beginning.limits,
-        Services({Log: _Quiet()}),
+        Services({Log: NoLog()}),
         arguments=(beginning.name, *beginning.grants.args),
         variables=lambda: beginning.grants.env,
         files=files,

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from guesthouse.engine.base import PAGE, CompileStep, Engine, Module
-from guesthouse.engine.wasm_sections import leb128
+from guesthouse.engine.wasm_sections import leb128, sections, signed, unsigned, with_size
 from guesthouse.faults import Faults
 from guesthouse.system.folders import user_cache
 from guesthouse_abi.files import Buffer
@@ -122,9 +122,9 @@ def template(wasm: bytes) -> bytes:
     The segment is what a script's artefact has other bytes for. Its first and last bytes are not zero, so that it is
     kept whole.
     """
-    found = dict(_sections(wasm))
+    found = dict(sections(wasm))
     types, functions = _entries(found[_TYPES]), _entries(found[_FUNCTIONS])
-    imported = _unsigned(found[_IMPORTS], 0)[0]
+    imported = unsigned(found[_IMPORTS], 0)[0]
     stack, handler = (b"\0" + b"\x23\0" + b"\x0b"), _handler()
     changed = {
         _TYPES: leb128(types[0] + 1) + types[1] + b"\x60\0\1\x7f",  # ()->(i32)
@@ -132,13 +132,12 @@ def template(wasm: bytes) -> bytes:
         _MEMORY: b"\1\0" + leb128(MEMORY // PAGE),
         _EXPORTS: _exports(found[_EXPORTS], imported + functions[0]),
         _CODE: _code(found[_CODE], _GROW - imported, _grow(), stack, handler),
-        _DATA: b"\1\0\x41\0\x0b" + leb128(MEMORY) + _memory(found[_DATA], _unsigned(found[_MEMORY], 2)[0]),
+        _DATA: b"\1\0\x41\0\x0b" + leb128(MEMORY) + _memory(found[_DATA], unsigned(found[_MEMORY], 2)[0]),
     }
     parts = [wasm[:8]]
-    for section, contents in _sections(wasm):
+    for section, contents in sections(wasm):
         if section != _CUSTOM:
-            contents = changed.get(section, contents)
-            parts.append(bytes([section]) + leb128(len(contents)) + contents)
+            parts.append(with_size(section, changed.get(section, contents)))
     return b"".join(parts)
 
 
@@ -164,7 +163,7 @@ def _grow() -> bytes:
     it is given the rest of what is there first, and only then does the memory grow: a frozen state has no more of it.
     """
     end = b"\x41\0\x28\2" + leb128(_END_AT)
-    pages = b"\x41" + _signed(MEMORY // PAGE)
+    pages = b"\x41" + signed(MEMORY // PAGE)
     return (
         b"\1\2\x7f"  # two local numbers
         b"\x20\0\x45\x04\x40" + end + pages + b"\x49\x04\x7f" + end + b"\x05\x3f\0\x0b\x41\x10\x74\x0f\x0b"  # 0
@@ -180,12 +179,12 @@ def _grow() -> bytes:
 
 def _exports(contents: bytes, first: int) -> bytes:
     """The export of the memory, and ours: `_start` by another name, for a guest of dapr_v1 would be started by it."""
-    count, at = _unsigned(contents, 0)
+    count, at = unsigned(contents, 0)
     kept = []
     for _ in range(count):
-        length, begin = _unsigned(contents, at)
+        length, begin = unsigned(contents, at)
         name, end = contents[begin : begin + length], begin + length
-        _, at = _unsigned(contents, end + 1)
+        _, at = unsigned(contents, end + 1)
         if name == b"memory":
             kept.append((name, contents[end:at]))
         elif name == b"_start":
@@ -197,11 +196,11 @@ def _exports(contents: bytes, first: int) -> bytes:
 def _memory(contents: bytes, pages: int) -> bytes:
     """The memory as its data segments have it, where it begins with so many pages."""
     memory = bytearray(MEMORY)
-    count, at = _unsigned(contents, 0)
+    count, at = unsigned(contents, 0)
     for _ in range(count):
         # 0: active, in memory 0, at an i32.const
-        begin, at = _unsigned(contents, at + 2)
-        length, at = _unsigned(contents, at + 1)
+        begin, at = unsigned(contents, at + 2)
+        length, at = unsigned(contents, at + 1)
         memory[begin : begin + length] = contents[at : at + length]
         at += length
     memory[_END_AT : _END_AT + 4] = pages.to_bytes(4, "little")
@@ -211,44 +210,19 @@ def _memory(contents: bytes, pages: int) -> bytes:
 
 def _code(contents: bytes, index: int, other: bytes, *more: bytes) -> bytes:
     """The section of functions, with another body for one of them, and with more of them."""
-    count, begin = _unsigned(contents, 0)
+    count, begin = unsigned(contents, 0)
     at = begin
     for _ in range(index):
-        size, at = _unsigned(contents, at)
+        size, at = unsigned(contents, at)
         at += size
-    size, after = _unsigned(contents, at)
+    size, after = unsigned(contents, at)
     added = b"".join(leb128(len(body)) + body for body in more)
     return (
         leb128(count + len(more)) + contents[begin:at] + leb128(len(other)) + other + contents[after + size :] + added
     )
 
 
-def _signed(number: int) -> bytes:
-    """A positive number as signed LEB128."""
-    found = leb128(number)
-    return found if not found[-1] & 0x40 else found[:-1] + bytes([found[-1] | 0x80, 0])
-
-
 def _entries(contents: bytes) -> tuple[int, bytes]:
     """How many entries a section has, and their bytes."""
-    count, at = _unsigned(contents, 0)
+    count, at = unsigned(contents, 0)
     return count, contents[at:]
-
-
-def _sections(wasm: bytes) -> list[tuple[int, bytes]]:
-    found, at = [], 8
-    while at < len(wasm):
-        size, begin = _unsigned(wasm, at + 1)
-        found.append((wasm[at], wasm[begin : begin + size]))
-        at = begin + size
-    return found
-
-
-def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at

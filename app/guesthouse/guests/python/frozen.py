@@ -11,7 +11,6 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from guesthouse.engine import open_engine
@@ -27,20 +26,10 @@ from guesthouse_abi.imports import host_modules
 from guesthouse_abi.imports.wasi_preview1 import last_words
 from guesthouse_abi.imports.wasi_preview1.calls_file import Freezing
 from guesthouse_abi.imports.wasi_preview1.descriptors import OpenFile, descriptors
-from guesthouse_abi.services import Log, Services
+from guesthouse_abi.services import Log, NoLog, Services
 
 _RESERVED = 1024  # bytes at the beginning of the memory that nothing of the interpreter's is in
 _OURS = 32  # of these, what we use
-
-
-class _Lines:
-    """A `services.Log` that keeps nothing: what a script prints while it is imported is for nobody."""
-
-    def line(self, stream: str, text: str) -> None:
-        """See `services.Log`."""
-
-    def entry(self, level: str, text: str, fields: Mapping[str, str]) -> None:
-        """See `services.Log`."""
 
 
 def translate(bundle: bytes, engine_name: str, template: str, memory: str, seconds: str) -> bytes:
@@ -53,7 +42,7 @@ def translate(bundle: bytes, engine_name: str, template: str, memory: str, secon
         Deadline.after(float(seconds)),
         Grants(env=tuple((name, value) for name, value in told["env"]), calls_file=CALLS_FILE),
         Limits(memory=int(memory)),
-        Services({Log: _Lines()}),
+        Services({Log: NoLog()}),
         arguments=("python", "-B", "/guesthouse/start.py", told["script"]),
         variables=lambda: context.grants.env,
         files=Files(contents),
