@@ -315,7 +315,7 @@ def _parts(memory: bytes) -> Iterator[tuple[int, int]]:
         changes = np.flatnonzero(np.diff(used, prepend=False, append=False))
         if len(changes) <= 2 * _MOST_PARTS:
             break
-        even = np.append(used, [False] * (len(used) % 2))
+        even = np.append(used, [False] * (used.size % 2))
         used, grain = even.reshape(-1, 2).any(axis=1), 2 * grain  # coarser: fewer parts, with zeros in them
     for begin, end in changes.reshape(-1, 2).tolist():
         yield begin * grain, end * grain
