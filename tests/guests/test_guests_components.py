@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from guesthouse.assembly import open_plan
-from guesthouse.event import Event, Failure, Reason, Reply, Trigger
+from guesthouse.event import Reason, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.manifest import load
 from guesthouse.plan.plan import Plan, PlanFaults
-from guesthouse_abi.deadline import Deadline
 from tests.support.places import PLACES, engine_table, isolation_of
+from tests.support.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
-Run = Callable[..., Reply]
 
 MANIFEST = f"""
 ENGINE
@@ -59,18 +57,7 @@ def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def run(plan: Plan) -> Run:
     """Answer one event by a guest: `web` unless another is named."""
-
-    def run(name: str, body: bytes = b"", guest: str = "web", **facts: Any) -> Reply:
-        event = Event(facts.pop("trigger", Trigger.INVOKE), name, body, **facts)
-        return plan.guests[guest].run(event, Deadline.after(30))
-
-    return run
-
-
-def failure(run: Run, name: str, body: bytes = b"", guest: str = "web", **facts: Any) -> tuple[Reason, str]:
-    with pytest.raises(Failure) as failed:
-        run(name, body, guest, **facts)
-    return failed.value.reason, failed.value.text
+    return Run(plan, "web")
 
 
 # ---- programs ----
@@ -93,7 +80,7 @@ def test_a_programs_large_input_and_output_are_whole(run: Run) -> None:
 
 @pytest.mark.parametrize("body", [b"exit 1", b"fail"])
 def test_a_program_that_fails_says_why_on_standard_error(run: Run, body: bytes) -> None:
-    reason, text = failure(run, "m", body, "cli")
+    reason, text = run.failure("m", body, "cli")
     assert reason is Reason.GUEST
     assert text.startswith("exit code 1: ")
 
@@ -172,17 +159,17 @@ def test_a_status_from_300_on_is_the_answer_of_an_invocation(run: Run) -> None:
     [(404, Reason.NOT_FOUND), (422, Reason.MALFORMED), (500, Reason.GUEST), (503, Reason.TRY_AGAIN)],
 )
 def test_the_status_says_how_another_event_went(run: Run, status: int, reason: Reason) -> None:
-    assert failure(run, f"status/{status}", b"why", trigger=Trigger.TOPIC) == (reason, "why")
+    assert run.failure(f"status/{status}", b"why", trigger=Trigger.TOPIC) == (reason, "why")
     assert run("status/204", trigger=Trigger.TOPIC).body == b""
 
 
 def test_a_guest_that_gives_no_response_is_told_so(run: Run) -> None:
-    assert failure(run, "none") == (Reason.BAD_REPLY, "the guest gave no response (response-outparam.set)")
+    assert run.failure("none") == (Reason.BAD_REPLY, "the guest gave no response (response-outparam.set)")
 
 
 def test_a_guest_that_does_not_finish_its_body_is_told_so(run: Run) -> None:
     why = "the guest did not finish the body of its response (outgoing-body.finish)"
-    assert failure(run, "unfinished") == (Reason.BAD_REPLY, why)
+    assert run.failure("unfinished") == (Reason.BAD_REPLY, why)
 
 
 def test_a_request_of_the_guests_own_is_refused_where_nothing_is_granted(run: Run) -> None:
@@ -190,7 +177,7 @@ def test_a_request_of_the_guests_own_is_refused_where_nothing_is_granted(run: Ru
 
 
 def test_a_guest_that_fails_fails_with_a_trap(run: Run) -> None:
-    reason, text = failure(run, "status/none")
+    reason, text = run.failure("status/none")
     assert reason is Reason.TRAP
     assert "unreachable" in text
 

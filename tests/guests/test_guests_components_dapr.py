@@ -5,7 +5,7 @@ The sidecar is in memory here; behind a real one, the same components are tested
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,18 @@ from dapr.proto.runtime.v1.state_pb2 import GetStateResponse
 from guesthouse.assembly import open_plan
 from guesthouse.dapr.actors.state import TurnState
 from guesthouse.dapr.api_methods import METHODS
-from guesthouse.event import Actor, Answer, Event, Failure, Reason, Reply, Trigger
+from guesthouse.event import Actor, Answer, Failure, Reason, Trigger
 from guesthouse.guests.capabilities import GRANTS
 from guesthouse.guests.capabilities.sidecar import DEPTH
 from guesthouse.manifest import load
 from guesthouse.plan.plan import Plan, PlanFaults
 from guesthouse_abi.calls import Code
-from guesthouse_abi.deadline import Deadline
 from guesthouse_abi.services import Ended
 from tests.support.blocks import Blocks, echoed
 from tests.support.places import PLACES, engine_table, isolation_of
+from tests.support.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
-Run = Callable[..., Reply]
 
 MANIFEST = f"""
 ENGINE
@@ -87,18 +86,7 @@ def sidecar(loaded: Plan) -> Blocks:
 @pytest.fixture
 def run(loaded: Plan, sidecar: Blocks) -> Run:
     """Answer one event by a guest: `acts` unless another is named."""
-
-    def run(name: str, body: bytes = b"", guest: str = "acts", **facts: Any) -> Reply:
-        event = Event(facts.pop("trigger", Trigger.INVOKE), name, body, **facts)
-        return loaded.guests[guest].run(event, Deadline.after(30))
-
-    return run
-
-
-def failure(run: Run, name: str, body: bytes = b"", guest: str = "acts", **facts: Any) -> tuple[Reason, str]:
-    with pytest.raises(Failure) as failed:
-        run(name, body, guest, **facts)
-    return failed.value.reason, failed.value.text
+    return Run(loaded, "acts")
 
 
 # ---- dapr:guest, events ----
@@ -115,7 +103,7 @@ def test_a_body_up_to_the_limit_comes_back_whole(run: Run, size: int) -> None:
 
 
 def test_a_reply_over_the_limit_is_no_reply(run: Run) -> None:
-    reason, text = failure(run, "echo", b"x" * 65_537)
+    reason, text = run.failure("echo", b"x" * 65_537)
     assert (reason, text) == (Reason.BAD_REPLY, "a reply of 65537 bytes; the limit output is 65536")
 
 
@@ -170,15 +158,15 @@ def test_each_turn_of_an_actor_has_its_callback(run: Run, trigger: str) -> None:
 def test_a_status_from_300_on_is_the_answer_of_an_invocation(run: Run) -> None:
     assert run("status/404", b"no such thing").answer == Answer(404, "no such thing", 1.5)
     assert run("status/201", b"made").body == b"made"
-    assert failure(run, "status/700")[1] == "a reply with the status 700; it is one from 200 to 599"
+    assert run.failure("status/700")[1] == "a reply with the status 700; it is one from 200 to 599"
 
 
 @pytest.mark.parametrize(
     ("name", "reason"), [("fail", Reason.GUEST), ("retry", Reason.TRY_AGAIN), ("drop", Reason.MALFORMED)]
 )
 def test_a_failure_has_the_guests_own_text(run: Run, name: str, reason: Reason) -> None:
-    assert failure(run, name, b"why") == (reason, "why")
-    assert failure(run, name) == (reason, "the guest gives no reason")
+    assert run.failure(name, b"why") == (reason, "why")
+    assert run.failure(name) == (reason, "the guest gives no reason")
 
 
 def test_a_failure_that_may_succeed_later_says_when(run: Run) -> None:
@@ -188,7 +176,7 @@ def test_a_failure_that_may_succeed_later_says_when(run: Run) -> None:
 
 
 def test_a_guest_that_panics_fails_with_a_trap(run: Run) -> None:
-    assert failure(run, "trap")[0] is Reason.TRAP
+    assert run.failure("trap")[0] is Reason.TRAP
 
 
 # ---- dapr:guest, calls ----
@@ -265,16 +253,16 @@ def test_a_message_is_handled_counted_and_sent_on(run: Run, sidecar: Blocks) -> 
 
 def test_a_handlers_error_fails_the_message(run: Run) -> None:
     topic = {"guest": "counts", "trigger": Trigger.TOPIC}
-    assert failure(run, "pubsub/orders", b"timeout", **topic)[0] is Reason.TRY_AGAIN
-    assert failure(run, "pubsub/orders", b"fail", **topic) == (Reason.GUEST, "other: it is said to")
-    assert failure(run, "pubsub/other", b"one", **topic) == (Reason.GUEST, "other: Error::AccessDenied")
-    reason, text = failure(run, "pubsub/orders", b"ask", **topic)
+    assert run.failure("pubsub/orders", b"timeout", **topic)[0] is Reason.TRY_AGAIN
+    assert run.failure("pubsub/orders", b"fail", **topic) == (Reason.GUEST, "other: it is said to")
+    assert run.failure("pubsub/other", b"one", **topic) == (Reason.GUEST, "other: Error::AccessDenied")
+    reason, text = run.failure("pubsub/orders", b"ask", **topic)
     assert (reason, text) == (Reason.GUEST, "other: Dapr's pub/sub has no replies: publish to another topic")
 
 
 def test_a_message_that_is_not_granted_is_not_sent(run: Run, sidecar: Blocks) -> None:
     sidecar.fails["PublishEvent"] = Ended(Code.UNAVAILABLE, "the broker is gone")
-    reason, text = failure(run, "pubsub/orders", b"one", "counts", trigger=Trigger.TOPIC)
+    reason, text = run.failure("pubsub/orders", b"one", "counts", trigger=Trigger.TOPIC)
     assert (reason, text) == (Reason.GUEST, "connection: the broker is gone")
 
 
